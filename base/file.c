@@ -1,0 +1,352 @@
+/* The system's file operations behind the table, and the few compositions that storage needs:
+ * full reads and writes over short counts and EINTR, atomic replacement, listing. */
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int sys_open(struct fs *fs, const char *path, int flags)
+{
+    (void)fs;
+    return open(path, flags | O_CLOEXEC, 0644);
+}
+
+static int sys_close(struct fs *fs, int fd)
+{
+    (void)fs;
+    return close(fd);
+}
+
+static ssize_t sys_pread(struct fs *fs, int fd, void *data, size_t len, int64_t position)
+{
+    (void)fs;
+    return pread(fd, data, len, position);
+}
+
+static ssize_t sys_pwritev(struct fs *fs, int fd, const struct iovec *parts, int parts_n,
+                           int64_t position)
+{
+    (void)fs;
+    return pwritev(fd, parts, parts_n, position);
+}
+
+static int sys_ftruncate(struct fs *fs, int fd, int64_t size)
+{
+    (void)fs;
+    return ftruncate(fd, size);
+}
+
+static int sys_fdatasync(struct fs *fs, int fd)
+{
+    (void)fs;
+    return fdatasync(fd);
+}
+
+static int sys_fsync(struct fs *fs, int fd)
+{
+    (void)fs;
+    return fsync(fd);
+}
+
+static int sys_rename(struct fs *fs, const char *from, const char *to)
+{
+    (void)fs;
+    return rename(from, to);
+}
+
+static int sys_unlink(struct fs *fs, const char *path)
+{
+    (void)fs;
+    return unlink(path);
+}
+
+static int sys_mkdir(struct fs *fs, const char *path)
+{
+    (void)fs;
+    return mkdir(path, 0755);
+}
+
+static int sys_rmdir(struct fs *fs, const char *path)
+{
+    (void)fs;
+    return rmdir(path);
+}
+
+struct fs *fs_system(void)
+{
+    static const struct fs_ops ops = {
+        .open = sys_open,
+        .close = sys_close,
+        .pread = sys_pread,
+        .pwritev = sys_pwritev,
+        .ftruncate = sys_ftruncate,
+        .fdatasync = sys_fdatasync,
+        .fsync = sys_fsync,
+        .rename = sys_rename,
+        .unlink = sys_unlink,
+        .mkdir = sys_mkdir,
+        .rmdir = sys_rmdir,
+    };
+    static struct fs fs = {.ops = &ops};
+    return &fs;
+}
+
+static err result(int returned)
+{
+    return returned < 0 ? err_from_errno(errno) : OK;
+}
+
+err fs_open(struct fs *fs, const char *path, int flags, int *fd)
+{
+    *fd = fs->ops->open(fs, path, flags);
+    return result(*fd);
+}
+
+void fs_close(struct fs *fs, int fd)
+{
+    if (fd >= 0) {
+        (void)fs->ops->close(fs, fd);
+    }
+}
+
+err fs_read_some(struct fs *fs, int fd, void *data, size_t len, int64_t position,
+                 size_t *read_bytes)
+{
+    *read_bytes = 0;
+    while (*read_bytes < len) {
+        ssize_t n = fs->ops->pread(fs, fd, (uint8_t *)data + *read_bytes, len - *read_bytes,
+                                   position + (int64_t)*read_bytes);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return err_from_errno(errno);
+        }
+        if (n == 0) {
+            break;
+        }
+        *read_bytes += (size_t)n;
+    }
+    return OK;
+}
+
+err fs_read(struct fs *fs, int fd, void *data, size_t len, int64_t position)
+{
+    size_t read_bytes = 0;
+    TRY(fs_read_some(fs, fd, data, len, position, &read_bytes));
+    return read_bytes == len ? OK : E_TRUNCATED;
+}
+
+err fs_writev(struct fs *fs, int fd, struct iovec *parts, int parts_n, int64_t position)
+{
+    while (parts_n > 0) {
+        ssize_t n = fs->ops->pwritev(fs, fd, parts, parts_n > IOV_MAX ? IOV_MAX : parts_n,
+                                     position);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return err_from_errno(errno);
+        }
+        position += n;
+        size_t written = (size_t)n;
+        while (parts_n > 0 && written >= parts->iov_len) {
+            written -= parts->iov_len;
+            parts++;
+            parts_n--;
+        }
+        if (parts_n > 0) {
+            parts->iov_base = (uint8_t *)parts->iov_base + written;
+            parts->iov_len -= written;
+        }
+    }
+    return OK;
+}
+
+err fs_write(struct fs *fs, int fd, struct bytes data, int64_t position)
+{
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data.data, .iov_len = data.len};
+    return fs_writev(fs, fd, &part, data.len == 0 ? 0 : 1, position);
+}
+
+err fs_truncate(struct fs *fs, int fd, int64_t size)
+{
+    return result(fs->ops->ftruncate(fs, fd, size));
+}
+
+err fs_datasync(struct fs *fs, int fd)
+{
+    return result(fs->ops->fdatasync(fs, fd));
+}
+
+err fs_sync_dir(struct fs *fs, const char *path)
+{
+    int fd = -1;
+    TRY(fs_open(fs, path, O_RDONLY | O_DIRECTORY, &fd));
+    err e = result(fs->ops->fsync(fs, fd));
+    fs_close(fs, fd);
+    return e;
+}
+
+err fs_rename(struct fs *fs, const char *from, const char *to)
+{
+    return result(fs->ops->rename(fs, from, to));
+}
+
+err fs_unlink(struct fs *fs, const char *path)
+{
+    err e = result(fs->ops->unlink(fs, path));
+    return err_to_errno(e) == ENOENT ? OK : e;
+}
+
+err fs_mkdir(struct fs *fs, const char *path)
+{
+    err e = result(fs->ops->mkdir(fs, path));
+    return err_to_errno(e) == EEXIST ? OK : e;
+}
+
+err fs_rmdir(struct fs *fs, const char *path)
+{
+    return result(fs->ops->rmdir(fs, path));
+}
+
+err fs_size(int fd, int64_t *size)
+{
+    struct stat st;
+    TRY(result(fstat(fd, &st)));
+    *size = st.st_size;
+    return OK;
+}
+
+err fs_mtime_ms(int fd, int64_t *mtime_ms)
+{
+    struct stat st;
+    TRY(result(fstat(fd, &st)));
+    *mtime_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    return OK;
+}
+
+bool fs_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, char **data, size_t *len)
+{
+    int fd = -1;
+    *data = NULL;
+    TRY(fs_open(fs, path, O_RDONLY, &fd));
+    int64_t size = 0;
+    err e = fs_size(fd, &size);
+    if (e == OK && (uint64_t)size > limit_bytes) {
+        e = E_LIMIT;
+    }
+    if (e == OK) {
+        *data = xmalloc((size_t)size + 1);
+        e = fs_read_some(fs, fd, *data, (size_t)size, 0, len);
+    }
+    fs_close(fs, fd);
+    if (e != OK) {
+        free(*data);
+        *data = NULL;
+        return e;
+    }
+    (*data)[*len] = '\0';
+    return OK;
+}
+
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return xstrdup(".");
+    }
+    return slash == path ? xstrdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+static err write_synced(struct fs *fs, const char *path, struct bytes data)
+{
+    int fd = -1;
+    TRY(fs_open(fs, path, O_WRONLY | O_CREAT | O_TRUNC, &fd));
+    err e = fs_write(fs, fd, data, 0);
+    if (e == OK) {
+        e = result(fs->ops->fsync(fs, fd));
+    }
+    fs_close(fs, fd);
+    return e;
+}
+
+err fs_write_atomic(struct fs *fs, const char *path, struct bytes data)
+{
+    char *temporary = xasprintf("%s.tmp", path);
+    char *parent = parent_of(path);
+    err e = write_synced(fs, temporary, data);
+    if (e == OK) {
+        e = fs_rename(fs, temporary, path);
+    }
+    if (e == OK) {
+        e = fs_sync_dir(fs, parent);
+    }
+    free(temporary);
+    free(parent);
+    return e;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+err fs_list(const char *path, struct name_list *list)
+{
+    *list = (struct name_list){0};
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return err_from_errno(errno);
+    }
+    size_t cap = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        if (list->count == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            list->names = xrealloc(list->names, cap * sizeof(*list->names));
+        }
+        list->names[list->count++] = xstrdup(entry->d_name);
+    }
+    closedir(dir);
+    if (list->count > 0) {
+        qsort(list->names, list->count, sizeof(*list->names), compare_names);
+    }
+    return OK;
+}
+
+void name_list_deinit(struct name_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->names[i]);
+    }
+    free(list->names);
+    *list = (struct name_list){0};
+}
+
+err fs_remove_dir(struct fs *fs, const char *path)
+{
+    struct name_list list;
+    TRY(fs_list(path, &list));
+    err e = OK;
+    for (size_t i = 0; i < list.count && e == OK; i++) {
+        char *file = xasprintf("%s/%s", path, list.names[i]);
+        e = fs_unlink(fs, file);
+        free(file);
+    }
+    name_list_deinit(&list);
+    return e == OK ? fs_rmdir(fs, path) : e;
+}

@@ -1,0 +1,84 @@
+/* Every file operation goes through here, and through one small table of functions, so that tests
+ * can fail the n-th call or tear a write.
+ *
+ * Descriptors are plain ints (sendfile needs them). Errors are -1000 - errno. Thread-safe as far as
+ * the operating system is. */
+#ifndef OTTLA_BASE_FILE_H
+#define OTTLA_BASE_FILE_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct fs;
+
+/* The table. Each function is the system call of its name and sets errno. */
+struct fs_ops {
+    int (*open)(struct fs *fs, const char *path, int flags);
+    int (*close)(struct fs *fs, int fd);
+    ssize_t (*pread)(struct fs *fs, int fd, void *data, size_t len, int64_t position);
+    ssize_t (*pwritev)(struct fs *fs, int fd, const struct iovec *parts, int parts_n,
+                       int64_t position);
+    int (*ftruncate)(struct fs *fs, int fd, int64_t size);
+    int (*fdatasync)(struct fs *fs, int fd);
+    int (*fsync)(struct fs *fs, int fd);
+    int (*rename)(struct fs *fs, const char *from, const char *to);
+    int (*unlink)(struct fs *fs, const char *path);
+    int (*mkdir)(struct fs *fs, const char *path);
+    int (*rmdir)(struct fs *fs, const char *path);
+};
+
+struct fs {
+    const struct fs_ops *ops;
+};
+
+/* The real file system; one for everybody, without state. */
+struct fs *fs_system(void);
+
+/* `flags` as open(2); new files get mode 0644; O_CLOEXEC is added. */
+NODISCARD err fs_open(struct fs *fs, const char *path, int flags, int *fd);
+void fs_close(struct fs *fs, int fd);
+/* Reads exactly `len` bytes; E_TRUNCATED when the file ends before. */
+NODISCARD err fs_read(struct fs *fs, int fd, void *data, size_t len, int64_t position);
+/* Reads up to `len` bytes, fewer only at the end of the file. */
+NODISCARD err fs_read_some(struct fs *fs, int fd, void *data, size_t len, int64_t position,
+                           size_t *read_bytes);
+/* Writes everything; after an error nothing is known about the range. */
+NODISCARD err fs_write(struct fs *fs, int fd, struct bytes data, int64_t position);
+/* The same for several pieces; `parts` is used up. */
+NODISCARD err fs_writev(struct fs *fs, int fd, struct iovec *parts, int parts_n, int64_t position);
+NODISCARD err fs_truncate(struct fs *fs, int fd, int64_t size);
+NODISCARD err fs_datasync(struct fs *fs, int fd);
+NODISCARD err fs_sync_dir(struct fs *fs, const char *path);
+NODISCARD err fs_rename(struct fs *fs, const char *from, const char *to);
+/* A file that is not there is no error. */
+NODISCARD err fs_unlink(struct fs *fs, const char *path);
+/* A directory that is there already is no error. */
+NODISCARD err fs_mkdir(struct fs *fs, const char *path);
+NODISCARD err fs_rmdir(struct fs *fs, const char *path);
+
+NODISCARD err fs_size(int fd, int64_t *size);
+/* Modification time in milliseconds since 1970. */
+NODISCARD err fs_mtime_ms(int fd, int64_t *mtime_ms);
+bool fs_exists(const char *path);
+
+/* The whole file, malloc'd and followed by a zero byte. E_LIMIT when larger than `limit_bytes`. */
+NODISCARD err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, char **data,
+                          size_t *len);
+/* Replaces a file so that a crash leaves the old or the new one: writes `path`.tmp, fsync, rename,
+ * fsync of the directory. */
+NODISCARD err fs_write_atomic(struct fs *fs, const char *path, struct bytes data);
+
+/* The names in a directory, sorted, without "." and "..". */
+struct name_list {
+    char **names;
+    size_t count;
+};
+NODISCARD err fs_list(const char *path, struct name_list *list);
+void name_list_deinit(struct name_list *list);
+/* Removes a directory and the plain files in it (partitions have no deeper levels). */
+NODISCARD err fs_remove_dir(struct fs *fs, const char *path);
+
+#endif

@@ -1,0 +1,26 @@
+/* A bounded cache of open files: ten thousand partitions do not need ten thousand descriptors.
+ *
+ * An open_file is reference-counted: whoever sends from it (sendfile of a fetch answer) holds a
+ * reference, and the descriptor stays valid until it is released, also when the file has been
+ * evicted, renamed or unlinked meanwhile. Thread-safe; its lock is a leaf. */
+#ifndef OTTLA_STORAGE_FILE_CACHE_H
+#define OTTLA_STORAGE_FILE_CACHE_H
+
+#include "base/file.h"
+
+struct file_cache;
+struct open_file;
+
+struct file_cache *file_cache_new(struct fs *fs, int files_max);
+void file_cache_free(struct file_cache *cache);
+
+/* Opens `path` read-write, or finds it open. Every acquire is paired with a release. */
+NODISCARD err file_cache_acquire(struct file_cache *cache, const char *path,
+                                 struct open_file **file);
+void open_file_retain(struct open_file *file);
+void open_file_release(struct open_file *file);
+int open_file_fd(const struct open_file *file);
+/* Forgets a path before it is renamed or removed; references stay valid. */
+void file_cache_forget(struct file_cache *cache, const char *path);
+
+#endif

@@ -1,0 +1,82 @@
+/* All logs of a broker, in one or several log directories: locks, identity, checkpoints, clean
+ * shutdown marker, loading, creation, deletion.
+ *
+ * Thread: opened and closed by one thread. logs_get may be called by any thread; creation and
+ * deletion by the control thread only. The periodic functions may run on a background thread.
+ * Ownership: logs owns every plog; logs_delete and logs_close end them. */
+#ifndef OTTLA_STORAGE_LOGS_H
+#define OTTLA_STORAGE_LOGS_H
+
+#include "storage/plog.h"
+
+struct logs;
+
+struct logs_open {
+    char *const *dirs;
+    size_t dirs_n;
+    /* What meta.properties must say where it exists: -1 / NULL: take what is there. */
+    int32_t broker_id;
+    const char *cluster_id;
+    /* Called for each partition found, to learn its topic's configuration. */
+    struct log_config (*config_of)(void *context, struct str topic);
+    void *context;
+    /* Progress of long loading is logged every few seconds. */
+};
+
+/* Why a start was refused, for one clear line. */
+enum { LOGS_REASON_BYTES = 512 };
+
+/* What the directories say about themselves, before anything is loaded. */
+struct logs_identity {
+    int32_t broker_id;  /* -1: none of them has one */
+    char cluster_id[64]; /* "": none */
+};
+
+/* Takes the locks (F_OFD_SETLK on .lock), creates missing directories, reads meta.properties.
+ * A wrong or different identity, a second process, a foreign subdirectory: E_CONFIG with the reason
+ * in plain words, naming the path. */
+NODISCARD err logs_lock(const struct storage_env *env, const struct logs_open *how,
+                        struct logs **logs, struct logs_identity *identity,
+                        char reason[LOGS_REASON_BYTES]);
+/* Writes meta.properties where its content changes, removes the clean marker, loads (and after an
+ * unclean stop recovers) every partition. */
+NODISCARD err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
+                        char reason[LOGS_REASON_BYTES]);
+/* Was the last stop clean, in every directory? */
+bool logs_were_clean(const struct logs *logs);
+/* Closes every log, writes the checkpoints, then the clean marker (if nothing failed), and releases
+ * the locks. Frees. */
+void logs_close(struct logs *logs);
+/* Releases the locks and frees, writing nothing (a failed start). */
+void logs_abandon(struct logs *logs);
+
+/* NULL when there is none. */
+struct plog *logs_get(struct logs *logs, struct topic_partition name);
+/* Calls `each` for every log; no creation or deletion meanwhile (it holds the table's lock). */
+void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context);
+size_t logs_count(struct logs *logs);
+
+/* Creates the log in the directory that holds the fewest partitions; partition.metadata is written
+ * before anything else. An existing one is returned as it is (INCONSISTENT_TOPIC_ID when its id
+ * differs). */
+NODISCARD err logs_create(struct logs *logs, struct topic_partition name, struct uuid topic_id,
+                          const struct log_config *config, struct plog **log);
+/* Renames the directory to "<name>.<32 hex>-delete" at once, and removes it after
+ * file.delete.delay.ms by logs_remove_deleted. Frees the plog. */
+NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
+/* Returns the milliseconds until there is more to do, or -1. */
+int64_t logs_remove_deleted(struct logs *logs);
+
+/* replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. */
+int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name);
+NODISCARD err logs_write_high_watermarks(struct logs *logs,
+                                         int64_t (*high_watermark)(void *context,
+                                                                   struct plog *log),
+                                         void *context);
+/* recovery-point-offset-checkpoint and log-start-offset-checkpoint. */
+NODISCARD err logs_write_recovery_points(struct logs *logs);
+
+/* Where the directories are: for placing a coordination file in the first of them. */
+const char *logs_first_dir(const struct logs *logs);
+
+#endif

@@ -1,0 +1,189 @@
+/* One partition's log: segments, indexes, leader epochs, producer state.
+ *
+ * The files are Kafka's to the byte (reference: storage format). A log knows nothing of leaders,
+ * high watermarks or requests: those are broker/replica's, which passes them in.
+ *
+ * Lock: whoever appends, truncates, rolls, deletes or closes holds the partition's lock, one caller
+ * at a time. Reading needs no lock: plog_read and the look-ups may run beside an append on any
+ * thread (a leaf mutex inside guards the segment list and the active index for moments; it is never
+ * held over a read from the disk).
+ * Errors: a failed write or fsync is final: the log is offline from then on and every call answers
+ * KAFKA_STORAGE_ERROR; plog_is_offline() says so. */
+#ifndef OTTLA_STORAGE_PLOG_H
+#define OTTLA_STORAGE_PLOG_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "protocol/batch.h"
+#include "protocol/error.h"
+#include "storage/file_cache.h"
+#include "storage/log_config.h"
+
+struct plog;
+
+/* What all logs share; owned by the broker, outlives them. */
+struct storage_env {
+    struct fs *fs;
+    struct clock *clock;
+    struct file_cache *files;
+};
+
+struct topic_partition {
+    struct str topic;
+    int32_t partition;
+};
+
+/* How a log is opened. */
+struct plog_open {
+    const char *dir; /* "<log dir>/<topic>-<partition>"; copied */
+    struct topic_partition name; /* copied */
+    struct log_config config;
+    bool clean;              /* the last stop was clean: nothing is scanned */
+    int64_t recovery_point;  /* from its checkpoint, 0 if none */
+    int64_t log_start_offset; /* from its checkpoint, 0 if none */
+};
+
+/* Opens and, after an unclean stop, recovers; creates the directory and a first segment at
+ * log_start_offset when there is none. A torn tail is cut and logged. Damage below the recovery
+ * point, which fsync had promised, is reported with file and offset and answered E_CORRUPT:
+ * nothing is cut. */
+NODISCARD err plog_open(const struct storage_env *env, const struct plog_open *how,
+                        struct plog **log);
+/* A clean close: flush, producer snapshot at the end offset, indexes trimmed. Frees. */
+NODISCARD err plog_close(struct plog *log);
+/* Frees without touching the files (a log that failed, or that is deleted). */
+void plog_abandon(struct plog *log);
+
+const char *plog_dir(const struct plog *log);
+struct topic_partition plog_name(const struct plog *log);
+/* Also used from other threads: takes effect at the next append, roll or retention. */
+void plog_set_config(struct plog *log, const struct log_config *config);
+struct log_config plog_config(const struct plog *log);
+bool plog_is_offline(const struct plog *log);
+
+/* partition.metadata. Zero when there is none. Written (atomically) before the first byte of data;
+ * INCONSISTENT_TOPIC_ID when another id is there. */
+struct uuid plog_topic_id(const struct plog *log);
+NODISCARD err plog_set_topic_id(struct plog *log, struct uuid topic_id);
+
+/* Atomic reads. */
+int64_t plog_start_offset(const struct plog *log);
+int64_t plog_end_offset(const struct plog *log);
+int64_t plog_recovery_point(const struct plog *log); /* what is flushed ends here */
+int64_t plog_size_bytes(const struct plog *log);
+
+enum append_origin {
+    APPEND_CLIENT,      /* produce: sequences, epochs and transactions are checked */
+    APPEND_COORDINATOR, /* group and transaction coordinators: only producer epochs are checked */
+    APPEND_REPLICATION, /* a follower: offsets and epochs are taken as they are */
+};
+
+struct append_result {
+    int64_t base_offset; /* of the first batch; for a duplicate, the original's */
+    int64_t last_offset;
+    int64_t append_time_ms; /* with LogAppendTime; else -1 */
+    bool duplicate;         /* an exact repetition of one of the producer's last five batches:
+                               nothing was written */
+};
+
+/* Appends validated v2 batches (storage/validate.h); the leader's offsets, epoch are set in place.
+ *
+ * Memory:   `batches` is rewritten and not kept.
+ * Durable:  in the page cache on return; on disk after plog_flush().
+ * Returns:  OK; RECORD_LIST_TOO_LARGE (18) when they do not fit a segment; 45, 47, 48, 52 as
+ *           coordinators §3 says; KAFKA_STORAGE_ERROR (56) when the disk refused. */
+NODISCARD err plog_append(struct plog *log, uint8_t *batches, size_t len,
+                          enum append_origin origin, int32_t leader_epoch,
+                          struct append_result *result);
+
+/* A range of one segment's file. `file` carries a reference: log_range_release(). */
+struct log_range {
+    struct open_file *file; /* NULL: empty */
+    int64_t position;
+    size_t len;
+    int64_t base_offset;  /* of the first batch in it */
+    bool next_segment;    /* more is readable, but in a later segment */
+};
+/* Finds the batches from the one that holds `offset` on, up to `max_bytes`, below `max_offset`
+ * (exclusive), all in one segment. The last batch may be cut by max_bytes, as Kafka does; with
+ * `min_one` the first batch is whole, however large. An offset at max_offset gives an empty range;
+ * below the start or above the end OFFSET_OUT_OF_RANGE (1). */
+NODISCARD err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_bytes,
+                        bool min_one, struct log_range *range);
+void log_range_release(struct log_range *range);
+
+/* Bytes that a reader at `offset` could get below `max_offset`: exact within a segment, across
+ * segments the sum of sizes; cheap enough to call for every long poll. */
+int64_t plog_bytes_between(struct plog *log, int64_t offset, int64_t max_offset);
+
+struct found_offset {
+    int64_t offset;    /* -1: none */
+    int64_t timestamp; /* -1: none */
+    int32_t leader_epoch; /* -1: none */
+};
+/* The first record with a timestamp at or after `timestamp`, below max_offset. Reads (and inflates)
+ * batches. */
+NODISCARD err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_offset,
+                                        struct found_offset *found);
+/* The record with the largest timestamp, the first of equals; none in an empty log. */
+NODISCARD err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found);
+/* ListOffsets v0: base offsets of segments, newest first, at most `max`; preceded by `end_offset`
+ * for timestamp -1; by modification time otherwise. Returns the number. */
+NODISCARD err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset,
+                                  int32_t max, struct arena *arena, int64_t **offsets,
+                                  int32_t *count);
+
+/* Leader epochs (leader-epoch-checkpoint). A new leader assigns its epoch at its end offset. */
+NODISCARD err plog_assign_epoch(struct plog *log, int32_t leader_epoch, int64_t start_offset);
+/* -1 when there is none. */
+int32_t plog_latest_epoch(const struct plog *log);
+int64_t plog_latest_epoch_start(const struct plog *log);
+int32_t plog_epoch_of(const struct plog *log, int64_t offset);
+/* KIP-320: the largest epoch at or below `leader_epoch`, and where it ends; both -1 if undefined. */
+void plog_end_offset_for_epoch(const struct plog *log, int32_t leader_epoch, int32_t *epoch,
+                               int64_t *end_offset);
+
+/* Transactions. The last stable offset: what read_committed may see. */
+int64_t plog_last_stable_offset(struct plog *log, int64_t high_watermark);
+struct aborted_txn {
+    int64_t producer_id;
+    int64_t first_offset;
+};
+/* Aborted transactions that overlap [from, to), in the arena. */
+NODISCARD err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *arena,
+                                struct aborted_txn **txns, int32_t *count);
+/* How many producers have a transaction open here. */
+int plog_open_txns(const struct plog *log);
+
+struct producer_info {
+    int64_t producer_id;
+    int16_t epoch;
+    int32_t last_sequence;
+    int64_t last_timestamp;
+    int32_t coordinator_epoch;
+    int64_t txn_start_offset; /* -1: none */
+};
+/* Active producers, in the arena (DescribeProducers). Needs the partition lock. */
+NODISCARD err plog_producers(struct plog *log, struct arena *arena,
+                             struct producer_info **producers, int32_t *count);
+
+/* Makes everything up to the end durable and moves the recovery point. May run on another thread
+ * than the appender's, without the partition lock; one flush at a time. */
+NODISCARD err plog_flush(struct plog *log);
+/* A new segment, as by segment.ms or segment.bytes. */
+NODISCARD err plog_roll(struct plog *log);
+/* Cuts everything at and above `offset`. */
+NODISCARD err plog_truncate(struct plog *log, int64_t offset);
+/* Empties the log and starts it again at `offset`. */
+NODISCARD err plog_restart_at(struct plog *log, int64_t offset);
+/* Moves the start (DeleteRecords, a follower told by its leader). Never back. */
+NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
+/* Retention by start offset, size and time, for segments that end at or below the high watermark;
+ * files are renamed to .deleted. Returns how many segments went in *deleted. */
+NODISCARD err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted);
+/* Forgets producers that were idle for producer.id.expiration.ms. */
+void plog_expire_producers(struct plog *log);
+/* Removes .deleted files that are older than file.delete.delay.ms. True while some are left. */
+bool plog_remove_deleted(struct plog *log);
+
+#endif
