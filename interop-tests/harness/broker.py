@@ -1,0 +1,252 @@
+"""Brokers under test, behind one interface: Ottla, and Apache Kafka 3.9.1 as the oracle.
+
+BROKER_UNDER_TEST=ottla|kafka chooses (default ottla). A broker keeps its port and its directory over restarts; both
+are given up by destroy().
+"""
+
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import tempfile
+
+from . import paths
+from .process import Process, free_port
+from .wait import wait_for
+
+KAFKA_VERSION = "3.9.1"
+
+# Where a single node differs from the shipped server.properties: one replica for the internal topics is there already;
+# groups need not wait for more members.
+DEFAULTS = {
+    "broker.id": "0",
+    "num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "5",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "5",
+    "group.initial.rebalance.delay.ms": "0",
+}
+
+
+def _metadata_ready(port: int) -> bool:
+    """True when the broker answers Metadata v1 with at least one broker and a controller."""
+    request = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", 0)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        s.sendall(struct.pack(">i", len(request)) + request)
+        f = s.makefile("rb")
+        head = f.read(4)
+        if len(head) < 4:
+            return False
+        body = f.read(struct.unpack(">i", head)[0])
+    at = 4
+    (count,) = struct.unpack_from(">i", body, at)
+    at += 4
+    for _ in range(count):
+        at += 4
+        at += 2 + struct.unpack_from(">h", body, at)[0] + 4
+        at += 2 + max(0, struct.unpack_from(">h", body, at)[0])
+    return count > 0 and struct.unpack_from(">i", body, at)[0] >= 0
+
+
+class Broker:
+    """What a test may do to a broker."""
+
+    kind = ""
+    start_timeout_s = 30.0
+
+    def __init__(self, overrides: dict | None = None):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"ottla-interop-{self.kind}-"))
+        self.data_dir = self.directory / "data"
+        self.port = free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.properties = {
+            **DEFAULTS,
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "log.dirs": str(self.data_dir),
+            **self._properties(),
+            **(overrides or {}),
+        }
+        self.process: Process | None = None
+
+    # what differs between the kinds
+    def _properties(self) -> dict:
+        return {}
+
+    def _argv(self, config: pathlib.Path) -> list:
+        raise NotImplementedError
+
+    def _before_start(self) -> None:
+        pass
+
+    def clean_exit_status(self) -> int:
+        return 0
+
+    # the interface
+    def start(self) -> "Broker":
+        assert self.process is None
+        config = self.directory / "server.properties"
+        config.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
+        self._before_start()
+        self.process = Process(self.kind, self._argv(config), self.directory / "broker.log", cwd=self.directory)
+        try:
+            wait_for(self._answers, self.start_timeout_s, f"{self.kind} to answer on {self.bootstrap}")
+        except AssertionError as e:
+            tail = self.process.tail()
+            self.kill()
+            raise AssertionError(f"{e}\n{tail}") from None
+        return self
+
+    def _answers(self) -> bool:
+        if not self.process.running():
+            tail = self.process.tail()
+            raise RuntimeError(f"{self.kind} ended with status {self.process._popen.returncode} at start\n{tail}")
+        return _metadata_ready(self.port)
+
+    def stop(self) -> None:
+        """A clean stop; an unclean exit status is a failure."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if not process.running():
+            raise AssertionError(f"{self.kind} had ended by itself\n{process.tail()}")
+        status = process.terminate()
+        assert status == self.clean_exit_status(), f"exit status {status} after SIGTERM\n{process.tail()}"
+
+    def kill(self) -> None:
+        """kill -9"""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def crash(self) -> None:
+        """kill -9 and start again."""
+        assert self.process.running(), f"{self.kind} had ended by itself\n{self.process.tail()}"
+        self.kill()
+        self.start()
+
+    def destroy(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.running()
+
+    def log_tail(self, lines: int = 40) -> str:
+        log = self.directory / "broker.log"
+        if not log.exists():
+            return ""
+        return "\n".join([f"--- end of {log} ---", *log.read_text(errors="replace").splitlines()[-lines:], "---"])
+
+
+class Ottla(Broker):
+    kind = "ottla"
+    start_timeout_s = 10.0
+
+    def _argv(self, config):
+        return [paths.ottla_binary(), config]
+
+
+_JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+
+
+def java(*args) -> list:
+    return ["java", *_JVM, *args]
+
+
+def classpath(version: str) -> str:
+    return str(paths.JARS / version) + "/*"
+
+
+class ZooKeeper:
+    """One ZooKeeper for all brokers of a run; each broker has its own chroot."""
+
+    _shared = None
+
+    def __init__(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ottla-interop-zookeeper-"))
+        self.port = free_port()
+        config = self.directory / "zoo.cfg"
+        config.write_text(
+            f"dataDir={self.directory}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\ntickTime=500\n"
+            "maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n")
+        self.process = Process(
+            "zookeeper",
+            java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
+                 classpath(KAFKA_VERSION), "org.apache.zookeeper.server.ZooKeeperServerMain", config),
+            self.directory / "zookeeper.log")
+        wait_for(lambda: self.command("ruok") == "imok", 30, "ZooKeeper to answer")
+
+    def command(self, word: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+            s.sendall(word.encode())
+            return s.makefile().read()
+
+    def destroy(self):
+        self.process.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @classmethod
+    def shared(cls) -> "ZooKeeper":
+        if cls._shared is None:
+            cls._shared = cls()
+        return cls._shared
+
+    @classmethod
+    def destroy_shared(cls) -> None:
+        if cls._shared is not None:
+            cls._shared.destroy()
+            cls._shared = None
+
+
+class Kafka(Broker):
+    kind = "kafka"
+    start_timeout_s = 60.0
+    _count = 0
+
+    def _properties(self):
+        Kafka._count += 1
+        self.chroot = f"/b{Kafka._count}"
+        return {
+            "zookeeper.connect": f"127.0.0.1:{ZooKeeper.shared().port}{self.chroot}",
+            "zookeeper.session.timeout.ms": "2000",
+            "log.cleaner.dedupe.buffer.size": "2097152",
+        }
+
+    def _argv(self, config):
+        return java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
+                    classpath(KAFKA_VERSION), "kafka.Kafka", config)
+
+    def _before_start(self):
+        # A killed broker's ephemeral znode must have expired, or Kafka refuses to start.
+        mine = f"{self.chroot}/brokers/ids/{self.properties['broker.id']}\n"
+        wait_for(lambda: mine not in ZooKeeper.shared().command("dump") + "\n", 30, "the old session to expire")
+
+    def clean_exit_status(self):
+        return 143
+
+
+def kind_under_test() -> str:
+    kind = os.environ.get("BROKER_UNDER_TEST", "ottla")
+    if kind not in ("ottla", "kafka"):
+        raise SystemExit(f"BROKER_UNDER_TEST={kind}: ottla or kafka is possible")
+    return kind
+
+
+def missing(kind: str | None = None) -> str | None:
+    """Why the broker under test cannot be run, or None."""
+    kind = kind or kind_under_test()
+    if kind == "ottla":
+        binary = paths.ottla_binary()
+        return None if os.access(binary, os.X_OK) else f"{binary} is not there"
+    return None if paths.jars_present(KAFKA_VERSION) else f"the jars of Kafka {KAFKA_VERSION} are not there"
+
+
+def new_broker(overrides: dict | None = None) -> Broker:
+    return (Ottla if kind_under_test() == "ottla" else Kafka)(overrides)
