@@ -36,6 +36,10 @@ TOOLS = {
     "kafka-delete-records": ["org.apache.kafka.tools.DeleteRecordsCommand"],
     "kafka-log-dirs": ["org.apache.kafka.tools.LogDirsCommand"],
     "kafka-cluster": ["org.apache.kafka.tools.ClusterTool"],
+    "kafka-leader-election": ["org.apache.kafka.tools.LeaderElectionCommand"],
+    "kafka-reassign-partitions": ["org.apache.kafka.tools.reassign.ReassignPartitionsCommand"],
+    "kafka-features": ["org.apache.kafka.tools.FeatureCommand"],
+    "kafka-acls": ["org.apache.kafka.tools.AclCommand", "kafka.admin.AclCommand"],
     "kafka-transactions": ["org.apache.kafka.tools.TransactionsCommand"],
 }
 
