@@ -4,6 +4,8 @@
 
 #include "base/err.h"
 
+#include <stdint.h>
+
 enum kafka_error {
 #define KAFKA_ERROR(code, name) ERR_##name = (code),
 #include "protocol/error.def"
