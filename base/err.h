@@ -42,6 +42,12 @@ static inline int err_to_errno(err e)
     return e <= -1000 && e > -2000 ? -1000 - e : 0;
 }
 
+/* For an error that is deliberately passed over; the caller says why. */
+static inline void err_ignore(err e)
+{
+    (void)e;
+}
+
 /* A short text for a local error; static or thread-local storage, valid until the next call. */
 const char *err_text(err e);
 

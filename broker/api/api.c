@@ -1,0 +1,378 @@
+/* Dispatch: from a frame to a handler, and from its result to bytes.
+ *
+ * Refusals follow Kafka: an unknown key, a version outside of the range, or a body that does not
+ * parse closes the connection without an answer. The one exception is ApiVersions with an unknown
+ * version, which is answered in version 0 (KIP-511).
+ *
+ * Memory: decoding may allocate a small multiple of the frame (hardening: decode budget); then the
+ * cap is raised to what an answer may need. A request object is kept with its arena's first chunk
+ * for the next request of the loop, so a small request costs no malloc. */
+#include "broker/api/api.h"
+
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <stdlib.h>
+
+enum {
+    DECODE_FACTOR = 16,
+    DECODE_FLOOR_BYTES = 64 << 10,
+    ANSWER_LIMIT_BYTES = 256 << 20,
+    SPARE_MAX = 64,
+    HEADER_MIN_BYTES = 8,
+    KEY_MAX = 100,
+    API_VERSIONS_KEY = 18,
+    API_VERSIONS_FLEXIBLE = 3,
+};
+
+enum park_state { RUNNING, PARKED, WOKEN };
+
+static const struct {
+    enum req_status (*handle)(struct req *r);
+    int flags;
+} HANDLERS[KEY_MAX] = {
+#define API(key, name, flags) [key] = {handle_##name, (flags)},
+#include "broker/api/api.def"
+#undef API
+};
+
+const struct api *api_of(int16_t key)
+{
+    static _Thread_local struct api apis[KEY_MAX]; /* filled on first use */
+    if (key < 0 || key >= KEY_MAX || HANDLERS[key].handle == NULL) {
+        return NULL;
+    }
+    struct api *api = &apis[key];
+    if (api->schema == NULL) {
+        api->handle = HANDLERS[key].handle;
+        api->flags = HANDLERS[key].flags;
+        api->schema = api_schema_of(key);
+        CHECK(api->schema != NULL);
+    }
+    return api;
+}
+
+/* ---- request objects ---- */
+
+static void on_timer(struct timer *timer);
+static void on_woken(struct loop_task *task);
+
+static struct req *req_acquire(struct api_loop *home)
+{
+    struct req *r = home->spare;
+    if (r == NULL) {
+        r = xcalloc(1, sizeof(*r));
+        arena_init(&r->arena, 0);
+        return r;
+    }
+    home->spare = r->state;
+    home->spare_n--;
+    return r;
+}
+
+static void req_release(struct req *r)
+{
+    struct api_loop *home = r->home;
+    struct arena arena = r->arena;
+    if (home->spare_n >= SPARE_MAX) {
+        arena_deinit(&arena);
+        free(r);
+        return;
+    }
+    arena_reset(&arena, 0);
+    *r = (struct req){.arena = arena, .state = home->spare};
+    home->spare = r;
+    home->spare_n++;
+}
+
+void api_loop_init(struct api_loop *home, struct broker *broker, struct loop *loop)
+{
+    *home = (struct api_loop){.broker = broker, .loop = loop};
+}
+
+void api_loop_deinit(struct api_loop *home)
+{
+    while (home->spare != NULL) {
+        struct req *r = home->spare;
+        home->spare = r->state;
+        arena_deinit(&r->arena);
+        free(r);
+    }
+}
+
+/* ---- answers ---- */
+
+static bool header_is_flexible(const struct req *r)
+{
+    return r->api->schema->key != API_VERSIONS_KEY &&
+           r->version >= r->api->schema->flexible_min;
+}
+
+/* Encodes the answer behind what the connection has to send already. */
+static err encode_answer(struct req *r)
+{
+    struct writer *out = conn_out(r->conn);
+    size_t start = out->len;
+    size_t spliced = out->spliced_bytes;
+    writer_i32(out, 0);
+    writer_i32(out, r->correlation_id);
+    if (header_is_flexible(r)) {
+        writer_uvarint(out, 0);
+    }
+    int version = r->header_v0_body ? 0 : r->version;
+    TRY(message_encode(r->api->schema->response, version, r->out, out));
+    size_t size = out->len - start - 4 + (out->spliced_bytes - spliced);
+    if (out->failed || size > INT32_MAX) {
+        return E_LIMIT;
+    }
+    store_u32(out->data + start, (uint32_t)size);
+    return OK;
+}
+
+/* Sends the answer and ends the request. The connection's answer is in its output on FRAME_DONE. */
+static enum frame_result finish(struct req *r, enum req_status status)
+{
+    enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
+    if (status == REQ_DONE && r->conn != NULL && !r->no_answer) {
+        err e = encode_answer(r);
+        if (e != OK) {
+            log_error("api", "cannot encode an answer api=%s version=%d error=\"%s\"",
+                      r->api->schema->name, r->version, err_text(e));
+            if (r->abandon != NULL) {
+                r->abandon(r);
+            }
+            result = FRAME_CLOSE;
+        }
+    } else if (r->abandon != NULL) {
+        r->abandon(r);
+    }
+    req_release(r);
+    return result;
+}
+
+/* ---- frames ---- */
+
+struct header {
+    int16_t key;
+    int16_t version;
+    int32_t correlation_id;
+    struct str client_id;
+};
+
+/* The fixed part of the header; the rest depends on the version's flexibility. */
+static bool read_header(struct reader *reader, struct header *header)
+{
+    header->key = reader_i16(reader);
+    header->version = reader_i16(reader);
+    header->correlation_id = reader_i32(reader);
+    int16_t len = reader_i16(reader);
+    header->client_id = STR("");
+    if (len > 0) {
+        struct bytes text = reader_bytes(reader, (size_t)len);
+        header->client_id = (struct str){.data = (const char *)text.data, .len = text.len};
+    }
+    return !reader->failed;
+}
+
+static bool skip_tags(struct reader *reader)
+{
+    uint32_t count = reader_uvarint(reader);
+    for (uint32_t i = 0; i < count && !reader->failed; i++) {
+        (void)reader_uvarint(reader);
+        (void)reader_bytes(reader, reader_uvarint(reader));
+    }
+    return !reader->failed;
+}
+
+static err decode_body(struct req *r, struct reader *reader)
+{
+    const struct api_schema *schema = r->api->schema;
+    void *in = req_alloc(r, message_struct_size(schema->request));
+    if (in == NULL) {
+        return E_LIMIT;
+    }
+    r->in = in;
+    if (r->header_v0_body) {
+        message_init(schema->request, in);
+        return OK;
+    }
+    return message_decode(schema->request, r->version, reader, &r->arena, in);
+}
+
+static err prepare(struct req *r, uint8_t *frame, size_t len)
+{
+    size_t copied = (r->api->flags & API_PARKS) != 0 ? len : 0;
+    arena_reset(&r->arena, len * DECODE_FACTOR + DECODE_FLOOR_BYTES + copied);
+    if (copied > 0) {
+        uint8_t *copy = req_alloc(r, len);
+        if (copy == NULL) {
+            return E_LIMIT;
+        }
+        memcpy(copy, frame, len);
+        frame = copy;
+    }
+    struct reader reader = reader_of(bytes_of(frame, len));
+    struct header header;
+    if (!read_header(&reader, &header)) {
+        return E_MALFORMED;
+    }
+    bool flexible = r->version >= r->api->schema->flexible_min ||
+                    (r->header_v0_body && r->version >= API_VERSIONS_FLEXIBLE);
+    if (flexible && !skip_tags(&reader)) {
+        return E_MALFORMED;
+    }
+    r->correlation_id = header.correlation_id;
+    r->client_id = header.client_id;
+    TRY(decode_body(r, &reader));
+    r->arena.cap_bytes += ANSWER_LIMIT_BYTES;
+    r->out = req_alloc(r, message_struct_size(r->api->schema->response));
+    if (r->out == NULL) {
+        return E_LIMIT;
+    }
+    message_init(r->api->schema->response, r->out);
+    return OK;
+}
+
+static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *frame, size_t len)
+{
+    struct api_loop *home = context;
+    if (len < HEADER_MIN_BYTES) {
+        return FRAME_CLOSE;
+    }
+    int16_t key = (int16_t)load_u16(frame);
+    int16_t version = (int16_t)load_u16(frame + 2);
+    const struct api *api = api_of(key);
+    if (api == NULL) {
+        return FRAME_CLOSE;
+    }
+    bool known = version >= api->schema->version_min && version <= api->schema->version_max;
+    if (!known && key != API_VERSIONS_KEY) {
+        return FRAME_CLOSE;
+    }
+    struct req *r = req_acquire(home);
+    struct arena arena = r->arena;
+    *r = (struct req){
+        .broker = home->broker,
+        .api = api,
+        .home = home,
+        .conn = conn,
+        .listener = conn_listener(conn),
+        .version = version,
+        .client_host = str_of(conn_peer(conn)),
+        .arena = arena,
+        .now_ms = loop_now_ms(home->loop),
+        .wall_ms = clock_wall_ms(home->broker->clock),
+        .header_v0_body = !known,
+        .timer.fire = on_timer,
+        .task.run = on_woken,
+    };
+    err e = prepare(r, frame, len);
+    if (e != OK) {
+        log_debug("api", "request refused api=%s version=%d peer=%s error=\"%s\"",
+                  api->schema->name, version, conn_peer(conn), err_text(e));
+        req_release(r);
+        return FRAME_CLOSE;
+    }
+    enum req_status status = api->handle(r);
+    if (status == REQ_PARKED) {
+        conn_set_user(conn, r);
+        return FRAME_PARKED;
+    }
+    return finish(r, status);
+}
+
+/* ---- parking ---- */
+
+void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struct req *r))
+{
+    r->resume = resume;
+    r->timed_out = false;
+    atomic_store(&r->park_state, PARKED);
+    if (timeout_ms >= 0) {
+        timer_start(r->home->loop, &r->timer, timeout_ms);
+    }
+}
+
+static bool claim(struct req *r)
+{
+    int expected = PARKED;
+    return atomic_compare_exchange_strong(&r->park_state, &expected, WOKEN);
+}
+
+void req_wake(struct req *r)
+{
+    if (claim(r)) {
+        loop_post(r->home->loop, &r->task);
+    }
+}
+
+static void resume(struct req *r)
+{
+    timer_stop(r->home->loop, &r->timer);
+    r->now_ms = loop_now_ms(r->home->loop);
+    r->wall_ms = clock_wall_ms(r->broker->clock);
+    enum req_status status = r->resume == NULL ? REQ_DONE : r->resume(r);
+    if (status == REQ_PARKED) {
+        return;
+    }
+    struct conn *conn = r->conn;
+    if (conn != NULL) {
+        conn_set_user(conn, NULL);
+    }
+    enum frame_result result = finish(r, status);
+    if (conn != NULL) {
+        if (result == FRAME_CLOSE) {
+            conn_close_after_send(conn);
+        }
+        conn_resume(conn);
+    }
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct req *r = container_of(timer, struct req, timer);
+    if (claim(r)) {
+        r->timed_out = true;
+        resume(r);
+    }
+}
+
+static void on_woken(struct loop_task *task)
+{
+    resume(container_of(task, struct req, task));
+}
+
+static void on_close(void *context, struct conn *conn)
+{
+    (void)context;
+    struct req *r = conn_user(conn);
+    r->conn = NULL;
+    r->listener = NULL;
+    r->client_host = STR("");
+    if ((r->api->flags & API_CANCEL_ON_CLOSE) != 0) {
+        req_wake(r);
+    }
+}
+
+static void run_on_control(struct loop_task *task)
+{
+    struct req *r = container_of(task, struct req, control_task);
+    r->on_control(r);
+    req_wake(r);
+}
+
+enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
+                               enum req_status (*then)(struct req *r))
+{
+    r->client_host = arena_str(&r->arena, r->client_host);
+    r->on_control = run;
+    r->control_task.run = run_on_control;
+    req_park(r, -1, then);
+    loop_post(r->broker->control, &r->control_task);
+    return REQ_PARKED;
+}
+
+struct conn_handler api_conn_handler(struct api_loop *home)
+{
+    return (struct conn_handler){.on_frame = on_frame, .on_close = on_close, .context = home};
+}

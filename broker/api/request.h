@@ -1,0 +1,81 @@
+/* One request, from its frame to its answer: what a handler gets.
+ *
+ * A handler is a plain function: it reads `in`, fills `out`, and returns a status. Both structs,
+ * and everything they point to, live in the request's arena. A request belongs to one loop; its
+ * handler and its resume function run on that loop's thread.
+ *
+ * Parking. A handler that must wait calls req_park(), registers with what it waits for, and returns
+ * REQ_PARKED. Whoever satisfies it calls req_wake(), from any thread; a timer bounds it; exactly one
+ * of them wins, and the resume function runs on the loop. A connection that closes cancels the
+ * answer, never the operation (conn is NULL then); with API_CANCEL_ON_CLOSE it also wakes the
+ * request. */
+#ifndef OTTLA_BROKER_API_REQUEST_H
+#define OTTLA_BROKER_API_REQUEST_H
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "broker/net/conn.h"
+#include "broker/net/server.h"
+#include "protocol/codec.h"
+#include "protocol/error.h"
+#include "protocol/messages.h"
+
+struct broker;
+struct api;
+struct api_loop;
+
+enum req_status { REQ_DONE, REQ_PARKED, REQ_CLOSE };
+
+struct req {
+    struct broker *broker;
+    const struct api *api;
+    struct api_loop *home;
+    struct conn *conn; /* NULL: the client is gone */
+    struct listener *listener;
+    int16_t version;
+    int32_t correlation_id;
+    struct str client_id; /* "" for null */
+    struct str client_host; /* "/127.0.0.1" */
+    const void *in;
+    void *out;
+    struct arena arena;
+    int64_t now_ms;      /* monotonic, when the frame was complete or the request resumed */
+    int64_t wall_ms;     /* the same moment, since 1970 */
+    bool no_answer;      /* acks=0: nothing is sent */
+    bool header_v0_body; /* ApiVersions of an unknown version: the body is version 0 */
+
+    /* Parking. */
+    atomic_int park_state;
+    bool timed_out; /* set when the timer won */
+    enum req_status (*resume)(struct req *r);
+    struct timer timer;
+    struct loop_task task;
+    void *state; /* the handler's own, in the arena */
+    void (*on_control)(struct req *r);
+    struct loop_task control_task;
+    /* Called when the answer cannot be encoded or sent: releases what `out` refers to. */
+    void (*abandon)(struct req *r);
+};
+
+/* Begins to wait; timeout_ms < 0: without limit. Call it before anybody can wake the request. */
+void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struct req *r));
+/* Any thread; harmless when somebody else was first. */
+void req_wake(struct req *r);
+
+/* Runs `run` on the control thread, where the coordination store may be used, and then `resume`
+ * (NULL: answers) on the loop. Returns REQ_PARKED. */
+enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
+                               enum req_status (*resume)(struct req *r));
+
+/* Memory of the request, or NULL past its cap: the handler answers or returns REQ_CLOSE. */
+static inline void *req_alloc(struct req *r, size_t size)
+{
+    return arena_alloc(&r->arena, size);
+}
+
+static inline void *req_array(struct req *r, int32_t count, size_t size)
+{
+    return arena_array(&r->arena, count < 0 ? 0 : (size_t)count, size);
+}
+
+#endif

@@ -1,0 +1,90 @@
+/* A client's connection: frames in, answers out, in order, one request in progress at a time.
+ *
+ * A connection lives and dies on one loop (struct net_loop), and everything here runs on that
+ * loop's thread. While a request is in progress nothing is read; bytes that have arrived wait. An
+ * idle connection owns no buffer: reading uses the loop's scratch buffer, and only a frame that is
+ * on its way gets memory, which grows with what has arrived, never with what was announced.
+ * Answers may contain file ranges (base/writer.h), which go out by sendfile; their files are
+ * struct open_file references, released when sent. */
+#ifndef OTTLA_BROKER_NET_CONN_H
+#define OTTLA_BROKER_NET_CONN_H
+
+#include "base/list.h"
+#include "base/writer.h"
+#include "broker/net/buffer_pool.h"
+#include "broker/net/loop.h"
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+
+struct conn;
+struct listener;
+
+enum frame_result {
+    FRAME_DONE,   /* handled; an answer, if any, is in conn_out() */
+    FRAME_PARKED, /* conn_resume() comes later, on this loop */
+    FRAME_CLOSE,  /* break the connection, after sending what is queued */
+};
+
+/* What the layer above gives the connections of a loop. */
+struct conn_handler {
+    /* A whole frame, without its length. The bytes may be changed; they are gone on return, also
+     * when the frame is parked. */
+    enum frame_result (*on_frame)(void *context, struct conn *conn, uint8_t *frame, size_t len);
+    /* The connection ends while a request is parked. */
+    void (*on_close)(void *context, struct conn *conn);
+    void *context;
+};
+
+struct net_limits {
+    int32_t frame_bytes_max; /* socket.request.max.bytes */
+    int64_t idle_ms;         /* connections.max.idle.ms */
+    int64_t partial_idle_ms; /* silence allowed in the middle of a frame */
+    int32_t send_buffer_bytes; /* -1: the system's */
+    int32_t receive_buffer_bytes;
+};
+
+/* One loop and its connections. */
+struct net_loop {
+    struct loop *loop;
+    struct conn_handler handler;
+    struct net_limits limits;
+    struct buffer_pool pool;
+    struct buffer scratch;
+    struct writer spare_out;
+    struct list idle;    /* struct conn, longest silent first */
+    struct list partial; /* the same, in the middle of a frame */
+    struct timer idle_timer;
+    atomic_int conns_n;
+    void (*on_conn_gone)(void *context, struct conn *conn); /* accounting of limits */
+    void *gone_context;
+};
+
+void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_handler *handler,
+                   const struct net_limits *limits);
+/* Closes every connection. */
+void net_loop_deinit(struct net_loop *net);
+
+/* Takes over a connected socket. `listener` and the address are for whoever asks. */
+void conn_open(struct net_loop *net, int fd, struct listener *listener,
+               const struct sockaddr_storage *peer);
+/* Continues after FRAME_PARKED: the answer is in conn_out(). */
+void conn_resume(struct conn *conn);
+/* Ends the connection at once; frees. */
+void conn_close(struct conn *conn);
+/* Ends the connection after what is queued has been sent. */
+void conn_close_after_send(struct conn *conn);
+
+/* Where the answer is written, length prefix included. */
+struct writer *conn_out(struct conn *conn);
+struct net_loop *conn_loop(const struct conn *conn);
+struct listener *conn_listener(const struct conn *conn);
+/* The peer's address as text, as Kafka shows it in group members: "/127.0.0.1". */
+const char *conn_peer(const struct conn *conn);
+const struct sockaddr_storage *conn_peer_address(const struct conn *conn);
+int conn_fd(const struct conn *conn);
+/* Anything that the layer above hangs onto the connection. */
+void *conn_user(const struct conn *conn);
+void conn_set_user(struct conn *conn, void *user);
+
+#endif

@@ -1,0 +1,320 @@
+/* The event loop: epoll, a binary heap of timers, a queue of posted tasks with an eventfd.
+ *
+ * One turn: wait (until the next timer, or for ever), read the clock once, handle ready
+ * descriptors, fire due timers, run posted tasks, call the end-of-turn hook. A task posted by the
+ * loop's own thread needs no eventfd write: the loop looks at the queue before it sleeps. A turn
+ * that takes longer than SLOW_TURN_MS is logged: something blocks that should not.
+ *
+ * A watch may be freed while its event waits in the same batch of events (one handler closing
+ * another connection): io_watch_set(…, 0) therefore clears it from the batch. */
+#define _GNU_SOURCE
+#include "broker/net/loop.h"
+
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { EVENTS_MAX = 128, SLOW_TURN_MS = 200 };
+
+struct loop {
+    struct clock *clock;
+    int64_t now_ms;
+    int epoll_fd;
+    int event_fd;
+    pthread_t thread;
+    atomic_bool running;
+    atomic_bool stopping;
+
+    pthread_mutex_t lock; /* leaf; guards the queue */
+    struct loop_task *first;
+    struct loop_task *last;
+    bool awake; /* the loop will look at the queue before it sleeps */
+
+    struct timer **heap; /* heap[1] is the next due */
+    size_t heap_n;
+    size_t heap_cap;
+
+    struct epoll_event events[EVENTS_MAX];
+    int events_n;
+    int events_at;
+
+    void (*turn_end)(void *context);
+    void *turn_end_context;
+};
+
+err loop_new(struct clock *clock, struct loop **out)
+{
+    struct loop *loop = xcalloc(1, sizeof(*loop));
+    loop->clock = clock;
+    loop->now_ms = clock_monotonic_ms(clock);
+    loop->awake = true;
+    pthread_mutex_init(&loop->lock, NULL);
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    loop->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (loop->epoll_fd < 0 || loop->event_fd < 0 ||
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->event_fd, &event) != 0) {
+        err e = err_from_errno(errno);
+        loop_free(loop);
+        return e;
+    }
+    *out = loop;
+    return OK;
+}
+
+void loop_free(struct loop *loop)
+{
+    if (loop == NULL) {
+        return;
+    }
+    if (loop->epoll_fd >= 0) {
+        close(loop->epoll_fd);
+    }
+    if (loop->event_fd >= 0) {
+        close(loop->event_fd);
+    }
+    pthread_mutex_destroy(&loop->lock);
+    free(loop->heap);
+    free(loop);
+}
+
+/* ---- tasks ---- */
+
+static void wake(struct loop *loop)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(loop->event_fd, &one, sizeof(one));
+    (void)ignored;
+}
+
+void loop_post(struct loop *loop, struct loop_task *task)
+{
+    task->next = NULL;
+    pthread_mutex_lock(&loop->lock);
+    if (loop->last == NULL) {
+        loop->first = task;
+    } else {
+        loop->last->next = task;
+    }
+    loop->last = task;
+    bool asleep = !loop->awake;
+    loop->awake = true;
+    pthread_mutex_unlock(&loop->lock);
+    if (asleep) {
+        wake(loop);
+    }
+}
+
+void loop_stop(struct loop *loop)
+{
+    atomic_store(&loop->stopping, true);
+    wake(loop);
+}
+
+bool loop_is_current(const struct loop *loop)
+{
+    return atomic_load(&loop->running) && pthread_equal(loop->thread, pthread_self());
+}
+
+static void run_tasks(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    struct loop_task *task = loop->first;
+    loop->first = loop->last = NULL;
+    pthread_mutex_unlock(&loop->lock);
+    while (task != NULL) {
+        struct loop_task *next = task->next;
+        task->run(task);
+        task = next;
+    }
+}
+
+/* May the loop sleep? From here on a post writes to the eventfd. */
+static bool prepare_sleep(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    bool empty = loop->first == NULL;
+    loop->awake = !empty;
+    pthread_mutex_unlock(&loop->lock);
+    return empty;
+}
+
+static void awoken(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    loop->awake = true;
+    pthread_mutex_unlock(&loop->lock);
+}
+
+/* ---- timers ---- */
+
+static void heap_put(struct loop *loop, size_t place, struct timer *timer)
+{
+    loop->heap[place] = timer;
+    timer->place = place;
+}
+
+static void heap_up(struct loop *loop, size_t place, struct timer *timer)
+{
+    while (place > 1 && loop->heap[place / 2]->due_ms > timer->due_ms) {
+        heap_put(loop, place, loop->heap[place / 2]);
+        place /= 2;
+    }
+    heap_put(loop, place, timer);
+}
+
+static void heap_down(struct loop *loop, size_t place, struct timer *timer)
+{
+    for (;;) {
+        size_t child = place * 2;
+        if (child > loop->heap_n) {
+            break;
+        }
+        if (child < loop->heap_n && loop->heap[child + 1]->due_ms < loop->heap[child]->due_ms) {
+            child++;
+        }
+        if (loop->heap[child]->due_ms >= timer->due_ms) {
+            break;
+        }
+        heap_put(loop, place, loop->heap[child]);
+        place = child;
+    }
+    heap_put(loop, place, timer);
+}
+
+void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms)
+{
+    timer_stop(loop, timer);
+    if (loop->heap_n + 1 >= loop->heap_cap) {
+        loop->heap_cap = loop->heap_cap == 0 ? 64 : loop->heap_cap * 2;
+        loop->heap = xrealloc(loop->heap, loop->heap_cap * sizeof(struct timer *));
+    }
+    timer->due_ms = loop->now_ms + (delay_ms < 0 ? 0 : delay_ms);
+    heap_up(loop, ++loop->heap_n, timer);
+}
+
+void timer_stop(struct loop *loop, struct timer *timer)
+{
+    if (timer->place == 0) {
+        return;
+    }
+    size_t place = timer->place;
+    timer->place = 0;
+    struct timer *moved = loop->heap[loop->heap_n--];
+    if (moved == timer) {
+        return;
+    }
+    if (place > 1 && loop->heap[place / 2]->due_ms > moved->due_ms) {
+        heap_up(loop, place, moved);
+    } else {
+        heap_down(loop, place, moved);
+    }
+}
+
+static void fire_timers(struct loop *loop)
+{
+    while (loop->heap_n > 0 && loop->heap[1]->due_ms <= loop->now_ms) {
+        struct timer *timer = loop->heap[1];
+        timer_stop(loop, timer);
+        timer->fire(timer);
+    }
+}
+
+static int sleep_ms(const struct loop *loop)
+{
+    if (loop->heap_n == 0) {
+        return -1;
+    }
+    int64_t left = loop->heap[1]->due_ms - clock_monotonic_ms(loop->clock);
+    return left < 0 ? 0 : left > 3600000 ? 3600000 : (int)left;
+}
+
+int64_t loop_now_ms(const struct loop *loop)
+{
+    return loop->now_ms;
+}
+
+/* ---- descriptors ---- */
+
+err io_watch_set(struct loop *loop, struct io_watch *watch, uint32_t events)
+{
+    if (events == watch->events) {
+        return OK;
+    }
+    int op = watch->events == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    struct epoll_event event = {.events = events, .data.ptr = watch};
+    if (epoll_ctl(loop->epoll_fd, op, watch->fd, &event) != 0) {
+        return err_from_errno(errno);
+    }
+    watch->events = events;
+    if (events == 0) {
+        for (int i = loop->events_at; i < loop->events_n; i++) {
+            if (loop->events[i].data.ptr == watch) {
+                loop->events[i].events = 0;
+            }
+        }
+    }
+    return OK;
+}
+
+static void handle_events(struct loop *loop)
+{
+    for (loop->events_at = 0; loop->events_at < loop->events_n;) {
+        struct epoll_event *event = &loop->events[loop->events_at++];
+        if (event->events == 0) {
+            continue;
+        }
+        struct io_watch *watch = event->data.ptr;
+        if (watch == NULL) {
+            uint64_t count;
+            ssize_t ignored = read(loop->event_fd, &count, sizeof(count));
+            (void)ignored;
+        } else {
+            watch->ready(watch, event->events);
+        }
+    }
+    loop->events_n = 0;
+}
+
+void loop_on_turn_end(struct loop *loop, void (*hook)(void *context), void *context)
+{
+    loop->turn_end = hook;
+    loop->turn_end_context = context;
+}
+
+static void turn(struct loop *loop)
+{
+    bool may_sleep = prepare_sleep(loop);
+    int wait_ms = may_sleep ? sleep_ms(loop) : 0;
+    int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_MAX, wait_ms);
+    loop->events_n = n < 0 ? 0 : n;
+    awoken(loop);
+    loop->now_ms = clock_monotonic_ms(loop->clock);
+    int64_t start_ms = loop->now_ms;
+    handle_events(loop);
+    fire_timers(loop);
+    run_tasks(loop);
+    if (loop->turn_end != NULL) {
+        loop->turn_end(loop->turn_end_context);
+    }
+    int64_t took_ms = clock_monotonic_ms(loop->clock) - start_ms;
+    if (took_ms > SLOW_TURN_MS) {
+        log_debug("loop", "slow turn took_ms=%lld", (long long)took_ms);
+    }
+}
+
+void loop_run(struct loop *loop)
+{
+    loop->thread = pthread_self();
+    atomic_store(&loop->running, true);
+    while (!atomic_load(&loop->stopping)) {
+        turn(loop);
+    }
+    run_tasks(loop);
+    atomic_store(&loop->running, false);
+}

@@ -1,0 +1,60 @@
+/* One event loop: readiness of descriptors, timers, and tasks posted by other threads.
+ *
+ * A loop belongs to the thread that calls loop_run(); everything here is called on that thread,
+ * except loop_post() and loop_stop(), which are the only door between threads. An idle loop sleeps
+ * without limit: there is no periodic wake-up. */
+#ifndef OTTLA_BROKER_NET_LOOP_H
+#define OTTLA_BROKER_NET_LOOP_H
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct loop;
+
+/* Work for a loop. Embedded in its owner, queued at most once at a time; run() may free it. */
+struct loop_task {
+    struct loop_task *next;
+    void (*run)(struct loop_task *task);
+};
+
+/* A one-shot timer. Embedded in its owner; must be stopped before its memory goes. */
+struct timer {
+    int64_t due_ms;
+    size_t place; /* in the loop's heap; 0: not running */
+    void (*fire)(struct timer *timer);
+};
+
+/* Interest in a descriptor. Embedded in its owner. */
+struct io_watch {
+    int fd;
+    uint32_t events; /* EPOLLIN, EPOLLOUT as asked for */
+    void (*ready)(struct io_watch *watch, uint32_t events);
+};
+
+NODISCARD err loop_new(struct clock *clock, struct loop **loop);
+void loop_free(struct loop *loop);
+/* Runs until loop_stop(); then drains the tasks that are queued, and returns. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* Any thread. Tasks run in the order in which they were posted, after the current event. */
+void loop_post(struct loop *loop, struct loop_task *task);
+bool loop_is_current(const struct loop *loop);
+
+/* Monotonic milliseconds, read once per turn. */
+int64_t loop_now_ms(const struct loop *loop);
+
+void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms);
+void timer_stop(struct loop *loop, struct timer *timer);
+
+/* Starts, changes, or with events 0 ends the interest in watch->fd. */
+NODISCARD err io_watch_set(struct loop *loop, struct io_watch *watch, uint32_t events);
+
+/* Called once at the end of each turn, before the loop may sleep: the place to flush. */
+void loop_on_turn_end(struct loop *loop, void (*hook)(void *context), void *context);
+
+#endif

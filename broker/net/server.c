@@ -1,0 +1,444 @@
+/* The first loop accepts, for all: a Kafka client keeps few, long connections, so what matters is
+ * that they spread evenly, not how fast they are accepted. A new connection goes to the loop that
+ * has the fewest.
+ *
+ * Limits. Over max.connections the listening sockets are not polled until a connection ends, as
+ * Kafka's acceptor blocks; over max.connections.per.ip the new socket is closed at once. A file
+ * descriptor shortage pauses accepting for a moment, and never ends anything. The counts are
+ * guarded by one leaf mutex, taken when a connection comes or goes. */
+#define _GNU_SOURCE
+#include "broker/net/server.h"
+
+#include "base/log.h"
+#include "base/map.h"
+
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ACCEPT_PAUSE_MS = 100, ACCEPTS_PER_EVENT = 64 };
+
+struct acceptor {
+    struct io_watch watch;
+    struct server *server;
+    struct listener *listener;
+    int32_t conns_n; /* of this listener; under the lock */
+};
+
+struct server {
+    struct server_config config;
+    struct acceptor *acceptors;
+    struct net_loop *nets;
+    pthread_t *threads;
+    int threads_n;
+    struct timer resume_timer; /* on the first loop */
+    pthread_mutex_t lock;      /* leaf; guards the counts */
+    struct map per_ip;         /* address → (void *)count */
+    int32_t conns_n;
+    bool paused; /* accepting waits for a connection to end or for the timer */
+    struct loop_task unpause;
+    bool unpause_posted;
+    struct loop_task stop_accepting;
+};
+
+/* A connection on its way from the accepting loop to its own. */
+struct handover {
+    struct loop_task task;
+    struct net_loop *net;
+    struct listener *listener;
+    int fd;
+    struct sockaddr_storage peer;
+};
+
+static void pause_accepting(struct server *server, bool timed)
+{
+    for (size_t i = 0; i < server->config.listeners_n; i++) {
+        err_ignore(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, 0));
+    }
+    pthread_mutex_lock(&server->lock);
+    server->paused = true;
+    pthread_mutex_unlock(&server->lock);
+    if (timed) {
+        timer_start(server->nets[0].loop, &server->resume_timer, ACCEPT_PAUSE_MS);
+    }
+}
+
+static void resume_accepting(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->paused = false;
+    server->unpause_posted = false;
+    pthread_mutex_unlock(&server->lock);
+    for (size_t i = 0; i < server->config.listeners_n; i++) {
+        if (server->acceptors[i].watch.fd >= 0) {
+            err_ignore(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));
+        }
+    }
+}
+
+static void on_resume_timer(struct timer *timer)
+{
+    resume_accepting(container_of(timer, struct server, resume_timer));
+}
+
+static void on_unpause(struct loop_task *task)
+{
+    resume_accepting(container_of(task, struct server, unpause));
+}
+
+/* ---- counting ---- */
+
+static int32_t ip_limit(const struct server *server, const char *address)
+{
+    for (size_t i = 0; i < server->config.ip_overrides_n; i++) {
+        if (strcmp(server->config.ip_overrides[i].address, address) == 0) {
+            return server->config.ip_overrides[i].conns_max;
+        }
+    }
+    return server->config.conns_per_ip_max;
+}
+
+static intptr_t ip_count(struct server *server, const char *address)
+{
+    return (intptr_t)map_get_str(&server->per_ip, str_of(address));
+}
+
+static void ip_count_add(struct server *server, const char *address, intptr_t n)
+{
+    intptr_t count = ip_count(server, address) + n;
+    if (count == 0) {
+        (void)map_remove_str(&server->per_ip, str_of(address));
+    } else {
+        (void)map_set_str(&server->per_ip, str_of(address), (void *)count);
+    }
+}
+
+enum admission { ADMITTED, REFUSED_IP, REFUSED_TOTAL };
+
+static enum admission admit(struct server *server, struct acceptor *acceptor, const char *address)
+{
+    pthread_mutex_lock(&server->lock);
+    enum admission result = ADMITTED;
+    if (ip_count(server, address) >= ip_limit(server, address)) {
+        result = REFUSED_IP;
+    } else if (server->conns_n >= server->config.conns_max ||
+               acceptor->conns_n >= acceptor->listener->conns_max) {
+        result = REFUSED_TOTAL;
+    } else {
+        ip_count_add(server, address, 1);
+        server->conns_n++;
+        acceptor->conns_n++;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return result;
+}
+
+static struct acceptor *acceptor_of(struct server *server, const struct listener *listener)
+{
+    size_t i = 0;
+    while (server->acceptors[i].listener != listener) {
+        i++;
+    }
+    return &server->acceptors[i];
+}
+
+/* Runs on the loop of the connection that ends. */
+static void on_conn_gone(void *context, struct conn *conn)
+{
+    struct server *server = context;
+    pthread_mutex_lock(&server->lock);
+    ip_count_add(server, conn_peer(conn) + 1, -1);
+    server->conns_n--;
+    acceptor_of(server, conn_listener(conn))->conns_n--;
+    bool unpause = server->paused && !server->unpause_posted;
+    server->unpause_posted |= unpause;
+    pthread_mutex_unlock(&server->lock);
+    if (unpause) {
+        loop_post(server->nets[0].loop, &server->unpause);
+    }
+}
+
+/* ---- accepting ---- */
+
+static void on_handover(struct loop_task *task)
+{
+    struct handover *h = container_of(task, struct handover, task);
+    conn_open(h->net, h->fd, h->listener, &h->peer);
+    free(h);
+}
+
+static struct net_loop *least_loaded(struct server *server)
+{
+    struct net_loop *best = &server->nets[0];
+    for (int i = 1; i < server->config.loops_n; i++) {
+        if (atomic_load(&server->nets[i].conns_n) < atomic_load(&best->conns_n)) {
+            best = &server->nets[i];
+        }
+    }
+    return best;
+}
+
+static void address_text(const struct sockaddr_storage *peer, char *text, size_t size)
+{
+    socklen_t len = peer->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                : sizeof(struct sockaddr_in);
+    if (getnameinfo((const struct sockaddr *)peer, len, text, (socklen_t)size, NULL, 0,
+                    NI_NUMERICHOST) != 0) {
+        text[0] = '\0';
+    }
+    if (strncmp(text, "::ffff:", 7) == 0) {
+        memmove(text, text + 7, strlen(text + 7) + 1);
+    }
+}
+
+/* False: stop accepting for now. */
+static bool accept_one(struct acceptor *acceptor)
+{
+    struct server *server = acceptor->server;
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof(peer);
+    int fd = accept4(acceptor->watch.fd, (struct sockaddr *)&peer, &len,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warn("server", "cannot accept: %s; trying again in %d ms",
+                     strerrordesc_np(errno), ACCEPT_PAUSE_MS);
+            pause_accepting(server, true);
+        }
+        return errno == ECONNABORTED || errno == EINTR;
+    }
+    char address[64];
+    address_text(&peer, address, sizeof(address));
+    enum admission admission = admit(server, acceptor, address);
+    if (admission != ADMITTED) {
+        close(fd);
+        if (admission == REFUSED_TOTAL) {
+            pause_accepting(server, false);
+        }
+        return admission == REFUSED_IP;
+    }
+    struct handover *h = xcalloc(1, sizeof(*h));
+    *h = (struct handover){.task.run = on_handover,
+                           .net = least_loaded(server),
+                           .listener = acceptor->listener,
+                           .fd = fd,
+                           .peer = peer};
+    loop_post(h->net->loop, &h->task);
+    return true;
+}
+
+static void on_acceptable(struct io_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct acceptor *acceptor = container_of(watch, struct acceptor, watch);
+    for (int i = 0; i < ACCEPTS_PER_EVENT && accept_one(acceptor); i++) {
+    }
+}
+
+/* ---- binding ---- */
+
+static int bind_address(const struct addrinfo *info, int backlog)
+{
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    int one = 1;
+    int zero = 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (info->ai_family == AF_INET6) {
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+    }
+    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, backlog) != 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+    char service[16] = "0";
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&address, len, NULL, 0, service, sizeof(service),
+                    NI_NUMERICSERV) != 0) {
+        return 0;
+    }
+    return (int)strtol(service, NULL, 10);
+}
+
+/* All addresses means both families where the machine has them. */
+static int listen_on(const struct listener *listener, int backlog, char *reason, size_t size)
+{
+    char port[16];
+    snprintf(port, sizeof(port), "%d", listener->port);
+    bool any = listener->host[0] == '\0' || strcmp(listener->host, "0.0.0.0") == 0;
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_family = listener->host[0] == '\0' ? AF_INET6 : AF_UNSPEC};
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(any ? NULL : listener->host, port, &hints, &found);
+    if (any && listener->host[0] != '\0' && failed == 0) {
+        freeaddrinfo(found);
+        hints.ai_family = AF_INET;
+        failed = getaddrinfo(NULL, port, &hints, &found);
+    }
+    if (failed != 0) {
+        snprintf(reason, size, "listener %s: cannot resolve %s: %s", listener->name,
+                 listener->host, gai_strerror(failed));
+        return -1;
+    }
+    int fd = bind_address(found, backlog);
+    int saved = errno;
+    freeaddrinfo(found);
+    if (fd < 0 && listener->host[0] == '\0' && saved == EAFNOSUPPORT) {
+        struct listener v4 = *listener;
+        snprintf(v4.host, sizeof(v4.host), "0.0.0.0");
+        return listen_on(&v4, backlog, reason, size);
+    }
+    if (fd < 0) {
+        snprintf(reason, size, "listener %s: cannot listen on %s:%d: %s", listener->name,
+                 listener->host, listener->port, strerrordesc_np(saved));
+    }
+    return fd;
+}
+
+err server_new(struct clock *clock, const struct server_config *config, struct server **out,
+               char *reason, size_t reason_size)
+{
+    struct server *server = xcalloc(1, sizeof(*server));
+    server->config = *config;
+    pthread_mutex_init(&server->lock, NULL);
+    map_init(&server->per_ip);
+    server->nets = xcalloc((size_t)config->loops_n, sizeof(*server->nets));
+    server->threads = xcalloc((size_t)config->loops_n, sizeof(*server->threads));
+    server->acceptors = xcalloc(config->listeners_n, sizeof(*server->acceptors));
+    server->resume_timer.fire = on_resume_timer;
+    server->unpause.run = on_unpause;
+    for (size_t i = 0; i < config->listeners_n; i++) {
+        server->acceptors[i].watch.fd = -1;
+    }
+    for (int i = 0; i < config->loops_n; i++) {
+        err e = loop_new(clock, &server->nets[i].loop);
+        if (e != OK) {
+            snprintf(reason, reason_size, "cannot create an event loop: %s", err_text(e));
+            server_free(server);
+            return e;
+        }
+    }
+    for (size_t i = 0; i < config->listeners_n; i++) {
+        struct listener *listener = &config->listeners[i];
+        struct acceptor *acceptor = &server->acceptors[i];
+        int fd = listen_on(listener, config->backlog, reason, reason_size);
+        if (fd < 0) {
+            server_free(server);
+            return E_CONFIG;
+        }
+        listener->port = port_of(fd);
+        *acceptor = (struct acceptor){.watch = {.fd = fd, .ready = on_acceptable},
+                                      .server = server,
+                                      .listener = listener};
+    }
+    *out = server;
+    return OK;
+}
+
+int server_loops(const struct server *server)
+{
+    return server->config.loops_n;
+}
+
+struct net_loop *server_loop(struct server *server, int index)
+{
+    return &server->nets[index];
+}
+
+static void *loop_thread(void *argument)
+{
+    struct net_loop *net = argument;
+    loop_run(net->loop);
+    net_loop_deinit(net);
+    return NULL;
+}
+
+err server_start(struct server *server, const struct conn_handler *handlers)
+{
+    for (int i = 0; i < server->config.loops_n; i++) {
+        struct net_loop *net = &server->nets[i];
+        net_loop_init(net, net->loop, &handlers[i], &server->config.limits);
+        net->on_conn_gone = on_conn_gone;
+        net->gone_context = server;
+    }
+    for (size_t i = 0; i < server->config.listeners_n; i++) {
+        TRY(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));
+    }
+    for (int i = 0; i < server->config.loops_n; i++) {
+        int failed = pthread_create(&server->threads[i], NULL, loop_thread, &server->nets[i]);
+        if (failed != 0) {
+            return err_from_errno(failed);
+        }
+        server->threads_n++;
+    }
+    return OK;
+}
+
+static void on_stop_accepting(struct loop_task *task)
+{
+    struct server *server = container_of(task, struct server, stop_accepting);
+    timer_stop(server->nets[0].loop, &server->resume_timer);
+    for (size_t i = 0; i < server->config.listeners_n; i++) {
+        struct acceptor *acceptor = &server->acceptors[i];
+        if (acceptor->watch.fd >= 0) {
+            err_ignore(io_watch_set(server->nets[0].loop, &acceptor->watch, 0));
+            close(acceptor->watch.fd);
+            acceptor->watch.fd = -1;
+        }
+    }
+}
+
+void server_stop_accepting(struct server *server)
+{
+    server->stop_accepting.run = on_stop_accepting;
+    loop_post(server->nets[0].loop, &server->stop_accepting);
+}
+
+void server_stop(struct server *server)
+{
+    for (int i = 0; i < server->threads_n; i++) {
+        loop_stop(server->nets[i].loop);
+    }
+    for (int i = 0; i < server->threads_n; i++) {
+        pthread_join(server->threads[i], NULL);
+    }
+    server->threads_n = 0;
+}
+
+void server_free(struct server *server)
+{
+    if (server == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < server->config.listeners_n; i++) {
+        if (server->acceptors[i].watch.fd >= 0) {
+            close(server->acceptors[i].watch.fd);
+        }
+    }
+    for (int i = 0; i < server->config.loops_n; i++) {
+        loop_free(server->nets[i].loop);
+    }
+    map_deinit(&server->per_ip);
+    pthread_mutex_destroy(&server->lock);
+    free(server->acceptors);
+    free(server->nets);
+    free(server->threads);
+    free(server);
+}

@@ -1,0 +1,58 @@
+/* Listening sockets, and the loops' threads: accepts connections, holds their limits, hands each to
+ * the loop with the fewest.
+ *
+ * Started and stopped by the broker's main thread. */
+#ifndef OTTLA_BROKER_NET_SERVER_H
+#define OTTLA_BROKER_NET_SERVER_H
+
+#include "broker/net/conn.h"
+
+struct server;
+
+enum { LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256 };
+
+/* One listener. `host` "" binds all addresses; `port` 0 is replaced by what the system chose.
+ * With advertised_host "" a client is told the address that it used itself. */
+struct listener {
+    char name[LISTENER_NAME_MAX];
+    char host[LISTENER_HOST_MAX];
+    int port;
+    char advertised_host[LISTENER_HOST_MAX];
+    int advertised_port; /* 0: the port it listens on */
+    int16_t security_protocol; /* 0 PLAINTEXT, as on the wire */
+    int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
+};
+
+/* A limit for one address, of max.connections.per.ip.overrides. */
+struct ip_override {
+    char address[64]; /* as conn_peer() shows it, without the slash */
+    int32_t conns_max;
+};
+
+struct server_config {
+    struct listener *listeners; /* owned by the caller, lives as long as the server */
+    size_t listeners_n;
+    int loops_n;
+    int backlog;
+    int32_t conns_max;
+    int32_t conns_per_ip_max;
+    const struct ip_override *ip_overrides;
+    size_t ip_overrides_n;
+    struct net_limits limits;
+};
+
+/* Binds all listeners. On failure `reason` says which, and why. */
+NODISCARD err server_new(struct clock *clock, const struct server_config *config,
+                         struct server **server, char *reason, size_t reason_size);
+int server_loops(const struct server *server);
+struct net_loop *server_loop(struct server *server, int index);
+/* Starts the loops' threads; connections are accepted from here on. `handlers` has one handler for
+ * each loop. */
+NODISCARD err server_start(struct server *server, const struct conn_handler *handlers);
+/* Closes the listening sockets; connections stay. */
+void server_stop_accepting(struct server *server);
+/* Ends the loops' threads after the tasks that are queued, closes all connections. */
+void server_stop(struct server *server);
+void server_free(struct server *server);
+
+#endif
