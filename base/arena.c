@@ -77,19 +77,20 @@ static bool chunk_add(struct arena *arena, size_t size)
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
-    if (size > arena->cap_bytes || arena->used_bytes > arena->cap_bytes - size) {
+    if (size > arena->cap_bytes) {
         return NULL;
     }
-    size_t rounded = (size + 15) & ~(size_t)15;
-    if (rounded == 0) {
-        rounded = 16;
+    size_t rounded = size == 0 ? 16 : (size + 15) & ~(size_t)15;
+    /* What is counted is what is used up: many tiny allocations are bounded too. */
+    if (rounded > arena->cap_bytes || arena->used_bytes > arena->cap_bytes - rounded) {
+        return NULL;
     }
     if ((size_t)(arena->end - arena->next) < rounded && !chunk_add(arena, rounded)) {
         return NULL;
     }
     void *memory = arena->next;
     arena->next += rounded;
-    arena->used_bytes += size;
+    arena->used_bytes += rounded;
     return memset(memory, 0, rounded);
 }
 

@@ -67,4 +67,37 @@ struct message {
     const struct shape *shape;
 };
 
+static inline bool field_in_version(const struct field *field, int version)
+{
+    return version >= field->min && version <= field->max;
+}
+
+static inline bool field_is_nullable(const struct field *field, int version)
+{
+    return version >= field->null_min && version <= field->null_max;
+}
+
+/* A struct stands in place, unless it may be null: then it is behind a pointer. */
+static inline bool field_is_pointer(const struct field *field)
+{
+    return field->type == FIELD_STRUCT && field->null_min <= field->null_max;
+}
+
+/* Bytes of one value, or of one element of an array, in memory. */
+static inline size_t field_element_size(const struct field *field)
+{
+    static const uint8_t SIZES[] = {
+        [FIELD_INT8] = sizeof(int8_t),        [FIELD_INT16] = sizeof(int16_t),
+        [FIELD_INT32] = sizeof(int32_t),      [FIELD_INT64] = sizeof(int64_t),
+        [FIELD_BOOL] = sizeof(bool),          [FIELD_FLOAT64] = sizeof(double),
+        [FIELD_UUID] = sizeof(struct uuid),   [FIELD_STRING] = sizeof(struct str),
+        [FIELD_BYTES] = sizeof(struct bytes), [FIELD_RECORDS] = sizeof(struct records),
+    };
+    return field->type == FIELD_STRUCT ? field->shape->size : SIZES[field->type];
+}
+
+/* Whether `in`, a struct of that shape, has a field's default: a tagged field is then not written.
+ */
+bool field_is_default(const struct shape *shape, const struct field *field, const uint8_t *in);
+
 #endif

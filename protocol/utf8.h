@@ -1,0 +1,11 @@
+/* Text from a peer, made valid UTF-8 as Java does it. */
+#ifndef OTTLA_PROTOCOL_UTF8_H
+#define OTTLA_PROTOCOL_UTF8_H
+
+#include "base/arena.h"
+
+/* The text itself where it is valid, else a copy in the arena with one U+FFFD for each malformed
+ * part, divided as Java's decoder does. False when the arena is full. */
+bool utf8_clean(struct str *text, struct arena *arena);
+
+#endif
