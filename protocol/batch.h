@@ -8,6 +8,7 @@
 #ifndef OTTLA_PROTOCOL_BATCH_H
 #define OTTLA_PROTOCOL_BATCH_H
 
+#include "base/err.h"
 #include "base/reader.h"
 #include "base/writer.h"
 
@@ -52,7 +53,7 @@ void batch_parse(const uint8_t *header, struct batch *batch);
 
 static inline int64_t batch_last_offset(const struct batch *batch)
 {
-    return batch->base_offset + batch->last_offset_delta;
+    return (int64_t)((uint64_t)batch->base_offset + (uint64_t)(int64_t)batch->last_offset_delta);
 }
 
 static inline enum codec batch_codec(const struct batch *batch)
@@ -81,6 +82,20 @@ void batch_set_leader_epoch(uint8_t *batch, int32_t leader_epoch);
 void batch_set_attributes(uint8_t *batch, int16_t attributes);
 void batch_set_max_timestamp(uint8_t *batch, int64_t max_timestamp);
 
+/* The time of a record, given its delta; deltas of a peer may wrap, as in Java. */
+static inline int64_t batch_timestamp(const struct batch *batch, int64_t timestamp_delta)
+{
+    return batch_is(batch, BATCH_LOG_APPEND_TIME)
+               ? batch->max_timestamp
+               : (int64_t)((uint64_t)batch->base_timestamp + (uint64_t)timestamp_delta);
+}
+
+/* The offset of a record, given its delta. */
+static inline int64_t batch_offset(const struct batch *batch, int32_t offset_delta)
+{
+    return (int64_t)((uint64_t)batch->base_offset + (uint64_t)(int64_t)offset_delta);
+}
+
 /* One record; views into the batch. */
 struct record {
     int8_t attributes;
@@ -94,7 +109,8 @@ struct record {
 
 /* Walks the records of an uncompressed (or decompressed) batch body, that is bytes 61 to the end.
  * After the last record `error` is OK, or E_MALFORMED when a record breaks a rule: lengths, header
- * counts, null header keys, fewer or more bytes than `count` records. Offset deltas are not judged. */
+ * counts, null header keys, fewer or more bytes than `count` records. Offset deltas are not judged.
+ */
 struct record_iter {
     struct reader reader;
     int32_t left;
@@ -126,11 +142,14 @@ struct batch_builder {
     int64_t producer_id;
     int16_t producer_epoch;
     int32_t base_sequence;
+    int32_t last_offset_delta; /* of the last record; may be set higher before batch_end */
     int32_t count;
+    int level; /* of the codec; 0 is its default */
 };
-/* attributes: codec and flags; producer_id -1, epoch -1, sequence -1 for none. */
+/* attributes: codec and flags. Producer id, epoch and sequence begin as -1, none; fields may be
+ * set until batch_end. */
 void batch_begin(struct batch_builder *builder, struct writer *out, int16_t attributes);
-/* A null key or value has data NULL. Headers are not written. */
+/* A null key or value has data NULL; no headers; the next offset delta. */
 void batch_add(struct batch_builder *builder, int64_t timestamp_ms, struct bytes key,
                struct bytes value);
 /* A copy of a record at its own delta, headers included; for re-encoding. */

@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "protocol/error.h"
+#include "protocol/messages.h"
 #include "protocol/utf8.h"
 
 enum { STRING_BYTES_MAX = 32767 };
@@ -620,6 +621,19 @@ void message_init(const struct message *message, void *out)
 const char *message_name(const struct message *message)
 {
     return message->name;
+}
+
+int api_request_header_version(const struct api_schema *api, int version)
+{
+    if (api->key == API_CONTROLLED_SHUTDOWN && version == 0) {
+        return 0;
+    }
+    return version >= api->flexible_min ? 2 : 1;
+}
+
+int api_response_header_version(const struct api_schema *api, int version)
+{
+    return version >= api->flexible_min && api->key != API_API_VERSIONS ? 1 : 0;
 }
 
 size_t message_struct_size(const struct message *message)

@@ -9,7 +9,9 @@
  * `topics` with a count `topics_n` (-1 is null); a nullable struct is a pointer.
  *
  * Memory: decoded views point into the input, arrays into the arena; both must outlive the struct.
- * Errors: E_MALFORMED when the input breaks the format, E_LIMIT when the arena is full. */
+ * Errors: E_MALFORMED when the input breaks the format, E_LIMIT when the arena is full.
+ *
+ * A version outside of the message's range is a bug of the caller, and checked. */
 #ifndef OTTLA_PROTOCOL_CODEC_H
 #define OTTLA_PROTOCOL_CODEC_H
 
@@ -32,7 +34,8 @@ struct message;
 void message_init(const struct message *message, void *out);
 NODISCARD err message_decode(const struct message *message, int version, struct reader *reader,
                              struct arena *arena, void *out);
-/* E_LIMIT when the writer fails; E_MALFORMED when a field that may not be null is. */
+/* E_LIMIT when the writer fails; E_MALFORMED when a field is null that may not be in this version,
+ * or a string is longer than 32767 bytes. */
 NODISCARD err message_encode(const struct message *message, int version, const void *in,
                              struct writer *writer);
 /* The encoded size, spliced file ranges included. */
@@ -56,6 +59,11 @@ struct api_schema {
     const struct message *request;
     const struct message *response;
 };
+
+/* Which version of request_header and response_header goes with a version of an API. The answer to
+ * ApiVersions has header 0 always: the client does not know yet whom it talks to. */
+int api_request_header_version(const struct api_schema *api, int version);
+int api_response_header_version(const struct api_schema *api, int version);
 
 /* NULL for a key that a ZooKeeper-mode 3.9 broker does not have. */
 const struct api_schema *api_schema_of(int16_t key);
