@@ -14,7 +14,7 @@ _TOKEN = re.compile(r"""
   | (?P<hex>x"[0-9a-fA-F\s]*")
   | (?P<string>"(?:[^"\\]|\\.)*")
   | (?P<number>-?(?:0x[0-9a-fA-F]+|\d+))
-  | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+  | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)
   | (?P<var>\$[A-Za-z_][A-Za-z0-9_]*)
   | (?P<conn>@[A-Za-z0-9_]+)
   | (?P<op>=>|\.\.\.|[{}\[\]():,+*=.-])
