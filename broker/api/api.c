@@ -201,7 +201,7 @@ static err decode_body(struct req *r, struct reader *reader)
 
 static err prepare(struct req *r, uint8_t *frame, size_t len)
 {
-    size_t copied = (r->api->flags & API_PARKS) != 0 ? len : 0;
+    size_t copied = (r->api->flags & API_PARKS) != 0 ? len + r->client_host.len : 0;
     arena_reset(&r->arena, len * DECODE_FACTOR + DECODE_FLOOR_BYTES + copied);
     if (copied > 0) {
         uint8_t *copy = req_alloc(r, len);
@@ -210,6 +210,7 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
         }
         memcpy(copy, frame, len);
         frame = copy;
+        r->client_host = arena_str(&r->arena, r->client_host);
     }
     struct reader reader = reader_of(bytes_of(frame, len));
     struct header header;
@@ -347,8 +348,6 @@ static void on_close(void *context, struct conn *conn)
     (void)context;
     struct req *r = conn_user(conn);
     r->conn = NULL;
-    r->listener = NULL;
-    r->client_host = STR("");
     if ((r->api->flags & API_CANCEL_ON_CLOSE) != 0) {
         req_wake(r);
     }
@@ -364,7 +363,6 @@ static void run_on_control(struct loop_task *task)
 enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
                                enum req_status (*then)(struct req *r))
 {
-    r->client_host = arena_str(&r->arena, r->client_host);
     r->on_control = run;
     r->control_task.run = run_on_control;
     req_park(r, -1, then);

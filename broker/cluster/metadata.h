@@ -1,0 +1,85 @@
+/* What this broker knows of the cluster: brokers, controller, topics with their partitions' leaders.
+ *
+ * A snapshot is immutable and reference-counted. The control thread makes a new one of the old one
+ * and an UpdateMetadata message, and publishes it; that is the only way it changes. Any thread
+ * takes a reference to the current one. */
+#ifndef OTTLA_BROKER_CLUSTER_METADATA_H
+#define OTTLA_BROKER_CLUSTER_METADATA_H
+
+#include "base/map.h"
+#include "broker/net/server.h"
+#include "protocol/messages.h"
+
+#include <stdatomic.h>
+
+struct broker_endpoint {
+    char listener[LISTENER_NAME_MAX];
+    char host[LISTENER_HOST_MAX];
+    int32_t port;
+    int16_t security_protocol;
+};
+
+struct broker_info {
+    int32_t id;
+    char *rack; /* NULL: none */
+    struct broker_endpoint *endpoints;
+    int32_t endpoints_n;
+};
+
+struct partition_info {
+    int32_t leader; /* -1: none */
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    int32_t *replicas;
+    int32_t replicas_n;
+    int32_t *isr;
+    int32_t isr_n;
+    int32_t *offline;
+    int32_t offline_n;
+    bool known; /* a hole in the numbering is not */
+};
+
+/* Shared by all snapshots in which the topic is the same. */
+struct topic_info {
+    atomic_int refs;
+    struct str name;
+    struct uuid id;
+    bool internal;
+    struct partition_info *partitions; /* by number */
+    int32_t partitions_n;
+};
+
+struct metadata {
+    atomic_int refs;
+    int32_t controller_id;
+    struct broker_info *brokers; /* ascending by id; shared with no other snapshot */
+    int32_t brokers_n;
+    struct map topics; /* name → struct topic_info */
+    struct map ids;    /* 16 bytes → struct topic_info */
+};
+
+struct metadata_cache; /* the current snapshot */
+
+struct metadata_cache *metadata_cache_new(void);
+void metadata_cache_free(struct metadata_cache *cache);
+/* A reference to the current snapshot: metadata_release() it. */
+struct metadata *metadata_acquire(struct metadata_cache *cache);
+void metadata_release(struct metadata *metadata);
+
+/* Applies UpdateMetadata, control thread only. Leader -2 removes a partition; the names of topics
+ * that vanished with it are told to `removed` (may be NULL). */
+void metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
+                     void (*removed)(void *context, struct str topic), void *context);
+
+const struct topic_info *metadata_topic(const struct metadata *metadata, struct str name);
+const struct topic_info *metadata_topic_by_id(const struct metadata *metadata, struct uuid id);
+const struct broker_info *metadata_broker(const struct metadata *metadata, int32_t id);
+/* The broker's endpoint on that listener, or NULL. */
+const struct broker_endpoint *broker_endpoint_of(const struct broker_info *broker,
+                                                 const char *listener);
+
+bool topic_is_internal(struct str name);
+/* 1 to 249 of [a-zA-Z0-9._-], neither "." nor "..". */
+bool topic_name_is_legal(struct str name);
+
+#endif

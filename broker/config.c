@@ -1,0 +1,452 @@
+/* Reading and checking of the configuration, from the table in config.def.
+ *
+ * Order, later wins: built-in defaults, the properties file (or, without one, the values that
+ * Kafka's own server.properties ships), the environment, --override. Only names that were set are
+ * kept in `properties`, so that DescribeConfigs can tell a default from a value. */
+#define _GNU_SOURCE
+#include "broker/config.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "protocol/error.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FILE_LIMIT_BYTES = 1 << 20 };
+
+static const struct option OPTIONS[] = {
+#define OPTION(type, field, name, default_, range, dynamic, doc)                                   \
+    {name, OPTION_##type, default_, range, dynamic, doc, offsetof(struct config, field)},
+#include "broker/config.def"
+#undef OPTION
+};
+
+const struct option *config_options(size_t *count)
+{
+    *count = sizeof(OPTIONS) / sizeof(OPTIONS[0]);
+    return OPTIONS;
+}
+
+const struct option *config_option(const char *name)
+{
+    for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
+        if (strcmp(OPTIONS[i].name, name) == 0) {
+            return &OPTIONS[i];
+        }
+    }
+    return NULL;
+}
+
+const char *config_text(const struct config *config, const struct option *option)
+{
+    const char *set = properties_get(&config->properties, option->name);
+    return set != NULL ? set : option->default_text;
+}
+
+bool config_is_set(const struct config *config, const struct option *option)
+{
+    return properties_get(&config->properties, option->name) != NULL;
+}
+
+void config_init(struct config *config)
+{
+    *config = (struct config){0};
+    properties_init(&config->properties);
+}
+
+void config_deinit(struct config *config)
+{
+    properties_deinit(&config->properties);
+}
+
+void config_use_shipped_defaults(struct config *config)
+{
+    static const struct property SHIPPED[] = {
+        {"broker.id", "0"},
+        {"log.dirs", "./data"},
+        {"offsets.topic.replication.factor", "1"},
+        {"transaction.state.log.replication.factor", "1"},
+        {"transaction.state.log.min.isr", "1"},
+        {"group.initial.rebalance.delay.ms", "0"},
+    };
+    for (size_t i = 0; i < sizeof(SHIPPED) / sizeof(SHIPPED[0]); i++) {
+        properties_set(&config->properties, SHIPPED[i].name, SHIPPED[i].value);
+    }
+}
+
+err config_read_file(struct config *config, const char *path, char reason[CONFIG_REASON_BYTES])
+{
+    char *text = NULL;
+    size_t len = 0;
+    err e = fs_read_all(fs_system(), path, FILE_LIMIT_BYTES, &text, &len);
+    if (e != OK) {
+        snprintf(reason, CONFIG_REASON_BYTES, "cannot read %s: %s", path, err_text(e));
+        return e;
+    }
+    int line = 0;
+    e = properties_parse(&config->properties, text, len, &line);
+    free(text);
+    if (e != OK) {
+        snprintf(reason, CONFIG_REASON_BYTES, "%s, line %d: broken \\u escape", path, line);
+    }
+    return e;
+}
+
+/* '_' is a dot, "__" an underscore, "___" a dash; lower case. */
+static char *name_of_variable(const char *variable, size_t len)
+{
+    char *name = xmalloc(len + 1);
+    size_t out = 0;
+    for (size_t i = 0; i < len;) {
+        if (variable[i] != '_') {
+            name[out++] = (char)tolower((unsigned char)variable[i++]);
+            continue;
+        }
+        size_t run = 1;
+        while (run < 3 && i + run < len && variable[i + run] == '_') {
+            run++;
+        }
+        name[out++] = run == 1 ? '.' : run == 2 ? '_' : '-';
+        i += run;
+    }
+    name[out] = '\0';
+    return name;
+}
+
+/* Variables that steer the images' scripts and the JVM; no options. */
+static bool is_image_variable(const char *name)
+{
+    static const char *const PREFIXES[] = {"heap.", "jvm.", "jmx.", "log4j.", "opts", "gc.",
+                                           "version", "home", "debug", "mode", "cfg."};
+    for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
+        if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void config_read_environment(struct config *config, char *const *environment)
+{
+    for (; *environment != NULL; environment++) {
+        const char *variable = *environment;
+        const char *equals = strchr(variable, '=');
+        if (equals == NULL || strncmp(variable, "KAFKA_", 6) != 0) {
+            continue;
+        }
+        size_t skip = strncmp(variable, "KAFKA_CFG_", 10) == 0 ? 10 : 6;
+        char *name = name_of_variable(variable + skip, (size_t)(equals - variable) - skip);
+        if (!is_image_variable(name)) {
+            properties_set(&config->properties, name, equals + 1);
+        }
+        free(name);
+    }
+}
+
+err config_override(struct config *config, const char *name_and_value,
+                    char reason[CONFIG_REASON_BYTES])
+{
+    const char *equals = strchr(name_and_value, '=');
+    if (equals == NULL || equals == name_and_value) {
+        snprintf(reason, CONFIG_REASON_BYTES, "--override wants name=value, not \"%s\"",
+                 name_and_value);
+        return E_CONFIG;
+    }
+    char *name = strndup(name_and_value, (size_t)(equals - name_and_value));
+    properties_set(&config->properties, name, equals + 1);
+    free(name);
+    return OK;
+}
+
+/* ---- values ---- */
+
+static const char *type_words(enum option_type type)
+{
+    switch (type) {
+    case OPTION_BOOL:
+        return "true or false";
+    case OPTION_INT:
+        return "a whole number of 32 bits";
+    case OPTION_LONG:
+        return "a whole number of 64 bits";
+    case OPTION_DOUBLE:
+        return "a number";
+    default:
+        return "text";
+    }
+}
+
+static char *trimmed(const char *text)
+{
+    while (isspace((unsigned char)*text)) {
+        text++;
+    }
+    size_t len = strlen(text);
+    while (len > 0 && isspace((unsigned char)text[len - 1])) {
+        len--;
+    }
+    return strndup(text, len);
+}
+
+static bool word_in(const char *words, const char *word, size_t len)
+{
+    for (const char *at = words; at != NULL;) {
+        const char *end = strchr(at, '|');
+        size_t n = end == NULL ? strlen(at) : (size_t)(end - at);
+        if (n == len && strncmp(at, word, n) == 0) {
+            return true;
+        }
+        at = end == NULL ? NULL : end + 1;
+    }
+    return false;
+}
+
+/* Each element of a list must be one of the words. */
+static bool list_in(const char *words, const char *list)
+{
+    while (*list != '\0') {
+        const char *comma = strchr(list, ',');
+        const char *end = comma == NULL ? list + strlen(list) : comma;
+        const char *start = list;
+        while (start < end && isspace((unsigned char)*start)) {
+            start++;
+        }
+        const char *stop = end;
+        while (stop > start && isspace((unsigned char)stop[-1])) {
+            stop--;
+        }
+        if (!word_in(words, start, (size_t)(stop - start))) {
+            return false;
+        }
+        list = comma == NULL ? end : comma + 1;
+    }
+    return true;
+}
+
+static bool number_in(const char *range, double value)
+{
+    const char *dots = strstr(range, "..");
+    if (dots == NULL) {
+        return true;
+    }
+    if (dots != range && value < strtod(range, NULL)) {
+        return false;
+    }
+    return dots[2] == '\0' || value <= strtod(dots + 2, NULL);
+}
+
+static bool parse_long(const char *text, int64_t min, int64_t max, int64_t *value)
+{
+    char *end = NULL;
+    errno = 0;
+    long long parsed = strtoll(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || errno != 0 || parsed < min || parsed > max) {
+        return false;
+    }
+    *value = parsed;
+    return true;
+}
+
+static bool parse_bool(const char *text, bool *value)
+{
+    *value = strcasecmp(text, "true") == 0;
+    return *value || strcasecmp(text, "false") == 0;
+}
+
+/* A parsed value: one member is set, by the type. */
+struct value {
+    bool boolean;
+    int64_t number;
+    double real;
+};
+
+static bool value_parse(enum option_type type, const char *range, const char *text,
+                        struct value *value)
+{
+    char *end = NULL;
+    switch (type) {
+    case OPTION_BOOL:
+        return parse_bool(text, &value->boolean);
+    case OPTION_INT:
+        return parse_long(text, INT32_MIN, INT32_MAX, &value->number) &&
+               number_in(range, (double)value->number);
+    case OPTION_LONG:
+        return parse_long(text, INT64_MIN, INT64_MAX, &value->number) &&
+               number_in(range, (double)value->number);
+    case OPTION_DOUBLE:
+        value->real = strtod(text, &end);
+        return *text != '\0' && *end == '\0' && isfinite(value->real) &&
+               number_in(range, value->real);
+    case OPTION_LIST:
+        return *range == '\0' || list_in(range, text);
+    default:
+        return *range == '\0' || word_in(range, text, strlen(text));
+    }
+}
+
+static err refuse(char reason[CONFIG_REASON_BYTES], const char *name, const char *value,
+                  enum option_type type, const char *range)
+{
+    snprintf(reason, CONFIG_REASON_BYTES, "option %s: \"%s\" is not allowed; it must be %s%s%s",
+             name, type == OPTION_PASSWORD ? "***" : value, type_words(type),
+             *range == '\0' ? "" : " in ", range);
+    return E_CONFIG;
+}
+
+static err field_set(struct config *config, const struct option *option,
+                     char reason[CONFIG_REASON_BYTES])
+{
+    void *field = (char *)config + option->field_offset;
+    const char *raw = config_text(config, option);
+    if (raw == NULL) {
+        if (option->type == OPTION_INT) {
+            *(int32_t *)field = CONFIG_NULL_INT;
+        } else if (option->type == OPTION_LONG) {
+            *(int64_t *)field = CONFIG_NULL_LONG;
+        }
+        return OK;
+    }
+    char *text = trimmed(raw);
+    struct value value = {0};
+    if (!value_parse(option->type, option->range, text, &value)) {
+        err e = refuse(reason, option->name, text, option->type, option->range);
+        free(text);
+        return e;
+    }
+    if (strcmp(text, raw) != 0) {
+        properties_set(&config->properties, option->name, text);
+    }
+    free(text);
+    switch (option->type) {
+    case OPTION_BOOL:
+        *(bool *)field = value.boolean;
+        break;
+    case OPTION_INT:
+        *(int32_t *)field = (int32_t)value.number;
+        break;
+    case OPTION_LONG:
+        *(int64_t *)field = value.number;
+        break;
+    case OPTION_DOUBLE:
+        *(double *)field = value.real;
+        break;
+    default:
+        *(const char **)field = config_text(config, option);
+        break;
+    }
+    return OK;
+}
+
+/* ---- all of them together ---- */
+
+static bool is_security_name(const char *name)
+{
+    static const char *const PREFIXES[] = {"sasl.", "ssl.", "listener.name.",
+                                           "delegation.token.", "zookeeper.ssl.",
+                                           "zookeeper.clientCnxnSocket", "password.encoder."};
+    for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
+        if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
+            return true;
+        }
+    }
+    return strcmp(name, "authorizer.class.name") == 0 || strcmp(name, "super.users") == 0 ||
+           strcmp(name, "principal.builder.class") == 0;
+}
+
+/* A security feature that is configured and not built refuses to start. */
+static err check_names(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    for (size_t i = 0; i < config->properties.count; i++) {
+        const char *name = config->properties.items[i].name;
+        if (is_security_name(name) && *config->properties.items[i].value != '\0') {
+            snprintf(reason, CONFIG_REASON_BYTES,
+                     "option %s: TLS, SASL and authorization are not built; remove the option",
+                     name);
+            return E_CONFIG;
+        }
+        if (config_option(name) == NULL) {
+            log_warn("config", "unknown option, ignored name=%s", name);
+        }
+    }
+    return OK;
+}
+
+static err check_together(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    if (config->broker_id > config->reserved_broker_max_id && config->broker_id_generation_enable) {
+        snprintf(reason, CONFIG_REASON_BYTES,
+                 "option broker.id: %d must not be above reserved.broker.max.id (%d)",
+                 config->broker_id, config->reserved_broker_max_id);
+        return E_CONFIG;
+    }
+    if (config->zookeeper_connect != NULL && *config->zookeeper_connect != '\0') {
+        snprintf(reason, CONFIG_REASON_BYTES,
+                 "option zookeeper.connect: coordination by ZooKeeper is not built; remove the "
+                 "option to run alone");
+        return E_CONFIG;
+    }
+    if (config->group_min_session_timeout_ms > config->group_max_session_timeout_ms) {
+        snprintf(reason, CONFIG_REASON_BYTES,
+                 "option group.min.session.timeout.ms: %d must not be above "
+                 "group.max.session.timeout.ms (%d)",
+                 config->group_min_session_timeout_ms, config->group_max_session_timeout_ms);
+        return E_CONFIG;
+    }
+    if (!list_in("delete|compact", config->log_cleanup_policy)) {
+        snprintf(reason, CONFIG_REASON_BYTES,
+                 "option log.cleanup.policy: \"%s\" is not allowed; it must be a list of delete, "
+                 "compact",
+                 config->log_cleanup_policy);
+        return E_CONFIG;
+    }
+    return OK;
+}
+
+err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    TRY(check_names(config, reason));
+    for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
+        TRY(field_set(config, &OPTIONS[i], reason));
+    }
+    if (config->log_dirs == NULL) {
+        config->log_dirs = config->log_dir;
+    }
+    return check_together(config, reason);
+}
+
+err topic_option_check(const struct topic_option *option, const char *value,
+                       char reason[CONFIG_REASON_BYTES])
+{
+    char *text = trimmed(value);
+    struct value parsed = {0};
+    bool fine = value_parse(option->type, option->range, text, &parsed);
+    free(text);
+    if (fine) {
+        return OK;
+    }
+    snprintf(reason, CONFIG_REASON_BYTES,
+             "Invalid value %s for configuration %s: it must be %s%s%s", value, option->name,
+             type_words(option->type), *option->range == '\0' ? "" : " in ", option->range);
+    return ERR_INVALID_CONFIG;
+}
+
+void config_print_manual(void)
+{
+    static const char *const TYPES[] = {"boolean", "int", "long", "double",
+                                        "string", "list", "password", "class"};
+    printf("# Options of the broker\n\n| name | type | default | allowed | meaning |\n"
+           "|---|---|---|---|---|\n");
+    for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
+        const struct option *o = &OPTIONS[i];
+        printf("| `%s` | %s | %s | ", o->name, TYPES[o->type],
+               o->default_text == NULL ? "not set" : o->default_text);
+        for (const char *c = o->range; *c != '\0'; c++) {
+            printf(*c == '|' ? "\\|" : "%c", *c);
+        }
+        printf(" | %s |\n", o->doc);
+    }
+}

@@ -1,0 +1,107 @@
+/* The broker's configuration: server.properties with Kafka's names, meanings and defaults.
+ *
+ * Read once at the start; a value that is wrong stops it with one line that names the option, the
+ * value and what is allowed. config.def is the one list of options. */
+#ifndef OTTLA_BROKER_CONFIG_H
+#define OTTLA_BROKER_CONFIG_H
+
+#include "base/bytes.h"
+#include "base/properties.h"
+#include "storage/log_config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum option_type {
+    OPTION_BOOL,
+    OPTION_INT,
+    OPTION_LONG,
+    OPTION_DOUBLE,
+    OPTION_STRING,
+    OPTION_LIST,
+    OPTION_PASSWORD,
+    OPTION_CLASS,
+};
+
+enum option_dynamic { READ_ONLY, PER_BROKER, CLUSTER_WIDE };
+
+#define CONFIG_C_BOOL     bool
+#define CONFIG_C_INT      int32_t
+#define CONFIG_C_LONG     int64_t
+#define CONFIG_C_DOUBLE   double
+#define CONFIG_C_STRING   const char *
+#define CONFIG_C_LIST     const char *
+#define CONFIG_C_PASSWORD const char *
+#define CONFIG_C_CLASS    const char *
+
+/* The value of a number that is null. */
+#define CONFIG_NULL_INT  INT32_MIN
+#define CONFIG_NULL_LONG INT64_MIN
+
+/* One field for each option; text is owned by `properties` or static, NULL for null. */
+struct config {
+    struct properties properties; /* what was set, defaults not among it */
+#define OPTION(type, field, name, default_, range, dynamic, doc) CONFIG_C_##type field;
+#include "broker/config.def"
+#undef OPTION
+};
+
+struct option {
+    const char *name;
+    enum option_type type;
+    const char *default_text; /* NULL: null */
+    const char *range;
+    enum option_dynamic dynamic;
+    const char *doc;
+    size_t field_offset;
+};
+
+/* All options, in the order of config.def. */
+const struct option *config_options(size_t *count);
+const struct option *config_option(const char *name);
+/* The value as text, as DescribeConfigs shows it: NULL for null. */
+const char *config_text(const struct config *config, const struct option *option);
+bool config_is_set(const struct config *config, const struct option *option);
+
+enum { CONFIG_REASON_BYTES = 512 };
+
+/* Values of the server.properties that Kafka ships, but ./data and no ZooKeeper: what a broker has
+ * that was given no file. */
+void config_use_shipped_defaults(struct config *config);
+void config_init(struct config *config);
+void config_deinit(struct config *config);
+NODISCARD err config_read_file(struct config *config, const char *path,
+                               char reason[CONFIG_REASON_BYTES]);
+/* KAFKA_… and KAFKA_CFG_… variables, as the official images map them. */
+void config_read_environment(struct config *config, char *const *environment);
+NODISCARD err config_override(struct config *config, const char *name_and_value,
+                              char reason[CONFIG_REASON_BYTES]);
+/* Fills the fields and checks them, each by itself and together. Unknown names warn once. */
+NODISCARD err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES]);
+
+/* The manual: every option, its type, default, range and meaning, as Markdown on stdout. */
+void config_print_manual(void);
+
+/* ---- topics ---- */
+
+struct topic_option {
+    const char *name;
+    enum option_type type;
+    const char *range;
+    const char *broker_option; /* where the default comes from; NULL: `fixed_default` */
+    const char *fixed_default;
+    const char *doc;
+};
+
+const struct topic_option *topic_options(size_t *count);
+const struct topic_option *topic_option(struct str name);
+/* Is the value allowed? `reason` says what is. */
+NODISCARD err topic_option_check(const struct topic_option *option, const char *value,
+                                 char reason[CONFIG_REASON_BYTES]);
+/* The effective text of a topic option without an override. NULL for none. */
+const char *topic_option_default(const struct config *config, const struct topic_option *option);
+/* The options with overrides applied over the broker's values; overrides are valid. */
+struct log_config topic_log_config(const struct config *config,
+                                   const struct properties *overrides);
+
+#endif

@@ -1,0 +1,56 @@
+/* The partitions of this broker, and the three messages of the controller that change them:
+ * LeaderAndIsr, UpdateMetadata's counterpart is cluster/metadata.h, StopReplica.
+ *
+ * Look-ups come from any thread (a read-write lock inside); changes only from the control thread. */
+#ifndef OTTLA_BROKER_REPLICA_REPLICAS_H
+#define OTTLA_BROKER_REPLICA_REPLICAS_H
+
+#include "broker/replica/flusher.h"
+#include "protocol/messages.h"
+#include "storage/logs.h"
+
+struct replicas;
+
+/* Told when this broker begins or ceases to lead a partition of an internal topic. */
+struct replica_listener {
+    void (*became_leader)(void *context, struct partition *p, int32_t leader_epoch);
+    void (*resigned)(void *context, struct topic_partition name, int32_t leader_epoch);
+    void *context;
+};
+
+struct replicas_config {
+    int32_t broker_id;
+    struct logs *logs;
+    struct log_config (*config_of)(void *context, struct str topic);
+    void *config_context;
+    struct replica_listener listener;
+};
+
+struct replicas *replicas_new(const struct replicas_config *config);
+void replicas_free(struct replicas *replicas);
+
+/* A reference to the partition, or NULL: partition_release() it. */
+struct partition *replicas_find(struct replicas *replicas, struct str topic, int32_t partition);
+/* Calls `each` for every partition, under the table's read lock. */
+void replicas_each(struct replicas *replicas, void (*each)(void *context, struct partition *p),
+                   void *context);
+size_t replicas_count(struct replicas *replicas);
+
+/* The answers' errors are those of the reference page (zookeeper §5.1, §5.3). Response arrays go
+ * into `arena`. */
+void replicas_leader_and_isr(struct replicas *replicas,
+                             const struct leader_and_isr_request *request, int64_t broker_epoch,
+                             struct arena *arena, struct leader_and_isr_response *response);
+void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_request *request,
+                           int64_t broker_epoch, struct arena *arena,
+                           struct stop_replica_response *response);
+
+/* Writes replication-offset-checkpoint. */
+NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas);
+/* Applies a changed topic configuration to its logs. */
+void replicas_set_config(struct replicas *replicas, struct str topic,
+                         const struct log_config *config);
+/* Retention on every partition; returns how many segments went. */
+int replicas_apply_retention(struct replicas *replicas);
+
+#endif

@@ -1,0 +1,115 @@
+/* The coordination store, in ZooKeeper's terms: a tree of versioned nodes, ephemeral and sequential
+ * ones, transactions, one-shot watches, a session.
+ *
+ * Two implementations: an embedded store for a broker that runs alone, and ZooKeeper. Whoever uses
+ * this interface does not know which one it has.
+ *
+ * Thread: every call is made by one thread, the control thread. A call takes a batch of operations,
+ * sends them all, and returns when all are answered: ten thousand nodes are read at the speed of the
+ * pipe, and the controller reads as a straight line. Watches and session events come through
+ * coord_events, on any thread: they must only post.
+ * Errors of an operation: OK, E_NOT_FOUND (the node, or its parent), E_EXISTS, E_VERSION,
+ * E_NOT_EMPTY, E_SESSION (expired or closed), E_UNKNOWN_OUTCOME (the connection was lost: re-read). */
+#ifndef OTTLA_ZK_COORD_H
+#define OTTLA_ZK_COORD_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/err.h"
+
+struct coord;
+
+struct coord_stat {
+    int64_t czxid;
+    int64_t mzxid;
+    int64_t ctime_ms;
+    int64_t mtime_ms;
+    int32_t version;
+    int32_t children_version;
+    int64_t ephemeral_owner; /* a session, or 0 */
+    int32_t data_len;
+    int32_t children_n;
+};
+
+enum coord_op_type { COORD_GET, COORD_CHILDREN, COORD_CREATE, COORD_SET, COORD_DELETE, COORD_CHECK };
+
+enum coord_flags {
+    COORD_EPHEMERAL = 1,  /* create: gone with the session */
+    COORD_SEQUENTIAL = 2, /* create: ten digits are appended to the path */
+    COORD_WATCH = 4,      /* get, children: tell of the next change (get also of a creation) */
+};
+
+enum { COORD_ANY_VERSION = -1 };
+
+/* One operation and its result. */
+struct coord_op {
+    enum coord_op_type type;
+    const char *path;
+    struct bytes data; /* create, set; data NULL is null data, which differs from empty */
+    int32_t version;   /* set, delete, check: expected, or COORD_ANY_VERSION */
+    int flags;
+
+    /* Results; memory in the arena given to the call. */
+    err error;
+    struct coord_stat stat; /* not for delete */
+    struct bytes value;     /* get */
+    const char **children;  /* names, sorted */
+    int32_t children_n;
+    const char *created_path; /* create: with its number */
+};
+
+enum coord_watch_type { COORD_NODE_CREATED, COORD_NODE_DELETED, COORD_NODE_CHANGED,
+                        COORD_CHILDREN_CHANGED };
+enum coord_session { COORD_CONNECTED, COORD_DISCONNECTED, COORD_EXPIRED };
+
+struct coord_events {
+    void (*watch)(void *context, enum coord_watch_type type, const char *path);
+    void (*session)(void *context, enum coord_session state);
+    void *context;
+};
+
+struct coord_ops {
+    err (*run)(struct coord *coord, struct coord_op *ops, size_t count, struct arena *arena);
+    err (*multi)(struct coord *coord, struct coord_op *ops, size_t count, struct arena *arena);
+    int64_t (*session_id)(struct coord *coord);
+    void (*close)(struct coord *coord);
+};
+
+struct coord {
+    const struct coord_ops *ops;
+};
+
+/* Independent operations; each has its own `error`. Returns the first session error, or OK. */
+static inline err coord_run(struct coord *coord, struct coord_op *ops, size_t count,
+                            struct arena *arena)
+{
+    return coord->ops->run(coord, ops, count, arena);
+}
+
+/* All or nothing: OK, or the error of the first operation that failed (its `error` is set). Only
+ * create, set, delete and check. */
+NODISCARD static inline err coord_multi(struct coord *coord, struct coord_op *ops, size_t count,
+                                        struct arena *arena)
+{
+    return coord->ops->multi(coord, ops, count, arena);
+}
+
+static inline int64_t coord_session_id(struct coord *coord)
+{
+    return coord->ops->session_id(coord);
+}
+
+/* Ends the session (ephemeral nodes vanish) and frees. */
+static inline void coord_close(struct coord *coord)
+{
+    coord->ops->close(coord);
+}
+
+enum { COORD_REASON_BYTES = 512 };
+
+/* The embedded store: an SQLite file. `path` is created if it is not there. */
+NODISCARD err coord_embedded_open(const char *path, struct clock *clock,
+                                  const struct coord_events *events, struct coord **coord,
+                                  char reason[COORD_REASON_BYTES]);
+
+#endif

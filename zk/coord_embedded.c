@@ -1,0 +1,604 @@
+/* The embedded coordination store: one SQLite table of nodes, for a broker that runs alone.
+ *
+ *   node(path, parent, data, czxid, mzxid, ctime, mtime, version, cversion, sequence, owner)
+ *   meta(name, value): "zxid", the last transaction number; "session", the last session
+ *
+ * Durability: rollback journal, synchronous=FULL. A batch is one SQLite transaction, committed
+ * before the call returns, so a batch of many writes costs the same few flushes as one. Within a
+ * batch each operation stands for itself (a savepoint is not needed: a refused operation changes
+ * nothing); in a multi the first refusal rolls everything back.
+ *
+ * A session is a number; opening ends the one before: its ephemeral nodes are deleted in the same
+ * transaction. Transaction numbers only grow, over restarts too: broker epochs depend on it.
+ *
+ * Watches are one-shot entries in memory. They fire from inside a call, after its commit; whoever
+ * listens only posts.
+ *
+ * SQLite takes its own advisory locks on the file; two brokers on one directory are kept apart
+ * before, by .lock. exclusive locking mode keeps it to one lock call. */
+#define _GNU_SOURCE
+#include "zk/coord.h"
+
+#include "base/list.h"
+#include "base/map.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum statement {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_GET,
+    SQL_CHILDREN,
+    SQL_CHILD_COUNT,
+    SQL_INSERT,
+    SQL_SET,
+    SQL_DELETE,
+    SQL_PARENT_TOUCH,
+    SQL_META_GET,
+    SQL_META_SET,
+    SQL_EPHEMERALS,
+    SQL_COUNT,
+};
+
+static const char *const STATEMENTS[SQL_COUNT] = {
+    [SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_GET] = "SELECT data, czxid, mzxid, ctime, mtime, version, cversion, sequence, owner "
+                "FROM node WHERE path = ?1",
+    [SQL_CHILDREN] = "SELECT path FROM node WHERE parent = ?1 ORDER BY path",
+    [SQL_CHILD_COUNT] = "SELECT COUNT(*) FROM node WHERE parent = ?1",
+    [SQL_INSERT] = "INSERT INTO node (path, parent, data, czxid, mzxid, ctime, mtime, version, "
+                   "cversion, sequence, owner) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?5, 0, 0, 0, ?6)",
+    [SQL_SET] = "UPDATE node SET data = ?2, mzxid = ?3, mtime = ?4, version = version + 1 "
+                "WHERE path = ?1",
+    [SQL_DELETE] = "DELETE FROM node WHERE path = ?1",
+    [SQL_PARENT_TOUCH] = "UPDATE node SET cversion = cversion + 1, sequence = sequence + ?2 "
+                         "WHERE path = ?1",
+    [SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
+    [SQL_META_SET] = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
+    [SQL_EPHEMERALS] = "SELECT path FROM node WHERE owner != 0 AND owner != ?1",
+};
+
+static const char SCHEMA[] =
+    "PRAGMA locking_mode = EXCLUSIVE;"
+    "PRAGMA journal_mode = TRUNCATE;"
+    "PRAGMA synchronous = FULL;"
+    "CREATE TABLE IF NOT EXISTS node (path TEXT PRIMARY KEY, parent TEXT NOT NULL, data BLOB,"
+    " czxid INTEGER NOT NULL, mzxid INTEGER NOT NULL, ctime INTEGER NOT NULL,"
+    " mtime INTEGER NOT NULL, version INTEGER NOT NULL, cversion INTEGER NOT NULL,"
+    " sequence INTEGER NOT NULL, owner INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS node_parent ON node (parent);"
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;";
+
+/* A watch that waits; kind: data or children. */
+struct waiting {
+    struct list link;
+    bool children;
+    char path[];
+};
+
+/* A watch that fires when the transaction is committed. */
+struct firing {
+    struct list link;
+    enum coord_watch_type type;
+    char path[];
+};
+
+struct embedded {
+    struct coord coord;
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_COUNT];
+    struct clock *clock;
+    struct coord_events events;
+    int64_t zxid;
+    int64_t session;
+    bool wrote; /* in the running transaction */
+    struct list waiting;
+    struct list firing;
+};
+
+/* ---- SQLite ---- */
+
+static err sql_err(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return OK;
+    case SQLITE_FULL:
+        return err_from_errno(ENOSPC);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return E_CORRUPT;
+    default:
+        return err_from_errno(EIO);
+    }
+}
+
+static sqlite3_stmt *use(struct embedded *store, enum statement which)
+{
+    sqlite3_stmt *statement = store->statements[which];
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return statement;
+}
+
+static void bind_text(sqlite3_stmt *statement, int index, const char *text, size_t len)
+{
+    CHECK(sqlite3_bind_text(statement, index, text, (int)len, SQLITE_TRANSIENT) == SQLITE_OK);
+}
+
+static void bind_number(sqlite3_stmt *statement, int index, int64_t value)
+{
+    CHECK(sqlite3_bind_int64(statement, index, value) == SQLITE_OK);
+}
+
+static void bind_data(sqlite3_stmt *statement, int index, struct bytes data)
+{
+    if (data.data == NULL) {
+        CHECK(sqlite3_bind_null(statement, index) == SQLITE_OK);
+    } else {
+        CHECK(sqlite3_bind_blob(statement, index, data.data, (int)data.len, SQLITE_TRANSIENT) ==
+              SQLITE_OK);
+    }
+}
+
+static err step(sqlite3_stmt *statement)
+{
+    err e = sql_err(sqlite3_step(statement));
+    sqlite3_reset(statement);
+    return e;
+}
+
+static err simple(struct embedded *store, enum statement which)
+{
+    return step(use(store, which));
+}
+
+static int64_t meta_get(struct embedded *store, const char *name)
+{
+    sqlite3_stmt *statement = use(store, SQL_META_GET);
+    bind_text(statement, 1, name, strlen(name));
+    int64_t value = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_reset(statement);
+    return value;
+}
+
+static err meta_set(struct embedded *store, const char *name, int64_t value)
+{
+    sqlite3_stmt *statement = use(store, SQL_META_SET);
+    bind_text(statement, 1, name, strlen(name));
+    bind_number(statement, 2, value);
+    return step(statement);
+}
+
+/* ---- watches ---- */
+
+static void watch_add(struct embedded *store, const char *path, bool children)
+{
+    list_each (item, &store->waiting) {
+        struct waiting *w = container_of(item, struct waiting, link);
+        if (w->children == children && strcmp(w->path, path) == 0) {
+            return;
+        }
+    }
+    size_t size = strlen(path) + 1;
+    struct waiting *w = xmalloc(sizeof(*w) + size);
+    w->children = children;
+    memcpy(w->path, path, size);
+    list_append(&store->waiting, &w->link);
+}
+
+static void watch_fire(struct embedded *store, const char *path, size_t len, bool children,
+                       enum coord_watch_type type)
+{
+    list_each_safe (item, &store->waiting) {
+        struct waiting *w = container_of(item, struct waiting, link);
+        if (w->children != children || strlen(w->path) != len || memcmp(w->path, path, len) != 0) {
+            continue;
+        }
+        struct firing *f = xmalloc(sizeof(*f) + len + 1);
+        f->type = type;
+        memcpy(f->path, w->path, len + 1);
+        list_append(&store->firing, &f->link);
+        list_remove(&w->link);
+        free(w);
+    }
+}
+
+static void watches_deliver(struct embedded *store, bool committed)
+{
+    list_each_safe (item, &store->firing) {
+        struct firing *f = container_of(item, struct firing, link);
+        list_remove(&f->link);
+        if (committed) {
+            store->events.watch(store->events.context, f->type, f->path);
+        } else {
+            watch_add(store, f->path, f->type == COORD_CHILDREN_CHANGED);
+        }
+        free(f);
+    }
+}
+
+/* ---- nodes ---- */
+
+static size_t parent_len(const char *path)
+{
+    size_t len = (size_t)(strrchr(path, '/') - path);
+    return len == 0 ? 1 : len;
+}
+
+static err node_get(struct embedded *store, const char *path, size_t len, struct arena *arena,
+                    struct coord_op *op, int64_t *sequence)
+{
+    sqlite3_stmt *statement = use(store, SQL_GET);
+    bind_text(statement, 1, path, len);
+    int code = sqlite3_step(statement);
+    if (code != SQLITE_ROW) {
+        sqlite3_reset(statement);
+        return code == SQLITE_DONE ? E_NOT_FOUND : sql_err(code);
+    }
+    const void *data = sqlite3_column_blob(statement, 0);
+    int data_len = sqlite3_column_bytes(statement, 0);
+    op->stat = (struct coord_stat){
+        .czxid = sqlite3_column_int64(statement, 1),
+        .mzxid = sqlite3_column_int64(statement, 2),
+        .ctime_ms = sqlite3_column_int64(statement, 3),
+        .mtime_ms = sqlite3_column_int64(statement, 4),
+        .version = sqlite3_column_int(statement, 5),
+        .children_version = sqlite3_column_int(statement, 6),
+        .ephemeral_owner = sqlite3_column_int64(statement, 8),
+        .data_len = data_len,
+    };
+    if (sequence != NULL) {
+        *sequence = sqlite3_column_int64(statement, 7);
+    }
+    err e = OK;
+    op->value = (struct bytes){0};
+    if (arena != NULL && sqlite3_column_type(statement, 0) != SQLITE_NULL) {
+        uint8_t *copy = arena_alloc(arena, (size_t)data_len + 1);
+        e = copy == NULL ? E_LIMIT : OK;
+        if (copy != NULL && data_len > 0) {
+            memcpy(copy, data, (size_t)data_len);
+        }
+        op->value = bytes_of(copy, (size_t)data_len);
+    }
+    sqlite3_reset(statement);
+    return e;
+}
+
+static int32_t child_count(struct embedded *store, const char *path)
+{
+    sqlite3_stmt *statement = use(store, SQL_CHILD_COUNT);
+    bind_text(statement, 1, path, strlen(path));
+    int32_t count = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : 0;
+    sqlite3_reset(statement);
+    return count;
+}
+
+static err parent_touch(struct embedded *store, const char *path, bool created)
+{
+    size_t len = parent_len(path);
+    sqlite3_stmt *statement = use(store, SQL_PARENT_TOUCH);
+    bind_text(statement, 1, path, len);
+    bind_number(statement, 2, created ? 1 : 0);
+    TRY(step(statement));
+    watch_fire(store, path, len, true, COORD_CHILDREN_CHANGED);
+    return OK;
+}
+
+static err op_get(struct embedded *store, struct coord_op *op, struct arena *arena)
+{
+    if ((op->flags & COORD_WATCH) != 0) {
+        watch_add(store, op->path, false);
+    }
+    TRY(node_get(store, op->path, strlen(op->path), arena, op, NULL));
+    op->stat.children_n = child_count(store, op->path);
+    return OK;
+}
+
+static err op_children(struct embedded *store, struct coord_op *op, struct arena *arena)
+{
+    TRY(node_get(store, op->path, strlen(op->path), NULL, op, NULL));
+    if ((op->flags & COORD_WATCH) != 0) {
+        watch_add(store, op->path, true);
+    }
+    int32_t count = child_count(store, op->path);
+    op->children = arena_array(arena, (size_t)count + 1, sizeof(*op->children));
+    if (op->children == NULL) {
+        return E_LIMIT;
+    }
+    sqlite3_stmt *statement = use(store, SQL_CHILDREN);
+    bind_text(statement, 1, op->path, strlen(op->path));
+    size_t skip = strcmp(op->path, "/") == 0 ? 1 : strlen(op->path) + 1;
+    err e = OK;
+    while (e == OK && op->children_n < count && sqlite3_step(statement) == SQLITE_ROW) {
+        const char *path = (const char *)sqlite3_column_text(statement, 0);
+        struct str name = arena_str(arena, str_of(path + skip));
+        e = name.data == NULL ? E_LIMIT : OK;
+        op->children[op->children_n++] = name.data;
+    }
+    sqlite3_reset(statement);
+    op->stat.children_n = op->children_n;
+    return e;
+}
+
+static err op_create(struct embedded *store, struct coord_op *op, struct arena *arena)
+{
+    struct coord_op parent = {0};
+    int64_t sequence = 0;
+    size_t up = parent_len(op->path);
+    TRY(node_get(store, op->path, up, NULL, &parent, &sequence));
+    if (parent.stat.ephemeral_owner != 0) {
+        return E_UNSUPPORTED; /* no children below an ephemeral node */
+    }
+    struct str path = (op->flags & COORD_SEQUENTIAL) != 0
+                          ? arena_format(arena, "%s%010lld", op->path, (long long)sequence)
+                          : arena_str(arena, str_of(op->path));
+    if (path.data == NULL) {
+        return E_LIMIT;
+    }
+    struct coord_op there = {0};
+    err e = node_get(store, path.data, path.len, NULL, &there, NULL);
+    if (e != E_NOT_FOUND) {
+        return e == OK ? E_EXISTS : e;
+    }
+    int64_t now_ms = clock_wall_ms(store->clock);
+    int64_t zxid = ++store->zxid;
+    sqlite3_stmt *statement = use(store, SQL_INSERT);
+    bind_text(statement, 1, path.data, path.len);
+    bind_text(statement, 2, op->path, up);
+    bind_data(statement, 3, op->data);
+    bind_number(statement, 4, zxid);
+    bind_number(statement, 5, now_ms);
+    bind_number(statement, 6, (op->flags & COORD_EPHEMERAL) != 0 ? store->session : 0);
+    TRY(step(statement));
+    store->wrote = true;
+    op->created_path = path.data;
+    op->stat = (struct coord_stat){.czxid = zxid, .mzxid = zxid, .ctime_ms = now_ms,
+                                   .mtime_ms = now_ms, .data_len = (int32_t)op->data.len};
+    watch_fire(store, path.data, path.len, false, COORD_NODE_CREATED);
+    return parent_touch(store, op->path, true);
+}
+
+/* Is the node there, at the expected version? */
+static err expect(struct embedded *store, const struct coord_op *op, struct coord_op *found)
+{
+    TRY(node_get(store, op->path, strlen(op->path), NULL, found, NULL));
+    return op->version == COORD_ANY_VERSION || op->version == found->stat.version ? OK : E_VERSION;
+}
+
+static err op_set(struct embedded *store, struct coord_op *op)
+{
+    struct coord_op found = {0};
+    TRY(expect(store, op, &found));
+    int64_t now_ms = clock_wall_ms(store->clock);
+    sqlite3_stmt *statement = use(store, SQL_SET);
+    bind_text(statement, 1, op->path, strlen(op->path));
+    bind_data(statement, 2, op->data);
+    bind_number(statement, 3, ++store->zxid);
+    bind_number(statement, 4, now_ms);
+    TRY(step(statement));
+    store->wrote = true;
+    op->stat = found.stat;
+    op->stat.version++;
+    op->stat.mzxid = store->zxid;
+    op->stat.mtime_ms = now_ms;
+    op->stat.data_len = (int32_t)op->data.len;
+    watch_fire(store, op->path, strlen(op->path), false, COORD_NODE_CHANGED);
+    return OK;
+}
+
+static err op_delete(struct embedded *store, struct coord_op *op)
+{
+    struct coord_op found = {0};
+    TRY(expect(store, op, &found));
+    if (child_count(store, op->path) > 0) {
+        return E_NOT_EMPTY;
+    }
+    sqlite3_stmt *statement = use(store, SQL_DELETE);
+    bind_text(statement, 1, op->path, strlen(op->path));
+    TRY(step(statement));
+    store->wrote = true;
+    store->zxid++;
+    watch_fire(store, op->path, strlen(op->path), false, COORD_NODE_DELETED);
+    watch_fire(store, op->path, strlen(op->path), true, COORD_NODE_DELETED);
+    return parent_touch(store, op->path, false);
+}
+
+static err op_run(struct embedded *store, struct coord_op *op, struct arena *arena)
+{
+    struct coord_op found = {0};
+    switch (op->type) {
+    case COORD_GET:
+        return op_get(store, op, arena);
+    case COORD_CHILDREN:
+        return op_children(store, op, arena);
+    case COORD_CREATE:
+        return op_create(store, op, arena);
+    case COORD_SET:
+        return op_set(store, op);
+    case COORD_DELETE:
+        return op_delete(store, op);
+    default:
+        return expect(store, op, &found);
+    }
+}
+
+/* ---- the interface ---- */
+
+static bool is_refusal(err e)
+{
+    return e == E_NOT_FOUND || e == E_EXISTS || e == E_VERSION || e == E_NOT_EMPTY ||
+           e == E_UNSUPPORTED;
+}
+
+/* Commits what was written (nothing, and nothing is flushed), or rolls back. */
+static err finish(struct embedded *store, err e)
+{
+    int64_t zxid = store->zxid;
+    if (e == OK && store->wrote) {
+        e = meta_set(store, "zxid", zxid);
+    }
+    if (e == OK) {
+        e = simple(store, store->wrote ? SQL_COMMIT : SQL_ROLLBACK);
+    }
+    if (e != OK) {
+        err_ignore(simple(store, SQL_ROLLBACK)); /* may be rolled back already */
+        store->zxid = meta_get(store, "zxid");
+    }
+    store->wrote = false;
+    watches_deliver(store, e == OK);
+    return e;
+}
+
+static err embedded_run(struct coord *coord, struct coord_op *ops, size_t count,
+                        struct arena *arena)
+{
+    struct embedded *store = container_of(coord, struct embedded, coord);
+    TRY(simple(store, SQL_BEGIN));
+    err failed = OK;
+    for (size_t i = 0; i < count; i++) {
+        ops[i].error = failed != OK ? failed : op_run(store, &ops[i], arena);
+        if (ops[i].error != OK && !is_refusal(ops[i].error)) {
+            failed = ops[i].error;
+        }
+    }
+    err e = finish(store, failed);
+    for (size_t i = 0; e != OK && i < count; i++) {
+        ops[i].error = e;
+    }
+    return e;
+}
+
+static err embedded_multi(struct coord *coord, struct coord_op *ops, size_t count,
+                          struct arena *arena)
+{
+    struct embedded *store = container_of(coord, struct embedded, coord);
+    TRY(simple(store, SQL_BEGIN));
+    err failed = OK;
+    for (size_t i = 0; i < count; i++) {
+        ops[i].error = failed != OK ? E_CLOSED : op_run(store, &ops[i], arena);
+        failed = failed != OK ? failed : ops[i].error;
+    }
+    return finish(store, failed);
+}
+
+static int64_t embedded_session_id(struct coord *coord)
+{
+    return container_of(coord, struct embedded, coord)->session;
+}
+
+static void store_free(struct embedded *store)
+{
+    for (int i = 0; i < SQL_COUNT; i++) {
+        sqlite3_finalize(store->statements[i]);
+    }
+    sqlite3_close(store->db);
+    list_each_safe (item, &store->waiting) {
+        free(container_of(item, struct waiting, link));
+    }
+    free(store);
+}
+
+static err ephemerals_delete(struct embedded *store, int64_t keep, struct arena *arena)
+{
+    struct coord_op ops[64];
+    size_t count = 0;
+    sqlite3_stmt *statement = use(store, SQL_EPHEMERALS);
+    bind_number(statement, 1, keep);
+    while (count < 64 && sqlite3_step(statement) == SQLITE_ROW) {
+        struct str path = arena_str(arena, str_of((const char *)sqlite3_column_text(statement, 0)));
+        if (path.data == NULL) {
+            sqlite3_reset(statement);
+            return E_LIMIT;
+        }
+        ops[count++] = (struct coord_op){
+            .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
+    }
+    sqlite3_reset(statement);
+    for (size_t i = 0; i < count; i++) {
+        TRY(op_delete(store, &ops[i]));
+    }
+    return OK;
+}
+
+/* A clean end leaves the ephemeral nodes: the next session deletes them, and saves two flushes. */
+static void embedded_close(struct coord *coord)
+{
+    store_free(container_of(coord, struct embedded, coord));
+}
+
+static err session_begin(struct embedded *store)
+{
+    TRY(simple(store, SQL_BEGIN));
+    store->zxid = meta_get(store, "zxid");
+    store->session = meta_get(store, "session") + 1;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    err e = ephemerals_delete(store, store->session, &arena);
+    arena_deinit(&arena);
+    struct coord_op root = {0};
+    if (e == OK && node_get(store, "/", 1, NULL, &root, NULL) == E_NOT_FOUND) {
+        sqlite3_stmt *statement = use(store, SQL_INSERT);
+        bind_text(statement, 1, "/", 1);
+        bind_text(statement, 2, "", 0);
+        bind_data(statement, 3, (struct bytes){0});
+        bind_number(statement, 4, 0);
+        bind_number(statement, 5, 0);
+        bind_number(statement, 6, 0);
+        e = step(statement);
+    }
+    if (e == OK) {
+        e = meta_set(store, "session", store->session);
+    }
+    store->zxid++; /* a session is an event of its own */
+    store->wrote = true;
+    return finish(store, e);
+}
+
+static err refuse(struct embedded *store, const char *path, char reason[COORD_REASON_BYTES])
+{
+    snprintf(reason, COORD_REASON_BYTES, "coordination store %s: %s", path,
+             store->db == NULL ? "no memory" : sqlite3_errmsg(store->db));
+    err e = sql_err(store->db == NULL ? SQLITE_NOMEM : sqlite3_errcode(store->db));
+    store_free(store);
+    return e == OK ? err_from_errno(EIO) : e;
+}
+
+err coord_embedded_open(const char *path, struct clock *clock, const struct coord_events *events,
+                        struct coord **coord, char reason[COORD_REASON_BYTES])
+{
+    static const struct coord_ops OPS = {.run = embedded_run,
+                                         .multi = embedded_multi,
+                                         .session_id = embedded_session_id,
+                                         .close = embedded_close};
+    struct embedded *store = xcalloc(1, sizeof(*store));
+    store->coord.ops = &OPS;
+    store->clock = clock;
+    store->events = *events;
+    list_init(&store->waiting);
+    list_init(&store->firing);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
+        sqlite3_exec(store->db, SCHEMA, NULL, NULL, NULL) != SQLITE_OK) {
+        return refuse(store, path, reason);
+    }
+    for (int i = 0; i < SQL_COUNT; i++) {
+        if (sqlite3_prepare_v3(store->db, STATEMENTS[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &store->statements[i], NULL) != SQLITE_OK) {
+            return refuse(store, path, reason);
+        }
+    }
+    err e = session_begin(store);
+    if (e != OK) {
+        return refuse(store, path, reason);
+    }
+    *coord = &store->coord;
+    return OK;
+}
