@@ -28,7 +28,7 @@ enum { LOGS_REASON_BYTES = 512 };
 
 /* What the directories say about themselves, before anything is loaded. */
 struct logs_identity {
-    int32_t broker_id;  /* -1: none of them has one */
+    int32_t broker_id;   /* -1: none of them has one */
     char cluster_id[64]; /* "": none */
 };
 
@@ -70,8 +70,7 @@ int64_t logs_remove_deleted(struct logs *logs);
 /* replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. */
 int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name);
 NODISCARD err logs_write_high_watermarks(struct logs *logs,
-                                         int64_t (*high_watermark)(void *context,
-                                                                   struct plog *log),
+                                         int64_t (*high_watermark)(void *context, struct plog *log),
                                          void *context);
 /* recovery-point-offset-checkpoint and log-start-offset-checkpoint. */
 NODISCARD err logs_write_recovery_points(struct logs *logs);

@@ -35,11 +35,11 @@ struct topic_partition {
 
 /* How a log is opened. */
 struct plog_open {
-    const char *dir; /* "<log dir>/<topic>-<partition>"; copied */
+    const char *dir;             /* "<log dir>/<topic>-<partition>"; copied */
     struct topic_partition name; /* copied */
     struct log_config config;
-    bool clean;              /* the last stop was clean: nothing is scanned */
-    int64_t recovery_point;  /* from its checkpoint, 0 if none */
+    bool clean;               /* the last stop was clean: nothing is scanned */
+    int64_t recovery_point;   /* from its checkpoint, 0 if none */
     int64_t log_start_offset; /* from its checkpoint, 0 if none */
 };
 
@@ -84,6 +84,7 @@ struct append_result {
     int64_t append_time_ms; /* with LogAppendTime; else -1 */
     bool duplicate;         /* an exact repetition of one of the producer's last five batches:
                                nothing was written */
+    bool rolled; /* a new segment was begun: plog_flush() is due, soon, on a background thread */
 };
 
 /* Appends validated v2 batches (storage/validate.h); the leader's offsets, epoch are set in place.
@@ -92,17 +93,16 @@ struct append_result {
  * Durable:  in the page cache on return; on disk after plog_flush().
  * Returns:  OK; RECORD_LIST_TOO_LARGE (18) when they do not fit a segment; 45, 47, 48, 52 as
  *           coordinators §3 says; KAFKA_STORAGE_ERROR (56) when the disk refused. */
-NODISCARD err plog_append(struct plog *log, uint8_t *batches, size_t len,
-                          enum append_origin origin, int32_t leader_epoch,
-                          struct append_result *result);
+NODISCARD err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
+                          int32_t leader_epoch, struct append_result *result);
 
 /* A range of one segment's file. `file` carries a reference: log_range_release(). */
 struct log_range {
     struct open_file *file; /* NULL: empty */
     int64_t position;
     size_t len;
-    int64_t base_offset;  /* of the first batch in it */
-    bool next_segment;    /* more is readable, but in a later segment */
+    int64_t base_offset; /* of the first batch in it */
+    bool next_segment;   /* more is readable, but in a later segment */
 };
 /* Finds the batches from the one that holds `offset` on, up to `max_bytes`, below `max_offset`
  * (exclusive), all in one segment. The last batch may be cut by max_bytes, as Kafka does; with
@@ -117,8 +117,8 @@ void log_range_release(struct log_range *range);
 int64_t plog_bytes_between(struct plog *log, int64_t offset, int64_t max_offset);
 
 struct found_offset {
-    int64_t offset;    /* -1: none */
-    int64_t timestamp; /* -1: none */
+    int64_t offset;       /* -1: none */
+    int64_t timestamp;    /* -1: none */
     int32_t leader_epoch; /* -1: none */
 };
 /* The first record with a timestamp at or after `timestamp`, below max_offset. Reads (and inflates)
@@ -139,7 +139,8 @@ NODISCARD err plog_assign_epoch(struct plog *log, int32_t leader_epoch, int64_t 
 int32_t plog_latest_epoch(const struct plog *log);
 int64_t plog_latest_epoch_start(const struct plog *log);
 int32_t plog_epoch_of(const struct plog *log, int64_t offset);
-/* KIP-320: the largest epoch at or below `leader_epoch`, and where it ends; both -1 if undefined. */
+/* KIP-320: the largest epoch at or below `leader_epoch`, and where it ends; both -1 if undefined.
+ */
 void plog_end_offset_for_epoch(const struct plog *log, int32_t leader_epoch, int32_t *epoch,
                                int64_t *end_offset);
 

@@ -11,8 +11,8 @@
 struct validate_rules {
     const struct log_config *config;
     int64_t now_ms;
-    bool one_batch;     /* Produce v3 and later: exactly one batch, of format 2 */
-    bool zstd_allowed;  /* Produce v7 and later */
+    bool one_batch;       /* Produce v3 and later: exactly one batch, of format 2 */
+    bool zstd_allowed;    /* Produce v7 and later */
     bool control_allowed; /* a coordinator's own batches */
     size_t inflated_limit_bytes;
 };
@@ -29,7 +29,7 @@ struct validated {
     int64_t append_time_ms;  /* LogAppendTime; else -1 */
     struct record_error *record_errors; /* in the arena */
     int32_t record_errors_n;
-    const char *message; /* static text for the client, or NULL */
+    const char *message;  /* static text for the client, or NULL */
     bool log_start_known; /* an error after which Produce tells the real log start offset */
 };
 

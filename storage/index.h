@@ -1,0 +1,71 @@
+/* The offset index and the time index of one segment (storage format §6).
+ *
+ * Offset entry: relative offset i32, position i32. Time entry: timestamp i64, relative offset i32.
+ * One writer (the log's appender); any number of readers beside it. The lock inside is a leaf, held
+ * for a moment, never over a file operation. */
+#ifndef OTTLA_STORAGE_INDEX_H
+#define OTTLA_STORAGE_INDEX_H
+
+#include "storage/plog.h"
+
+#include <pthread.h>
+
+enum { OFFSET_ENTRY_BYTES = 8, TIME_ENTRY_BYTES = 12, INDEX_ENTRY_BYTES_MAX = 12 };
+
+/* Which number of an entry is searched. */
+enum index_column {
+    COLUMN_OFFSET,    /* relative, in both kinds */
+    COLUMN_POSITION,  /* offset index only */
+    COLUMN_TIMESTAMP, /* time index only */
+};
+
+struct index {
+    pthread_mutex_t lock;
+    const struct storage_env *env;
+    const char *log_path; /* of the segment, which owns it; the suffix is replaced */
+    int entry_bytes;
+    bool opened;    /* file_n is known */
+    int32_t file_n; /* entries in the file */
+    int32_t tail_n; /* entries in memory, after those */
+    int32_t tail_cap;
+    uint8_t *tail; /* owned; as on disk */
+    _Atomic bool dirty;
+};
+
+void index_init(struct index *index, const struct storage_env *env, const char *log_path,
+                int entry_bytes);
+void index_deinit(struct index *index);
+/* Makes the file, empty (also when there was one). */
+NODISCARD err index_create(struct index *index);
+
+NODISCARD err index_count(struct index *index, int32_t *count);
+/* The number of entries whose column is below `value`; the column must ascend. */
+NODISCARD err index_lower_bound(struct index *index, enum index_column column, int64_t value,
+                                int32_t *n);
+NODISCARD err index_get(struct index *index, int32_t n, uint8_t entry[INDEX_ENTRY_BYTES_MAX]);
+int64_t index_column_of(const struct index *index, const uint8_t *entry, enum index_column column);
+
+/* Adds an entry in memory; every few hundred are written to the file, without fsync. */
+NODISCARD err index_append(struct index *index, const uint8_t *entry);
+/* Keeps the first `n` entries. */
+NODISCARD err index_truncate(struct index *index, int32_t n);
+/* Writes what is in memory and gives the memory back. */
+NODISCARD err index_write(struct index *index);
+/* fdatasync, if it was written since the last one. Any thread. */
+NODISCARD err index_flush(struct index *index);
+
+/* Position of the greatest entry at or below `relative`, 0 if there is none. */
+NODISCARD err offset_index_lookup(struct index *index, int64_t relative, int32_t *position);
+NODISCARD err offset_index_append(struct index *index, int32_t relative, int32_t position);
+
+/* Time index entries. Nothing is added unless `timestamp` is above the last one. */
+struct time_entry {
+    int64_t timestamp; /* -1: none */
+    int32_t relative;
+};
+NODISCARD err time_index_append(struct index *index, int64_t timestamp, int32_t relative);
+NODISCARD err time_index_last(struct index *index, struct time_entry *entry);
+/* The greatest entry at or below `timestamp`; -1 and 0 if there is none. */
+NODISCARD err time_index_lookup(struct index *index, int64_t timestamp, struct time_entry *entry);
+
+#endif

@@ -1,0 +1,594 @@
+/* A log's life between open and close: appending, flushing, and what everybody asks it.
+ *
+ * An append: look at the batches (offsets, epochs, producers), roll if the active segment is full,
+ * one pwrite, account for producers, publish, index. Publishing is what makes the batches visible:
+ * under the guard the size, the newest timestamps, the tail and the end offset change together. On
+ * the usual path nothing is allocated and no file but the .log is touched.
+ *
+ * Offsets of the last few batches stay in a ring, since nearly every read is at the tail: position
+ * and size come from there without a look at the disk.
+ *
+ * A failed write leaves an unknown number of bytes behind the end; nobody can see them, the log
+ * takes no more appends, and recovery cuts them off. A failed fsync means that the kernel may have
+ * dropped what was not written: the log is offline too, for good (never tried again). */
+#define _GNU_SOURCE
+#include "storage/plog_internal.h"
+
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+err plog_fail(struct plog *log, err e, const char *doing)
+{
+    if (e == OK || e == ERR_UNKNOWN_SERVER_ERROR || e > 0) {
+        return e;
+    }
+    if (!atomic_exchange(&log->offline, true)) {
+        log_error(AREA, "log is offline: %s failed dir=%s error=\"%s\"", doing, log->dir,
+                  err_text(e));
+    }
+    return ERR_KAFKA_STORAGE_ERROR;
+}
+
+const char *plog_dir(const struct plog *log)
+{
+    return log->dir;
+}
+
+struct topic_partition plog_name(const struct plog *log)
+{
+    return (struct topic_partition){.topic = str_of(log->topic), .partition = log->partition};
+}
+
+void plog_set_config(struct plog *log, const struct log_config *config)
+{
+    guard_lock(log);
+    log->config_next = *config;
+    atomic_store(&log->config_changed, true);
+    guard_unlock(log);
+}
+
+struct log_config plog_config(const struct plog *log)
+{
+    guard_lock(log);
+    struct log_config config = log->config_next;
+    guard_unlock(log);
+    return config;
+}
+
+void plog_take_config(struct plog *log)
+{
+    if (!atomic_load_explicit(&log->config_changed, memory_order_acquire)) {
+        return;
+    }
+    guard_lock(log);
+    log->config = log->config_next;
+    atomic_store(&log->config_changed, false);
+    guard_unlock(log);
+}
+
+bool plog_is_offline(const struct plog *log)
+{
+    return atomic_load(&log->offline);
+}
+
+int64_t plog_start_offset(const struct plog *log)
+{
+    return atomic_load(&log->start_offset);
+}
+
+int64_t plog_end_offset(const struct plog *log)
+{
+    return atomic_load(&log->end_offset);
+}
+
+int64_t plog_recovery_point(const struct plog *log)
+{
+    return atomic_load(&log->recovery_point);
+}
+
+int64_t plog_size_bytes(const struct plog *log)
+{
+    return atomic_load(&log->size_bytes);
+}
+
+void plog_add_segment(struct plog *log, struct segment *segment)
+{
+    guard_lock(log);
+    if (log->segments_n == log->segments_cap) {
+        log->segments_cap = log->segments_cap == 0 ? 1 : log->segments_cap * 2;
+        log->segments = xrealloc(log->segments, log->segments_cap * sizeof(*log->segments));
+    }
+    log->segments[log->segments_n++] = segment;
+    log->tail_count = 0;
+    guard_unlock(log);
+}
+
+void plog_tail_clear(struct plog *log)
+{
+    guard_lock(log);
+    log->tail_count = 0;
+    guard_unlock(log);
+}
+
+size_t plog_segment_at(const struct plog *log, int64_t offset)
+{
+    size_t low = 0;
+    size_t high = log->segments_n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (log->segments[middle]->base_offset <= offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low == 0 ? 0 : low - 1;
+}
+
+/* The first change after a start: only now are the active segment's files opened. A clean start
+ * took the end offset from a checkpoint; here it is compared with the last batch. */
+err plog_activate(struct plog *log)
+{
+    if (log->activated) {
+        return OK;
+    }
+    struct segment *active = log_active(log);
+    struct placed_batch last;
+    err e = segment_find_last(active, &last);
+    if (e == OK && batch_last_offset(&last.header) >= plog_end_offset(log)) {
+        log_error(AREA,
+                  "the log is longer than its checkpoint says file=%s last_offset=%lld "
+                  "end_offset=%lld",
+                  active->log_path, (long long)batch_last_offset(&last.header),
+                  (long long)plog_end_offset(log));
+        e = E_CORRUPT;
+    }
+    if (e != OK && e != E_NOT_FOUND) {
+        return e;
+    }
+    if (!active->max_timestamp_known) {
+        int64_t timestamp = -1;
+        int64_t offset = active->base_offset;
+        TRY(segment_read_max_timestamp(active, &timestamp, &offset));
+        guard_lock(log);
+        active->max_timestamp = timestamp;
+        active->max_timestamp_offset = offset;
+        active->max_timestamp_known = true;
+        guard_unlock(log);
+    }
+    log->activated = true;
+    return OK;
+}
+
+/* What one append will do. */
+struct append {
+    uint8_t *batches;
+    size_t len;
+    enum append_origin origin;
+    int64_t first_offset;
+    int64_t last_offset;
+    int64_t max_timestamp;        /* -1: none */
+    int64_t max_timestamp_offset; /* last offset of its batch */
+    int64_t append_time_ms;
+    int32_t leader_epoch_max;
+    int64_t leader_epoch_offset; /* base of the first batch with it */
+    bool producers;              /* some batch has a producer id */
+    bool legacy;                 /* some batch is of format 0 or 1 */
+    const struct producer_batch *duplicate;
+};
+
+/* A follower's batch must continue the log and be whole. */
+static err examine_replicated(const uint8_t *at, const struct batch *batch, int64_t next_offset)
+{
+    if (!batch_is_sound(at, batch)) {
+        return ERR_CORRUPT_MESSAGE;
+    }
+    return batch->base_offset < next_offset ? E_MALFORMED : OK;
+}
+
+static err examine_producer(const struct plog *log, struct append *append, const uint8_t *at,
+                            const struct batch *batch)
+{
+    append->producers = true;
+    struct marker marker;
+    bool control = batch_is(batch, BATCH_CONTROL);
+    if (control && marker_parse(bytes_of(at, (size_t)batch->size_bytes), &marker) != OK) {
+        return ERR_CORRUPT_MESSAGE;
+    }
+    return producers_check(&log->producers, batch, control ? &marker : NULL, append->origin,
+                           &append->duplicate);
+}
+
+static void examine_note(struct append *append, const struct batch *batch)
+{
+    append->last_offset = batch_last_offset(batch);
+    if (batch->max_timestamp > append->max_timestamp) {
+        append->max_timestamp = batch->max_timestamp;
+        append->max_timestamp_offset = append->last_offset;
+    }
+    if (batch_is(batch, BATCH_LOG_APPEND_TIME)) {
+        append->append_time_ms = batch->max_timestamp;
+    }
+    if (batch->magic < 2) {
+        append->legacy = true;
+    } else if (batch->leader_epoch > append->leader_epoch_max) {
+        append->leader_epoch_max = batch->leader_epoch;
+        append->leader_epoch_offset = batch->base_offset;
+    }
+}
+
+/* Walks the batches: offsets and epoch are set (a leader) or checked (a follower), producers are
+ * asked. Nothing in the log changes. */
+static err append_examine(struct plog *log, struct append *append, int32_t leader_epoch)
+{
+    int64_t next_offset = plog_end_offset(log);
+    append->max_timestamp = append->append_time_ms = append->first_offset = -1;
+    append->leader_epoch_max = -1;
+    for (size_t at = 0; at < append->len;) {
+        uint8_t *bytes = append->batches + at;
+        struct batch batch;
+        if (header_parse(bytes, append->len - at, &batch) != OK ||
+            (size_t)batch.size_bytes > append->len - at || batch.last_offset_delta < 0) {
+            return ERR_CORRUPT_MESSAGE;
+        }
+        if (append->origin == APPEND_REPLICATION) {
+            TRY(examine_replicated(bytes, &batch, next_offset));
+        } else {
+            if (batch.magic != 2) {
+                return ERR_CORRUPT_MESSAGE;
+            }
+            batch.base_offset = next_offset;
+            batch.leader_epoch = leader_epoch;
+            batch_set_base_offset(bytes, next_offset);
+            batch_set_leader_epoch(bytes, leader_epoch);
+        }
+        if (batch.magic == 2 && batch.producer_id >= 0) {
+            TRY(examine_producer(log, append, bytes, &batch));
+        }
+        if (append->first_offset < 0) {
+            append->first_offset = batch.base_offset;
+        }
+        examine_note(append, &batch);
+        next_offset = append->last_offset + 1;
+        at += (size_t)batch.size_bytes;
+    }
+    return append->first_offset < 0 ? ERR_CORRUPT_MESSAGE : OK;
+}
+
+/* When did the active segment begin, for segment.ms: the first batch's timestamp, or -1. */
+static err first_timestamp(struct segment *active, int64_t *timestamp)
+{
+    if (!active->first_timestamp_known) {
+        struct open_file *file = NULL;
+        struct placed_batch first;
+        TRY(segment_file(active, &file));
+        err e = segment_find(active, open_file_fd(file), active->base_offset,
+                             atomic_load(&active->size_bytes), &first);
+        open_file_release(file);
+        TRY(e);
+        active->first_timestamp = first.header.max_timestamp;
+        active->first_timestamp_known = true;
+    }
+    *timestamp = active->first_timestamp;
+    return OK;
+}
+
+static err should_roll(struct plog *log, const struct append *append, bool *roll)
+{
+    struct segment *active = log_active(log);
+    const struct log_config *config = &log->config;
+    int64_t size = atomic_load(&active->size_bytes);
+    *roll = size > (int64_t)config->segment_bytes - (int64_t)append->len ||
+            append->last_offset - active->base_offset > INT32_MAX;
+    if (*roll || size == 0) {
+        return OK;
+    }
+    int64_t segment_ms = config->segment_ms;
+    if (config->cleanup_compact && config->max_compaction_lag_ms < segment_ms) {
+        segment_ms = config->max_compaction_lag_ms;
+    }
+    int64_t began = -1;
+    TRY(first_timestamp(active, &began));
+    int64_t waited = began >= 0 ? append->max_timestamp - began
+                                : clock_wall_ms(log->env->clock) - active->created_ms;
+    *roll = waited > segment_ms - active->jitter_ms;
+    return *roll ? OK : segment_index_full(active, config->segment_index_bytes, roll);
+}
+
+/* Producers first: an abort's index entry must be there when the marker becomes visible. */
+static err append_account(struct plog *log, const struct append *append)
+{
+    if (!append->producers) {
+        log->producers.end_offset = append->last_offset + 1;
+        return OK;
+    }
+    for (size_t at = 0; at < append->len;) {
+        struct batch batch;
+        struct marker marker;
+        struct txn_entry aborted;
+        CHECK(header_parse(append->batches + at, append->len - at, &batch) == OK);
+        bool control = batch.producer_id >= 0 && batch_is(&batch, BATCH_CONTROL);
+        if (control) {
+            TRY(marker_parse(bytes_of(append->batches + at, (size_t)batch.size_bytes), &marker));
+        }
+        guard_lock(log);
+        bool is_abort =
+            producers_apply(&log->producers, &batch, control ? &marker : NULL, &aborted);
+        plog_count_txns_locked(log);
+        guard_unlock(log);
+        if (is_abort) {
+            TRY(txn_index_append(&log_active(log)->txns, &aborted));
+        }
+        at += (size_t)batch.size_bytes;
+    }
+    return OK;
+}
+
+static void append_publish(struct plog *log, const struct append *append, int64_t position)
+{
+    struct segment *active = log_active(log);
+    if (log->tail == NULL) {
+        log->tail = xcalloc(TAIL_BATCHES, sizeof(*log->tail));
+    }
+    atomic_store(&active->log_dirty, true);
+    if (position == 0) {
+        struct batch first;
+        CHECK(header_parse(append->batches, append->len, &first) == OK);
+        active->first_timestamp = first.max_timestamp;
+        active->first_timestamp_known = true;
+    }
+    guard_lock(log);
+    for (size_t at = 0; at < append->len;) {
+        struct batch batch;
+        CHECK(header_parse(append->batches + at, append->len - at, &batch) == OK);
+        log->tail[log->tail_count++ % TAIL_BATCHES] = (struct tail_batch){
+            .base_offset = batch.base_offset,
+            .last_offset = batch_last_offset(&batch),
+            .position = position + (int64_t)at,
+            .size_bytes = batch.size_bytes,
+        };
+        at += (size_t)batch.size_bytes;
+    }
+    if (append->max_timestamp > active->max_timestamp) {
+        active->max_timestamp = append->max_timestamp;
+        active->max_timestamp_offset = append->max_timestamp_offset;
+    }
+    atomic_store(&active->size_bytes, position + (int64_t)append->len);
+    atomic_fetch_add(&log->size_bytes, (int64_t)append->len);
+    atomic_store(&log->end_offset, append->last_offset + 1);
+    guard_unlock(log);
+}
+
+static err append_write(struct plog *log, const struct append *append)
+{
+    bool roll = false;
+    TRY(should_roll(log, append, &roll));
+    if (roll) {
+        TRY(plog_roll_at(log, append->first_offset));
+    }
+    struct segment *active = log_active(log);
+    struct open_file *file = NULL;
+    int64_t position = atomic_load(&active->size_bytes);
+    TRY(segment_file(active, &file));
+    err e = fs_write(log->env->fs, open_file_fd(file), bytes_of(append->batches, append->len),
+                     position);
+    open_file_release(file);
+    TRY(e);
+    log->touched = true;
+    TRY(append_account(log, append));
+    append_publish(log, append, position);
+    return segment_index(active, append->last_offset, position, (int64_t)append->len,
+                         log->config.index_interval_bytes);
+}
+
+static err append_epochs(struct plog *log, const struct append *append)
+{
+    if (append->legacy) {
+        guard_lock(log);
+        bool changed = epochs_clear(&log->epochs);
+        guard_unlock(log);
+        return changed ? plog_write_epochs(log) : OK;
+    }
+    /* Only this thread changes the epochs, so it may look without the guard. */
+    if (append->leader_epoch_max > epochs_latest(&log->epochs)) {
+        return plog_note_epoch(log, append->leader_epoch_max, append->leader_epoch_offset);
+    }
+    return OK;
+}
+
+/* A follower whose log is empty takes a first batch that begins below its end: the leader's log
+ * starts inside that batch. */
+static err restart_if_spanned(struct plog *log, const struct append *append)
+{
+    struct batch batch;
+    if (append->origin != APPEND_REPLICATION || plog_start_offset(log) != plog_end_offset(log) ||
+        header_parse(append->batches, append->len, &batch) != OK || batch.last_offset_delta < 0) {
+        return OK;
+    }
+    int64_t end = plog_end_offset(log);
+    bool spans =
+        batch.base_offset >= 0 && batch.base_offset < end && batch_last_offset(&batch) >= end;
+    return spans ? plog_restart_at(log, batch.base_offset) : OK;
+}
+
+err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
+                int32_t leader_epoch, struct append_result *result)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    *result = (struct append_result){.base_offset = -1, .last_offset = -1, .append_time_ms = -1};
+    LOG_TRY(log, plog_activate(log), "opening the active segment");
+    plog_take_config(log);
+    struct append append = {.batches = batches, .len = len, .origin = origin};
+    TRY(restart_if_spanned(log, &append));
+    TRY(append_examine(log, &append, leader_epoch));
+    if (append.duplicate != NULL) {
+        result->duplicate = true;
+        result->base_offset = append.duplicate->last_offset - append.duplicate->offset_delta;
+        result->last_offset = append.duplicate->last_offset;
+        result->append_time_ms = log->config.log_append_time ? append.duplicate->timestamp : -1;
+        return OK;
+    }
+    if (len > (size_t)log->config.segment_bytes) {
+        return ERR_RECORD_LIST_TOO_LARGE;
+    }
+    size_t segments_before = log->segments_n;
+    LOG_TRY(log, append_epochs(log, &append), "writing leader epochs");
+    LOG_TRY(log, append_write(log, &append), "appending");
+    result->base_offset = append.first_offset;
+    result->last_offset = append.last_offset;
+    result->append_time_ms = append.append_time_ms;
+    result->rolled = log->segments_n != segments_before;
+    return OK;
+}
+
+/* The segments that hold unflushed data, with a reference each. */
+static struct segment **unflushed_segments(struct plog *log, int64_t end_offset, size_t *count,
+                                           size_t *sealed)
+{
+    guard_lock(log);
+    size_t first = plog_segment_at(log, atomic_load(&log->recovery_point));
+    struct segment **found = xcalloc(log->segments_n - first, sizeof(struct segment *));
+    *count = *sealed = 0;
+    for (size_t i = first; i < log->segments_n; i++) {
+        if (i > first && log->segments[i]->base_offset > end_offset) {
+            break;
+        }
+        segment_retain(log->segments[i]);
+        found[(*count)++] = log->segments[i];
+        *sealed += i + 1 < log->segments_n ? 1 : 0;
+    }
+    guard_unlock(log);
+    return found;
+}
+
+/* The snapshot at a segment's base was written without fsync by the roll. */
+static err flush_snapshot(struct plog *log, const struct segment *segment)
+{
+    char path[PATH_MAX];
+    int fd = -1;
+    segment_sibling(segment->log_path, SUFFIX_SNAPSHOT, path);
+    err e = fs_open(log->env->fs, path, O_RDWR, &fd);
+    if (e != OK) {
+        return err_to_errno(e) == ENOENT ? OK : e;
+    }
+    e = fs_datasync(log->env->fs, fd);
+    fs_close(log->env->fs, fd);
+    return e;
+}
+
+static err flush_entries(struct plog *log)
+{
+    if (!atomic_exchange(&log->entries_dirty, false)) {
+        return OK;
+    }
+    TRY(fs_sync_dir(log->env->fs, log->dir));
+    char *parent = xstrdup(log->dir);
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL && slash != parent) {
+        *slash = '\0';
+    }
+    err e = slash == NULL ? OK : fs_sync_dir(log->env->fs, parent);
+    free(parent);
+    return e;
+}
+
+static err flush_to(struct plog *log, int64_t end_offset, bool with_active_indexes)
+{
+    size_t count = 0;
+    size_t sealed = 0;
+    struct segment **segments = unflushed_segments(log, end_offset, &count, &sealed);
+    err e = OK;
+    for (size_t i = 0; i < count && e == OK; i++) {
+        e = segment_flush(segments[i], i < sealed || with_active_indexes);
+        if (e == OK && i > 0) {
+            e = flush_snapshot(log, segments[i]);
+        }
+        if (e != OK && atomic_load(&segments[i]->dropped)) {
+            e = OK; /* deleted beside us */
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        segment_release(segments[i]);
+    }
+    free(segments);
+    return e == OK ? flush_entries(log) : e;
+}
+
+err plog_flush(struct plog *log)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    uint32_t cuts = atomic_load(&log->cuts);
+    int64_t end_offset = plog_end_offset(log);
+    if (end_offset <= plog_recovery_point(log) && !atomic_load(&log->entries_dirty)) {
+        return OK;
+    }
+    LOG_TRY(log, flush_to(log, end_offset, false), "flushing");
+    guard_lock(log);
+    /* A truncation beside us has lowered the recovery point itself. */
+    if (cuts == atomic_load(&log->cuts) && end_offset > plog_recovery_point(log)) {
+        atomic_store(&log->recovery_point, end_offset);
+    }
+    guard_unlock(log);
+    return OK;
+}
+
+static err close_clean(struct plog *log)
+{
+    if (!log->touched) {
+        return flush_entries(log);
+    }
+    TRY(segment_seal(log_active(log)));
+    TRY(flush_to(log, plog_end_offset(log), true));
+    TRY(plog_take_snapshot(log, true));
+    TRY(flush_entries(log));
+    atomic_store(&log->recovery_point, plog_end_offset(log));
+    return OK;
+}
+
+err plog_close(struct plog *log)
+{
+    if (plog_is_offline(log)) {
+        plog_abandon(log);
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    err e = plog_fail(log, close_clean(log), "closing");
+    plog_abandon(log);
+    return e;
+}
+
+void plog_abandon(struct plog *log)
+{
+    if (log == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < log->segments_n; i++) {
+        struct segment *segment = log->segments[i];
+        char path[PATH_MAX];
+        file_cache_forget(log->env->files, segment->log_path);
+        segment_sibling(segment->log_path, SUFFIX_INDEX, path);
+        file_cache_forget(log->env->files, path);
+        segment_sibling(segment->log_path, SUFFIX_TIMEINDEX, path);
+        file_cache_forget(log->env->files, path);
+        segment_sibling(segment->log_path, SUFFIX_TXNINDEX, path);
+        file_cache_forget(log->env->files, path);
+        segment_release(segment);
+    }
+    for (size_t i = 0; i < log->deleted_n; i++) {
+        free(log->deleted[i].path);
+    }
+    free(log->deleted);
+    free(log->segments);
+    free(log->tail);
+    epochs_deinit(&log->epochs);
+    producers_deinit(&log->producers);
+    pthread_mutex_destroy(&log->guard);
+    free(log->topic);
+    free(log->dir);
+    free(log);
+}

@@ -1,0 +1,424 @@
+/* Changes of the list of segments: roll, truncation, retention, deletion.
+ *
+ * Order on the disk, so that a crash in between leaves a log that loads: a roll creates the new
+ * files last; retention renames from the oldest, truncation from the newest, so what is left is
+ * always one run of segments. A renamed file is forgotten by the file cache after the rename: from
+ * then on nobody can open it under its old name.
+ *
+ * Readers are beside us: the list and the offsets change under the guard; a reader that held a
+ * segment meanwhile finds it `dropped`, or its files shorter, sees that `cuts` moved, and asks
+ * again.
+ *
+ * Directory entries are synced by the next plog_flush(): until then nothing new is promised. */
+#define _GNU_SOURCE
+#include "storage/plog_internal.h"
+
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+static int64_t jitter_of(const struct log_config *config)
+{
+    int64_t limit = config->segment_jitter_ms < config->segment_ms ? config->segment_jitter_ms
+                                                                   : config->segment_ms;
+    if (limit <= 0) {
+        return 0;
+    }
+    struct uuid random = uuid_random();
+    uint64_t value;
+    memcpy(&value, random.bytes, sizeof(value));
+    return (int64_t)(value % (uint64_t)limit);
+}
+
+err plog_roll_at(struct plog *log, int64_t base_offset)
+{
+    struct segment *active = log_active(log);
+    if (active->base_offset == base_offset && atomic_load(&active->size_bytes) == 0) {
+        return OK;
+    }
+    TRY(segment_seal(active));
+    log->producers.end_offset = base_offset;
+    TRY(plog_take_snapshot(log, false));
+    struct segment *next = NULL;
+    TRY(segment_create(log->env, log->dir, base_offset, &next));
+    next->jitter_ms = jitter_of(&log->config);
+    atomic_store(&log->entries_dirty, true);
+    plog_add_segment(log, next);
+    log->touched = true;
+    log_debug(AREA, "rolled dir=%s base_offset=%lld", log->dir, (long long)base_offset);
+    return OK;
+}
+
+err plog_roll(struct plog *log)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    LOG_TRY(log, plog_activate(log), "opening the active segment");
+    plog_take_config(log);
+    LOG_TRY(log, plog_roll_at(log, plog_end_offset(log)), "rolling");
+    return OK;
+}
+
+/* `path` becomes "<path>.deleted" and is removed later; a missing file is fine. */
+static err file_delete_later(struct plog *log, const char *path)
+{
+    char *renamed = xasprintf("%s%s", path, SUFFIX_DELETED);
+    err e = fs_rename(log->env->fs, path, renamed);
+    if (e != OK) {
+        free(renamed);
+        return err_to_errno(e) == ENOENT ? OK : e;
+    }
+    file_cache_forget(log->env->files, path);
+    guard_lock(log);
+    if (log->deleted_n == log->deleted_cap) {
+        log->deleted_cap = log->deleted_cap == 0 ? 8 : log->deleted_cap * 2;
+        log->deleted = xrealloc(log->deleted, log->deleted_cap * sizeof(*log->deleted));
+    }
+    int64_t due_ms = clock_monotonic_ms(log->env->clock) + log->config.file_delete_delay_ms;
+    log->deleted[log->deleted_n++] = (struct deleted_file){.path = renamed, .due_ms = due_ms};
+    guard_unlock(log);
+    atomic_store(&log->entries_dirty, true);
+    return OK;
+}
+
+static err segment_delete_later(struct plog *log, struct segment *segment)
+{
+    static const char *const SUFFIXES[] = {SUFFIX_INDEX, SUFFIX_TIMEINDEX, SUFFIX_TXNINDEX,
+                                           SUFFIX_SNAPSHOT};
+    atomic_store(&segment->dropped, true);
+    TRY(file_delete_later(log, segment->log_path));
+    for (size_t i = 0; i < sizeof(SUFFIXES) / sizeof(SUFFIXES[0]); i++) {
+        char path[PATH_MAX];
+        segment_sibling(segment->log_path, SUFFIXES[i], path);
+        TRY(file_delete_later(log, path));
+    }
+    return OK;
+}
+
+err plog_drop_segments(struct plog *log, size_t from, size_t to)
+{
+    CHECK(from <= to && to <= log->segments_n);
+    if (from == to) {
+        return OK;
+    }
+    bool newest_first = to == log->segments_n;
+    size_t count = to - from;
+    struct segment **dropped = xcalloc(count, sizeof(struct segment *));
+    guard_lock(log);
+    int64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        dropped[i] = log->segments[newest_first ? to - 1 - i : from + i];
+        bytes += atomic_load(&dropped[i]->size_bytes);
+    }
+    memmove(log->segments + from, log->segments + to,
+            (log->segments_n - to) * sizeof(*log->segments));
+    log->segments_n -= count;
+    if (newest_first) {
+        log->tail_count = 0;
+    }
+    atomic_fetch_sub(&log->size_bytes, bytes);
+    atomic_fetch_add(&log->cuts, 1);
+    guard_unlock(log);
+    err e = OK;
+    for (size_t i = 0; i < count; i++) {
+        e = e == OK ? segment_delete_later(log, dropped[i]) : e;
+        segment_release(dropped[i]);
+    }
+    free(dropped);
+    return e;
+}
+
+err plog_drop_snapshots_above(struct plog *log, int64_t offset)
+{
+    struct name_list names;
+    TRY(fs_list(log->dir, &names));
+    err e = OK;
+    for (size_t i = 0; i < names.count && e == OK; i++) {
+        int64_t at = 0;
+        if (segment_name_parse(names.names[i], SUFFIX_SNAPSHOT, &at) && at > offset) {
+            char *path = xasprintf("%s/%s", log->dir, names.names[i]);
+            e = fs_unlink(log->env->fs, path);
+            free(path);
+        }
+    }
+    name_list_deinit(&names);
+    return e;
+}
+
+/* Cuts the files of one segment at `offset`; it becomes the active one. */
+static err segment_cut(struct plog *log, struct segment *segment, int64_t offset)
+{
+    struct open_file *file = NULL;
+    struct placed_batch first;
+    int64_t size = atomic_load(&segment->size_bytes);
+    TRY(segment_file(segment, &file));
+    err e = segment_find(segment, open_file_fd(file), offset, size, &first);
+    int64_t position = e == OK ? first.position : size;
+    if (e == OK || e == E_NOT_FOUND) {
+        e = fs_truncate(log->env->fs, open_file_fd(file), position);
+    }
+    open_file_release(file);
+    TRY(e);
+    int32_t keep = 0;
+    int64_t relative = offset - segment->base_offset;
+    TRY(index_lower_bound(&segment->offsets, COLUMN_OFFSET, relative, &keep));
+    TRY(index_truncate(&segment->offsets, keep));
+    TRY(index_lower_bound(&segment->times, COLUMN_OFFSET, relative, &keep));
+    TRY(index_truncate(&segment->times, keep));
+    TRY(txn_index_truncate(&segment->txns, offset));
+    atomic_store(&segment->log_dirty, true);
+    segment->bytes_since_index = 0;
+    if (position == 0) {
+        segment->first_timestamp_known = false;
+        segment->created_ms = clock_wall_ms(log->env->clock);
+    }
+    guard_lock(log);
+    atomic_fetch_sub(&log->size_bytes, size - position);
+    atomic_store(&segment->size_bytes, position);
+    guard_unlock(log);
+    int64_t timestamp = -1;
+    int64_t timestamp_offset = segment->base_offset;
+    TRY(segment_read_max_timestamp(segment, &timestamp, &timestamp_offset));
+    guard_lock(log);
+    segment->max_timestamp = timestamp;
+    segment->max_timestamp_offset = timestamp_offset;
+    segment->max_timestamp_known = true;
+    guard_unlock(log);
+    return OK;
+}
+
+static err truncate_to(struct plog *log, int64_t offset)
+{
+    size_t keep = plog_segment_at(log, offset);
+    /* First nobody may see what goes, and the recovery point may not promise it. */
+    guard_lock(log);
+    atomic_fetch_add(&log->cuts, 1);
+    atomic_store(&log->end_offset, offset);
+    if (plog_recovery_point(log) > offset) {
+        atomic_store(&log->recovery_point, offset);
+    }
+    if (plog_start_offset(log) > offset) {
+        atomic_store(&log->start_offset, offset);
+    }
+    log->tail_count = 0;
+    bool epochs_changed = epochs_truncate_end(&log->epochs, offset);
+    guard_unlock(log);
+    TRY(plog_drop_segments(log, keep + 1, log->segments_n));
+    TRY(segment_cut(log, log->segments[keep], offset));
+    if (epochs_changed) {
+        TRY(plog_write_epochs(log));
+    }
+    TRY(plog_drop_snapshots_above(log, offset));
+    log->activated = log->touched = true;
+    return recovery_load_producers(log, offset);
+}
+
+err plog_truncate(struct plog *log, int64_t offset)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    if (offset >= plog_end_offset(log)) {
+        return OK;
+    }
+    plog_take_config(log);
+    log_info(AREA, "truncating dir=%s offset=%lld end_offset=%lld", log->dir, (long long)offset,
+             (long long)plog_end_offset(log));
+    if (offset < log->segments[0]->base_offset) {
+        return plog_restart_at(log, offset);
+    }
+    return plog_fail(log, truncate_to(log, offset), "truncating");
+}
+
+static err restart_at(struct plog *log, int64_t offset)
+{
+    struct segment *fresh = NULL;
+    guard_lock(log);
+    size_t old = log->segments_n;
+    int64_t old_size = atomic_load(&log->size_bytes);
+    atomic_fetch_add(&log->cuts, 1);
+    atomic_store(&log->start_offset, offset);
+    atomic_store(&log->end_offset, offset);
+    atomic_store(&log->recovery_point, offset);
+    log->tail_count = 0;
+    producers_clear(&log->producers, offset);
+    plog_count_txns_locked(log);
+    bool epochs_changed = epochs_clear(&log->epochs);
+    guard_unlock(log);
+    for (size_t i = old; i > 0; i--) {
+        TRY(segment_delete_later(log, log->segments[i - 1]));
+    }
+    TRY(segment_create(log->env, log->dir, offset, &fresh));
+    guard_lock(log);
+    struct segment **dropped = log->segments;
+    log->segments = xcalloc(1, sizeof(struct segment *));
+    log->segments[0] = fresh;
+    log->segments_n = log->segments_cap = 1;
+    atomic_fetch_sub(&log->size_bytes, old_size);
+    atomic_fetch_add(&log->cuts, 1);
+    guard_unlock(log);
+    for (size_t i = 0; i < old; i++) {
+        segment_release(dropped[i]);
+    }
+    free(dropped);
+    atomic_store(&log->entries_dirty, true);
+    log->activated = log->touched = true;
+    TRY(plog_drop_snapshots_above(log, -1));
+    log->snapshot_offset = offset;
+    return epochs_changed ? plog_write_epochs(log) : OK;
+}
+
+err plog_restart_at(struct plog *log, int64_t offset)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    plog_take_config(log);
+    log_info(AREA, "emptying the log dir=%s offset=%lld end_offset=%lld", log->dir,
+             (long long)offset, (long long)plog_end_offset(log));
+    return plog_fail(log, restart_at(log, offset), "emptying");
+}
+
+err plog_advance_start(struct plog *log, int64_t offset)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    if (offset <= plog_start_offset(log)) {
+        return OK;
+    }
+    if (offset > plog_end_offset(log)) {
+        return ERR_OFFSET_OUT_OF_RANGE;
+    }
+    guard_lock(log);
+    atomic_store(&log->start_offset, offset);
+    bool changed = epochs_truncate_start(&log->epochs, offset);
+    guard_unlock(log);
+    return changed ? plog_fail(log, plog_write_epochs(log), "writing leader epochs") : OK;
+}
+
+/* The timestamp that segment.ms and retention.ms go by: of the data, or of the file without any. */
+static err retention_timestamp(struct plog *log, struct segment *segment, int64_t *timestamp)
+{
+    if (!segment->max_timestamp_known) {
+        struct time_entry last;
+        TRY(time_index_last(&segment->times, &last));
+        guard_lock(log);
+        segment->max_timestamp = last.timestamp;
+        segment->max_timestamp_offset = segment->base_offset + last.relative;
+        segment->max_timestamp_known = true;
+        guard_unlock(log);
+    }
+    *timestamp = segment->max_timestamp;
+    return *timestamp >= 0 ? OK : segment_mtime_ms(segment, timestamp);
+}
+
+enum retention_rule { RETAIN_START, RETAIN_SIZE, RETAIN_TIME };
+
+/* How many of the oldest segments the rule lets go. */
+static err count_deletable(struct plog *log, enum retention_rule rule, int64_t high_watermark,
+                           size_t *count)
+{
+    const struct log_config *config = &log->config;
+    int64_t excess = plog_size_bytes(log) - config->retention_bytes;
+    int64_t now_ms = clock_wall_ms(log->env->clock);
+    for (*count = 0; *count < log->segments_n; (*count)++) {
+        struct segment *segment = log->segments[*count];
+        bool last = *count + 1 == log->segments_n;
+        int64_t size = atomic_load(&segment->size_bytes);
+        bool goes = false;
+        if (high_watermark < segment_end(log, *count) || (last && size == 0)) {
+            return OK;
+        }
+        if (rule == RETAIN_START) {
+            goes = !last && segment_end(log, *count) <= plog_start_offset(log);
+        } else if (rule == RETAIN_SIZE) {
+            goes = excess >= size;
+            excess -= size;
+        } else {
+            int64_t timestamp = 0;
+            TRY(retention_timestamp(log, segment, &timestamp));
+            goes = now_ms - timestamp > config->retention_ms;
+        }
+        if (!goes) {
+            return OK;
+        }
+    }
+    return OK;
+}
+
+static err apply_rule(struct plog *log, enum retention_rule rule, int64_t high_watermark,
+                      int *deleted)
+{
+    size_t count = 0;
+    TRY(count_deletable(log, rule, high_watermark, &count));
+    if (count == 0) {
+        return OK;
+    }
+    if (count == log->segments_n) {
+        TRY(plog_activate(log));
+        TRY(plog_roll_at(log, plog_end_offset(log)));
+    }
+    int64_t start = log->segments[count]->base_offset;
+    static const char *const REASONS[] = {"start offset", "retention.bytes", "retention.ms"};
+    log_info(AREA, "deleting old segments dir=%s count=%zu reason=\"%s\" start_offset=%lld",
+             log->dir, count, REASONS[rule], (long long)start);
+    bool epochs_changed = false;
+    guard_lock(log);
+    if (start > plog_start_offset(log)) {
+        atomic_store(&log->start_offset, start);
+        epochs_changed = epochs_truncate_start(&log->epochs, start);
+    }
+    guard_unlock(log);
+    TRY(plog_drop_segments(log, 0, count));
+    *deleted += (int)count;
+    return epochs_changed ? plog_write_epochs(log) : OK;
+}
+
+err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
+{
+    *deleted = 0;
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    plog_take_config(log);
+    LOG_TRY(log, apply_rule(log, RETAIN_START, high_watermark, deleted), "deleting segments");
+    if (log->config.cleanup_delete) {
+        if (log->config.retention_bytes >= 0) {
+            LOG_TRY(log, apply_rule(log, RETAIN_SIZE, high_watermark, deleted),
+                    "deleting segments");
+        }
+        if (log->config.retention_ms >= 0) {
+            LOG_TRY(log, apply_rule(log, RETAIN_TIME, high_watermark, deleted),
+                    "deleting segments");
+        }
+    }
+    return OK;
+}
+
+bool plog_remove_deleted(struct plog *log)
+{
+    int64_t now_ms = clock_monotonic_ms(log->env->clock);
+    for (;;) {
+        char *path = NULL;
+        guard_lock(log);
+        /* In order of deletion, which is nearly the order of their times. */
+        if (log->deleted_n > 0 && log->deleted[0].due_ms <= now_ms) {
+            path = log->deleted[0].path;
+            log->deleted_n--;
+            memmove(log->deleted, log->deleted + 1, log->deleted_n * sizeof(*log->deleted));
+        }
+        bool left = log->deleted_n > 0;
+        guard_unlock(log);
+        if (path == NULL) {
+            return left;
+        }
+        err e = fs_unlink(log->env->fs, path);
+        if (e != OK) {
+            log_warn(AREA, "cannot remove a deleted file path=%s error=\"%s\"", path, err_text(e));
+        }
+        free(path);
+    }
+}

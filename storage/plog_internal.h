@@ -1,0 +1,139 @@
+/* What the files of plog_*.c and recovery.c share: the log itself. Nobody else includes this. */
+#ifndef OTTLA_STORAGE_PLOG_INTERNAL_H
+#define OTTLA_STORAGE_PLOG_INTERNAL_H
+
+#include "storage/epochs.h"
+#include "storage/producers.h"
+#include "storage/segment.h"
+
+/* One of the last appended batches, so that a reader at the tail needs no file to find it. */
+struct tail_batch {
+    int64_t base_offset;
+    int64_t last_offset;
+    int64_t position;
+    int32_t size_bytes;
+};
+enum { TAIL_BATCHES = 64 };
+
+/* A renamed file that waits for its end. */
+struct deleted_file {
+    char *path;
+    int64_t due_ms;
+};
+
+struct plog {
+    const struct storage_env *env;
+    char *dir;
+    char *topic;
+    int32_t partition;
+
+    /* The leaf mutex. It guards the list of segments and what they publish, the tail, epochs, the
+     * transactions in `producers`, config_next, the topic id and the deleted files. */
+    pthread_mutex_t guard;
+    struct segment **segments; /* ascending; the last is active; at least one */
+    size_t segments_n;
+    size_t segments_cap;
+    struct tail_batch *tail; /* a ring, made at the first append */
+    uint64_t tail_count;     /* batches ever put into it; the newest is at (count - 1) % size */
+    struct epochs epochs;
+    struct log_config config_next;
+    struct uuid topic_id;
+    struct deleted_file *deleted;
+    size_t deleted_n;
+    size_t deleted_cap;
+
+    _Atomic int64_t start_offset;
+    _Atomic int64_t end_offset;
+    _Atomic int64_t recovery_point;
+    _Atomic int64_t size_bytes;
+    _Atomic int open_txns;
+    _Atomic int txns; /* open and decided: 0 lets readers skip the guard */
+    _Atomic bool offline;
+    _Atomic bool config_changed;
+    _Atomic bool entries_dirty; /* directory entries not synced */
+    _Atomic uint32_t cuts;      /* truncations and deletions, for readers beside them */
+
+    /* Only whoever holds the partition's lock. */
+    struct log_config config;
+    bool activated; /* the active segment was looked at since the start */
+    bool touched;   /* something to write at a clean close */
+    struct producers producers;
+    int64_t snapshot_offset; /* of the newest snapshot file; -1: none */
+};
+
+static inline void guard_lock(const struct plog *log)
+{
+    pthread_mutex_lock((pthread_mutex_t *)(uintptr_t)&log->guard);
+}
+
+static inline void guard_unlock(const struct plog *log)
+{
+    pthread_mutex_unlock((pthread_mutex_t *)(uintptr_t)&log->guard);
+}
+
+static inline struct segment *log_active(const struct plog *log)
+{
+    return log->segments[log->segments_n - 1];
+}
+
+/* Where the next segment begins, or the end of the log; the guard or the partition lock is held. */
+static inline int64_t segment_end(const struct plog *log, size_t i)
+{
+    return i + 1 < log->segments_n ? log->segments[i + 1]->base_offset
+                                   : atomic_load(&log->end_offset);
+}
+
+#define AREA "storage"
+
+/* Takes the log offline after a failed operation, with one line that says why. Codes of Kafka pass
+ * through; everything else becomes KAFKA_STORAGE_ERROR. */
+err plog_fail(struct plog *log, err e, const char *doing);
+#define LOG_TRY(log, expression, doing)                                                            \
+    do {                                                                                           \
+        err log_try_err_ = (expression);                                                           \
+        if (log_try_err_ != OK) {                                                                  \
+            return plog_fail((log), log_try_err_, (doing));                                        \
+        }                                                                                          \
+    } while (0)
+
+/* plog.c */
+NODISCARD err plog_activate(struct plog *log);
+void plog_take_config(struct plog *log);
+void plog_add_segment(struct plog *log, struct segment *segment);
+void plog_tail_clear(struct plog *log);
+/* Index of the segment that would hold `offset`: the last whose base is at or below it, or 0. */
+size_t plog_segment_at(const struct plog *log, int64_t offset);
+
+/* plog_state.c */
+void plog_count_txns_locked(struct plog *log);
+NODISCARD err plog_write_epochs(struct plog *log);
+NODISCARD err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset);
+NODISCARD err plog_take_snapshot(struct plog *log, bool sync);
+NODISCARD err plog_read_topic_id(struct plog *log);
+
+/* plog_change.c */
+NODISCARD err plog_roll_at(struct plog *log, int64_t base_offset);
+/* Removes producer snapshots above `offset`: they describe what is no more. */
+NODISCARD err plog_drop_snapshots_above(struct plog *log, int64_t offset);
+/* Drops segments [from, to) from the list and renames their files to .deleted. */
+NODISCARD err plog_drop_segments(struct plog *log, size_t from, size_t to);
+
+/* recovery.c */
+/* Checks one batch that lies whole in memory, beyond its header: CRC, counts. */
+bool batch_is_sound(const uint8_t *data, const struct batch *batch);
+/* Scans segments from `first` on, rebuilds what belongs to them, and cuts at the first bad batch.
+ */
+NODISCARD err recovery_run(struct plog *log, size_t first, int64_t *end_offset);
+/* Producer state at `end_offset`: the newest good snapshot, and the batches after it. */
+NODISCARD err recovery_load_producers(struct plog *log, int64_t end_offset);
+/* The same with the directory's names at hand. */
+NODISCARD err recovery_load_producers_from(struct plog *log, const struct name_list *names,
+                                           int64_t end_offset);
+/* Removes snapshots that belong to no segment, except the newest beyond all of them. */
+NODISCARD err recovery_drop_stray_snapshots(struct plog *log, const struct name_list *names);
+
+/* swap.c: removes and completes what an interrupted deletion or compaction left (storage format §9,
+ * step 1). *changed: the directory's names are others now. */
+NODISCARD err swap_finish(struct plog *log, const struct name_list *names, bool *changed);
+
+#endif

@@ -1,0 +1,293 @@
+/* Opening a log: what is in the directory, what is missing, where it ends.
+ *
+ * After a clean stop as little as possible is touched: one listing, a stat for each .log, and three
+ * small files (epochs, topic id, the newest producer snapshot). The end offset is the recovery
+ * point that the clean stop left, if the newest snapshot bears the same number, as it does after
+ * every clean close; otherwise the last batches are looked for. The first append compares once
+ * more.
+ *
+ * After an unclean stop recovery.c reads every segment from the recovery point on. */
+#define _GNU_SOURCE
+#include "storage/plog_internal.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static bool name_exists(const struct name_list *names, const char *name)
+{
+    size_t low = 0;
+    size_t high = names->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(names->names[middle], name);
+        if (order == 0) {
+            return true;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return false;
+}
+
+/* Does the segment of `log_name` have a file with this suffix? */
+static bool sibling_exists(const struct name_list *names, const char *log_name, const char *suffix)
+{
+    char name[PATH_MAX];
+    segment_sibling(log_name, suffix, name);
+    return name_exists(names, name);
+}
+
+static err file_size(const char *path, int64_t *size)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        return err_from_errno(errno);
+    }
+    *size = st.st_size;
+    return OK;
+}
+
+/* One .log file that was found. *broken: its indexes have to be made again. */
+static err load_segment(struct plog *log, const struct name_list *names, const char *name,
+                        int64_t base_offset, bool *broken)
+{
+    bool has_txnindex = sibling_exists(names, name, SUFFIX_TXNINDEX);
+    struct segment *segment = segment_new(log->env, log->dir, base_offset, 0, has_txnindex);
+    plog_add_segment(log, segment);
+    int64_t size = 0;
+    TRY(file_size(segment->log_path, &size));
+    if (size > INT32_MAX) {
+        log_error(AREA, "a segment is larger than 2 GiB file=%s", segment->log_path);
+        return E_CORRUPT;
+    }
+    atomic_store(&segment->size_bytes, size);
+    atomic_fetch_add(&log->size_bytes, size);
+    *broken = !sibling_exists(names, name, SUFFIX_INDEX);
+    if (!*broken && !sibling_exists(names, name, SUFFIX_TIMEINDEX)) {
+        TRY(index_create(&segment->times));
+    }
+    if (has_txnindex) {
+        char path[PATH_MAX];
+        segment_sibling(segment->log_path, SUFFIX_TXNINDEX, path);
+        TRY(file_size(path, &size));
+        *broken |= size % TXN_ENTRY_BYTES != 0;
+    }
+    return OK;
+}
+
+/* *first_broken: the first segment that must be recovered whatever the stop was; SIZE_MAX: none. */
+static err load_segments(struct plog *log, const struct name_list *names, size_t *first_broken)
+{
+    *first_broken = SIZE_MAX;
+    for (size_t i = 0; i < names->count; i++) {
+        const char *name = names->names[i];
+        int64_t base_offset = 0;
+        if (!segment_name_parse(name, SUFFIX_LOG, &base_offset)) {
+            continue;
+        }
+        bool broken = false;
+        TRY(load_segment(log, names, name, base_offset, &broken));
+        if (broken && *first_broken == SIZE_MAX) {
+            *first_broken = log->segments_n - 1;
+        }
+    }
+    return OK;
+}
+
+/* An index without its .log. */
+static err remove_orphans(struct plog *log, const struct name_list *names)
+{
+    static const char *const SUFFIXES[] = {SUFFIX_INDEX, SUFFIX_TIMEINDEX, SUFFIX_TXNINDEX};
+    for (size_t i = 0; i < names->count; i++) {
+        for (size_t j = 0; j < sizeof(SUFFIXES) / sizeof(SUFFIXES[0]); j++) {
+            int64_t offset = 0;
+            if (!segment_name_parse(names->names[i], SUFFIXES[j], &offset)) {
+                continue;
+            }
+            size_t at = plog_segment_at(log, offset);
+            if (log->segments_n == 0 || log->segments[at]->base_offset != offset) {
+                char *path = xasprintf("%s/%s", log->dir, names->names[i]);
+                log_warn(AREA, "removing an index without its log file=%s", path);
+                err e = fs_unlink(log->env->fs, path);
+                free(path);
+                TRY(e);
+            }
+        }
+    }
+    return OK;
+}
+
+static int64_t newest_snapshot(const struct name_list *names)
+{
+    int64_t newest = -1;
+    for (size_t i = 0; i < names->count; i++) {
+        int64_t offset = 0;
+        if (segment_name_parse(names->names[i], SUFFIX_SNAPSHOT, &offset) && offset > newest) {
+            newest = offset;
+        }
+    }
+    return newest;
+}
+
+/* Where a cleanly stopped log ends. */
+static err find_end(struct plog *log, const struct name_list *names, int64_t recovery_point,
+                    int64_t *end_offset)
+{
+    struct segment *active = log_active(log);
+    *end_offset = active->base_offset;
+    if (atomic_load(&active->size_bytes) == 0) {
+        return OK;
+    }
+    if (recovery_point > active->base_offset && newest_snapshot(names) == recovery_point) {
+        *end_offset = recovery_point;
+        return OK;
+    }
+    struct placed_batch last;
+    TRY(segment_find_last(active, &last));
+    *end_offset = batch_last_offset(&last.header) + 1;
+    return OK;
+}
+
+static err load_epochs(struct plog *log)
+{
+    char *path = xasprintf("%s/leader-epoch-checkpoint", log->dir);
+    size_t count = 0;
+    struct epoch_entry *entries = NULL;
+    err e = epoch_checkpoint_read(log->env->fs, path, &entries, &count);
+    if (e == E_MALFORMED) {
+        log_warn(AREA,
+                 "leader epochs are unreadable and are made again from what is in the log "
+                 "file=%s",
+                 path);
+        e = OK;
+    }
+    free(path);
+    log->epochs = (struct epochs){.entries = entries, .count = count, .cap = count};
+    return e;
+}
+
+/* The start, and what depends on both ends: recovery point, epochs, producers. */
+static err settle(struct plog *log, const struct plog_open *how, const struct name_list *names,
+                  int64_t end_offset, bool recovered)
+{
+    int64_t base = log->segments[0]->base_offset;
+    int64_t start = how->log_start_offset > base ? how->log_start_offset : base;
+    int64_t promised = atomic_load(&log->recovery_point);
+    atomic_store(&log->start_offset, start);
+    atomic_store(&log->end_offset, end_offset);
+    atomic_store(&log->recovery_point, !recovered || promised > end_offset ? end_offset : promised);
+    bool changed = epochs_truncate_end(&log->epochs, end_offset);
+    changed |= epochs_truncate_start(&log->epochs, start);
+    if (changed) {
+        TRY(plog_write_epochs(log));
+    }
+    if (!recovered) {
+        TRY(recovery_drop_stray_snapshots(log, names));
+        return recovery_load_producers_from(log, names, end_offset);
+    }
+    log->touched = true;
+    struct name_list now;
+    TRY(plog_drop_snapshots_above(log, end_offset));
+    TRY(fs_list(log->dir, &now));
+    err e = recovery_drop_stray_snapshots(log, &now);
+    e = e == OK ? recovery_load_producers_from(log, &now, end_offset) : e;
+    name_list_deinit(&now);
+    TRY(e);
+    return plog_take_snapshot(log, false);
+}
+
+static err open_existing(struct plog *log, const struct plog_open *how,
+                         const struct name_list *names)
+{
+    size_t first = SIZE_MAX;
+    int64_t end_offset = 0;
+    TRY(load_segments(log, names, &first));
+    TRY(remove_orphans(log, names));
+    if (log->segments_n == 0) {
+        struct segment *segment = NULL;
+        TRY(segment_create(log->env, log->dir, how->log_start_offset, &segment));
+        plog_add_segment(log, segment);
+        atomic_store(&log->entries_dirty, true);
+        log->touched = true;
+    }
+    TRY(load_epochs(log));
+    TRY(plog_read_topic_id(log));
+    atomic_store(&log->recovery_point, how->recovery_point);
+    if (!how->clean) {
+        size_t at = plog_segment_at(log, how->recovery_point);
+        first = first < at ? first : at;
+    }
+    bool recovered = first != SIZE_MAX;
+    if (recovered) {
+        TRY(recovery_run(log, first, &end_offset));
+    } else {
+        TRY(find_end(log, names, how->recovery_point, &end_offset));
+    }
+    if (end_offset < how->log_start_offset) {
+        log_warn(AREA,
+                 "the log ends below its checkpointed start and is emptied dir=%s end_offset=%lld"
+                 " log_start_offset=%lld",
+                 log->dir, (long long)end_offset, (long long)how->log_start_offset);
+        atomic_store(&log->end_offset, end_offset);
+        return plog_restart_at(log, how->log_start_offset);
+    }
+    return settle(log, how, names, end_offset, recovered);
+}
+
+/* Lists the directory, made if need be, after finishing what was left half done. */
+static err list_dir(struct plog *log, struct name_list *names)
+{
+    bool changed = false;
+    err e = fs_list(log->dir, names);
+    if (err_to_errno(e) == ENOENT) {
+        TRY(fs_mkdir(log->env->fs, log->dir));
+        atomic_store(&log->entries_dirty, true);
+        return fs_list(log->dir, names);
+    }
+    TRY(e);
+    e = swap_finish(log, names, &changed);
+    if (e == OK && changed) {
+        name_list_deinit(names);
+        return fs_list(log->dir, names);
+    }
+    if (e != OK) {
+        name_list_deinit(names);
+    }
+    return e;
+}
+
+static struct plog *plog_new(const struct storage_env *env, const struct plog_open *how)
+{
+    struct plog *log = xcalloc(1, sizeof(*log));
+    log->env = env;
+    log->dir = xstrdup(how->dir);
+    log->topic = str_dup(how->name.topic);
+    log->partition = how->name.partition;
+    log->config = log->config_next = how->config;
+    pthread_mutex_init(&log->guard, NULL);
+    producers_init(&log->producers);
+    return log;
+}
+
+err plog_open(const struct storage_env *env, const struct plog_open *how, struct plog **log)
+{
+    struct plog *opened = plog_new(env, how);
+    struct name_list names = {0};
+    err e = list_dir(opened, &names);
+    if (e == OK) {
+        e = open_existing(opened, how, &names);
+        name_list_deinit(&names);
+    }
+    if (e != OK) {
+        log_error(AREA, "cannot open a log dir=%s error=\"%s\"", how->dir, err_text(e));
+        plog_abandon(opened);
+        return e;
+    }
+    *log = opened;
+    return OK;
+}

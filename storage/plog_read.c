@@ -1,0 +1,507 @@
+/* Finding bytes by offset, and offsets by time.
+ *
+ * Runs beside appends. The guard is taken for a moment to find the segment and, at the tail, the
+ * position; then the segment is held by reference and the files are searched without any lock. What
+ * is below the published size never changes, except under a truncation or a deletion: those move
+ * `cuts`, and a search that failed meanwhile is done again. */
+#define _GNU_SOURCE
+#include "storage/plog_internal.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+enum { RETRIES_MAX = 64, RECORD_BYTES_LIMIT = 512 * 1024 * 1024 };
+
+/* A segment as a reader sees it at one moment. Holds a reference. */
+struct view {
+    struct segment *segment;
+    int64_t size_bytes;
+    int64_t next_base; /* of the following segment; INT64_MAX in the last */
+    bool start_known;  /* the tail told where `offset` is */
+    bool limit_known;  /* the tail told where `max_offset` is */
+    struct tail_batch start;
+    int64_t limit_position;
+};
+
+/* The first batch in the tail whose last offset is at or above `offset`. False if the tail does not
+ * reach back that far. *batch NULL: there is none, it is the end. */
+static bool tail_find(const struct plog *log, int64_t offset, const struct tail_batch **batch)
+{
+    *batch = NULL;
+    uint64_t oldest = log->tail_count > TAIL_BATCHES ? log->tail_count - TAIL_BATCHES : 0;
+    for (uint64_t i = log->tail_count; i > oldest; i--) {
+        const struct tail_batch *at = &log->tail[(i - 1) % TAIL_BATCHES];
+        if (at->last_offset < offset) {
+            return true;
+        }
+        *batch = at;
+        if (at->base_offset <= offset) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void view_take(struct plog *log, int64_t offset, int64_t max_offset, struct view *view)
+{
+    const struct tail_batch *batch = NULL;
+    size_t i = plog_segment_at(log, offset);
+    *view = (struct view){.segment = log->segments[i], .next_base = INT64_MAX};
+    view->size_bytes = atomic_load(&view->segment->size_bytes);
+    segment_retain(view->segment);
+    if (i + 1 < log->segments_n) {
+        view->next_base = log->segments[i + 1]->base_offset;
+    } else if (tail_find(log, offset, &batch)) {
+        view->start_known = batch != NULL;
+        view->start = batch != NULL ? *batch : view->start;
+    }
+    if (max_offset >= view->next_base || max_offset >= plog_end_offset(log)) {
+        view->limit_known = true;
+        view->limit_position = view->size_bytes;
+    } else if (view->next_base == INT64_MAX && tail_find(log, max_offset, &batch)) {
+        view->limit_known = true;
+        view->limit_position = batch != NULL ? batch->position : view->size_bytes;
+    }
+}
+
+/* Fills in what the tail did not know. E_NOT_FOUND: nothing at or after `offset` in this segment.
+ */
+static err view_complete(struct view *view, struct open_file *file, int64_t offset,
+                         int64_t max_offset)
+{
+    struct placed_batch found;
+    int fd = open_file_fd(file);
+    if (!view->start_known) {
+        TRY(segment_find(view->segment, fd, offset, view->size_bytes, &found));
+        view->start = (struct tail_batch){
+            .base_offset = found.header.base_offset,
+            .last_offset = batch_last_offset(&found.header),
+            .position = found.position,
+            .size_bytes = found.header.size_bytes,
+        };
+    }
+    if (!view->limit_known) {
+        err e = segment_find(view->segment, fd, max_offset, view->size_bytes, &found);
+        if (e != OK && e != E_NOT_FOUND) {
+            return e;
+        }
+        view->limit_position = e == OK ? found.position : view->size_bytes;
+    }
+    return OK;
+}
+
+static void range_fill(const struct view *view, size_t max_bytes, bool min_one,
+                       struct log_range *range)
+{
+    int64_t available = view->limit_position - view->start.position;
+    range->position = view->start.position;
+    range->base_offset = view->start.base_offset;
+    range->len = (uint64_t)available < max_bytes ? (size_t)available : max_bytes;
+    if (min_one && range->len < (size_t)view->start.size_bytes) {
+        range->len = (size_t)view->start.size_bytes;
+    }
+}
+
+static err read_once(struct plog *log, int64_t offset, int64_t max_offset, size_t max_bytes,
+                     bool min_one, struct log_range *range)
+{
+    for (;;) {
+        struct view view;
+        struct open_file *file = NULL;
+        guard_lock(log);
+        int64_t end_offset = plog_end_offset(log);
+        if (offset < plog_start_offset(log) || offset > end_offset) {
+            guard_unlock(log);
+            return ERR_OFFSET_OUT_OF_RANGE;
+        }
+        max_offset = max_offset < end_offset ? max_offset : end_offset;
+        if (offset >= max_offset) {
+            guard_unlock(log);
+            return OK;
+        }
+        view_take(log, offset, max_offset, &view);
+        guard_unlock(log);
+        err e = segment_file(view.segment, &file);
+        if (e == OK) {
+            e = view_complete(&view, file, offset, max_offset);
+        }
+        segment_release(view.segment);
+        if (e == OK && view.start.position < view.limit_position) {
+            range->file = file;
+            range_fill(&view, max_bytes, min_one, range);
+            range->next_segment = view.next_base < max_offset &&
+                                  range->position + (int64_t)range->len >= view.limit_position;
+            return OK;
+        }
+        open_file_release(file);
+        if (e == E_NOT_FOUND && view.next_base < max_offset) {
+            offset = view.next_base; /* compaction left nothing here */
+            continue;
+        }
+        return e == E_NOT_FOUND ? OK : e;
+    }
+}
+
+err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_bytes, bool min_one,
+              struct log_range *range)
+{
+    err e = OK;
+    for (int i = 0; i < RETRIES_MAX; i++) {
+        *range = (struct log_range){.base_offset = -1};
+        if (plog_is_offline(log)) {
+            return ERR_KAFKA_STORAGE_ERROR;
+        }
+        uint32_t cuts = atomic_load(&log->cuts);
+        e = read_once(log, offset, max_offset, max_bytes, min_one, range);
+        if (e == OK || e > 0) {
+            return e;
+        }
+        if (cuts == atomic_load(&log->cuts)) {
+            break;
+        }
+        sched_yield();
+    }
+    return plog_fail(log, e, "reading");
+}
+
+void log_range_release(struct log_range *range)
+{
+    open_file_release(range->file);
+    range->file = NULL;
+}
+
+/* Position of `offset` in its segment, as a number that grows across segments. */
+static err bytes_between(struct plog *log, int64_t offset, int64_t max_offset, int64_t *bytes)
+{
+    *bytes = 0;
+    for (;;) {
+        struct view view;
+        struct open_file *file = NULL;
+        guard_lock(log);
+        if (offset >= max_offset) {
+            guard_unlock(log);
+            return OK;
+        }
+        view_take(log, offset, max_offset, &view);
+        guard_unlock(log);
+        err e = OK;
+        if (!view.start_known || !view.limit_known) {
+            e = segment_file(view.segment, &file);
+            e = e == OK ? view_complete(&view, file, offset, max_offset) : e;
+            open_file_release(file);
+        }
+        segment_release(view.segment);
+        if (e != OK && e != E_NOT_FOUND) {
+            return e;
+        }
+        if (e == OK && view.limit_position > view.start.position) {
+            *bytes += view.limit_position - view.start.position;
+        }
+        if (view.next_base >= max_offset) {
+            return OK;
+        }
+        offset = view.next_base;
+    }
+}
+
+int64_t plog_bytes_between(struct plog *log, int64_t offset, int64_t max_offset)
+{
+    int64_t bytes = 0;
+    int64_t end_offset = plog_end_offset(log);
+    int64_t start_offset = plog_start_offset(log);
+    max_offset = max_offset < end_offset ? max_offset : end_offset;
+    offset = offset > start_offset ? offset : start_offset;
+    if (plog_is_offline(log) || bytes_between(log, offset, max_offset, &bytes) != OK) {
+        return 0;
+    }
+    return bytes;
+}
+
+/* A look for a record by time in one batch. */
+struct record_search {
+    int64_t timestamp; /* wanted: at or after this; exactly this if `exact` */
+    int64_t start_offset;
+    bool exact;
+    struct found_offset *found;
+};
+
+static bool record_matches(const struct record_search *search, int64_t timestamp, int64_t offset)
+{
+    return offset >= search->start_offset &&
+           (search->exact ? timestamp == search->timestamp : timestamp >= search->timestamp);
+}
+
+static void found_set(struct found_offset *found, int64_t offset, int64_t timestamp,
+                      const struct batch *batch)
+{
+    *found = (struct found_offset){
+        .offset = offset, .timestamp = timestamp, .leader_epoch = batch->leader_epoch};
+}
+
+/* In old formats an entry is judged as a whole: its own offset, the last of a compressed one. */
+static err search_batch(const struct record_search *search, struct bytes bytes,
+                        const struct batch *batch)
+{
+    if (batch->magic < 2) {
+        if (record_matches(search, batch->max_timestamp, batch->base_offset)) {
+            found_set(search->found, batch->base_offset, batch->max_timestamp, batch);
+        }
+        return OK;
+    }
+    struct writer scratch;
+    struct bytes body;
+    writer_init(&scratch, RECORD_BYTES_LIMIT);
+    err e = batch_body(bytes, &scratch, RECORD_BYTES_LIMIT, &body);
+    if (e == OK) {
+        struct record_iter iter;
+        struct record record;
+        record_iter_init(&iter, body, batch->count);
+        while (record_iter_next(&iter, &record)) {
+            int64_t timestamp = batch_is(batch, BATCH_LOG_APPEND_TIME)
+                                    ? batch->max_timestamp
+                                    : batch->base_timestamp + record.timestamp_delta;
+            int64_t offset = batch->base_offset + record.offset_delta;
+            if (record_matches(search, timestamp, offset)) {
+                found_set(search->found, offset, timestamp, batch);
+                break;
+            }
+        }
+    }
+    writer_deinit(&scratch);
+    /* A payload that cannot be inflated was accepted as it came; it has no records for us. */
+    return OK;
+}
+
+static err search_placed(const struct record_search *search, struct fs *fs, int fd,
+                         const struct placed_batch *placed)
+{
+    size_t len = (size_t)placed->header.size_bytes;
+    uint8_t *bytes = malloc(len);
+    if (bytes == NULL) {
+        return E_LIMIT;
+    }
+    err e = fs_read(fs, fd, bytes, len, placed->position);
+    e = e == OK ? search_batch(search, bytes_of(bytes, len), &placed->header) : e;
+    free(bytes);
+    return e;
+}
+
+/* Searches a segment's batches from `position` on, those that may match by their header. */
+static err search_segment(const struct record_search *search, struct segment *segment,
+                          int64_t position)
+{
+    struct fs *fs = segment->offsets.env->fs;
+    struct open_file *file = NULL;
+    struct scan scan;
+    struct placed_batch placed;
+    TRY(segment_file(segment, &file));
+    scan_init(&scan, fs, open_file_fd(file), position, atomic_load(&segment->size_bytes));
+    err e = OK;
+    while (search->found->offset < 0 &&
+           (e = scan_next(&scan, &placed.header, &placed.position)) == OK) {
+        const struct batch *batch = &placed.header;
+        bool may = search->exact ? batch->max_timestamp == search->timestamp
+                                 : batch->max_timestamp >= search->timestamp;
+        if (may && batch_last_offset(batch) >= search->start_offset) {
+            e = search_placed(search, fs, open_file_fd(file), &placed);
+        }
+        if (e != OK) {
+            break;
+        }
+    }
+    open_file_release(file);
+    return e == E_NOT_FOUND ? OK : e;
+}
+
+/* The segments at one moment, with references. */
+struct snapshot_list {
+    struct segment **segments;
+    int64_t *max_timestamps; /* INT64_MIN: not known without the file */
+    int64_t *max_offsets;
+    size_t count;
+};
+
+static void list_take(struct plog *log, struct snapshot_list *list)
+{
+    guard_lock(log);
+    list->count = log->segments_n;
+    list->segments = xcalloc(list->count, sizeof(struct segment *));
+    list->max_timestamps = xcalloc(list->count, sizeof(int64_t));
+    list->max_offsets = xcalloc(list->count, sizeof(int64_t));
+    for (size_t i = 0; i < list->count; i++) {
+        struct segment *segment = log->segments[i];
+        segment_retain(segment);
+        list->segments[i] = segment;
+        list->max_timestamps[i] = segment->max_timestamp_known ? segment->max_timestamp : INT64_MIN;
+        list->max_offsets[i] = segment->max_timestamp_offset;
+    }
+    guard_unlock(log);
+}
+
+static void list_release(struct snapshot_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        segment_release(list->segments[i]);
+    }
+    free(list->segments);
+    free(list->max_timestamps);
+    free(list->max_offsets);
+}
+
+static err list_max_timestamp(struct snapshot_list *list, size_t i)
+{
+    if (list->max_timestamps[i] == INT64_MIN) {
+        struct time_entry last;
+        TRY(time_index_last(&list->segments[i]->times, &last));
+        list->max_timestamps[i] = last.timestamp;
+        list->max_offsets[i] = list->segments[i]->base_offset + last.relative;
+    }
+    return OK;
+}
+
+static err search_by_time(const struct record_search *search, struct segment *segment)
+{
+    struct time_entry entry;
+    int32_t position = 0;
+    TRY(time_index_lookup(&segment->times, search->timestamp, &entry));
+    TRY(offset_index_lookup(&segment->offsets, entry.relative, &position));
+    return search_segment(search, segment, position);
+}
+
+static err offset_for_timestamp(struct plog *log, int64_t timestamp, struct found_offset *found)
+{
+    struct snapshot_list list;
+    struct record_search search = {
+        .timestamp = timestamp, .start_offset = plog_start_offset(log), .found = found};
+    list_take(log, &list);
+    err e = OK;
+    for (size_t i = 0; e == OK && i < list.count && found->offset < 0; i++) {
+        bool passed =
+            i + 1 < list.count && list.segments[i + 1]->base_offset <= search.start_offset;
+        e = passed ? OK : list_max_timestamp(&list, i);
+        if (e == OK && !passed && list.max_timestamps[i] >= timestamp) {
+            e = search_by_time(&search, list.segments[i]);
+        }
+    }
+    list_release(&list);
+    return e;
+}
+
+static const struct found_offset NOT_FOUND = {.offset = -1, .timestamp = -1, .leader_epoch = -1};
+
+err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_offset,
+                              struct found_offset *found)
+{
+    err e = OK;
+    for (int i = 0; i < RETRIES_MAX; i++) {
+        *found = NOT_FOUND;
+        if (plog_is_offline(log)) {
+            return ERR_KAFKA_STORAGE_ERROR;
+        }
+        uint32_t cuts = atomic_load(&log->cuts);
+        e = offset_for_timestamp(log, timestamp, found);
+        if (e == OK || cuts == atomic_load(&log->cuts)) {
+            break;
+        }
+        sched_yield();
+    }
+    if (found->offset >= max_offset) {
+        *found = NOT_FOUND;
+    }
+    return plog_fail(log, e, "searching by time");
+}
+
+static err offset_for_max_timestamp(struct plog *log, struct found_offset *found)
+{
+    struct snapshot_list list;
+    list_take(log, &list);
+    size_t best = 0;
+    err e = OK;
+    for (size_t i = 0; e == OK && i < list.count; i++) {
+        e = list_max_timestamp(&list, i);
+        if (list.max_timestamps[i] > list.max_timestamps[best]) {
+            best = i;
+        }
+    }
+    if (e == OK && list.max_timestamps[best] >= 0) {
+        struct segment *segment = list.segments[best];
+        struct record_search search = {.timestamp = list.max_timestamps[best],
+                                       .start_offset = plog_start_offset(log),
+                                       .exact = true,
+                                       .found = found};
+        int32_t position = 0;
+        e = offset_index_lookup(&segment->offsets, list.max_offsets[best] - segment->base_offset,
+                                &position);
+        e = e == OK ? search_segment(&search, segment, position) : e;
+    }
+    list_release(&list);
+    return e;
+}
+
+err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
+{
+    err e = OK;
+    for (int i = 0; i < RETRIES_MAX; i++) {
+        *found = NOT_FOUND;
+        if (plog_is_offline(log)) {
+            return ERR_KAFKA_STORAGE_ERROR;
+        }
+        uint32_t cuts = atomic_load(&log->cuts);
+        e = offset_for_max_timestamp(log, found);
+        if (e == OK || cuts == atomic_load(&log->cuts)) {
+            break;
+        }
+        sched_yield();
+    }
+    return plog_fail(log, e, "searching by time");
+}
+
+enum { TIMESTAMP_LATEST = -1, TIMESTAMP_EARLIEST = -2 };
+
+/* Is entry i (a segment, or the end after them) written at or before `timestamp`? */
+static err modified_by(const struct snapshot_list *list, size_t i, int64_t now_ms,
+                       int64_t timestamp, bool *yes)
+{
+    int64_t mtime_ms = now_ms;
+    if (i < list->count) {
+        TRY(segment_mtime_ms(list->segments[i], &mtime_ms));
+    }
+    *yes = mtime_ms <= timestamp;
+    return OK;
+}
+
+/* As Kafka's legacyFetchOffsetsBefore: candidates are the segments' bases and, if the last segment
+ * has data, the end; from the newest that was written by then, backwards. */
+err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset, int32_t max,
+                        struct arena *arena, int64_t **offsets, int32_t *count)
+{
+    struct snapshot_list list;
+    list_take(log, &list);
+    bool has_end = atomic_load(&list.segments[list.count - 1]->size_bytes) > 0;
+    size_t candidates = list.count + (has_end ? 1 : 0);
+    size_t n = timestamp == TIMESTAMP_EARLIEST ? 1 : candidates;
+    int64_t now_ms = clock_wall_ms(log->env->clock);
+    err e = OK;
+    while (e == OK && timestamp >= 0 && n > 0) {
+        bool yes = false;
+        e = modified_by(&list, n - 1, now_ms, timestamp, &yes);
+        if (yes) {
+            break;
+        }
+        n--;
+    }
+    *count = 0;
+    *offsets = arena_array(arena, n == 0 ? 1 : n, sizeof(**offsets));
+    e = e == OK && *offsets == NULL ? E_LIMIT : e;
+    int64_t start_offset = plog_start_offset(log);
+    for (; e == OK && n > 0 && *count < max; n--) {
+        int64_t offset = n > list.count ? end_offset : list.segments[n - 1]->base_offset;
+        offset = offset < start_offset ? start_offset : offset;
+        offset = offset > end_offset ? end_offset : offset;
+        if (*count == 0 || (*offsets)[*count - 1] != end_offset || offset != end_offset) {
+            (*offsets)[(*count)++] = offset;
+        }
+    }
+    list_release(&list);
+    return e == E_LIMIT ? e : plog_fail(log, e, "reading modification times");
+}

@@ -1,0 +1,232 @@
+/* Files of one segment, look-ups in it, and the rules of its indexes.
+ *
+ * A look-up goes: greatest index entry at or below the offset, then headers from there, which is at
+ * most index.interval.bytes and one batch away. Offsets that no batch holds (compaction left holes)
+ * resolve to the next batch. */
+#define _GNU_SOURCE
+#include "storage/segment.h"
+
+#include "base/clock.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+char *segment_path(const char *dir, int64_t base_offset, const char *suffix)
+{
+    return xasprintf("%s/%0*lld%s", dir, OFFSET_DIGITS, (long long)base_offset, suffix);
+}
+
+void segment_sibling(const char *log_path, const char *suffix, char path[PATH_MAX])
+{
+    size_t stem = strlen(log_path) - strlen(SUFFIX_LOG);
+    size_t suffix_len = strlen(suffix);
+    CHECK(stem + suffix_len < PATH_MAX);
+    memcpy(path, log_path, stem);
+    memcpy(path + stem, suffix, suffix_len + 1);
+}
+
+bool segment_name_parse(const char *name, const char *suffix, int64_t *offset)
+{
+    size_t len = strlen(name);
+    size_t suffix_len = strlen(suffix);
+    if (len <= suffix_len || len - suffix_len > OFFSET_DIGITS ||
+        strcmp(name + len - suffix_len, suffix) != 0) {
+        return false;
+    }
+    *offset = 0;
+    for (size_t i = 0; i < len - suffix_len; i++) {
+        int digit = name[i] - '0';
+        if (digit < 0 || digit > 9 || *offset > (INT64_MAX - digit) / 10) {
+            return false;
+        }
+        *offset = *offset * 10 + digit;
+    }
+    return true;
+}
+
+struct segment *segment_new(const struct storage_env *env, const char *dir, int64_t base_offset,
+                            int64_t size_bytes, bool has_txnindex)
+{
+    struct segment *segment = xcalloc(1, sizeof(*segment));
+    atomic_init(&segment->refs, 1);
+    atomic_init(&segment->size_bytes, size_bytes);
+    segment->base_offset = base_offset;
+    segment->log_path = segment_path(dir, base_offset, SUFFIX_LOG);
+    segment->created_ms = clock_wall_ms(env->clock);
+    segment->max_timestamp = -1;
+    segment->max_timestamp_offset = base_offset;
+    index_init(&segment->offsets, env, segment->log_path, OFFSET_ENTRY_BYTES);
+    index_init(&segment->times, env, segment->log_path, TIME_ENTRY_BYTES);
+    txn_index_init(&segment->txns, env, segment->log_path, has_txnindex);
+    return segment;
+}
+
+err segment_create(const struct storage_env *env, const char *dir, int64_t base_offset,
+                   struct segment **segment)
+{
+    struct segment *made = segment_new(env, dir, base_offset, 0, false);
+    char path[PATH_MAX];
+    int fd = -1;
+    err e = fs_open(env->fs, made->log_path, O_RDWR | O_CREAT | O_TRUNC, &fd);
+    fs_close(env->fs, e == OK ? fd : -1);
+    if (e == OK) {
+        e = index_create(&made->offsets);
+    }
+    if (e == OK) {
+        e = index_create(&made->times);
+    }
+    if (e == OK) {
+        segment_sibling(made->log_path, SUFFIX_TXNINDEX, path);
+        e = fs_unlink(env->fs, path);
+    }
+    if (e != OK) {
+        segment_release(made);
+        return e;
+    }
+    made->max_timestamp_known = true;
+    *segment = made;
+    return OK;
+}
+
+void segment_retain(struct segment *segment)
+{
+    atomic_fetch_add_explicit(&segment->refs, 1, memory_order_relaxed);
+}
+
+void segment_release(struct segment *segment)
+{
+    if (segment != NULL &&
+        atomic_fetch_sub_explicit(&segment->refs, 1, memory_order_acq_rel) == 1) {
+        index_deinit(&segment->offsets);
+        index_deinit(&segment->times);
+        free(segment->log_path);
+        free(segment);
+    }
+}
+
+err segment_file(struct segment *segment, struct open_file **file)
+{
+    return file_cache_acquire(segment->offsets.env->files, segment->log_path, file);
+}
+
+err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_bytes,
+                 struct placed_batch *found)
+{
+    int32_t position = 0;
+    if (offset > segment->base_offset) {
+        TRY(offset_index_lookup(&segment->offsets, offset - segment->base_offset, &position));
+    }
+    struct scan scan;
+    scan_init(&scan, segment->offsets.env->fs, fd, position, size_bytes);
+    do {
+        TRY(scan_next(&scan, &found->header, &found->position));
+    } while (batch_last_offset(&found->header) < offset);
+    return OK;
+}
+
+err segment_find_last(struct segment *segment, struct placed_batch *found)
+{
+    int32_t position = 0;
+    int64_t size_bytes = atomic_load(&segment->size_bytes);
+    struct open_file *file = NULL;
+    struct scan scan;
+    TRY(offset_index_lookup(&segment->offsets, INT32_MAX, &position));
+    if (size_bytes == 0 || position >= size_bytes) {
+        return size_bytes == 0 ? E_NOT_FOUND : E_CORRUPT;
+    }
+    TRY(segment_file(segment, &file));
+    scan_init(&scan, segment->offsets.env->fs, open_file_fd(file), position, size_bytes);
+    struct placed_batch next;
+    err e = scan_next(&scan, &next.header, &next.position);
+    while (e == OK) {
+        *found = next;
+        e = scan_next(&scan, &next.header, &next.position);
+    }
+    open_file_release(file);
+    return e == E_NOT_FOUND ? OK : e;
+}
+
+err segment_read_max_timestamp(struct segment *segment, int64_t *timestamp, int64_t *offset)
+{
+    struct time_entry last;
+    int32_t position = 0;
+    TRY(time_index_last(&segment->times, &last));
+    TRY(offset_index_lookup(&segment->offsets, last.relative, &position));
+    *timestamp = last.timestamp;
+    *offset = segment->base_offset + last.relative;
+    struct open_file *file = NULL;
+    TRY(segment_file(segment, &file));
+    struct scan scan;
+    struct placed_batch next;
+    scan_init(&scan, segment->offsets.env->fs, open_file_fd(file), position,
+              atomic_load(&segment->size_bytes));
+    err e;
+    while ((e = scan_next(&scan, &next.header, &next.position)) == OK) {
+        if (next.header.max_timestamp > *timestamp) {
+            *timestamp = next.header.max_timestamp;
+            *offset = batch_last_offset(&next.header);
+        }
+    }
+    open_file_release(file);
+    return e == E_NOT_FOUND ? OK : e;
+}
+
+err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms)
+{
+    struct open_file *file = NULL;
+    TRY(segment_file(segment, &file));
+    err e = fs_mtime_ms(open_file_fd(file), mtime_ms);
+    open_file_release(file);
+    return e;
+}
+
+err segment_index(struct segment *segment, int64_t last_offset, int64_t position, int64_t len,
+                  int32_t interval_bytes)
+{
+    if (segment->bytes_since_index > interval_bytes) {
+        TRY(offset_index_append(&segment->offsets, (int32_t)(last_offset - segment->base_offset),
+                                (int32_t)position));
+        TRY(time_index_append(&segment->times, segment->max_timestamp,
+                              (int32_t)(segment->max_timestamp_offset - segment->base_offset)));
+        segment->bytes_since_index = 0;
+    }
+    segment->bytes_since_index += len;
+    return OK;
+}
+
+err segment_seal(struct segment *segment)
+{
+    TRY(time_index_append(&segment->times, segment->max_timestamp,
+                          (int32_t)(segment->max_timestamp_offset - segment->base_offset)));
+    TRY(index_write(&segment->offsets));
+    return index_write(&segment->times);
+}
+
+err segment_flush(struct segment *segment, bool with_indexes)
+{
+    if (atomic_exchange(&segment->log_dirty, false)) {
+        struct open_file *file = NULL;
+        TRY(segment_file(segment, &file));
+        err e = fs_datasync(segment->offsets.env->fs, open_file_fd(file));
+        open_file_release(file);
+        TRY(e);
+    }
+    if (with_indexes) {
+        TRY(index_flush(&segment->offsets));
+        TRY(index_flush(&segment->times));
+        TRY(txn_index_flush(&segment->txns));
+    }
+    return OK;
+}
+
+err segment_index_full(struct segment *segment, int32_t index_bytes, bool *full)
+{
+    int32_t offsets_n = 0;
+    int32_t times_n = 0;
+    TRY(index_count(&segment->offsets, &offsets_n));
+    TRY(index_count(&segment->times, &times_n));
+    *full = offsets_n >= index_bytes / OFFSET_ENTRY_BYTES ||
+            times_n >= index_bytes / TIME_ENTRY_BYTES - 1;
+    return OK;
+}

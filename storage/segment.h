@@ -1,0 +1,94 @@
+/* One segment of a log: a .log file, its indexes, and what is known about them.
+ *
+ * Reference-counted: the log holds one reference, a reader beside it another. Everything below the
+ * published size is immutable. Written by the log's appender only. */
+#ifndef OTTLA_STORAGE_SEGMENT_H
+#define OTTLA_STORAGE_SEGMENT_H
+
+#include "storage/index.h"
+#include "storage/scan.h"
+#include "storage/txnindex.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+
+#define SUFFIX_LOG       ".log"
+#define SUFFIX_INDEX     ".index"
+#define SUFFIX_TIMEINDEX ".timeindex"
+#define SUFFIX_TXNINDEX  ".txnindex"
+#define SUFFIX_SNAPSHOT  ".snapshot"
+#define SUFFIX_DELETED   ".deleted"
+#define SUFFIX_CLEANED   ".cleaned"
+#define SUFFIX_SWAP      ".swap"
+
+enum { OFFSET_DIGITS = 20 };
+
+struct segment {
+    _Atomic int refs;
+    int64_t base_offset;
+    char *log_path;
+    struct index offsets;
+    struct index times;
+    struct txn_index txns;
+    _Atomic int64_t size_bytes;
+    /* The largest batch timestamp and the last offset of its batch; -1 if there is none. Published
+     * together under the log's guard; known once `activated` or asked for. */
+    int64_t max_timestamp;
+    int64_t max_timestamp_offset;
+    bool max_timestamp_known;
+    /* Below: the appender only. */
+    int64_t created_ms;
+    int64_t first_timestamp; /* of the first batch, for segment.ms */
+    bool first_timestamp_known;
+    int64_t jitter_ms;
+    int64_t bytes_since_index;
+    _Atomic bool log_dirty; /* written since the last fsync */
+    _Atomic bool dropped;   /* its files are renamed: it belongs to no log any more */
+};
+
+/* "<dir>/<20 digits><suffix>", malloc'd. */
+char *segment_path(const char *dir, int64_t base_offset, const char *suffix);
+/* The path of a .log with another suffix. */
+void segment_sibling(const char *log_path, const char *suffix, char path[PATH_MAX]);
+/* Does `name` end in `suffix` and begin with 20 digits (or fewer: Kafka takes any number)? */
+bool segment_name_parse(const char *name, const char *suffix, int64_t *offset);
+
+/* A segment whose files exist; they are not touched. */
+struct segment *segment_new(const struct storage_env *env, const char *dir, int64_t base_offset,
+                            int64_t size_bytes, bool has_txnindex);
+/* Makes .log, .index and .timeindex, empty. */
+NODISCARD err segment_create(const struct storage_env *env, const char *dir, int64_t base_offset,
+                             struct segment **segment);
+void segment_retain(struct segment *segment);
+void segment_release(struct segment *segment);
+NODISCARD err segment_file(struct segment *segment, struct open_file **file);
+
+/* A batch as it lies in the file. */
+struct placed_batch {
+    struct batch header;
+    int64_t position;
+};
+/* The first batch whose last offset is at or above `offset`, among the first `size_bytes`;
+ * E_NOT_FOUND if there is none. */
+NODISCARD err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_bytes,
+                           struct placed_batch *found);
+/* The last batch; E_NOT_FOUND in an empty segment. */
+NODISCARD err segment_find_last(struct segment *segment, struct placed_batch *found);
+/* Largest timestamp from the time index and the batches after its last entry. */
+NODISCARD err segment_read_max_timestamp(struct segment *segment, int64_t *timestamp,
+                                         int64_t *offset);
+/* Modification time of the .log. */
+NODISCARD err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms);
+
+/* Index entries for a set of batches about to lie at `position` (storage format §6); called before
+ * the set is counted into bytes_since_index. */
+NODISCARD err segment_index(struct segment *segment, int64_t last_offset, int64_t position,
+                            int64_t len, int32_t interval_bytes);
+/* The last time entry, then both indexes to their files. */
+NODISCARD err segment_seal(struct segment *segment);
+/* fsync of the .log; of the indexes too if the segment is sealed. Any thread. */
+NODISCARD err segment_flush(struct segment *segment, bool with_indexes);
+/* Are the offset or the time index full? (max entries by segment.index.bytes) */
+NODISCARD err segment_index_full(struct segment *segment, int32_t index_bytes, bool *full);
+
+#endif

@@ -1,0 +1,39 @@
+/* The aborted transactions of one segment (storage format §6): 34 bytes each, version i16 (0),
+ * producer id i64, first offset i64, last offset i64 (the marker's), last stable offset i64.
+ * The file exists only when there is an entry. One writer, readers beside it. */
+#ifndef OTTLA_STORAGE_TXNINDEX_H
+#define OTTLA_STORAGE_TXNINDEX_H
+
+#include "storage/plog.h"
+
+#include <stdatomic.h>
+
+enum { TXN_ENTRY_BYTES = 34 };
+
+struct txn_entry {
+    int64_t producer_id;
+    int64_t first_offset;
+    int64_t last_offset;
+    int64_t last_stable_offset;
+};
+
+struct txn_index {
+    const struct storage_env *env;
+    const char *log_path;      /* of the segment, which owns it */
+    _Atomic int64_t entries_n; /* -1: there is a file, not looked at yet */
+    _Atomic bool dirty;
+};
+
+void txn_index_init(struct txn_index *index, const struct storage_env *env, const char *log_path,
+                    bool exists);
+/* Creates the file with the first entry. */
+NODISCARD err txn_index_append(struct txn_index *index, const struct txn_entry *entry);
+/* Keeps entries whose last offset is below `offset`; 0 removes the file's content. */
+NODISCARD err txn_index_truncate(struct txn_index *index, int64_t offset);
+/* Calls `each` for every entry in order until it returns false. E_CORRUPT for a damaged file. */
+NODISCARD err txn_index_each(struct txn_index *index,
+                             bool (*each)(void *context, const struct txn_entry *entry),
+                             void *context);
+NODISCARD err txn_index_flush(struct txn_index *index);
+
+#endif
