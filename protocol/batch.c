@@ -227,8 +227,7 @@ void batch_add_record(struct batch_builder *builder, int64_t timestamp_ms, int32
         builder->base_timestamp = timestamp_ms;
     }
     struct writer *w = builder->out;
-    int64_t timestamp_delta =
-        (int64_t)((uint64_t)timestamp_ms - (uint64_t)builder->base_timestamp);
+    int64_t timestamp_delta = (int64_t)((uint64_t)timestamp_ms - (uint64_t)builder->base_timestamp);
     size_t len = 1 + varlong_size(timestamp_delta) + varlong_size(offset_delta) +
                  nullable_size(record->key) + nullable_size(record->value) +
                  varlong_size(record->headers_n) + record->headers.len;

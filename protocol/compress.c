@@ -23,7 +23,7 @@ enum {
     STEP_BYTES = 64 * 1024,
     XERIAL_HEADER_BYTES = 16,
     XERIAL_BLOCK_BYTES = 32 * 1024,
-    SNAPPY_RATIO_MAX = 22, /* the best element is 64 bytes from 3 */
+    SNAPPY_RATIO_MAX = 22,      /* the best element is 64 bytes from 3 */
     GZIP_WINDOW_BITS = 15 + 16, /* with gzip's header, not zlib's */
 };
 

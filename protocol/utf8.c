@@ -15,8 +15,7 @@ static bool is_continuation(uint8_t byte)
     return (byte & 0xc0) == 0x80;
 }
 
-/* The length of the sequence that a first byte announces; 0: none. F5 to F7 announce four, as in
- * Java; their second byte never fits. */
+/* The length of the sequence that a first byte announces; 0: none. */
 static size_t announced_length(uint8_t first)
 {
     if (first < 0x80) {
