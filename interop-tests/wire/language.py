@@ -361,7 +361,9 @@ class Scope:
                 del left[i]
                 break
             else:
-                raise AssertionError(f"{at}: no entry fits; {'; '.join(problems) or 'there is none'}")
+                # The deepest difference is likely to be that of the entry that was meant.
+                problems.sort(key=lambda text: (".name:" in text or "index:" in text, text))
+                raise AssertionError(f"{at}: no entry fits; {'; '.join(problems[:3]) or 'there is none'}")
 
     def p_only(self, items, value, at):
         """As has(), and no others."""

@@ -285,6 +285,37 @@ class Player:
         frame = connection.frame(EXPECT_TIMEOUT_S)
         assert frame[:6] == struct.pack(">ih", 0x7E57, 0), f"ApiVersions was answered with x\"{frame[:40].hex()}\""
 
+    def do_fill(self, parser):
+        """fill N: opens @fill0, @fill1 … until one is closed without a byte; at most N may work, at least N - 3."""
+        limit = int(parser.next("number"))
+        for opened in range(limit + 1):
+            connection = Connection(self.host, self.port)
+            connection.send(struct.pack(">ihhih", 10, 18, 0, 0x7E57, -1))
+            try:
+                connection.frame(EXPECT_TIMEOUT_S)
+            except Closed:
+                assert not connection.buffer, "bytes came before the close"
+                connection.close()
+                assert opened >= limit - 3, f"only {opened} connections of {limit} work"
+                return
+            self.connections[f"@fill{opened}"] = connection
+        raise AssertionError(f"more than {limit} connections work")
+
+    def do_retryopen(self, parser):
+        """retryopen @c: connects until a new connection is not closed but works."""
+        name, deadline = parser.next("conn"), time.monotonic() + EXPECT_TIMEOUT_S
+        while True:
+            connection = Connection(self.host, self.port)
+            connection.send(struct.pack(">ihhih", 10, 18, 0, 0x7E57, -1))
+            try:
+                connection.frame(EXPECT_TIMEOUT_S)
+                self.connections[name] = connection
+                return
+            except Closed:
+                connection.close()
+                assert time.monotonic() < deadline, "every new connection is closed"
+            time.sleep(0.02)
+
     def do_silence(self, parser):
         """silence [@c] MS"""
         connection = self._connection(parser)

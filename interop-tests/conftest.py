@@ -1,0 +1,76 @@
+"""Fixtures of the interop tests. What they stand on is in harness/."""
+
+import json
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from harness import broker as brokers  # noqa: E402
+from harness import paths, toolhost  # noqa: E402
+
+WHOLE = os.environ.get("OTTLA_INTEROP", "slice") == "all"
+_results = {}
+
+
+def pytest_collection_modifyitems(items):
+    if not WHOLE:
+        for item in items:
+            if item.get_closest_marker("whole"):
+                item.add_marker(pytest.mark.skip(reason="only in the whole run: interop-tests/run all"))
+
+
+def pytest_sessionstart():
+    why = brokers.missing()
+    if why:
+        pytest.exit(f"skipped, because {why}", 5)
+
+
+def _client(item) -> str:
+    marker = item.get_closest_marker("client")
+    return marker.args[0] if marker else item.path.parent.name
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call" or report.outcome != "passed":
+        _results[item.nodeid] = {"client": _client(item), "test": item.name, "outcome": report.outcome,
+                                 "seconds": round(report.duration, 1)}
+    if report.failed:
+        for name in ("broker", "shared_broker"):
+            b = item.funcargs.get(name)
+            if b is not None:
+                report.sections.append(("the broker's log", b.log_tail(60)))
+
+
+def pytest_sessionfinish():
+    paths.MADE.mkdir(parents=True, exist_ok=True)
+    (paths.MADE / "results.json").write_text(json.dumps(_results, indent=1))
+    toolhost.close_all()
+    brokers.ZooKeeper.destroy_shared()
+
+
+@pytest.fixture
+def broker():
+    """A new broker for one test."""
+    b = brokers.new_broker()
+    try:
+        b.start()
+        yield b
+    finally:
+        b.destroy()
+
+
+@pytest.fixture(scope="module")
+def shared_broker():
+    """One broker for the tests of a module that do not disturb each other."""
+    b = brokers.new_broker()
+    try:
+        b.start()
+        yield b
+    finally:
+        b.destroy()
