@@ -1,6 +1,7 @@
 /* Frames of real clients and a real broker, recorded in golden_frames.txt: each decodes completely
  * and encodes to the same bytes. A frame that a client wrote differently although it means the same
  * does not belong into the file. */
+#include "protocol/legacy.h"
 #include "protocol/messages.h"
 #include "protocol/table.h"
 
@@ -18,6 +19,8 @@ struct golden {
     uint8_t *frame;
     size_t len;
 };
+
+static size_t records_seen;
 
 static int hex_digit(char c)
 {
@@ -75,9 +78,59 @@ static err reencode(const struct golden *golden, struct arena *arena, struct wri
     if (reader_left(&r) != 0) {
         return E_MALFORMED;
     }
+    check_record_sets(golden, body);
     TRY(message_encode(header, header_version, head, w));
     CU_ASSERT_EQUAL(w->len + message_size(message, golden->version, body), golden->len);
     return message_encode(message, golden->version, body, w);
+}
+
+/* The record sets of real producers and brokers, of every format, are read to their end. */
+static void check_records(const struct records *records)
+{
+    struct writer up;
+    struct writer scratch;
+    writer_init(&up, ARENA_BYTES);
+    writer_init(&scratch, ARENA_BYTES);
+    CU_ASSERT_EQUAL_FATAL(legacy_up_convert(records->data, ARENA_BYTES, &up), OK);
+    struct reader r = reader_of(bytes_of(up.data, up.len));
+    while (reader_left(&r) > 0) {
+        struct batch batch;
+        CU_ASSERT_FATAL(reader_left(&r) >= BATCH_HEADER_BYTES);
+        batch_parse(r.next, &batch);
+        struct bytes bytes = reader_bytes(&r, (size_t)batch.size_bytes);
+        CU_ASSERT_FATAL(!r.failed);
+        CU_ASSERT_EQUAL(batch.crc, batch_crc(bytes.data, bytes.len));
+        struct bytes body;
+        CU_ASSERT_EQUAL_FATAL(batch_body(bytes, &scratch, ARENA_BYTES, &body), OK);
+        struct record_iter iter;
+        struct record record;
+        record_iter_init(&iter, body, batch.count);
+        while (record_iter_next(&iter, &record)) {
+            records_seen++;
+        }
+        CU_ASSERT_EQUAL(iter.error, OK);
+    }
+    writer_deinit(&up);
+    writer_deinit(&scratch);
+}
+
+static void check_record_sets(const struct golden *golden, const void *body)
+{
+    if (golden->api->key == API_PRODUCE && golden->request) {
+        const struct produce_request *in = body;
+        for (int32_t i = 0; i < in->topics_n; i++) {
+            for (int32_t j = 0; j < in->topics[i].partitions_n; j++) {
+                check_records(&in->topics[i].partitions[j].records);
+            }
+        }
+    } else if (golden->api->key == API_FETCH && !golden->request) {
+        const struct fetch_response *out = body;
+        for (int32_t i = 0; i < out->topics_n; i++) {
+            for (int32_t j = 0; j < out->topics[i].partitions_n; j++) {
+                check_records(&out->topics[i].partitions[j].records);
+            }
+        }
+    }
 }
 
 static void check_golden(const struct golden *golden, size_t number)
@@ -114,6 +167,7 @@ static void test_golden_frames(void)
         }
     }
     CU_ASSERT(frames >= FRAMES_MIN);
+    CU_ASSERT(records_seen > 0);
     free(frame);
     free(line);
     fclose(file);

@@ -1,0 +1,343 @@
+/* Message sets of the old formats, up and down: known bytes, what is kept and dropped, and
+ * refusals. */
+#include "protocol/legacy.h"
+
+#include "protocol/error.h"
+
+#include <CUnit/Basic.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+enum { LIMIT = 1 << 20 };
+
+static struct bytes text(const char *s)
+{
+    return bytes_of(s, strlen(s));
+}
+
+static struct bytes written(const struct writer *w)
+{
+    return bytes_of(w->data, w->len);
+}
+
+/* One entry, written without legacy.c. */
+static void put_entry(struct writer *w, int64_t offset, int8_t magic, int8_t attributes,
+                      int64_t timestamp, struct bytes value)
+{
+    struct writer body;
+    writer_init(&body, LIMIT);
+    writer_i8(&body, magic);
+    writer_i8(&body, attributes);
+    if (magic == 1) {
+        writer_i64(&body, timestamp);
+    }
+    writer_i32(&body, -1);
+    writer_i32(&body, value.data == NULL ? -1 : (int32_t)value.len);
+    writer_bytes(&body, value.data, value.len);
+    writer_i64(w, offset);
+    writer_i32(w, (int32_t)body.len + 4);
+    writer_i32(w, (int32_t)crc32(0, body.data, (uInt)body.len));
+    writer_bytes(w, body.data, body.len);
+    writer_deinit(&body);
+}
+
+struct seen {
+    int count;
+    int64_t offsets[16];
+    int64_t timestamps[16];
+    char values[16][16];
+};
+
+/* The records of one v2 batch, whatever its codec. */
+static struct seen read_batch(struct bytes bytes)
+{
+    struct seen seen = {0};
+    struct batch batch;
+    struct writer scratch;
+    writer_init(&scratch, LIMIT);
+    CU_ASSERT_FATAL(bytes.len >= BATCH_HEADER_BYTES);
+    batch_parse(bytes.data, &batch);
+    CU_ASSERT_EQUAL_FATAL(batch.size_bytes, (int32_t)bytes.len);
+    CU_ASSERT_EQUAL(batch.crc, batch_crc(bytes.data, bytes.len));
+    struct bytes body;
+    CU_ASSERT_EQUAL_FATAL(batch_body(bytes, &scratch, LIMIT, &body), OK);
+    struct record_iter iter;
+    struct record record;
+    record_iter_init(&iter, body, batch.count);
+    for (; record_iter_next(&iter, &record); seen.count++) {
+        CU_ASSERT_FATAL(seen.count < 16);
+        seen.offsets[seen.count] = batch_offset(&batch, record.offset_delta);
+        seen.timestamps[seen.count] = batch_timestamp(&batch, record.timestamp_delta);
+        memcpy(seen.values[seen.count], record.value.data, record.value.len);
+    }
+    CU_ASSERT_EQUAL(iter.error, OK);
+    writer_deinit(&scratch);
+    return seen;
+}
+
+/* A v2 batch at offset 100 with the values a, b, c at the times 7, 9, 8. */
+static void put_batch(struct writer *w, int16_t attributes)
+{
+    size_t start = w->len;
+    struct batch_builder b;
+    batch_begin(&b, w, attributes);
+    batch_add(&b, 7, (struct bytes){0}, text("a"));
+    batch_add(&b, 9, text("key"), text("b"));
+    batch_add(&b, 8, (struct bytes){0}, text("c"));
+    CU_ASSERT_EQUAL(batch_end(&b), OK);
+    batch_set_base_offset(w->data + start, 100);
+}
+
+/* Message "a" without a key, its CRC computed by zlib elsewhere. */
+static void test_known_bytes(void)
+{
+    static const char WANT[] = "\0\0\0\0\0\0\0\x64\0\0\0\x0f\x51\xdf\x3a\x32\0\0"
+                               "\xff\xff\xff\xff\0\0\0\1a";
+    struct writer in;
+    struct writer out;
+    writer_init(&in, LIMIT);
+    writer_init(&out, LIMIT);
+    struct batch_builder b;
+    batch_begin(&b, &in, 0);
+    batch_add(&b, 7, (struct bytes){0}, text("a"));
+    CU_ASSERT_EQUAL(batch_end(&b), OK);
+    batch_set_base_offset(in.data, 100);
+    CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 0, 0, LIMIT, &out), OK);
+    CU_ASSERT(bytes_equal(written(&out), bytes_of(WANT, sizeof(WANT) - 1)));
+    writer_deinit(&in);
+    writer_deinit(&out);
+}
+
+static void test_down_and_up_again(void)
+{
+    for (int8_t magic = 0; magic <= 1; magic++) {
+        for (int16_t codec = CODEC_NONE; codec <= CODEC_LZ4; codec++) {
+            struct writer in;
+            struct writer old;
+            struct writer up;
+            writer_init(&in, LIMIT);
+            writer_init(&old, LIMIT);
+            writer_init(&up, LIMIT);
+            put_batch(&in, codec);
+            CU_ASSERT_EQUAL(legacy_down_convert(written(&in), magic, 0, LIMIT, &old), OK);
+            CU_ASSERT_EQUAL(old.data[16], magic);
+            CU_ASSERT_EQUAL(load_u64(old.data), codec == CODEC_NONE ? 100 : 102);
+            if (magic == 1) {
+                CU_ASSERT_EQUAL(load_u64(old.data + 18), codec == CODEC_NONE ? 7 : 9);
+            }
+            CU_ASSERT_EQUAL_FATAL(legacy_up_convert(written(&old), LIMIT, &up), OK);
+            struct seen seen = read_batch(written(&up));
+            CU_ASSERT_EQUAL(seen.count, 3);
+            CU_ASSERT_STRING_EQUAL(seen.values[1], "b");
+            CU_ASSERT_EQUAL(seen.offsets[2], 2);
+            CU_ASSERT_EQUAL(seen.timestamps[1], magic == 0 ? -1 : 9);
+            struct batch batch;
+            batch_parse(up.data, &batch);
+            CU_ASSERT_EQUAL(batch_codec(&batch), (enum codec)codec);
+            CU_ASSERT_EQUAL(batch.base_offset, 0);
+            writer_deinit(&in);
+            writer_deinit(&old);
+            writer_deinit(&up);
+        }
+    }
+}
+
+static void test_one_to_zero(void)
+{
+    for (int16_t codec = CODEC_NONE; codec <= CODEC_LZ4; codec++) {
+        struct writer in;
+        struct writer one;
+        struct writer zero;
+        struct writer direct;
+        writer_init(&in, LIMIT);
+        writer_init(&one, LIMIT);
+        writer_init(&zero, LIMIT);
+        writer_init(&direct, LIMIT);
+        put_batch(&in, codec);
+        CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 0, LIMIT, &one), OK);
+        CU_ASSERT_EQUAL(legacy_down_convert(written(&one), 0, 0, LIMIT, &zero), OK);
+        CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 0, 0, LIMIT, &direct), OK);
+        CU_ASSERT(bytes_equal(written(&zero), written(&direct)));
+        /* Already old enough: as it is. */
+        writer_clear(&direct);
+        CU_ASSERT_EQUAL(legacy_down_convert(written(&zero), 1, 0, LIMIT, &direct), OK);
+        CU_ASSERT(bytes_equal(written(&zero), written(&direct)));
+        writer_deinit(&in);
+        writer_deinit(&one);
+        writer_deinit(&zero);
+        writer_deinit(&direct);
+    }
+}
+
+static void test_what_down_conversion_drops(void)
+{
+    struct writer in;
+    struct writer out;
+    writer_init(&in, LIMIT);
+    writer_init(&out, LIMIT);
+    put_batch(&in, BATCH_CONTROL | BATCH_TRANSACTIONAL);
+    CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 0, LIMIT, &out), OK);
+    CU_ASSERT_EQUAL(out.len, 0);
+    /* Records below the fetch offset; a part of a batch at the end. */
+    writer_clear(&in);
+    put_batch(&in, 0);
+    put_batch(&in, 0);
+    CU_ASSERT_EQUAL(legacy_down_convert(bytes_of(in.data, in.len - 1), 1, 102, LIMIT, &out), OK);
+    CU_ASSERT_EQUAL(load_u64(out.data), 102);
+    CU_ASSERT_EQUAL(out.len, 12 + 22 + 1);
+    /* A compressed batch goes whole. */
+    writer_clear(&in);
+    writer_clear(&out);
+    put_batch(&in, CODEC_GZIP);
+    CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 102, LIMIT, &out), OK);
+    writer_clear(&in);
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&out), LIMIT, &in), OK);
+    CU_ASSERT_EQUAL(read_batch(written(&in)).count, 3);
+    writer_clear(&in);
+    put_batch(&in, CODEC_ZSTD);
+    CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 0, LIMIT, &out),
+                    ERR_UNSUPPORTED_COMPRESSION_TYPE);
+    writer_clear(&in);
+    put_batch(&in, CODEC_GZIP);
+    CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 0, 5, &out), E_LIMIT);
+    writer_deinit(&in);
+    writer_deinit(&out);
+}
+
+static void test_log_append_time(void)
+{
+    struct writer in;
+    struct writer out;
+    writer_init(&in, LIMIT);
+    writer_init(&out, LIMIT);
+    for (int16_t codec = CODEC_NONE; codec <= CODEC_GZIP; codec++) {
+        writer_clear(&in);
+        writer_clear(&out);
+        put_batch(&in, (int16_t)(BATCH_LOG_APPEND_TIME | codec));
+        CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 0, LIMIT, &out), OK);
+        CU_ASSERT_EQUAL(out.data[17], BATCH_LOG_APPEND_TIME | codec);
+        CU_ASSERT_EQUAL(load_u64(out.data + 18), 9);
+        writer_clear(&in);
+        CU_ASSERT_EQUAL(legacy_up_convert(written(&out), LIMIT, &in), OK);
+        CU_ASSERT_EQUAL(in.data[22], BATCH_LOG_APPEND_TIME | codec);
+        CU_ASSERT_EQUAL(read_batch(written(&in)).timestamps[0], 9);
+    }
+    writer_deinit(&in);
+    writer_deinit(&out);
+}
+
+static void test_several_entries(void)
+{
+    struct writer in;
+    struct writer out;
+    struct writer wrapper;
+    writer_init(&in, LIMIT);
+    writer_init(&out, LIMIT);
+    writer_init(&wrapper, LIMIT);
+    put_entry(&in, 0, 0, 0, 0, text("x"));
+    put_entry(&in, 1, 1, 0, 55, text("y"));
+    put_batch(&wrapper, CODEC_SNAPPY);
+    CU_ASSERT_EQUAL(legacy_down_convert(written(&wrapper), 1, 0, LIMIT, &in), OK);
+    put_entry(&in, 3, 1, 0, 66, text("z"));
+    size_t without_v2 = in.len;
+    put_batch(&in, 0);
+    writer_bytes(&in, "part", 4);
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&in), LIMIT, &out), OK);
+    static const int COUNTS[] = {2, 3, 1, 3};
+    size_t at = 0;
+    for (int i = 0; i < 4; i++) {
+        size_t len = load_u32(out.data + at + 8) + BATCH_PREFIX_BYTES;
+        CU_ASSERT_FATAL(at + len <= out.len);
+        CU_ASSERT_EQUAL(read_batch(bytes_of(out.data + at, len)).count, COUNTS[i]);
+        if (i == 3) {
+            CU_ASSERT(bytes_equal(bytes_of(out.data + at, len),
+                                  bytes_of(in.data + without_v2, in.len - 4 - without_v2)));
+        }
+        at += len;
+    }
+    CU_ASSERT_EQUAL(at, out.len);
+    writer_deinit(&in);
+    writer_deinit(&out);
+    writer_deinit(&wrapper);
+}
+
+static err up(const struct writer *in)
+{
+    struct writer out;
+    writer_init(&out, LIMIT);
+    err e = legacy_up_convert(written(in), LIMIT, &out);
+    writer_deinit(&out);
+    return e;
+}
+
+/* A wrapper of gzip around what `inner` holds. */
+static void put_wrapper(struct writer *w, int8_t magic, const struct writer *inner)
+{
+    struct writer packed;
+    writer_init(&packed, LIMIT);
+    CU_ASSERT_EQUAL(codec_compress(CODEC_GZIP, 0, written(inner), &packed), OK);
+    put_entry(w, 5, magic, CODEC_GZIP, 1, written(&packed));
+    writer_deinit(&packed);
+}
+
+static void test_refusals(void)
+{
+    struct writer in;
+    struct writer inner;
+    writer_init(&in, LIMIT);
+    writer_init(&inner, LIMIT);
+    put_entry(&in, 0, 1, 0, 5, text("value"));
+    for (size_t i = 12; i < in.len; i++) {
+        in.data[i] ^= 1;
+        CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+        in.data[i] ^= 1;
+    }
+    CU_ASSERT_EQUAL(up(&in), OK);
+    store_u32(in.data + 8, 13); /* shorter than any entry */
+    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    writer_clear(&in);
+    put_entry(&in, 0, 1, CODEC_GZIP, 5, (struct bytes){0});
+    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    writer_clear(&in);
+    put_entry(&in, 0, 1, CODEC_GZIP, 5, text("not gzip"));
+    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    writer_clear(&in);
+    put_entry(&in, 0, 1, CODEC_ZSTD, 5, text("x"));
+    CU_ASSERT_EQUAL(up(&in), ERR_UNSUPPORTED_COMPRESSION_TYPE);
+    /* A wrapper with nothing inside, with an entry of another magic, with a wrapper inside. */
+    writer_clear(&in);
+    put_wrapper(&in, 1, &inner);
+    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    writer_clear(&in);
+    put_entry(&inner, 0, 0, 0, 0, text("x"));
+    put_wrapper(&in, 1, &inner);
+    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    writer_clear(&in);
+    put_wrapper(&in, 0, &inner);
+    CU_ASSERT_EQUAL(up(&in), OK);
+    writer_clear(&inner);
+    writer_bytes(&inner, in.data, in.len);
+    writer_clear(&in);
+    put_wrapper(&in, 0, &inner);
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
+    writer_deinit(&in);
+    writer_deinit(&inner);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("legacy", NULL, NULL);
+    CU_add_test(suite, "known bytes", test_known_bytes);
+    CU_add_test(suite, "down and up again", test_down_and_up_again);
+    CU_add_test(suite, "one to zero", test_one_to_zero);
+    CU_add_test(suite, "what down-conversion drops", test_what_down_conversion_drops);
+    CU_add_test(suite, "log append time", test_log_append_time);
+    CU_add_test(suite, "several entries", test_several_entries);
+    CU_add_test(suite, "refusals", test_refusals);
+    CU_basic_set_mode(CU_BRM_NORMAL);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures == 0 ? 0 : 1;
+}
