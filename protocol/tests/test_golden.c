@@ -56,34 +56,6 @@ static bool golden_parse(const char *line, uint8_t *buffer, struct golden *golde
     return true;
 }
 
-static err reencode(const struct golden *golden, struct arena *arena, struct writer *w)
-{
-    struct request_header request;
-    struct response_header response;
-    const struct api_schema *api = golden->api;
-    const struct message *header =
-        golden->request ? &request_header_message : &response_header_message;
-    void *head = golden->request ? (void *)&request : (void *)&response;
-    int header_version = golden->request ? api_request_header_version(api, golden->version)
-                                         : api_response_header_version(api, golden->version);
-    const struct message *message = golden->request ? api->request : api->response;
-    void *body = arena_alloc(arena, message_struct_size(message));
-    struct reader r = reader_of(bytes_of(golden->frame, golden->len));
-    TRY(message_decode(header, header_version, &r, arena, head));
-    if (golden->request &&
-        (request.request_api_key != api->key || request.request_api_version != golden->version)) {
-        return E_MALFORMED;
-    }
-    TRY(message_decode(message, golden->version, &r, arena, body));
-    if (reader_left(&r) != 0) {
-        return E_MALFORMED;
-    }
-    check_record_sets(golden, body);
-    TRY(message_encode(header, header_version, head, w));
-    CU_ASSERT_EQUAL(w->len + message_size(message, golden->version, body), golden->len);
-    return message_encode(message, golden->version, body, w);
-}
-
 /* The record sets of real producers and brokers, of every format, are read to their end. */
 static void check_records(const struct records *records)
 {
@@ -131,6 +103,34 @@ static void check_record_sets(const struct golden *golden, const void *body)
             }
         }
     }
+}
+
+static err reencode(const struct golden *golden, struct arena *arena, struct writer *w)
+{
+    struct request_header request;
+    struct response_header response;
+    const struct api_schema *api = golden->api;
+    const struct message *header =
+        golden->request ? &request_header_message : &response_header_message;
+    void *head = golden->request ? (void *)&request : (void *)&response;
+    int header_version = golden->request ? api_request_header_version(api, golden->version)
+                                         : api_response_header_version(api, golden->version);
+    const struct message *message = golden->request ? api->request : api->response;
+    void *body = arena_alloc(arena, message_struct_size(message));
+    struct reader r = reader_of(bytes_of(golden->frame, golden->len));
+    TRY(message_decode(header, header_version, &r, arena, head));
+    if (golden->request &&
+        (request.request_api_key != api->key || request.request_api_version != golden->version)) {
+        return E_MALFORMED;
+    }
+    TRY(message_decode(message, golden->version, &r, arena, body));
+    if (reader_left(&r) != 0) {
+        return E_MALFORMED;
+    }
+    check_record_sets(golden, body);
+    TRY(message_encode(header, header_version, head, w));
+    CU_ASSERT_EQUAL(w->len + message_size(message, golden->version, body), golden->len);
+    return message_encode(message, golden->version, body, w);
 }
 
 static void check_golden(const struct golden *golden, size_t number)
