@@ -29,7 +29,7 @@ uint8_t *writer_grow(struct writer *w, size_t len)
         w->failed = true;
         return NULL;
     }
-    if (w->cap - w->len < len) {
+    if (w->data == NULL || w->cap - w->len < len) {
         size_t cap = w->cap == 0 ? 256 : w->cap;
         while (cap - w->len < len) {
             cap *= 2;

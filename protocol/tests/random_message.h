@@ -178,6 +178,9 @@ static inline const char *value_difference(const struct field *field, const uint
 static inline const char *field_difference(const struct field *field, const uint8_t *a,
                                            const uint8_t *b)
 {
+    if ((field->flags & FIELD_ARRAY) == 0 && !field_is_pointer(field)) {
+        return value_difference(field, a + field->offset, b + field->offset);
+    }
     const uint8_t *x = *(uint8_t *const *)(const void *)(a + field->offset);
     const uint8_t *y = *(uint8_t *const *)(const void *)(b + field->offset);
     if ((field->flags & FIELD_ARRAY) != 0) {
@@ -192,13 +195,10 @@ static inline const char *field_difference(const struct field *field, const uint
         }
         return difference;
     }
-    if (field_is_pointer(field)) {
-        if ((x == NULL) != (y == NULL)) {
-            return field->name;
-        }
-        return x == NULL ? NULL : struct_difference(field->shape, x, y);
+    if ((x == NULL) != (y == NULL)) {
+        return field->name;
     }
-    return value_difference(field, a + field->offset, b + field->offset);
+    return x == NULL ? NULL : struct_difference(field->shape, x, y);
 }
 
 static const char *struct_difference(const struct shape *shape, const uint8_t *a, const uint8_t *b)

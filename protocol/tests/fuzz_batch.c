@@ -1,0 +1,97 @@
+/* Fuzz: any bytes as a record set. Batches are taken apart, inflated and walked; the set is
+ * converted up, and what comes out down again.
+ *
+ * Input: one byte of options, then the set. */
+#include "protocol/legacy.h"
+
+#include <stdlib.h>
+
+enum { INFLATED_BYTES_MAX = 1 << 20, OUTPUT_BYTES_MAX = 64 << 20 };
+
+/* Walks a batch of format v2; true when every record of it is in order. */
+static bool walk_batch(struct bytes bytes)
+{
+    struct batch batch;
+    struct writer scratch;
+    struct bytes body;
+    batch_parse(bytes.data, &batch);
+    (void)batch_last_offset(&batch);
+    (void)batch_last_sequence(&batch);
+    (void)batch_crc(bytes.data, bytes.len);
+    writer_init(&scratch, INFLATED_BYTES_MAX);
+    err e = batch_body(bytes, &scratch, INFLATED_BYTES_MAX, &body);
+    CHECK(scratch.len <= INFLATED_BYTES_MAX);
+    if (e == OK) {
+        struct record_iter iter;
+        struct record record;
+        record_iter_init(&iter, body, batch.count);
+        while (record_iter_next(&iter, &record)) {
+            struct reader headers = reader_of(record.headers);
+            struct str key;
+            struct bytes value;
+            int32_t n = 0;
+            while (record_header_next(&headers, &key, &value)) {
+                n++;
+            }
+            CHECK(n == record.headers_n);
+            (void)batch_timestamp(&batch, record.timestamp_delta);
+            (void)batch_offset(&batch, record.offset_delta);
+        }
+        e = iter.error;
+    }
+    writer_deinit(&scratch);
+    return e == OK;
+}
+
+static void walk_all(struct bytes set)
+{
+    struct reader r = reader_of(set);
+    while (reader_left(&r) >= BATCH_HEADER_BYTES) {
+        struct batch batch;
+        batch_parse(r.next, &batch);
+        if (batch.size_bytes < BATCH_HEADER_BYTES || (size_t)batch.size_bytes > reader_left(&r)) {
+            return;
+        }
+        (void)walk_batch(reader_bytes(&r, (size_t)batch.size_bytes));
+    }
+}
+
+static void convert(struct bytes set, int8_t magic)
+{
+    struct writer up;
+    struct writer down;
+    writer_init(&up, OUTPUT_BYTES_MAX);
+    writer_init(&down, OUTPUT_BYTES_MAX);
+    if (legacy_up_convert(set, INFLATED_BYTES_MAX, &up) == OK) {
+        walk_all(bytes_of(up.data, up.len));
+        (void)legacy_down_convert(bytes_of(up.data, up.len), magic, 1, INFLATED_BYTES_MAX, &down);
+    }
+    writer_clear(&down);
+    (void)legacy_down_convert(set, magic, 1, INFLATED_BYTES_MAX, &down);
+    writer_deinit(&up);
+    writer_deinit(&down);
+}
+
+/* A body alone, as any codec. */
+static void inflate_raw(struct bytes input, uint8_t codec)
+{
+    struct writer out;
+    writer_init(&out, INFLATED_BYTES_MAX);
+    (void)codec_decompress((enum codec)(codec & BATCH_CODEC_MASK), input, INFLATED_BYTES_MAX, &out);
+    CHECK(out.len <= INFLATED_BYTES_MAX);
+    writer_deinit(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 1) {
+        return 0;
+    }
+    struct bytes set = bytes_of(data + 1, size - 1);
+    inflate_raw(set, data[0]);
+    walk_all(set);
+    convert(set, (int8_t)(data[0] >> 7));
+    return 0;
+}
