@@ -93,6 +93,15 @@ int64_t plog_size_bytes(const struct plog *log)
     return atomic_load(&log->size_bytes);
 }
 
+int64_t plog_start_to_checkpoint(const struct plog *log)
+{
+    guard_lock(log);
+    int64_t start = plog_start_offset(log);
+    int64_t base = log->segments[0]->base_offset;
+    guard_unlock(log);
+    return start > base ? start : 0;
+}
+
 void plog_add_segment(struct plog *log, struct segment *segment)
 {
     guard_lock(log);

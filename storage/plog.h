@@ -71,6 +71,9 @@ int64_t plog_start_offset(const struct plog *log);
 int64_t plog_end_offset(const struct plog *log);
 int64_t plog_recovery_point(const struct plog *log); /* what is flushed ends here */
 int64_t plog_size_bytes(const struct plog *log);
+/* What log-start-offset-checkpoint has to say about this log: its start where that lies inside the
+ * first segment, else 0 (the file names tell). */
+int64_t plog_start_to_checkpoint(const struct plog *log);
 
 enum append_origin {
     APPEND_CLIENT,      /* produce: sequences, epochs and transactions are checked */
@@ -173,7 +176,8 @@ NODISCARD err plog_producers(struct plog *log, struct arena *arena,
 NODISCARD err plog_flush(struct plog *log);
 /* A new segment, as by segment.ms or segment.bytes. */
 NODISCARD err plog_roll(struct plog *log);
-/* Cuts everything at and above `offset`. */
+/* Cuts everything at and above `offset`. The caller writes the recovery points (logs.h) before the
+ * next append: a checkpoint above the end would make a later torn tail look like damage. */
 NODISCARD err plog_truncate(struct plog *log, int64_t offset);
 /* Empties the log and starts it again at `offset`. */
 NODISCARD err plog_restart_at(struct plog *log, int64_t offset);

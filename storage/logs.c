@@ -1,0 +1,639 @@
+/* The table of all logs, over one or several directories.
+ *
+ * A start: lock every directory, learn who they belong to, then (logs_load) remove the clean
+ * marker, read the checkpoints and open every partition. A stop: close every log, checkpoints,
+ * marker, lock. The marker is removed before the first log is opened, so a crash while loading
+ * counts as unclean.
+ *
+ * A log that is damaged below its recovery point is not opened: it stays in the table as a name
+ * without a log, with the checkpoint entries it had, so that the next start comes to the same
+ * judgement; the others serve.
+ *
+ * Checkpoints on the disk may name partitions that are gone. Were one created again and the broker
+ * killed, the old start offset would be taken for the new log's; so those names are remembered as
+ * `stale`, and a creation that meets one writes the checkpoints first.
+ *
+ * Lock: one mutex over the table. It is not held over file operations, except the creation of a
+ * log, which only the control thread does. */
+#define _GNU_SOURCE
+#include "storage/logs.h"
+
+#include "base/log.h"
+#include "storage/checkpoint.h"
+#include "storage/logs_dir.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define AREA "storage"
+
+enum { NAME_BYTES_MAX = 255, DELETE_SUFFIX_BYTES = 1 + 32 + 7, PROGRESS_INTERVAL_MS = 5000 };
+
+struct entry {
+    struct plog *log; /* NULL: damaged */
+    size_t dir;
+    char *topic;
+    int32_t partition;
+    int64_t recovery_point; /* of a damaged one, as the checkpoints said */
+    int64_t start_offset;
+};
+
+struct deleted_dir {
+    char *path;
+    int64_t due_ms;
+};
+
+struct logs {
+    const struct storage_env *env;
+    struct log_dir *dirs;
+    size_t dirs_n;
+    int32_t broker_id;
+    char *cluster_id;
+    struct log_config (*config_of)(void *context, struct str topic);
+    void *context;
+    bool loaded;
+    pthread_mutex_t lock;
+    struct map entries; /* "topic-partition" to struct entry, owned */
+    struct map stale;   /* names in the checkpoint files that have no log; value unused */
+    struct deleted_dir *deleted;
+    size_t deleted_n;
+    size_t deleted_cap;
+};
+
+static char *key_of(struct topic_partition name)
+{
+    return xasprintf("%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
+}
+
+__attribute__((format(printf, 2, 3))) static err refuse(char reason[LOGS_REASON_BYTES],
+                                                        const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(reason, LOGS_REASON_BYTES, format, args);
+    va_end(args);
+    return E_CONFIG;
+}
+
+/* All directories must tell the same, and what the configuration tells. */
+static err compare_identity(const struct logs *logs, const struct logs_open *how,
+                            struct logs_identity *identity, char reason[LOGS_REASON_BYTES])
+{
+    *identity = (struct logs_identity){.broker_id = -1};
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        const struct log_dir *dir = &logs->dirs[i];
+        int32_t broker_id = -1;
+        const char *cluster_id = "";
+        TRY(log_dir_identity(dir, &broker_id, &cluster_id, reason));
+        if (broker_id >= 0 && how->broker_id >= 0 && broker_id != how->broker_id) {
+            return refuse(reason, "broker.id is %d, but %s/meta.properties says %d", how->broker_id,
+                          dir->path, broker_id);
+        }
+        if (*cluster_id != '\0' && how->cluster_id != NULL &&
+            strcmp(cluster_id, how->cluster_id) != 0) {
+            return refuse(reason, "the cluster id is %s, but %s/meta.properties says %s",
+                          how->cluster_id, dir->path, cluster_id);
+        }
+        if (broker_id >= 0 && identity->broker_id >= 0 && broker_id != identity->broker_id) {
+            return refuse(reason, "%s/meta.properties says broker.id %d, another directory %d",
+                          dir->path, broker_id, identity->broker_id);
+        }
+        if (*cluster_id != '\0' && identity->cluster_id[0] != '\0' &&
+            strcmp(cluster_id, identity->cluster_id) != 0) {
+            return refuse(reason, "%s/meta.properties says cluster.id %s, another directory %s",
+                          dir->path, cluster_id, identity->cluster_id);
+        }
+        identity->broker_id = broker_id >= 0 ? broker_id : identity->broker_id;
+        if (*cluster_id != '\0') {
+            snprintf(identity->cluster_id, sizeof(identity->cluster_id), "%s", cluster_id);
+        }
+    }
+    return OK;
+}
+
+err logs_lock(const struct storage_env *env, const struct logs_open *how, struct logs **logs,
+              struct logs_identity *identity, char reason[LOGS_REASON_BYTES])
+{
+    struct logs *made = xcalloc(1, sizeof(*made));
+    made->env = env;
+    made->config_of = how->config_of;
+    made->context = how->context;
+    made->dirs = xcalloc(how->dirs_n, sizeof(*made->dirs));
+    pthread_mutex_init(&made->lock, NULL);
+    map_init(&made->entries);
+    map_init(&made->stale);
+    reason[0] = '\0';
+    err e = how->dirs_n == 0 ? refuse(reason, "log.dirs is empty") : OK;
+    for (size_t i = 0; e == OK && i < how->dirs_n; i++) {
+        log_dir_init(&made->dirs[i], how->dirs[i]);
+        made->dirs_n++;
+        e = log_dir_lock(&made->dirs[i], env->fs, reason);
+    }
+    e = e == OK ? compare_identity(made, how, identity, reason) : e;
+    if (e != OK) {
+        logs_abandon(made);
+        return e;
+    }
+    *logs = made;
+    return OK;
+}
+
+static void deleted_push(struct logs *logs, char *path, int64_t delay_ms)
+{
+    pthread_mutex_lock(&logs->lock);
+    if (logs->deleted_n == logs->deleted_cap) {
+        logs->deleted_cap = logs->deleted_cap == 0 ? 8 : logs->deleted_cap * 2;
+        logs->deleted = xrealloc(logs->deleted, logs->deleted_cap * sizeof(*logs->deleted));
+    }
+    logs->deleted[logs->deleted_n++] = (struct deleted_dir){
+        .path = path, .due_ms = clock_monotonic_ms(logs->env->clock) + delay_ms};
+    pthread_mutex_unlock(&logs->lock);
+}
+
+static struct entry *entry_add(struct logs *logs, const char *key, size_t dir,
+                               struct topic_partition name, struct plog *log)
+{
+    struct entry *entry = xcalloc(1, sizeof(*entry));
+    entry->log = log;
+    entry->dir = dir;
+    entry->topic = str_dup(name.topic);
+    entry->partition = name.partition;
+    pthread_mutex_lock(&logs->lock);
+    CHECK(map_set_str(&logs->entries, str_of(key), entry) == NULL);
+    logs->dirs[dir].partitions_n++;
+    pthread_mutex_unlock(&logs->lock);
+    return entry;
+}
+
+static err load_partition(struct logs *logs, size_t at, const char *key,
+                          struct topic_partition name, char reason[LOGS_REASON_BYTES])
+{
+    struct log_dir *dir = &logs->dirs[at];
+    struct entry *known = map_get_str(&logs->entries, str_of(key));
+    if (known != NULL) {
+        return refuse(reason, "%s is in two log directories: %s and %s", key,
+                      logs->dirs[known->dir].path, dir->path);
+    }
+    char *path = xasprintf("%s/%s", dir->path, key);
+    struct plog_open how = {
+        .dir = path,
+        .name = name,
+        .config = logs->config_of(logs->context, name.topic),
+        .clean = dir->clean,
+        .recovery_point = checkpoint_offset(map_get_str(&dir->recovery_points, str_of(key))),
+        .log_start_offset = checkpoint_offset(map_get_str(&dir->start_offsets, str_of(key))),
+    };
+    struct plog *log = NULL;
+    err e = plog_open(logs->env, &how, &log);
+    if (e != OK && e != E_CORRUPT) {
+        e = refuse(reason, "cannot load %s: %s", path, err_text(e));
+    } else {
+        struct entry *entry = entry_add(logs, key, at, name, log);
+        entry->recovery_point = how.recovery_point;
+        entry->start_offset = how.log_start_offset;
+        dir->failed |= e == E_CORRUPT;
+        e = OK;
+    }
+    free(path);
+    return e;
+}
+
+static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
+{
+    struct log_dir *dir = &logs->dirs[at];
+    struct name_list names;
+    err e = log_dir_list(dir, &names);
+    if (e != OK) {
+        return refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
+    }
+    int64_t said_ms = clock_monotonic_ms(logs->env->clock);
+    for (size_t i = 0; i < names.count && e == OK; i++) {
+        struct topic_partition name = {0};
+        enum dir_kind kind = dir_name_parse(names.names[i], &name.topic, &name.partition);
+        if (kind == DIR_PARTITION) {
+            e = load_partition(logs, at, names.names[i], name, reason);
+        } else if (kind == DIR_DELETED) {
+            struct log_config config = log_config_default();
+            deleted_push(logs, xasprintf("%s/%s", dir->path, names.names[i]),
+                         config.file_delete_delay_ms);
+        } else {
+            log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names.names[i]);
+        }
+        int64_t now_ms = clock_monotonic_ms(logs->env->clock);
+        if (now_ms - said_ms >= PROGRESS_INTERVAL_MS) {
+            log_info(AREA, "loading logs dir=%s done=%zu total=%zu", dir->path, i + 1, names.count);
+            said_ms = now_ms;
+        }
+    }
+    name_list_deinit(&names);
+    return e;
+}
+
+static void note_stale(struct logs *logs, const struct map *checkpoint)
+{
+    map_each(found, checkpoint)
+    {
+        struct bytes key = bytes_of(found->key, found->key_len);
+        if (map_get(&logs->entries, key) == NULL) {
+            map_set(&logs->stale, key, logs);
+        }
+    }
+}
+
+err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
+              char reason[LOGS_REASON_BYTES])
+{
+    int64_t began_ms = clock_monotonic_ms(logs->env->clock);
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct log_dir *dir = &logs->dirs[i];
+        err e = log_dir_write_identity(dir, logs->env->fs, broker_id, cluster_id);
+        e = e == OK ? log_dir_begin(dir, logs->env->fs) : e;
+        if (e != OK) {
+            return refuse(reason, "cannot start with %s: %s", dir->path, err_text(e));
+        }
+        if (!dir->clean) {
+            log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
+        }
+        TRY(load_dir(logs, i, reason));
+    }
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        note_stale(logs, &logs->dirs[i].recovery_points);
+        note_stale(logs, &logs->dirs[i].start_offsets);
+    }
+    logs->loaded = true;
+    log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
+             (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
+    return OK;
+}
+
+bool logs_were_clean(const struct logs *logs)
+{
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        if (!logs->dirs[i].clean) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The next recovery and start checkpoints of one directory, collected. */
+struct next_checkpoints {
+    struct offset_checkpoint points;
+    struct offset_checkpoint starts;
+};
+
+static void checkpoints_begin(struct next_checkpoints *next)
+{
+    offset_checkpoint_begin(&next->points);
+    offset_checkpoint_begin(&next->starts);
+}
+
+static void checkpoints_add(struct next_checkpoints *next, const struct entry *entry,
+                            int64_t recovery_point, int64_t start_offset)
+{
+    struct str topic = str_of(entry->topic);
+    offset_checkpoint_add(&next->points, topic, entry->partition, recovery_point);
+    if (start_offset > 0) {
+        offset_checkpoint_add(&next->starts, topic, entry->partition, start_offset);
+    }
+}
+
+static err checkpoints_write(struct next_checkpoints *next, struct fs *fs,
+                             const struct log_dir *dir)
+{
+    char *points = xasprintf("%s/recovery-point-offset-checkpoint", dir->path);
+    char *starts = xasprintf("%s/log-start-offset-checkpoint", dir->path);
+    err e = offset_checkpoint_write(&next->points, fs, points);
+    err e2 = offset_checkpoint_write(&next->starts, fs, starts);
+    free(points);
+    free(starts);
+    return e != OK ? e : e2;
+}
+
+static void entry_free(struct entry *entry)
+{
+    free(entry->topic);
+    free(entry);
+}
+
+static err close_dir(struct logs *logs, size_t at)
+{
+    struct log_dir *dir = &logs->dirs[at];
+    struct next_checkpoints next;
+    checkpoints_begin(&next);
+    map_each(found, &logs->entries)
+    {
+        struct entry *entry = found->value;
+        if (entry->dir != at) {
+            continue;
+        }
+        if (entry->log == NULL) {
+            checkpoints_add(&next, entry, entry->recovery_point, entry->start_offset);
+            continue;
+        }
+        int64_t recovery_point = plog_recovery_point(entry->log);
+        int64_t end_offset = plog_end_offset(entry->log);
+        int64_t start_offset = plog_start_to_checkpoint(entry->log);
+        err e = plog_close(entry->log);
+        entry->log = NULL;
+        dir->failed |= e != OK;
+        checkpoints_add(&next, entry, e == OK ? end_offset : recovery_point, start_offset);
+    }
+    return checkpoints_write(&next, logs->env->fs, dir);
+}
+
+void logs_close(struct logs *logs)
+{
+    for (size_t i = 0; i < logs->dirs_n && logs->loaded; i++) {
+        struct log_dir *dir = &logs->dirs[i];
+        err e = close_dir(logs, i);
+        if (e == OK && !dir->failed) {
+            e = log_dir_end(dir, logs->env->fs);
+        }
+        if (e != OK || dir->failed) {
+            log_error(AREA, "the stop is not clean, the next start recovers dir=%s error=\"%s\"",
+                      dir->path, err_text(e));
+        }
+    }
+    logs_abandon(logs);
+}
+
+void logs_abandon(struct logs *logs)
+{
+    if (logs == NULL) {
+        return;
+    }
+    map_each(found, &logs->entries)
+    {
+        struct entry *entry = found->value;
+        plog_abandon(entry->log);
+        entry_free(entry);
+    }
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        log_dir_deinit(&logs->dirs[i], logs->env->fs);
+    }
+    for (size_t i = 0; i < logs->deleted_n; i++) {
+        free(logs->deleted[i].path);
+    }
+    free(logs->deleted);
+    free(logs->dirs);
+    map_deinit(&logs->entries);
+    map_deinit(&logs->stale);
+    pthread_mutex_destroy(&logs->lock);
+    free(logs);
+}
+
+static struct entry *entry_get(struct logs *logs, struct topic_partition name)
+{
+    char key[NAME_BYTES_MAX + 32];
+    int len =
+        snprintf(key, sizeof(key), "%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
+    if (len < 0 || (size_t)len >= sizeof(key)) {
+        return NULL;
+    }
+    pthread_mutex_lock(&logs->lock);
+    struct entry *entry =
+        map_get_str(&logs->entries, (struct str){.data = key, .len = (size_t)len});
+    pthread_mutex_unlock(&logs->lock);
+    return entry;
+}
+
+struct plog *logs_get(struct logs *logs, struct topic_partition name)
+{
+    struct entry *entry = entry_get(logs, name);
+    return entry == NULL ? NULL : entry->log;
+}
+
+void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context)
+{
+    pthread_mutex_lock(&logs->lock);
+    map_each(found, &logs->entries)
+    {
+        struct entry *entry = found->value;
+        if (entry->log != NULL) {
+            each(context, entry->log);
+        }
+    }
+    pthread_mutex_unlock(&logs->lock);
+}
+
+size_t logs_count(struct logs *logs)
+{
+    pthread_mutex_lock(&logs->lock);
+    size_t count = logs->entries.count;
+    pthread_mutex_unlock(&logs->lock);
+    return count;
+}
+
+static size_t emptiest_dir(const struct logs *logs)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < logs->dirs_n; i++) {
+        if (logs->dirs[i].partitions_n < logs->dirs[best].partitions_n) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static err existing(struct entry *entry, struct uuid topic_id, struct plog **log)
+{
+    if (entry->log == NULL) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    if (!uuid_is_zero(topic_id)) {
+        TRY(plog_set_topic_id(entry->log, topic_id));
+    }
+    *log = entry->log;
+    return OK;
+}
+
+err logs_create(struct logs *logs, struct topic_partition name, struct uuid topic_id,
+                const struct log_config *config, struct plog **log)
+{
+    struct entry *known = entry_get(logs, name);
+    if (known != NULL) {
+        return existing(known, topic_id, log);
+    }
+    char *key = key_of(name);
+    err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
+    if (e == OK && map_get_str(&logs->stale, str_of(key)) != NULL) {
+        e = logs_write_recovery_points(logs);
+    }
+    size_t at = emptiest_dir(logs);
+    char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
+    struct plog_open how = {.dir = path, .name = name, .config = *config, .clean = true};
+    struct plog *made = NULL;
+    e = e == OK ? plog_open(logs->env, &how, &made) : e;
+    if (e == OK && !uuid_is_zero(topic_id)) {
+        e = plog_set_topic_id(made, topic_id);
+    }
+    if (e == OK) {
+        entry_add(logs, key, at, name, made);
+        *log = made;
+    } else {
+        plog_abandon(made);
+        e = e > 0 || e == E_LIMIT ? e : ERR_KAFKA_STORAGE_ERROR;
+    }
+    free(path);
+    free(key);
+    return e;
+}
+
+/* "<topic>-<partition>.<32 hex>-delete", the front shortened to fit a file name. */
+static char *deleted_name(const char *dir, const char *key)
+{
+    struct uuid id = uuid_random();
+    char hex[33];
+    for (size_t i = 0; i < sizeof(id.bytes); i++) {
+        snprintf(hex + 2 * i, 3, "%02x", id.bytes[i]);
+    }
+    int keep = NAME_BYTES_MAX - DELETE_SUFFIX_BYTES;
+    return xasprintf("%s/%.*s.%s-delete", dir, keep, key, hex);
+}
+
+err logs_delete(struct logs *logs, struct topic_partition name)
+{
+    char *key = key_of(name);
+    pthread_mutex_lock(&logs->lock);
+    struct entry *entry = map_remove_str(&logs->entries, str_of(key));
+    pthread_mutex_unlock(&logs->lock);
+    if (entry == NULL) {
+        free(key);
+        return E_NOT_FOUND;
+    }
+    struct log_dir *dir = &logs->dirs[entry->dir];
+    struct fs *fs = logs->env->fs;
+    char *path = xasprintf("%s/%s", dir->path, key);
+    char *renamed = deleted_name(dir->path, key);
+    int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
+    err e = fs_rename(fs, path, renamed);
+    plog_abandon(entry->log); /* forgets the open files, after the rename */
+    e = e == OK ? fs_sync_dir(fs, dir->path) : e;
+    pthread_mutex_lock(&logs->lock);
+    dir->partitions_n--;
+    map_set_str(&logs->stale, str_of(key), logs);
+    map_remove_str(&dir->high_watermarks, str_of(key));
+    pthread_mutex_unlock(&logs->lock);
+    if (e == OK) {
+        deleted_push(logs, renamed, delay_ms);
+    } else {
+        log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
+        free(renamed);
+        e = ERR_KAFKA_STORAGE_ERROR;
+    }
+    entry_free(entry);
+    free(path);
+    free(key);
+    return e;
+}
+
+int64_t logs_remove_deleted(struct logs *logs)
+{
+    for (;;) {
+        int64_t now_ms = clock_monotonic_ms(logs->env->clock);
+        int64_t next_ms = -1;
+        char *path = NULL;
+        pthread_mutex_lock(&logs->lock);
+        for (size_t i = 0; i < logs->deleted_n && path == NULL; i++) {
+            int64_t wait_ms = logs->deleted[i].due_ms - now_ms;
+            if (wait_ms <= 0) {
+                path = logs->deleted[i].path;
+                logs->deleted[i] = logs->deleted[--logs->deleted_n];
+            } else if (next_ms < 0 || wait_ms < next_ms) {
+                next_ms = wait_ms;
+            }
+        }
+        pthread_mutex_unlock(&logs->lock);
+        if (path == NULL) {
+            return next_ms;
+        }
+        err e = fs_remove_dir(logs->env->fs, path);
+        if (e != OK) {
+            log_warn(AREA, "cannot remove a deleted log dir=%s error=\"%s\"", path, err_text(e));
+        }
+        free(path);
+    }
+}
+
+int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name)
+{
+    struct entry *entry = entry_get(logs, name);
+    if (entry == NULL) {
+        return 0;
+    }
+    char *key = key_of(name);
+    pthread_mutex_lock(&logs->lock);
+    int64_t offset =
+        checkpoint_offset(map_get_str(&logs->dirs[entry->dir].high_watermarks, str_of(key)));
+    pthread_mutex_unlock(&logs->lock);
+    free(key);
+    return offset;
+}
+
+err logs_write_high_watermarks(struct logs *logs,
+                               int64_t (*high_watermark)(void *context, struct plog *log),
+                               void *context)
+{
+    err first = OK;
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct offset_checkpoint next;
+        offset_checkpoint_begin(&next);
+        pthread_mutex_lock(&logs->lock);
+        map_each(found, &logs->entries)
+        {
+            const struct entry *entry = found->value;
+            struct bytes key = bytes_of(found->key, found->key_len);
+            if (entry->dir == i) {
+                int64_t offset =
+                    entry->log != NULL
+                        ? high_watermark(context, entry->log)
+                        : checkpoint_offset(map_get(&logs->dirs[i].high_watermarks, key));
+                offset_checkpoint_add(&next, str_of(entry->topic), entry->partition, offset);
+            }
+        }
+        pthread_mutex_unlock(&logs->lock);
+        char *path = xasprintf("%s/replication-offset-checkpoint", logs->dirs[i].path);
+        err e = offset_checkpoint_write(&next, logs->env->fs, path);
+        free(path);
+        first = first == OK ? e : first;
+    }
+    return first;
+}
+
+err logs_write_recovery_points(struct logs *logs)
+{
+    err first = OK;
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct next_checkpoints next;
+        checkpoints_begin(&next);
+        pthread_mutex_lock(&logs->lock);
+        map_each(found, &logs->entries)
+        {
+            const struct entry *entry = found->value;
+            if (entry->dir == i && entry->log != NULL) {
+                checkpoints_add(&next, entry, plog_recovery_point(entry->log),
+                                plog_start_to_checkpoint(entry->log));
+            } else if (entry->dir == i) {
+                checkpoints_add(&next, entry, entry->recovery_point, entry->start_offset);
+            }
+        }
+        pthread_mutex_unlock(&logs->lock);
+        err e = checkpoints_write(&next, logs->env->fs, &logs->dirs[i]);
+        first = first == OK ? e : first;
+    }
+    if (first == OK) {
+        pthread_mutex_lock(&logs->lock);
+        map_deinit(&logs->stale);
+        map_init(&logs->stale);
+        pthread_mutex_unlock(&logs->lock);
+    }
+    return first;
+}
+
+const char *logs_first_dir(const struct logs *logs)
+{
+    return logs->dirs[0].path;
+}

@@ -1,0 +1,336 @@
+/* What belongs to a log directory as a whole.
+ *
+ * The lock is an open-file-description lock on .lock: the Java broker's lock (fcntl) conflicts with
+ * it, and so does a second one of ours, also in the same process. Plain files that are not Kafka's
+ * are ignored; a subdirectory that is neither a partition nor one of Kafka's suffixes stops the
+ * start, as in Kafka: it is nearly always a mistake in log.dirs. */
+#define _GNU_SOURCE
+#include "storage/logs_dir.h"
+
+#include "base/log.h"
+#include "storage/checkpoint.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define AREA         "storage"
+#define CLEAN_MARKER ".kafka_cleanshutdown"
+
+enum { PROPERTIES_BYTES_MAX = 65536 };
+
+static bool ends_with(struct str s, const char *suffix)
+{
+    size_t len = strlen(suffix);
+    return s.len > len && memcmp(s.data + s.len - len, suffix, len) == 0;
+}
+
+/* "<topic>-<partition>": cut at the last dash. */
+static bool partition_parse(struct str name, struct str *topic, int32_t *partition)
+{
+    size_t dash = name.len;
+    while (dash > 0 && name.data[dash - 1] != '-') {
+        dash--;
+    }
+    if (dash < 2 || dash == name.len || name.len - dash > 10) {
+        return false;
+    }
+    int64_t number = 0;
+    for (size_t i = dash; i < name.len; i++) {
+        if (name.data[i] < '0' || name.data[i] > '9') {
+            return false;
+        }
+        number = number * 10 + (name.data[i] - '0');
+    }
+    *topic = (struct str){.data = name.data, .len = dash - 1};
+    *partition = (int32_t)number;
+    return number <= INT32_MAX;
+}
+
+enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *partition)
+{
+    struct str whole = str_of(name);
+    if (strcmp(name, "remote-log-index-cache") == 0) {
+        return DIR_KEPT;
+    }
+    bool deleted = ends_with(whole, "-delete");
+    if (deleted || ends_with(whole, "-future") || ends_with(whole, "-stray")) {
+        const char *dot = strrchr(name, '.');
+        struct str stem = {.data = name, .len = dot == NULL ? 0 : (size_t)(dot - name)};
+        /* The shortened topic of a long name may have lost its partition. */
+        if (stem.len > 0 && (partition_parse(stem, topic, partition) || deleted)) {
+            return deleted ? DIR_DELETED : DIR_KEPT;
+        }
+    }
+    return partition_parse(whole, topic, partition) ? DIR_PARTITION : DIR_FOREIGN;
+}
+
+void log_dir_init(struct log_dir *dir, const char *path)
+{
+    *dir = (struct log_dir){.lock_fd = -1, .path = xstrdup(path)};
+    size_t len = strlen(dir->path);
+    while (len > 1 && dir->path[len - 1] == '/') {
+        dir->path[--len] = '\0';
+    }
+    properties_init(&dir->properties);
+    map_init(&dir->recovery_points);
+    map_init(&dir->start_offsets);
+    map_init(&dir->high_watermarks);
+}
+
+void log_dir_deinit(struct log_dir *dir, struct fs *fs)
+{
+    fs_close(fs, dir->lock_fd);
+    properties_deinit(&dir->properties);
+    map_deinit(&dir->recovery_points);
+    map_deinit(&dir->start_offsets);
+    map_deinit(&dir->high_watermarks);
+    free(dir->path);
+}
+
+static char *file_in(const struct log_dir *dir, const char *name)
+{
+    return xasprintf("%s/%s", dir->path, name);
+}
+
+__attribute__((format(printf, 2, 3))) static err refuse(char reason[LOGS_REASON_BYTES],
+                                                        const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(reason, LOGS_REASON_BYTES, format, args);
+    va_end(args);
+    return E_CONFIG;
+}
+
+static err make_dirs(struct fs *fs, const char *path)
+{
+    char *part = xstrdup(path);
+    err e = OK;
+    for (char *slash = strchr(part + 1, '/'); slash != NULL && e == OK;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        e = fs_exists(part) ? OK : fs_mkdir(fs, part);
+        *slash = '/';
+    }
+    free(part);
+    return e == OK ? fs_mkdir(fs, path) : e;
+}
+
+err log_dir_list(const struct log_dir *dir, struct name_list *names)
+{
+    struct name_list all;
+    TRY(fs_list(dir->path, &all));
+    *names = (struct name_list){.names = xcalloc(all.count, sizeof(char *))};
+    for (size_t i = 0; i < all.count; i++) {
+        char *path = file_in(dir, all.names[i]);
+        struct stat st;
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+            names->names[names->count++] = all.names[i];
+            all.names[i] = NULL;
+        }
+        free(path);
+    }
+    name_list_deinit(&all);
+    return OK;
+}
+
+static err check_names(const struct log_dir *dir, char reason[LOGS_REASON_BYTES])
+{
+    struct name_list names;
+    err e = log_dir_list(dir, &names);
+    if (e != OK) {
+        return refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
+    }
+    for (size_t i = 0; i < names.count && e == OK; i++) {
+        struct str topic;
+        int32_t partition = 0;
+        if (dir_name_parse(names.names[i], &topic, &partition) == DIR_FOREIGN) {
+            e = refuse(reason,
+                       "%s/%s is a directory, but not of the form topic-partition; log.dirs must "
+                       "hold nothing but Kafka's partitions",
+                       dir->path, names.names[i]);
+        }
+    }
+    name_list_deinit(&names);
+    return e;
+}
+
+static err read_properties(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])
+{
+    char *path = file_in(dir, "meta.properties");
+    char *text = NULL;
+    size_t len = 0;
+    int line = 0;
+    err e = fs_read_all(fs, path, PROPERTIES_BYTES_MAX, &text, &len);
+    if (err_to_errno(e) == ENOENT) {
+        free(path);
+        return OK;
+    }
+    if (e == OK) {
+        e = properties_parse(&dir->properties, text, len, &line);
+    }
+    if (e != OK) {
+        e = refuse(reason, "cannot read %s: %s", path, err_text(e));
+    }
+    free(text);
+    free(path);
+    return e;
+}
+
+static err take_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])
+{
+    char *path = file_in(dir, ".lock");
+    err e = fs_open(fs, path, O_RDWR | O_CREAT, &dir->lock_fd);
+    free(path);
+    if (e != OK) {
+        dir->lock_fd = -1;
+        return refuse(reason, "cannot open %s/.lock: %s", dir->path, err_text(e));
+    }
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(dir->lock_fd, F_OFD_SETLK, &lock) != 0) {
+        return refuse(reason, "%s is in use: another broker holds the lock on %s/.lock", dir->path,
+                      dir->path);
+    }
+    return OK;
+}
+
+err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])
+{
+    err e = make_dirs(fs, dir->path);
+    if (e != OK) {
+        return refuse(reason, "cannot create %s: %s", dir->path, err_text(e));
+    }
+    TRY(take_lock(dir, fs, reason));
+    TRY(read_properties(dir, fs, reason));
+    return check_names(dir, reason);
+}
+
+err log_dir_identity(const struct log_dir *dir, int32_t *broker_id, const char **cluster_id,
+                     char reason[LOGS_REASON_BYTES])
+{
+    const char *version = properties_get(&dir->properties, "version");
+    const char *id = properties_get(&dir->properties, "broker.id");
+    const char *cluster = properties_get(&dir->properties, "cluster.id");
+    if (version != NULL && strcmp(version, "0") != 0) {
+        return refuse(reason, "%s/meta.properties has version %s: it was written in KRaft mode",
+                      dir->path, version);
+    }
+    *broker_id = -1;
+    *cluster_id = cluster == NULL ? "" : cluster;
+    if (strlen(*cluster_id) >= sizeof(((struct logs_identity *)NULL)->cluster_id)) {
+        return refuse(reason, "%s/meta.properties has an impossible cluster.id", dir->path);
+    }
+    if (id != NULL) {
+        char *end = NULL;
+        errno = 0;
+        long number = strtol(id, &end, 10);
+        if (*id == '\0' || *end != '\0' || errno != 0 || number < 0 || number > INT32_MAX) {
+            return refuse(reason, "%s/meta.properties has an impossible broker.id: %s", dir->path,
+                          id);
+        }
+        *broker_id = (int32_t)number;
+    }
+    return OK;
+}
+
+/* A value with Java's escapes for what would not be read back. */
+static void write_escaped(struct writer *w, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == '\\' || *c == ':' || *c == '=' || *c == '#' || *c == '!' ||
+            (*c == ' ' && c == text)) {
+            writer_i8(w, '\\');
+        }
+        writer_bytes(w, c, 1);
+    }
+}
+
+err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t broker_id,
+                           const char *cluster_id)
+{
+    char id[16];
+    snprintf(id, sizeof(id), "%d", broker_id);
+    const char *known_id = properties_get(&dir->properties, "broker.id");
+    const char *known_cluster = properties_get(&dir->properties, "cluster.id");
+    const char *known_version = properties_get(&dir->properties, "version");
+    if (known_id != NULL && strcmp(known_id, id) == 0 && known_cluster != NULL &&
+        strcmp(known_cluster, cluster_id) == 0 && known_version != NULL) {
+        return OK;
+    }
+    properties_set(&dir->properties, "broker.id", id);
+    properties_set(&dir->properties, "version", "0");
+    properties_set(&dir->properties, "cluster.id", cluster_id);
+    struct writer w;
+    char date[64];
+    struct tm utc;
+    time_t now = time(NULL);
+    writer_init(&w, PROPERTIES_BYTES_MAX);
+    gmtime_r(&now, &utc);
+    size_t len = strftime(date, sizeof(date), "#\n#%a %b %d %H:%M:%S UTC %Y\n", &utc);
+    writer_bytes(&w, date, len);
+    for (size_t i = 0; i < dir->properties.count; i++) {
+        write_escaped(&w, dir->properties.items[i].name);
+        writer_bytes(&w, "=", 1);
+        write_escaped(&w, dir->properties.items[i].value);
+        writer_bytes(&w, "\n", 1);
+    }
+    char *path = file_in(dir, "meta.properties");
+    err e = w.failed ? E_LIMIT : fs_write_atomic(fs, path, bytes_of(w.data, w.len));
+    free(path);
+    writer_deinit(&w);
+    return e;
+}
+
+static void note_offset(void *context, struct str topic, int32_t partition, int64_t offset)
+{
+    char *name = xasprintf("%.*s-%d", (int)topic.len, topic.data, partition);
+    map_set_str(context, str_of(name), checkpoint_value(offset));
+    free(name);
+}
+
+/* Unreadable is as good as absent: everything is looked at again. */
+static void read_checkpoint(struct log_dir *dir, struct fs *fs, const char *name, struct map *map)
+{
+    char *path = file_in(dir, name);
+    err e = offset_checkpoint_read(fs, path, note_offset, map);
+    if (e != OK) {
+        log_warn(AREA, "a checkpoint is unreadable and ignored file=%s error=\"%s\"", path,
+                 err_text(e));
+        map_deinit(map);
+        map_init(map);
+    }
+    free(path);
+}
+
+err log_dir_begin(struct log_dir *dir, struct fs *fs)
+{
+    char *marker = file_in(dir, CLEAN_MARKER);
+    dir->clean = fs_exists(marker);
+    err e = dir->clean ? fs_unlink(fs, marker) : OK;
+    if (e == OK && dir->clean) {
+        e = fs_sync_dir(fs, dir->path);
+    }
+    free(marker);
+    TRY(e);
+    read_checkpoint(dir, fs, "recovery-point-offset-checkpoint", &dir->recovery_points);
+    read_checkpoint(dir, fs, "log-start-offset-checkpoint", &dir->start_offsets);
+    read_checkpoint(dir, fs, "replication-offset-checkpoint", &dir->high_watermarks);
+    return OK;
+}
+
+err log_dir_end(struct log_dir *dir, struct fs *fs)
+{
+    static const char TEXT[] = "{\"version\":0,\"brokerEpoch\":-1}";
+    char *marker = file_in(dir, CLEAN_MARKER);
+    err e = fs_write_atomic(fs, marker, bytes_of(TEXT, sizeof(TEXT) - 1));
+    free(marker);
+    char *lock = file_in(dir, ".lock");
+    e = e == OK ? fs_unlink(fs, lock) : e;
+    free(lock);
+    return e;
+}

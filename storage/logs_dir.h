@@ -1,0 +1,57 @@
+/* One log directory: its lock, its identity, its names, its clean marker (storage format §1, §2,
+ * §9). Shared by logs.c and logs_dir.c only. One thread. */
+#ifndef OTTLA_STORAGE_LOGS_DIR_H
+#define OTTLA_STORAGE_LOGS_DIR_H
+
+#include "base/map.h"
+#include "base/properties.h"
+#include "storage/logs.h"
+
+struct log_dir {
+    char *path;
+    int lock_fd;                  /* -1: not held */
+    struct properties properties; /* meta.properties as it is */
+    bool clean;                   /* the marker was there */
+    bool failed;                  /* something could not be written: no marker at the end */
+    size_t partitions_n;
+    struct map recovery_points; /* "topic-partition" to checkpoint_value(), as read at the start */
+    struct map start_offsets;
+    struct map high_watermarks;
+};
+
+/* What a subdirectory is. */
+enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_KEPT, DIR_FOREIGN };
+/* Takes a name apart; `topic` points into it. DIR_KEPT: -future, -stray, remote-log-index-cache. */
+enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *partition);
+
+void log_dir_init(struct log_dir *dir, const char *path);
+/* Releases the lock without touching anything else. */
+void log_dir_deinit(struct log_dir *dir, struct fs *fs);
+
+/* Creates the directory (and its parents), takes the lock, reads meta.properties, refuses foreign
+ * subdirectories. E_CONFIG with the reason. */
+NODISCARD err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES]);
+/* The ids that meta.properties tells; -1 and "" where it does not. */
+NODISCARD err log_dir_identity(const struct log_dir *dir, int32_t *broker_id,
+                               const char **cluster_id, char reason[LOGS_REASON_BYTES]);
+/* Writes meta.properties if it would change; other keys in it are kept. */
+NODISCARD err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t broker_id,
+                                     const char *cluster_id);
+/* Notes and removes the clean marker, reads the checkpoints. */
+NODISCARD err log_dir_begin(struct log_dir *dir, struct fs *fs);
+/* Writes the marker and removes the lock file: the very end of a clean stop. */
+NODISCARD err log_dir_end(struct log_dir *dir, struct fs *fs);
+/* Subdirectories, sorted. */
+NODISCARD err log_dir_list(const struct log_dir *dir, struct name_list *names);
+
+/* Offsets as values of a map, which may not be NULL. */
+static inline void *checkpoint_value(int64_t offset)
+{
+    return (void *)((uintptr_t)offset + 1);
+}
+static inline int64_t checkpoint_offset(const void *value)
+{
+    return value == NULL ? 0 : (int64_t)((uintptr_t)value - 1);
+}
+
+#endif
