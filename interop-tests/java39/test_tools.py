@@ -1,0 +1,7 @@
+"""Kafka 3.9.1's command-line tools. The scenarios are in harness/java_scenarios.py."""
+
+from harness.java_scenarios import JavaScenarios
+
+
+class TestTools(JavaScenarios):
+    version = "3.9.1"
