@@ -332,6 +332,9 @@ err codec_decompress(enum codec codec, struct bytes input, size_t limit_bytes, s
     if (input.len > INT32_MAX) {
         return E_LIMIT;
     }
+    if (input.len == 0 && codec != CODEC_NONE) {
+        return E_CORRUPT; /* even nothing is some bytes when compressed */
+    }
     struct sink sink = {.out = out, .left = limit_bytes};
     switch (codec) {
     case CODEC_NONE:

@@ -300,18 +300,35 @@ static void test_long_string_and_varint(void)
 {
     static char frame[40000] = {1};
     struct heartbeat_request h;
-    /* 32769 + 1 as a varint: one more than a string may have. */
-    memcpy(frame, "\x81\x80\x02", 3);
-    CU_ASSERT_EQUAL(decode_bytes_as(&heartbeat_request_message, 4, frame, sizeof(frame), &h),
-                    E_MALFORMED);
-    memcpy(frame, "\x80\x80\x02", 3); /* 32767 */
-    CU_ASSERT_EQUAL(decode_bytes_as(&heartbeat_request_message, 4, frame, sizeof(frame), &h),
-                    E_MALFORMED); /* member_id is null */
-    frame[3 + 32767 + 4] = 1;
+    /* The length and one, as a varint; generation 0, member id "", no tags. */
+    memcpy(frame, "\x80\x80\x02", 3);
+    memcpy(frame + 3 + 32767, "\0\0\0\0\1\0\0", 7);
     CU_ASSERT_EQUAL(decode_bytes_as(&heartbeat_request_message, 4, frame, 3 + 32767 + 4 + 3, &h),
                     OK);
     CU_ASSERT_EQUAL(h.group_id.len, 32767);
+    memcpy(frame, "\x81\x80\x02", 3);
+    memcpy(frame + 3 + 32768, "\0\0\0\0\1\0\0", 7);
+    CU_ASSERT_EQUAL(decode_bytes_as(&heartbeat_request_message, 4, frame, 3 + 32768 + 4 + 3, &h),
+                    E_MALFORMED);
     CU_ASSERT_EQUAL(DECODE(heartbeat_request, 4, "\x81\x80\x80\x80\x80\0", &h), E_MALFORMED);
+}
+
+/* A count that the input cannot hold is refused before anything is allocated for it. */
+static void test_huge_count(void)
+{
+    static const char FRAME[200] = "\0\0\0\x62"; /* 98 topics in 196 bytes are possible, */
+    static const char MORE[200] = "\0\0\0\x63";  /* 99 are not */
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct metadata_request m;
+    struct reader r = reader_of(bytes_of(FRAME, sizeof(FRAME)));
+    CU_ASSERT_EQUAL(message_decode(&metadata_request_message, 0, &r, &arena, &m), OK);
+    CU_ASSERT_EQUAL(m.topics_n, 98);
+    arena_reset(&arena, ARENA_BYTES);
+    r = reader_of(bytes_of(MORE, sizeof(MORE)));
+    CU_ASSERT_EQUAL(message_decode(&metadata_request_message, 0, &r, &arena, &m), E_MALFORMED);
+    CU_ASSERT_EQUAL(arena.used_bytes, 0);
+    arena_deinit(&arena);
 }
 
 /* An ApiVersions v3 request has two strings; its tags are all unknown. */
@@ -478,6 +495,7 @@ int main(void)
     CU_add_test(suite, "nulls", test_nulls);
     CU_add_test(suite, "null that may not be", test_null_that_may_not_be);
     CU_add_test(suite, "long string and varint", test_long_string_and_varint);
+    CU_add_test(suite, "huge count", test_huge_count);
     CU_add_test(suite, "tags", test_tags);
     CU_add_test(suite, "text is made valid", test_text_is_made_valid);
     CU_add_test(suite, "records of a file", test_records_of_a_file);
