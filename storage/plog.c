@@ -182,7 +182,6 @@ struct append {
     int64_t max_timestamp_offset; /* last offset of its batch */
     int64_t append_time_ms;
     int32_t leader_epoch_max;
-    int64_t leader_epoch_offset; /* base of the first batch with it */
     bool producers;              /* some batch has a producer id */
     bool legacy;                 /* some batch is of format 0 or 1 */
     const struct producer_batch *duplicate;
@@ -224,7 +223,6 @@ static void examine_note(struct append *append, const struct batch *batch)
         append->legacy = true;
     } else if (batch->leader_epoch > append->leader_epoch_max) {
         append->leader_epoch_max = batch->leader_epoch;
-        append->leader_epoch_offset = batch->base_offset;
     }
 }
 
@@ -392,19 +390,27 @@ static err append_write(struct plog *log, const struct append *append)
                          log->config.index_interval_bytes);
 }
 
+/* Epochs that the log has not seen. Only this thread changes them, so it may look without the
+ * guard. */
 static err append_epochs(struct plog *log, const struct append *append)
 {
-    if (append->legacy) {
+    if (!append->legacy && append->leader_epoch_max <= epochs_latest(&log->epochs)) {
+        return OK;
+    }
+    bool changed = false;
+    for (size_t at = 0; at < append->len;) {
+        struct batch batch;
+        CHECK(header_parse(append->batches + at, append->len - at, &batch) == OK);
         guard_lock(log);
-        bool changed = epochs_clear(&log->epochs);
+        if (batch.magic < 2) {
+            changed |= epochs_clear(&log->epochs);
+        } else if (batch.leader_epoch > epochs_latest(&log->epochs)) {
+            changed |= epochs_assign(&log->epochs, batch.leader_epoch, batch.base_offset);
+        }
         guard_unlock(log);
-        return changed ? plog_write_epochs(log) : OK;
+        at += (size_t)batch.size_bytes;
     }
-    /* Only this thread changes the epochs, so it may look without the guard. */
-    if (append->leader_epoch_max > epochs_latest(&log->epochs)) {
-        return plog_note_epoch(log, append->leader_epoch_max, append->leader_epoch_offset);
-    }
-    return OK;
+    return changed ? plog_write_epochs(log) : OK;
 }
 
 /* A follower whose log is empty takes a first batch that begins below its end: the leader's log
