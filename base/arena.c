@@ -56,13 +56,14 @@ void arena_reset(struct arena *arena, size_t cap_bytes)
     }
 }
 
-static bool chunk_add(struct arena *arena, size_t size)
+/* A chunk for at least `size` bytes, and at most `rest`, so that all chunks together stay within
+ * the cap. */
+static bool chunk_add(struct arena *arena, size_t size, size_t rest)
 {
     size_t last = arena->chunks == NULL ? CHUNK_MIN_BYTES / 2 : arena->chunks->size;
     size_t want = last * 2 > CHUNK_MAX_BYTES ? CHUNK_MAX_BYTES : last * 2;
-    if (want < size) {
-        want = size;
-    }
+    want = want > rest ? rest : want;
+    want = want < size ? size : want;
     struct arena_chunk *chunk = malloc(sizeof(*chunk) + want);
     if (chunk == NULL) {
         return false;
@@ -75,18 +76,25 @@ static bool chunk_add(struct arena *arena, size_t size)
     return true;
 }
 
+/* What counts against the cap is memory, not wishes: sizes as they are rounded, and the end of a
+ * chunk that was too small. Otherwise many tiny allocations take a multiple of the cap. */
 void *arena_alloc(struct arena *arena, size_t size)
 {
-    if (size > arena->cap_bytes) {
+    if (size > arena->cap_bytes || size > SIZE_MAX / 2) {
         return NULL;
     }
     size_t rounded = size == 0 ? 16 : (size + 15) & ~(size_t)15;
-    /* What is counted is what is used up: many tiny allocations are bounded too. */
-    if (rounded > arena->cap_bytes || arena->used_bytes > arena->cap_bytes - rounded) {
+    size_t lost = (size_t)(arena->end - arena->next);
+    lost = lost < rounded ? lost : 0;
+    if (arena->used_bytes + lost + rounded > arena->cap_bytes) {
         return NULL;
     }
-    if ((size_t)(arena->end - arena->next) < rounded && !chunk_add(arena, rounded)) {
-        return NULL;
+    if ((size_t)(arena->end - arena->next) < rounded) {
+        if (!chunk_add(arena, rounded,
+                       (arena->cap_bytes - arena->used_bytes - lost) & ~(size_t)15)) {
+            return NULL;
+        }
+        arena->used_bytes += lost;
     }
     void *memory = arena->next;
     arena->next += rounded;

@@ -8,9 +8,10 @@
 #include "random_message.h"
 
 #include <CUnit/Basic.h>
+#include <malloc.h>
 #include <stdlib.h>
 
-enum { ROUNDS = 40, ARENA_BYTES = 1 << 20 };
+enum { ROUNDS = 40, ARENA_BYTES = 1 << 20, HEAP_SLACK_BYTES = 1024 };
 
 static const struct message *const RECORDS[] = {
     &request_header_message,
@@ -185,11 +186,14 @@ static void test_cut_at_every_byte(void)
 static void decode_hostile(const struct message *message, int version, struct bytes input,
                            struct arena *arena)
 {
+    arena_deinit(arena);
+    size_t heap_before = mallinfo2().uordblks;
     size_t cap = 16 * input.len + 64 * 1024 + message->shape->size;
     arena_reset(arena, cap);
     err e = decode_copy(message, version, input, arena);
     CU_ASSERT(e == OK || e == E_MALFORMED || e == E_LIMIT);
     CU_ASSERT(arena->used_bytes <= cap);
+    CU_ASSERT(mallinfo2().uordblks <= heap_before + cap + HEAP_SLACK_BYTES);
 }
 
 static void check_hostile(const struct message *message, int version, struct random *random)
