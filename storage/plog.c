@@ -182,8 +182,8 @@ struct append {
     int64_t max_timestamp_offset; /* last offset of its batch */
     int64_t append_time_ms;
     int32_t leader_epoch_max;
-    bool producers;              /* some batch has a producer id */
-    bool legacy;                 /* some batch is of format 0 or 1 */
+    bool producers; /* some batch has a producer id */
+    bool legacy;    /* some batch is of format 0 or 1 */
     const struct producer_batch *duplicate;
 };
 

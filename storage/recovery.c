@@ -6,7 +6,7 @@
  *
  *   - at or above the recovery point it is a torn tail, what a crash leaves behind: the file is cut
  *     there and later segments go, also when they hold valid batches (pages reach the disk in any
- *     order, so a hole may lie between);
+ *     order, so a hole may lie between); a missing end of a segment counts as torn too;
  *   - below the recovery point an fsync had promised those bytes: that is damage. It is reported
  * with file and position, and nothing is changed.
  *
@@ -253,33 +253,51 @@ static err check_promised_all(struct plog *log, size_t first)
     return OK;
 }
 
-/* *cut is set when the segment ended early: later ones go. */
-static err recover_segment(struct plog *log, struct segment *segment, struct rebuild *state,
-                           bool *cut)
+/* Segment `i` ends at `position`. What follows goes first: a crash in between must not leave a cut
+ * segment with a successor, which would look like a hole that compaction made. */
+static err cut_at(struct plog *log, size_t i, int fd, int64_t position, int64_t next_offset)
 {
+    struct segment *segment = log->segments[i];
+    int64_t size = atomic_load(&segment->size_bytes);
+    log_warn(AREA,
+             "cutting a torn tail file=%s position=%lld bytes=%lld next_offset=%lld "
+             "segments_after=%zu",
+             segment->log_path, (long long)position, (long long)(size - position),
+             (long long)next_offset, log->segments_n - i - 1);
+    TRY(plog_drop_segments(log, i + 1, log->segments_n));
+    TRY(fs_truncate(log->env->fs, fd, position));
+    atomic_fetch_sub(&log->size_bytes, size - position);
+    atomic_store(&segment->size_bytes, position);
+    return OK;
+}
+
+static err recover_segment(struct plog *log, size_t i, struct rebuild *state)
+{
+    struct segment *segment = log->segments[i];
     struct open_file *file = NULL;
     TRY(reset_indexes(segment));
     TRY(segment_file(segment, &file));
-    int64_t size = atomic_load(&segment->size_bytes);
-    struct whole_scan scan = {.fs = log->env->fs, .fd = open_file_fd(file), .size_bytes = size};
+    struct whole_scan scan = {.fs = log->env->fs,
+                              .fd = open_file_fd(file),
+                              .size_bytes = atomic_load(&segment->size_bytes)};
     state->segment = segment;
     state->last_index_position = 0;
     err e = scan_segment(state, &scan);
     free(scan.buffer);
-    *cut = e == E_TRUNCATED || e == E_CORRUPT;
-    if (*cut) {
-        log_warn(AREA, "cutting a torn tail file=%s position=%lld bytes=%lld next_offset=%lld",
-                 segment->log_path, (long long)scan.position, (long long)(size - scan.position),
-                 (long long)state->next_offset);
-        e = fs_truncate(log->env->fs, open_file_fd(file), scan.position);
-        atomic_fetch_sub(&log->size_bytes, size - scan.position);
-        atomic_store(&segment->size_bytes, scan.position);
+    if (e == E_TRUNCATED || e == E_CORRUPT) {
+        e = cut_at(log, i, scan.fd, scan.position, state->next_offset);
     }
     open_file_release(file);
-    if (e != OK && e != E_NOT_FOUND) {
-        return e;
-    }
-    return segment_seal(segment);
+    return e == OK || e == E_NOT_FOUND ? segment_seal(segment) : e;
+}
+
+/* A segment that does not begin where the one before ended. In a compacted log that is normal. In
+ * another, above the recovery point, the end of the segment before was lost, at the border of a
+ * batch or as a whole. */
+static bool is_hole(const struct plog *log, const struct segment *segment, int64_t next_offset)
+{
+    return segment->base_offset > next_offset && next_offset >= plog_recovery_point(log) &&
+           !log->config.cleanup_compact;
 }
 
 err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
@@ -287,11 +305,15 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
     TRY(check_promised_all(log, first));
     struct rebuild state = {.log = log, .epoch = -1};
     state.next_offset = log->segments[first]->base_offset;
-    /* What the scanned part says about epochs is said again by its batches. */
     TRY(recovery_load_producers(log, state.next_offset));
     for (size_t i = first; i < log->segments_n; i++) {
         struct segment *segment = log->segments[i];
-        bool cut = false;
+        if (is_hole(log, segment, state.next_offset)) {
+            log_warn(AREA, "a hole before a segment: it and later ones go file=%s next_offset=%lld",
+                     segment->log_path, (long long)state.next_offset);
+            TRY(plog_drop_segments(log, i, log->segments_n));
+            break;
+        }
         if (segment->base_offset > state.next_offset) {
             state.next_offset = segment->base_offset;
         }
@@ -299,12 +321,7 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
             log->producers.end_offset = segment->base_offset;
             TRY(plog_take_snapshot(log, false));
         }
-        TRY(recover_segment(log, segment, &state, &cut));
-        if (cut && i + 1 < log->segments_n) {
-            log_warn(AREA, "deleting segments after the cut dir=%s count=%zu", log->dir,
-                     log->segments_n - i - 1);
-            TRY(plog_drop_segments(log, i + 1, log->segments_n));
-        }
+        TRY(recover_segment(log, i, &state));
     }
     *end_offset = state.next_offset;
     return plog_write_epochs(log);
