@@ -146,6 +146,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
     } else if (r->abandon != NULL) {
         r->abandon(r);
     }
+    if (r->release != NULL) {
+        r->release(r);
+    }
     req_release(r);
     return result;
 }

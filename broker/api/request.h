@@ -53,8 +53,10 @@ struct req {
     void *state; /* the handler's own, in the arena */
     void (*on_control)(struct req *r);
     struct loop_task control_task;
-    /* Called when the answer cannot be encoded or sent: releases what `out` refers to. */
+    /* Called when the answer cannot be encoded or sent: releases what would have gone with it. */
     void (*abandon)(struct req *r);
+    /* Called at the end, in any case: releases what `in` and `out` point to. */
+    void (*release)(struct req *r);
 };
 
 /* Begins to wait; timeout_ms < 0: without limit. Call it before anybody can wake the request. */

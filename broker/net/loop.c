@@ -318,3 +318,10 @@ void loop_run(struct loop *loop)
     run_tasks(loop);
     atomic_store(&loop->running, false);
 }
+
+void loop_drain(struct loop *loop)
+{
+    while (loop->first != NULL) {
+        run_tasks(loop);
+    }
+}

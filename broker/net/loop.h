@@ -40,6 +40,8 @@ void loop_free(struct loop *loop);
 /* Runs until loop_stop(); then drains the tasks that are queued, and returns. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* Runs the tasks that are queued, after the loop has stopped and its thread has ended. */
+void loop_drain(struct loop *loop);
 
 /* Any thread. Tasks run in the order in which they were posted, after the current event. */
 void loop_post(struct loop *loop, struct loop_task *task);

@@ -12,12 +12,14 @@
 
 #include "base/log.h"
 #include "broker/api/request.h"
+#include "broker/housekeeping.h"
 #include "broker/replica/flusher.h"
 
 #include <stdlib.h>
 
 struct partition *partition_new(struct topic_partition name, struct uuid topic_id,
-                                int32_t broker_id, struct flusher *flusher)
+                                int32_t broker_id, struct flusher *flusher,
+                                struct housekeeping *housekeeping)
 {
     struct partition *p = xcalloc(1, sizeof(*p));
     pthread_mutex_init(&p->lock, NULL);
@@ -29,6 +31,7 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
     p->topic_id = topic_id;
     p->broker_id = broker_id;
     p->flusher = flusher;
+    p->housekeeping = housekeeping;
     p->state.leader = -1;
     p->state.leader_epoch = -1;
     p->state.partition_epoch = -1;
@@ -140,6 +143,9 @@ static void advance_high_watermark(struct partition *p, const struct log_config 
     }
     atomic_store_explicit(&p->high_watermark, safe, memory_order_release);
     wake_watches(p, safe, appended_bytes);
+    if (p->housekeeping != NULL) {
+        housekeeping_mark_dirty(p->housekeeping);
+    }
     if (p->on_high_watermark != NULL) {
         p->on_high_watermark(p->on_high_watermark_context, p);
     }

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 struct flusher;
+struct housekeeping;
 struct req;
 
 enum { REPLICAS_MAX = 32 };
@@ -43,6 +44,7 @@ struct partition {
     struct uuid topic_id;
     int32_t broker_id;
     struct flusher *flusher;
+    struct housekeeping *housekeeping; /* told when the high watermark moves; may be NULL */
 
     /* Under the lock. */
     struct plog *log; /* NULL: offline or deleted */
@@ -52,7 +54,8 @@ struct partition {
     pthread_cond_t unpinned;
     struct list watches;    /* struct watch */
     int64_t unflushed_records; /* since the last flush was asked for */
-    bool flush_queued;
+    int64_t flushed_ms; /* when flush.ms last asked for a flush */
+    bool flush_queued;  /* under the flusher's lock, as is flush_link */
     struct list flush_link;
     void (*on_high_watermark)(void *context, struct partition *p); /* a coordinator's shard */
     void *on_high_watermark_context;
@@ -71,7 +74,8 @@ struct watch {
 };
 
 struct partition *partition_new(struct topic_partition name, struct uuid topic_id,
-                                int32_t broker_id, struct flusher *flusher);
+                                int32_t broker_id, struct flusher *flusher,
+                                struct housekeeping *housekeeping);
 void partition_retain(struct partition *p);
 void partition_release(struct partition *p);
 

@@ -186,7 +186,8 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
     struct plog *log = NULL;
     TRY(open_log(replicas, name, topic_id, &log));
     struct partition *p =
-        partition_new(name, topic_id, replicas->config.broker_id, replicas->flusher);
+        partition_new(name, topic_id, replicas->config.broker_id, replicas->flusher,
+                      replicas->config.housekeeping);
     p->log = log;
     int64_t high_watermark = logs_checkpointed_high_watermark(replicas->config.logs, name);
     int64_t start = plog_start_offset(log);

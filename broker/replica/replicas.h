@@ -24,6 +24,7 @@ struct replicas_config {
     struct log_config (*config_of)(void *context, struct str topic);
     void *config_context;
     struct replica_listener listener;
+    struct housekeeping *housekeeping; /* may be NULL */
 };
 
 struct replicas *replicas_new(const struct replicas_config *config);

@@ -1,0 +1,41 @@
+# make build      the broker, at build/release/ottla
+# make run        installs what is missing, builds, starts a broker on port 9092
+# make test       installs, builds, and runs a fixed slice of all tests (at most 30 minutes)
+# make test-all   the whole
+# make unit       the unit tests alone, release and with the sanitizers
+
+BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev libsqlite3-dev \
+	libjansson-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev
+TEST_PACKAGES = $(BUILD_PACKAGES) libcunit1-dev clang libclang-rt-14-dev
+
+.PHONY: build run test test-all unit install-build install-test clean format
+
+build: install-build
+	@cmake --preset release >build-configure.log 2>&1 || (cat build-configure.log; rm -f build-configure.log; exit 1)
+	@rm -f build-configure.log
+	@cmake --build --preset release
+
+run: build
+	@echo "connect with bootstrap.servers=localhost:9092 (Ctrl-C stops the broker)"
+	@build/release/ottla
+
+test: install-test
+	@tests/run slice
+
+test-all: install-test
+	@tests/run all
+
+unit: install-test
+	@tests/run unit
+
+install-build:
+	@tests/install-packages $(BUILD_PACKAGES)
+
+install-test:
+	@tests/install-packages $(TEST_PACKAGES)
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf build

@@ -1,0 +1,41 @@
+/* With nothing advertised, the local address of the client's own connection is what surely reaches
+ * this broker. */
+#include "broker/api/endpoint.h"
+
+#include "broker/broker.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+
+static bool local_address(struct req *r, struct client_endpoint *endpoint)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+    char host[NI_MAXHOST];
+    if (r->conn == NULL ||
+        getsockname(conn_fd(r->conn), (struct sockaddr *)&address, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), NULL, 0,
+                    NI_NUMERICHOST) != 0) {
+        return false;
+    }
+    const char *text = strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host;
+    endpoint->host = arena_str(&r->arena, str_of(text));
+    endpoint->port = r->listener->port;
+    return endpoint->host.data != NULL;
+}
+
+bool endpoint_for_client(struct req *r, const struct broker_info *broker,
+                         struct client_endpoint *endpoint)
+{
+    const struct listener *listener = r->listener;
+    if (broker->id == r->broker->id && listener->advertised_host[0] == '\0') {
+        return local_address(r, endpoint);
+    }
+    const struct broker_endpoint *found = broker_endpoint_of(broker, listener->name);
+    if (found == NULL) {
+        return false;
+    }
+    endpoint->host = str_of(found->host);
+    endpoint->port = found->port;
+    return true;
+}

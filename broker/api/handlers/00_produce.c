@@ -1,0 +1,380 @@
+/* Produce: checks a client's batches, appends them, and answers when they are safe.
+ *
+ * Every partition stands for itself: it is validated without a lock (storage/validate.h), appended
+ * under its own, and has its own error. With acks=all, or where every record must be on disk before
+ * it is acknowledged (flush.messages=1), the request waits until the high watermark has passed what
+ * it appended. (reference: requests §4.1, hardening §1) */
+#include "broker/broker.h"
+#include "protocol/legacy.h"
+#include "storage/validate.h"
+
+enum {
+    INFLATED_FLOOR_BYTES = 16 << 20,
+    INFLATED_FACTOR = 8,
+    FIRST_RECORD_BATCH_VERSION = 3,
+    FIRST_ZSTD_VERSION = 7,
+    FIRST_CURRENT_LEADER_VERSION = 10,
+};
+
+/* A partition that was appended and is not yet safe. */
+struct pending {
+    struct watch watch;
+    struct partition *partition;
+    struct produce_response_partition *out;
+    int64_t required_offset; /* what the high watermark must reach; 0: nothing to wait for */
+};
+
+struct produce {
+    struct pending *pending;
+    int32_t pending_n;
+    int32_t failed_n;
+    int64_t deadline_ms;
+};
+
+/* ---- one partition ---- */
+
+static bool may_write(const struct req *r, struct str topic)
+{
+    return !topic_is_internal(topic) || str_is(r->client_id, "__admin_client");
+}
+
+static void note_validation(struct req *r, const struct validated *v,
+                            struct produce_response_partition *out)
+{
+    out->error_message = v->message == NULL ? (struct str){0} : str_of(v->message);
+    out->record_errors = req_array(r, v->record_errors_n, sizeof(*out->record_errors));
+    out->record_errors_n = out->record_errors == NULL ? 0 : v->record_errors_n;
+    for (int32_t i = 0; i < out->record_errors_n; i++) {
+        out->record_errors[i].batch_index = v->record_errors[i].index;
+        out->record_errors[i].batch_index_error_message = str_of(v->record_errors[i].message);
+    }
+}
+
+/* Errors after which Kafka tells the log's real start. */
+static bool tells_log_start(err e, const struct validated *v)
+{
+    return v->log_start_known || e == ERR_OUT_OF_ORDER_SEQUENCE_NUMBER ||
+           e == ERR_INVALID_PRODUCER_EPOCH || e == ERR_INVALID_TXN_STATE;
+}
+
+/* `flush_first`: every record must be on disk before it is acknowledged, with acks=1 too. */
+static err append_validated(struct req *r, struct partition *p, struct validated *v,
+                            bool flush_first, struct produce_response_partition *out,
+                            struct partition_append *appended)
+{
+    const struct produce_request *in = r->in;
+    TRY(partition_append(p, v->data, v->len, APPEND_CLIENT, in->acks, appended));
+    if (in->acks == 1 && !flush_first) {
+        appended->required_offset = 0;
+    }
+    out->base_offset = appended->result.base_offset;
+    out->log_append_time_ms = v->append_time_ms;
+    out->log_start_offset = appended->log_start_offset;
+    return OK;
+}
+
+static err validate_and_append(struct req *r, struct partition *p, struct bytes records,
+                               struct produce_response_partition *out,
+                               struct partition_append *appended)
+{
+    struct plog *log = NULL;
+    TRY(partition_pin(p, -1, false, &log));
+    struct log_config config = plog_config(log);
+    int64_t log_start = plog_start_offset(log);
+    partition_unpin(p);
+    size_t inflated = (size_t)config.max_message_bytes * INFLATED_FACTOR;
+    struct validate_rules rules = {
+        .config = &config,
+        .now_ms = r->wall_ms,
+        .one_batch = r->version >= FIRST_RECORD_BATCH_VERSION,
+        .zstd_allowed = r->version >= FIRST_ZSTD_VERSION,
+        .inflated_limit_bytes = inflated < INFLATED_FLOOR_BYTES ? INFLATED_FLOOR_BYTES : inflated,
+    };
+    struct validated v = {0};
+    err e = validate_batches(&rules, (uint8_t *)(uintptr_t)records.data, records.len, &r->arena,
+                             &v);
+    if (e == OK) {
+        e = append_validated(r, p, &v, config.flush_messages <= 1, out, appended);
+    }
+    if (e != OK) {
+        note_validation(r, &v, out);
+        out->log_start_offset = tells_log_start(e, &v) ? log_start : -1;
+    }
+    writer_deinit(&v.rewritten);
+    return e;
+}
+
+/* Formats 0 and 1 become format 2 first. */
+static err append_converted(struct req *r, struct partition *p, struct bytes records,
+                            struct produce_response_partition *out,
+                            struct partition_append *appended)
+{
+    struct writer converted;
+    writer_init(&converted, INFLATED_FLOOR_BYTES * INFLATED_FACTOR);
+    err e = legacy_up_convert(records, INFLATED_FLOOR_BYTES, &converted);
+    if (e == OK) {
+        e = validate_and_append(r, p, bytes_of(converted.data, converted.len), out, appended);
+    }
+    writer_deinit(&converted);
+    return e <= -1000 ? ERR_CORRUPT_MESSAGE : e;
+}
+
+static err produce_partition(struct req *r, struct str topic,
+                             const struct produce_request_partition *in,
+                             struct produce_response_partition *out, struct pending *pending)
+{
+    struct partition *p = replicas_find(r->broker->replicas, topic, in->index);
+    if (p == NULL) {
+        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
+    struct partition_append appended = {0};
+    err e = OK;
+    if (in->records.data.data == NULL) {
+        e = ERR_INVALID_RECORD;
+    } else if (!may_write(r, topic)) {
+        e = ERR_INVALID_TOPIC_EXCEPTION;
+    } else if (r->version < FIRST_RECORD_BATCH_VERSION) {
+        e = append_converted(r, p, in->records.data, out, &appended);
+    } else {
+        e = validate_and_append(r, p, in->records.data, out, &appended);
+    }
+    if (e != OK) {
+        partition_release(p);
+        return e;
+    }
+    *pending = (struct pending){.partition = p,
+                                .out = out,
+                                .required_offset = appended.required_offset};
+    return OK;
+}
+
+static int16_t wire_produce(err e)
+{
+    return e <= -1000 ? (int16_t)ERR_KAFKA_STORAGE_ERROR : kafka_error_wire(e);
+}
+
+/* ---- the whole request ---- */
+
+/* An error that all partitions get before anything is looked at, or OK. */
+static err check_request(const struct produce_request *in)
+{
+    if (in->acks < -1 || in->acks > 1) {
+        return ERR_INVALID_REQUIRED_ACKS;
+    }
+    for (int32_t t = 0; t < in->topics_n; t++) {
+        for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
+            struct bytes records = in->topics[t].partitions[i].records.data;
+            struct batch batch;
+            if (records.len < BATCH_HEADER_BYTES) {
+                continue;
+            }
+            batch_parse(records.data, &batch);
+            if (batch.magic == 2 && batch_is(&batch, BATCH_TRANSACTIONAL)) {
+                /* Transactions need their coordinator, which is not here. */
+                return in->transactional_id.data == NULL
+                           ? ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+                           : ERR_INVALID_TXN_STATE;
+            }
+        }
+    }
+    return OK;
+}
+
+/* A partition named twice is appended and answered once. */
+static bool is_named_before(const struct produce_request_topic *topic, int32_t index)
+{
+    for (int32_t i = 0; i < index; i++) {
+        if (topic->partitions[i].index == topic->partitions[index].index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void produce_one(struct req *r, struct produce *work, struct str topic,
+                        const struct produce_request_partition *in, err refused,
+                        struct produce_response_partition *out)
+{
+    produce_response_partition_init(out);
+    out->index = in->index;
+    out->base_offset = -1;
+    out->log_append_time_ms = -1;
+    out->log_start_offset = -1;
+    struct pending *pending = &work->pending[work->pending_n];
+    err e = refused != OK ? refused : produce_partition(r, topic, in, out, pending);
+    out->error_code = wire_produce(e);
+    if (e == OK) {
+        work->pending_n++;
+    } else {
+        out->base_offset = -1;
+        work->failed_n++;
+    }
+}
+
+static bool produce_all(struct req *r, struct produce *work)
+{
+    const struct produce_request *in = r->in;
+    struct produce_response *out = r->out;
+    int32_t total = 0;
+    for (int32_t t = 0; t < in->topics_n; t++) {
+        total += in->topics[t].partitions_n;
+    }
+    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
+    struct produce_response_partition *partitions = req_array(r, total, sizeof(*partitions));
+    work->pending = req_array(r, total + 1, sizeof(*work->pending));
+    if (out->topics == NULL || partitions == NULL || work->pending == NULL) {
+        return false;
+    }
+    err refused = check_request(in);
+    for (int32_t t = 0; t < in->topics_n; t++) {
+        struct produce_response_topic *topic = &out->topics[out->topics_n++];
+        topic->name = in->topics[t].name;
+        topic->partitions = partitions;
+        for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
+            if (!is_named_before(&in->topics[t], i)) {
+                produce_one(r, work, topic->name, &in->topics[t].partitions[i], refused,
+                            partitions++);
+                topic->partitions_n++;
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- waiting ---- */
+
+static void release_all(struct produce *work)
+{
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        watch_remove(&work->pending[i].watch);
+        partition_release(work->pending[i].partition);
+    }
+    work->pending_n = 0;
+}
+
+static bool is_safe(const struct pending *pending)
+{
+    return partition_high_watermark(pending->partition) >= pending->required_offset;
+}
+
+static bool all_safe(const struct produce *work)
+{
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        if (!is_safe(&work->pending[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What became of an append that is not safe. */
+static err unsafe_outcome(struct pending *pending, bool timed_out)
+{
+    struct plog *log = NULL;
+    TRY(partition_pin(pending->partition, -1, false, &log));
+    partition_unpin(pending->partition);
+    return timed_out ? ERR_REQUEST_TIMED_OUT : OK;
+}
+
+static enum req_status produce_finish(struct req *r, struct produce *work)
+{
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        struct pending *pending = &work->pending[i];
+        err e = is_safe(pending) ? OK : unsafe_outcome(pending, r->timed_out);
+        if (e != OK) {
+            pending->out->error_code = wire_produce(e);
+            pending->out->base_offset = -1;
+            work->failed_n++;
+        }
+    }
+    release_all(work);
+    if (r->no_answer && work->failed_n > 0) {
+        return REQ_CLOSE; /* the only way to tell */
+    }
+    return REQ_DONE;
+}
+
+static bool must_go_on(struct req *r, struct produce *work)
+{
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        struct pending *pending = &work->pending[i];
+        if (!is_safe(pending) && unsafe_outcome(pending, r->timed_out) == OK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum req_status produce_resume(struct req *r);
+
+static enum req_status park_all(struct req *r, struct produce *work, int64_t timeout_ms)
+{
+    req_park(r, timeout_ms, produce_resume);
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        struct pending *pending = &work->pending[i];
+        pending->watch = (struct watch){.req = r, .offset = pending->required_offset};
+        watch_add(&pending->watch, pending->partition);
+    }
+    return REQ_PARKED;
+}
+
+static enum req_status produce_resume(struct req *r)
+{
+    struct produce *work = r->state;
+    if (r->timed_out || !must_go_on(r, work)) {
+        return produce_finish(r, work);
+    }
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        watch_remove(&work->pending[i].watch);
+    }
+    return park_all(r, work, work->deadline_ms - r->now_ms);
+}
+
+/* The frame is gone while a request waits: what the answer and the resumed handler need is copied. */
+static bool detach(struct req *r)
+{
+    const struct produce_request *in = r->in;
+    struct produce_response *out = r->out;
+    struct produce_request *kept = req_alloc(r, sizeof(*kept));
+    if (kept == NULL) {
+        return false;
+    }
+    *kept = (struct produce_request){.acks = in->acks, .timeout_ms = in->timeout_ms};
+    r->in = kept;
+    for (int32_t t = 0; t < out->topics_n; t++) {
+        out->topics[t].name = arena_str(&r->arena, out->topics[t].name);
+    }
+    return true;
+}
+
+static enum req_status produce_wait(struct req *r, struct produce *work)
+{
+    const struct produce_request *in = r->in;
+    r->state = work;
+    if (!detach(r)) {
+        release_all(work);
+        return REQ_CLOSE;
+    }
+    work->deadline_ms = r->now_ms + (in->timeout_ms < 0 ? 0 : in->timeout_ms);
+    return park_all(r, work, work->deadline_ms - r->now_ms);
+}
+
+static bool needs_wait(const struct req *r, const struct produce *work)
+{
+    const struct produce_request *in = r->in;
+    return in->acks != 0 && work->pending_n > 0 && !all_safe(work);
+}
+
+enum req_status handle_produce(struct req *r)
+{
+    const struct produce_request *in = r->in;
+    struct produce *work = req_alloc(r, sizeof(*work));
+    if (work == NULL || !produce_all(r, work)) {
+        return REQ_CLOSE;
+    }
+    r->no_answer = in->acks == 0;
+    if (needs_wait(r, work)) {
+        return produce_wait(r, work);
+    }
+    return produce_finish(r, work);
+}

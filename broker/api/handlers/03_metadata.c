@@ -1,0 +1,242 @@
+/* Metadata: brokers and topics, from the current snapshot. A named topic that does not exist may be
+ * created on the way: its znodes are written on the control thread, and the answer is
+ * LEADER_NOT_AVAILABLE; the client asks again. (reference: requests §4.4) */
+#include "broker/broker.h"
+#include "broker/api/endpoint.h"
+#include "broker/cluster/topics.h"
+
+enum {
+    FIRST_NULL_MEANS_ALL_VERSION = 1,
+    FIRST_AUTO_CREATE_FLAG_VERSION = 4,
+    FIRST_LISTENER_NOT_FOUND_VERSION = 6,
+    FIRST_ID_VERSION = 12,
+};
+
+typedef struct metadata_response_topic topic_out;
+
+static bool is_offline(const struct metadata *metadata, int32_t id)
+{
+    return metadata_broker(metadata, id) == NULL;
+}
+
+static void fill_partition(struct req *r, const struct metadata *metadata,
+                           const struct partition_info *p, int32_t number,
+                           struct metadata_response_partition *out)
+{
+    out->partition_index = number;
+    out->leader_id = p->leader;
+    out->leader_epoch = p->leader_epoch;
+    out->replica_nodes = p->replicas;
+    out->replica_nodes_n = p->replicas_n;
+    out->isr_nodes = p->isr;
+    out->isr_nodes_n = p->isr_n;
+    const struct broker_info *leader = metadata_broker(metadata, p->leader);
+    if (leader == NULL) {
+        out->error_code = ERR_LEADER_NOT_AVAILABLE;
+        out->leader_id = -1;
+    } else if (broker_endpoint_of(leader, r->listener->name) == NULL) {
+        out->error_code = r->version >= FIRST_LISTENER_NOT_FOUND_VERSION
+                              ? (int16_t)ERR_LISTENER_NOT_FOUND
+                              : (int16_t)ERR_LEADER_NOT_AVAILABLE;
+        out->leader_id = -1;
+    }
+    out->offline_replicas = req_array(r, p->replicas_n, sizeof(int32_t));
+    for (int32_t i = 0; out->offline_replicas != NULL && i < p->replicas_n; i++) {
+        if (is_offline(metadata, p->replicas[i])) {
+            out->offline_replicas[out->offline_replicas_n++] = p->replicas[i];
+        }
+    }
+}
+
+static void fill_topic(struct req *r, const struct metadata *metadata,
+                       const struct topic_info *topic, topic_out *out)
+{
+    const struct metadata_request *in = r->in;
+    out->name = topic->name;
+    out->topic_id = topic->id;
+    out->is_internal = topic->internal;
+    out->topic_authorized_operations =
+        in->include_topic_authorized_operations ? TOPIC_ALL_OPERATIONS : INT32_MIN;
+    out->partitions = req_array(r, topic->partitions_n, sizeof(*out->partitions));
+    for (int32_t i = 0; out->partitions != NULL && i < topic->partitions_n; i++) {
+        if (topic->partitions[i].known) {
+            fill_partition(r, metadata, &topic->partitions[i], i,
+                           &out->partitions[out->partitions_n++]);
+        }
+    }
+}
+
+static void fill_brokers(struct req *r, const struct metadata *metadata)
+{
+    struct metadata_response *out = r->out;
+    const struct metadata_request *in = r->in;
+    out->cluster_id = str_of(r->broker->cluster_id);
+    out->controller_id = metadata->controller_id;
+    out->cluster_authorized_operations =
+        in->include_cluster_authorized_operations ? CLUSTER_ALL_OPERATIONS : INT32_MIN;
+    out->brokers = req_array(r, metadata->brokers_n, sizeof(*out->brokers));
+    for (int32_t i = 0; out->brokers != NULL && i < metadata->brokers_n; i++) {
+        struct client_endpoint endpoint;
+        if (endpoint_for_client(r, &metadata->brokers[i], &endpoint)) {
+            struct metadata_response_broker *broker = &out->brokers[out->brokers_n++];
+            broker->node_id = metadata->brokers[i].id;
+            broker->host = endpoint.host;
+            broker->port = endpoint.port;
+            broker->rack = str_of(metadata->brokers[i].rack);
+        }
+    }
+}
+
+/* ---- topics by name or id ---- */
+
+static bool wants_all(const struct req *r)
+{
+    const struct metadata_request *in = r->in;
+    return in->topics_n < 0 || (r->version < FIRST_NULL_MEANS_ALL_VERSION && in->topics_n == 0);
+}
+
+static bool may_create(const struct req *r)
+{
+    const struct metadata_request *in = r->in;
+    return r->broker->config->auto_create_topics_enable &&
+           (r->version < FIRST_AUTO_CREATE_FLAG_VERSION || in->allow_auto_topic_creation);
+}
+
+static void answer_all(struct req *r, const struct metadata *metadata)
+{
+    struct metadata_response *out = r->out;
+    out->topics = req_array(r, (int32_t)metadata->topics.count, sizeof(*out->topics));
+    if (out->topics == NULL) {
+        return;
+    }
+    map_each (entry, &metadata->topics) {
+        fill_topic(r, metadata, entry->value, &out->topics[out->topics_n++]);
+    }
+}
+
+/* A topic that is not there: created if that is allowed (then it is collected in `missing`). */
+static void answer_missing(struct req *r, struct str name, topic_out *out)
+{
+    out->name = name;
+    out->is_internal = topic_is_internal(name);
+    out->topic_authorized_operations = INT32_MIN;
+    if (!topic_name_is_legal(name)) {
+        out->error_code = ERR_INVALID_TOPIC_EXCEPTION;
+    } else {
+        out->error_code = may_create(r) ? (int16_t)ERR_LEADER_NOT_AVAILABLE
+                                        : (int16_t)ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
+}
+
+static bool is_named_before(const struct metadata_request *in, int32_t index)
+{
+    for (int32_t i = 0; i < index; i++) {
+        if (str_equal(in->topics[i].name, in->topics[index].name) &&
+            uuid_equal(in->topics[i].topic_id, in->topics[index].topic_id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Returns whether some topic is to be created. */
+static bool answer_named(struct req *r, const struct metadata *metadata)
+{
+    const struct metadata_request *in = r->in;
+    struct metadata_response *out = r->out;
+    bool missing = false;
+    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
+    for (int32_t i = 0; out->topics != NULL && i < in->topics_n; i++) {
+        if (in->topics_n <= 256 && is_named_before(in, i)) {
+            continue;
+        }
+        topic_out *topic = &out->topics[out->topics_n++];
+        metadata_response_topic_init(topic);
+        bool by_id = r->version >= FIRST_ID_VERSION && in->topics[i].name.data == NULL;
+        const struct topic_info *found =
+            by_id ? metadata_topic_by_id(metadata, in->topics[i].topic_id)
+                  : metadata_topic(metadata, in->topics[i].name);
+        if (found != NULL) {
+            fill_topic(r, metadata, found, topic);
+        } else if (by_id) {
+            topic->topic_id = in->topics[i].topic_id;
+            topic->error_code = ERR_UNKNOWN_TOPIC_ID;
+        } else {
+            answer_missing(r, in->topics[i].name, topic);
+            missing |= topic->error_code == ERR_LEADER_NOT_AVAILABLE;
+        }
+    }
+    return missing;
+}
+
+/* Versions 10 and 11 carry ids and null names that nobody understood yet. */
+static bool names_are_missing(const struct req *r)
+{
+    const struct metadata_request *in = r->in;
+    for (int32_t i = 0; i < in->topics_n; i++) {
+        bool id = !uuid_is_zero(in->topics[i].topic_id);
+        if (r->version < FIRST_ID_VERSION && (in->topics[i].name.data == NULL || id)) {
+            return true;
+        }
+        if (r->version >= FIRST_ID_VERSION && in->topics[i].name.data == NULL && !id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum req_status refuse_all(struct req *r)
+{
+    const struct metadata_request *in = r->in;
+    struct metadata_response *out = r->out;
+    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
+    for (int32_t i = 0; out->topics != NULL && i < in->topics_n; i++) {
+        topic_out *topic = &out->topics[out->topics_n++];
+        metadata_response_topic_init(topic);
+        topic->name = r->version < FIRST_ID_VERSION && in->topics[i].name.data == NULL
+                          ? STR("")
+                          : in->topics[i].name;
+        topic->topic_id = in->topics[i].topic_id;
+        topic->error_code = ERR_INVALID_REQUEST;
+    }
+    return REQ_DONE;
+}
+
+/* On the control thread: writes the missing topics' znodes. */
+static void create_missing(struct req *r)
+{
+    struct metadata_response *out = r->out;
+    for (int32_t i = 0; i < out->topics_n; i++) {
+        topic_out *topic = &out->topics[i];
+        if (topic->error_code == ERR_LEADER_NOT_AVAILABLE && topic->partitions_n == 0) {
+            err e = topics_auto_create(r->broker, topic->name);
+            topic->error_code =
+                e == OK || e == ERR_TOPIC_ALREADY_EXISTS ? (int16_t)ERR_LEADER_NOT_AVAILABLE
+                                                         : kafka_error_wire(e);
+        }
+    }
+}
+
+static void release_snapshot(struct req *r)
+{
+    metadata_release(r->state);
+}
+
+enum req_status handle_metadata(struct req *r)
+{
+    if (names_are_missing(r)) {
+        return refuse_all(r);
+    }
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    bool missing = false;
+    fill_brokers(r, metadata);
+    if (wants_all(r)) {
+        answer_all(r, metadata);
+    } else {
+        missing = answer_named(r, metadata);
+    }
+    /* The answer points into the snapshot until it is encoded. */
+    r->state = metadata;
+    r->release = release_snapshot;
+    return missing && may_create(r) ? req_on_control(r, create_missing, NULL) : REQ_DONE;
+}

@@ -1,0 +1,97 @@
+/* FindCoordinator: which broker coordinates a group. The offsets topic is created when the first
+ * group asks; until its leader is known the answer is COORDINATOR_NOT_AVAILABLE.
+ * (reference: requests §5) */
+#include "broker/api/endpoint.h"
+#include "broker/broker.h"
+#include "broker/cluster/topics.h"
+
+enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, FIRST_BATCHED_VERSION = 4 };
+
+#define OFFSETS_TOPIC "__consumer_offsets"
+
+struct found {
+    err error;
+    int32_t node_id;
+    struct str host;
+    int32_t port;
+};
+
+static struct found not_found(err e)
+{
+    return (struct found){.error = e, .node_id = -1, .host = STR(""), .port = -1};
+}
+
+static struct found find(struct req *r, const struct metadata *metadata, int8_t key_type,
+                         struct str key)
+{
+    if (key_type != KEY_GROUP) {
+        return not_found(key_type == KEY_TRANSACTION ? ERR_COORDINATOR_NOT_AVAILABLE
+                                                     : ERR_INVALID_REQUEST);
+    }
+    const struct topic_info *topic = metadata_topic(metadata, STR(OFFSETS_TOPIC));
+    if (topic == NULL) {
+        return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
+    }
+    int32_t number = coordinator_partition_of(key, topic->partitions_n);
+    const struct broker_info *leader =
+        metadata_broker(metadata, topic->partitions[number].leader);
+    struct client_endpoint endpoint;
+    if (!topic->partitions[number].known || leader == NULL ||
+        !endpoint_for_client(r, leader, &endpoint)) {
+        return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
+    }
+    return (struct found){.node_id = leader->id,
+                          .host = arena_str(&r->arena, endpoint.host),
+                          .port = endpoint.port};
+}
+
+static void create_offsets_topic(struct req *r)
+{
+    err_ignore(topics_auto_create(r->broker, STR(OFFSETS_TOPIC))); /* logged there; asked again */
+}
+
+static void answer_single(struct req *r, const struct metadata *metadata)
+{
+    const struct find_coordinator_request *in = r->in;
+    struct find_coordinator_response *out = r->out;
+    struct found found = find(r, metadata, in->key_type, in->key);
+    out->error_code = kafka_error_wire(found.error);
+    out->error_message = found.error == OK ? STR("NONE")
+                                           : str_of(kafka_error_name(found.error));
+    out->node_id = found.node_id;
+    out->host = found.host;
+    out->port = found.port;
+}
+
+static void answer_batch(struct req *r, const struct metadata *metadata)
+{
+    const struct find_coordinator_request *in = r->in;
+    struct find_coordinator_response *out = r->out;
+    out->coordinators = req_array(r, in->coordinator_keys_n, sizeof(*out->coordinators));
+    for (int32_t i = 0; out->coordinators != NULL && i < in->coordinator_keys_n; i++) {
+        struct found found = find(r, metadata, in->key_type, in->coordinator_keys[i]);
+        struct find_coordinator_response_coordinator *one =
+            &out->coordinators[out->coordinators_n++];
+        one->key = in->coordinator_keys[i];
+        one->error_code = kafka_error_wire(found.error);
+        one->error_message = found.error == OK ? STR("") : str_of(kafka_error_name(found.error));
+        one->node_id = found.node_id;
+        one->host = found.host;
+        one->port = found.port;
+    }
+}
+
+enum req_status handle_find_coordinator(struct req *r)
+{
+    const struct find_coordinator_request *in = r->in;
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    bool missing = metadata_topic(metadata, STR(OFFSETS_TOPIC)) == NULL;
+    if (r->version < FIRST_BATCHED_VERSION) {
+        answer_single(r, metadata);
+    } else {
+        answer_batch(r, metadata);
+    }
+    metadata_release(metadata);
+    bool create = missing && in->key_type == KEY_GROUP;
+    return create ? req_on_control(r, create_offsets_topic, NULL) : REQ_DONE;
+}

@@ -1,0 +1,71 @@
+/* The broker object: everything that one broker is made of, and its life from start to stop.
+ *
+ * Nothing below it is global: two brokers can live in one process. What it uses of the outside
+ * (clock, files, coordination) is handed to it or made by it here, and nowhere else.
+ *
+ * Threads: the event loops (net/server.h), one control thread (a loop without connections), the
+ * flusher. The control thread alone uses the coordination store, runs the controller, and changes
+ * partitions and metadata. */
+#ifndef OTTLA_BROKER_BROKER_H
+#define OTTLA_BROKER_BROKER_H
+
+#include "broker/api/api.h"
+#include "broker/cluster/controller.h"
+#include "broker/cluster/metadata.h"
+#include "broker/cluster/metadata_waits.h"
+#include "broker/cluster/producer_ids.h"
+#include "broker/cluster/topic_configs.h"
+#include "broker/config.h"
+#include "broker/coordinator/coordinator.h"
+#include "broker/replica/fetch_session.h"
+#include "broker/replica/replicas.h"
+#include "zk/coord.h"
+
+#include <pthread.h>
+
+enum { CLUSTER_ID_MAX = 64 };
+
+struct broker {
+    const struct config *config;
+    struct clock *clock;
+    struct storage_env storage;
+
+    int32_t id;
+    char cluster_id[CLUSTER_ID_MAX];
+    int64_t epoch; /* czxid of the registration */
+    bool started;
+
+    struct listener *listeners;
+    size_t listeners_n;
+    struct ip_override *ip_overrides;
+    size_t ip_overrides_n;
+    struct server *server;
+    int loops_n;
+    struct api_loop *api_loops;
+
+    struct loop *control; /* the control thread's loop */
+    pthread_t control_thread;
+
+    struct coord *coord; /* control thread only */
+    struct logs *logs;
+    struct replicas *replicas;
+    struct metadata_cache *metadata;
+    struct metadata_waits *metadata_waits; /* who waits for topics to come and go */
+    struct topic_configs *topic_configs; /* control thread only */
+    struct controller *controller;       /* control thread only */
+    struct producer_ids *producer_ids;
+    struct fetch_sessions *fetch_sessions;
+    struct coordinator *coordinator;
+    struct housekeeping *housekeeping;
+};
+
+enum { BROKER_REASON_BYTES = 640 };
+
+/* Starts everything; on return clients are served. A refusal is one line in `reason`. `config`
+ * outlives the broker. */
+NODISCARD err broker_start(const struct config *config, struct broker **broker,
+                           char reason[BROKER_REASON_BYTES]);
+/* Stops: no new connections, groups told, requests in progress answered, logs closed cleanly. */
+void broker_stop(struct broker *broker);
+
+#endif

@@ -1,0 +1,421 @@
+/* Each request becomes one transaction: the configuration node first, then the topic's node, as
+ * Kafka writes them. Checks come in Kafka's order, since the first that fails is what a client sees.
+ *
+ * Replica assignment (reference: zookeeper §9): a random start, replicas round robin, shifted by one
+ * more at each turn over the brokers. */
+#include "broker/cluster/topics.h"
+
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ARENA_BYTES = 256 << 20 };
+
+__attribute__((format(printf, 3, 4))) static err refuse(char message[TOPIC_MESSAGE_BYTES],
+                                                        err code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, TOPIC_MESSAGE_BYTES, format, args);
+    va_end(args);
+    return code;
+}
+
+/* A store that fails: the client may try again. */
+static err store_err(char message[TOPIC_MESSAGE_BYTES], err e)
+{
+    log_error("topics", "coordination store failed error=\"%s\"", err_text(e));
+    return refuse(message, ERR_UNKNOWN_SERVER_ERROR, "The coordination store failed.");
+}
+
+/* ---- checks ---- */
+
+static err check_name(const struct metadata *metadata, struct str name,
+                      char message[TOPIC_MESSAGE_BYTES])
+{
+    if (!topic_name_is_legal(name)) {
+        return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
+                      "Topic name is invalid: it must have 1 to 249 of the characters a-z, A-Z, "
+                      "0-9, '.', '_' and '-', and be neither '.' nor '..'.");
+    }
+    bool odd = memchr(name.data, '.', name.len) != NULL || memchr(name.data, '_', name.len) != NULL;
+    map_each (entry, &metadata->topics) {
+        const struct topic_info *other = entry->value;
+        if (!odd || other->name.len != name.len) {
+            continue;
+        }
+        size_t same = 0;
+        while (same < name.len &&
+               (other->name.data[same] == name.data[same] ||
+                (strchr("._", other->name.data[same]) != NULL &&
+                 strchr("._", name.data[same]) != NULL))) {
+            same++;
+        }
+        if (same == name.len) {
+            return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
+                          "Topic '%.*s' collides with existing topic: %.*s", (int)name.len,
+                          name.data, (int)other->name.len, other->name.data);
+        }
+    }
+    return OK;
+}
+
+static err check_config(const struct znode_config *config, char message[TOPIC_MESSAGE_BYTES])
+{
+    for (int32_t i = 0; i < config->entries_n; i++) {
+        const struct znode_config_entry *entry = &config->entries[i];
+        const struct topic_option *option = topic_option(entry->name);
+        if (entry->value.data == NULL) {
+            return refuse(message, ERR_INVALID_CONFIG, "Null value not supported for topic configs: %.*s",
+                          (int)entry->name.len, entry->name.data);
+        }
+        if (option == NULL) {
+            return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name: %.*s",
+                          (int)entry->name.len, entry->name.data);
+        }
+        char reason[CONFIG_REASON_BYTES];
+        char *value = str_dup(entry->value);
+        err e = topic_option_check(option, value, reason);
+        free(value);
+        if (e != OK) {
+            return refuse(message, ERR_INVALID_CONFIG, "%.500s", reason);
+        }
+    }
+    return OK;
+}
+
+static bool list_repeats(const struct id_list *list)
+{
+    for (int32_t i = 0; i < list->count; i++) {
+        for (int32_t j = 0; j < i; j++) {
+            if (list->ids[i] == list->ids[j]) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static err check_assignment(const struct metadata *metadata, const struct id_list *lists,
+                            int32_t count, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
+{
+    for (int32_t p = 0; p < count; p++) {
+        if (lists[p].count == 0 || list_repeats(&lists[p])) {
+            return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                          "The manual partition assignment has no replicas or the same one twice "
+                          "in partition %" PRId32 ".", p);
+        }
+        if (lists[p].count != factor || lists[p].count > REPLICAS_MAX) {
+            return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                          "All partitions should have the same number of replicas.");
+        }
+        for (int32_t i = 0; i < lists[p].count; i++) {
+            if (metadata_broker(metadata, lists[p].ids[i]) == NULL) {
+                return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                              "Unknown broker %" PRId32 " in the manual partition assignment.",
+                              lists[p].ids[i]);
+            }
+        }
+    }
+    return OK;
+}
+
+/* ---- assignment ---- */
+
+static void assign(const struct metadata *metadata, struct id_list *lists, int32_t first,
+                   int32_t count, int32_t factor)
+{
+    int32_t n = metadata->brokers_n;
+    int32_t start = (int32_t)((uint32_t)rand() % (uint32_t)n);
+    int32_t shift = (int32_t)((uint32_t)rand() % (uint32_t)n);
+    for (int32_t i = 0; i < count; i++) {
+        int32_t p = first + i;
+        shift += p > 0 && p % n == 0 ? 1 : 0;
+        int32_t leader = (p + start) % n;
+        lists[i].ids[0] = metadata->brokers[leader].id;
+        for (int32_t j = 0; j < factor - 1; j++) {
+            int32_t place = (leader + 1 + (shift + j) % (n - 1)) % n;
+            lists[i].ids[j + 1] = metadata->brokers[place].id;
+        }
+        lists[i].count = factor;
+    }
+}
+
+static struct id_list *assignment_new(struct arena *arena, int32_t count, int32_t factor)
+{
+    struct id_list *lists = arena_array(arena, (size_t)count, sizeof(*lists));
+    int32_t *ids = arena_array(arena, (size_t)count * (size_t)factor, sizeof(*ids));
+    CHECK(lists != NULL && ids != NULL);
+    for (int32_t i = 0; i < count; i++) {
+        lists[i].ids = ids + (size_t)i * (size_t)factor;
+    }
+    return lists;
+}
+
+/* ---- creation ---- */
+
+static bool is_queued_for_deletion(struct broker *broker, struct arena *arena, struct str name)
+{
+    struct coord_op get = {.type = COORD_GET, .path = znode_delete_topic_path(arena, name)};
+    return coord_run(broker->coord, &get, 1, arena) == OK && get.error == OK;
+}
+
+static err exists(struct broker *broker, struct arena *arena, const struct metadata *metadata,
+                  struct str name, char message[TOPIC_MESSAGE_BYTES])
+{
+    struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, name)};
+    bool there = metadata_topic(metadata, name) != NULL;
+    if (!there && topic_name_is_legal(name)) {
+        there = coord_run(broker->coord, &get, 1, arena) == OK && get.error == OK;
+    }
+    if (!there) {
+        return OK;
+    }
+    bool deleting = is_queued_for_deletion(broker, arena, name);
+    return refuse(message, ERR_TOPIC_ALREADY_EXISTS,
+                  deleting ? "Topic '%.*s' is marked for deletion."
+                           : "Topic '%.*s' already exists.",
+                  (int)name.len, name.data);
+}
+
+static err plan(struct arena *arena, const struct metadata *metadata, const struct config *config,
+                const struct topic_wish *wish, struct znode_topic *node,
+                char message[TOPIC_MESSAGE_BYTES])
+{
+    bool counts = wish->partitions_n != -1 || wish->replication_factor != -1;
+    if (wish->assignment != NULL && counts) {
+        return refuse(message, ERR_INVALID_REQUEST,
+                      "Both numPartitions or replicationFactor and replicasAssignments were set. "
+                      "Both cannot be used at the same time.");
+    }
+    if (wish->assignment != NULL) {
+        node->partitions = wish->assignment;
+        node->partitions_n = wish->assignment_n;
+        return check_assignment(metadata, node->partitions, node->partitions_n,
+                                node->partitions[0].count, message);
+    }
+    int32_t partitions = wish->partitions_n == -1 ? config->num_partitions : wish->partitions_n;
+    int32_t factor = wish->replication_factor == -1 ? config->default_replication_factor
+                                                    : wish->replication_factor;
+    if (partitions <= 0 || partitions > PARTITIONS_PER_TOPIC_MAX) {
+        return refuse(message, ERR_INVALID_PARTITIONS,
+                      "Number of partitions must be larger than 0 and at most %d.",
+                      PARTITIONS_PER_TOPIC_MAX);
+    }
+    if (factor <= 0) {
+        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
+                      "Replication factor must be larger than 0.");
+    }
+    if (factor > metadata->brokers_n) {
+        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
+                      "Replication factor: %" PRId32 " larger than available brokers: %" PRId32 ".",
+                      factor, metadata->brokers_n);
+    }
+    node->partitions_n = partitions;
+    node->partitions = assignment_new(arena, partitions, factor);
+    assign(metadata, node->partitions, 0, partitions, factor);
+    return OK;
+}
+
+static err write_topic(struct broker *broker, struct arena *arena, const struct topic_wish *wish,
+                       const struct znode_topic *node, char message[TOPIC_MESSAGE_BYTES])
+{
+    const char *config_path = znode_topic_config_path(arena, wish->name);
+    struct bytes config = znode_config_encode(arena, &wish->config);
+    struct coord_op left_over = {.type = COORD_GET, .path = config_path};
+    err e = coord_run(broker->coord, &left_over, 1, arena);
+    if (e != OK) {
+        return store_err(message, e);
+    }
+    struct coord_op ops[2] = {
+        {.type = left_over.error == OK ? COORD_SET : COORD_CREATE,
+         .path = config_path,
+         .data = config,
+         .version = COORD_ANY_VERSION},
+        {.type = COORD_CREATE,
+         .path = znode_topic_path(arena, wish->name),
+         .data = znode_topic_encode(arena, node)},
+    };
+    e = coord_multi(broker->coord, ops, 2, arena);
+    if (e == E_EXISTS) {
+        return refuse(message, ERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+                      (int)wish->name.len, wish->name.data);
+    }
+    topic_configs_forget(broker->topic_configs, wish->name);
+    return e == OK ? OK : store_err(message, e);
+}
+
+static err create(struct broker *broker, struct arena *arena, const struct metadata *metadata,
+                  const struct topic_wish *wish, struct topic_made *made)
+{
+    struct znode_topic node = {.id = uuid_random()};
+    if (str_is(wish->name, "__cluster_metadata")) {
+        return refuse(made->message, ERR_INVALID_REQUEST,
+                      "Creation of internal topic __cluster_metadata is prohibited.");
+    }
+    TRY(exists(broker, arena, metadata, wish->name, made->message));
+    for (int32_t i = 0; i < wish->config.entries_n; i++) {
+        if (wish->config.entries[i].value.data == NULL) {
+            return refuse(made->message, ERR_INVALID_CONFIG,
+                          "Null value not supported for topic configs: %.*s",
+                          (int)wish->config.entries[i].name.len,
+                          wish->config.entries[i].name.data);
+        }
+    }
+    TRY(plan(arena, metadata, broker->config, wish, &node, made->message));
+    TRY(check_name(metadata, wish->name, made->message));
+    TRY(check_config(&wish->config, made->message));
+    made->id = node.id;
+    made->partitions_n = node.partitions_n;
+    made->replication_factor = (int16_t)node.partitions[0].count;
+    return wish->validate_only ? OK : write_topic(broker, arena, wish, &node, made->message);
+}
+
+err topics_create(struct broker *broker, const struct topic_wish *wish, struct topic_made *made)
+{
+    *made = (struct topic_made){.partitions_n = -1, .replication_factor = -1};
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    err e = create(broker, &arena, metadata, wish, made);
+    metadata_release(metadata);
+    arena_deinit(&arena);
+    return e;
+}
+
+/* ---- automatic creation ---- */
+
+static err create_internal(struct broker *broker, struct topic_wish *wish, int32_t segment_bytes,
+                           const char *compression, struct topic_made *made)
+{
+    char segment[16];
+    snprintf(segment, sizeof(segment), "%" PRId32, segment_bytes);
+    struct znode_config_entry entries[] = {
+        {STR("cleanup.policy"), STR("compact")},
+        {STR("compression.type"), str_of(compression)},
+        {STR("segment.bytes"), str_of(segment)},
+    };
+    wish->config = (struct znode_config){.entries = entries, .entries_n = 3};
+    return topics_create(broker, wish, made);
+}
+
+err topics_auto_create(struct broker *broker, struct str name)
+{
+    const struct config *config = broker->config;
+    struct topic_wish wish = {.name = name, .partitions_n = -1, .replication_factor = -1};
+    struct topic_made made;
+    err e;
+    if (str_is(name, "__consumer_offsets")) {
+        wish.partitions_n = config->offsets_topic_num_partitions;
+        wish.replication_factor = (int16_t)config->offsets_topic_replication_factor;
+        e = create_internal(broker, &wish, config->offsets_topic_segment_bytes, "producer", &made);
+    } else {
+        e = topics_create(broker, &wish, &made);
+    }
+    if (e != OK && e != ERR_TOPIC_ALREADY_EXISTS) {
+        log_warn("topics", "automatic creation failed topic=%.*s reason=\"%s\"", (int)name.len,
+                 name.data, made.message);
+    }
+    return e;
+}
+
+/* ---- deletion ---- */
+
+err topics_delete(struct broker *broker, struct str name)
+{
+    if (!broker->config->delete_topic_enable) {
+        return ERR_TOPIC_DELETION_DISABLED;
+    }
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    bool known = metadata_topic(metadata, name) != NULL;
+    metadata_release(metadata);
+    if (!known) {
+        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct coord_op op = {.type = COORD_CREATE, .path = znode_delete_topic_path(&arena, name)};
+    err e = coord_run(broker->coord, &op, 1, &arena);
+    arena_deinit(&arena);
+    topic_configs_forget(broker->topic_configs, name);
+    e = e == OK ? op.error : e;
+    return e == E_EXISTS ? OK : e;
+}
+
+/* ---- more partitions ---- */
+
+static err grow(struct broker *broker, struct arena *arena, const struct metadata *metadata,
+                const struct partitions_wish *wish, char message[TOPIC_MESSAGE_BYTES])
+{
+    struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, wish->name)};
+    if (metadata_topic(metadata, wish->name) == NULL ||
+        coord_run(broker->coord, &get, 1, arena) != OK || get.error != OK) {
+        return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.",
+                      (int)wish->name.len, wish->name.data);
+    }
+    if (is_queued_for_deletion(broker, arena, wish->name)) {
+        return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
+                      "The topic is queued for deletion.");
+    }
+    struct znode_topic node;
+    err e = znode_topic_decode(arena, get.value, &node);
+    if (e != OK || node.partitions_n == 0) {
+        return store_err(message, e);
+    }
+    int32_t added = wish->total - node.partitions_n;
+    int32_t factor = node.partitions[0].count;
+    if (added <= 0 || wish->total > PARTITIONS_PER_TOPIC_MAX) {
+        return refuse(message, ERR_INVALID_PARTITIONS,
+                      "Topic currently has %" PRId32 " partitions, which is higher than or equal "
+                      "to the requested %" PRId32 ", or the request is too large.",
+                      node.partitions_n, wish->total);
+    }
+    struct id_list *lists = arena_array(arena, (size_t)wish->total * 3, sizeof(*lists));
+    struct id_list *fresh = wish->assignment;
+    if (lists == NULL) {
+        return store_err(message, E_LIMIT);
+    }
+    if (wish->assignment_n >= 0 && wish->assignment_n != added) {
+        return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                      "Increasing the number of partitions by %" PRId32 " but %" PRId32
+                      " assignments provided.",
+                      added, wish->assignment_n);
+    }
+    if (wish->assignment_n >= 0) {
+        TRY(check_assignment(metadata, fresh, added, factor, message));
+    } else {
+        fresh = assignment_new(arena, added, factor);
+        assign(metadata, fresh, node.partitions_n, added, factor);
+    }
+    memcpy(lists, node.partitions, (size_t)node.partitions_n * sizeof(*lists));
+    memcpy(lists + node.partitions_n, fresh, (size_t)added * sizeof(*lists));
+    node = (struct znode_topic){
+        .id = node.id, .partitions = lists, .adding = lists + wish->total,
+        .removing = lists + 2 * wish->total, .partitions_n = wish->total};
+    if (wish->validate_only) {
+        return OK;
+    }
+    struct coord_op set = {.type = COORD_SET,
+                           .path = get.path,
+                           .data = znode_topic_encode(arena, &node),
+                           .version = get.stat.version};
+    e = coord_run(broker->coord, &set, 1, arena);
+    e = e == OK ? set.error : e;
+    return e == OK ? OK : store_err(message, e);
+}
+
+err topics_add_partitions(struct broker *broker, const struct partitions_wish *wish,
+                          char message[TOPIC_MESSAGE_BYTES])
+{
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    err e = grow(broker, &arena, metadata, wish, message);
+    metadata_release(metadata);
+    arena_deinit(&arena);
+    return e;
+}

@@ -1,0 +1,53 @@
+/* Creating, growing and deleting topics: the znodes that say so. The controller sees them and acts.
+ *
+ * Thread: the control thread. (reference: requests §6, zookeeper §9) */
+#ifndef OTTLA_BROKER_CLUSTER_TOPICS_H
+#define OTTLA_BROKER_CLUSTER_TOPICS_H
+
+#include "zk/znodes.h"
+
+struct broker;
+
+enum { TOPIC_MESSAGE_BYTES = 512, PARTITIONS_PER_TOPIC_MAX = 100000 };
+
+/* One topic to create. */
+struct topic_wish {
+    struct str name;
+    int32_t partitions_n;        /* -1: the broker's default */
+    int16_t replication_factor;  /* -1: the broker's default */
+    struct id_list *assignment;  /* by partition; NULL: chosen here */
+    int32_t assignment_n;
+    struct znode_config config;  /* checked here */
+    bool validate_only;
+};
+
+/* What became of it. */
+struct topic_made {
+    struct uuid id;
+    int32_t partitions_n;
+    int16_t replication_factor;
+    char message[TOPIC_MESSAGE_BYTES]; /* for the client, with an error */
+};
+
+/* Checks, and unless validate_only writes. Kafka's code in Kafka's order of checks. */
+NODISCARD err topics_create(struct broker *broker, const struct topic_wish *wish,
+                            struct topic_made *made);
+/* A topic that a client asked the metadata of, with the broker's defaults; the internal ones with
+ * theirs. */
+NODISCARD err topics_auto_create(struct broker *broker, struct str name);
+
+/* Asks for the deletion. TOPIC_DELETION_DISABLED, UNKNOWN_TOPIC_OR_PARTITION. */
+NODISCARD err topics_delete(struct broker *broker, struct str name);
+
+/* More partitions. `assignment` is of the new ones only, or NULL. */
+struct partitions_wish {
+    struct str name;
+    int32_t total;
+    struct id_list *assignment;
+    int32_t assignment_n; /* -1: none given */
+    bool validate_only;
+};
+NODISCARD err topics_add_partitions(struct broker *broker, const struct partitions_wish *wish,
+                                    char message[TOPIC_MESSAGE_BYTES]);
+
+#endif

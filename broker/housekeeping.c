@@ -1,0 +1,145 @@
+/* Three timers: checkpoints (armed by the first change), retention (its own interval, if anything
+ * has been written since), removal (armed when something was deleted). */
+#include "broker/housekeeping.h"
+
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <stdlib.h>
+
+enum { FIRST_RETENTION_MS = 30000, REMOVAL_RETRY_MS = 1000 };
+
+struct housekeeping {
+    struct broker *broker;
+    atomic_bool dirty;
+    struct loop_task arm;
+    struct timer checkpoint;
+    struct timer retention;
+    struct timer removal;
+    struct timer flush;
+    int64_t recovery_points_ms; /* when they were last written */
+    bool stopped;
+};
+
+static void on_arm(struct loop_task *task)
+{
+    struct housekeeping *h = container_of(task, struct housekeeping, arm);
+    if (!h->stopped) {
+        timer_start(h->broker->control, &h->checkpoint,
+                    h->broker->config->replica_high_watermark_checkpoint_interval_ms);
+    }
+}
+
+static void log_failure(const char *what, err e)
+{
+    if (e != OK) {
+        log_error("housekeeping", "cannot write what=%s error=\"%s\"", what, err_text(e));
+    }
+}
+
+static void on_checkpoint(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, checkpoint);
+    struct broker *broker = h->broker;
+    atomic_store(&h->dirty, false); /* changes from here on arm the timer again */
+    log_failure("high watermarks", replicas_checkpoint_high_watermarks(broker->replicas));
+    int64_t now_ms = loop_now_ms(broker->control);
+    int32_t interval_ms = broker->config->log_flush_offset_checkpoint_interval_ms;
+    if (now_ms - h->recovery_points_ms >= interval_ms) {
+        h->recovery_points_ms = now_ms;
+        log_failure("recovery points", logs_write_recovery_points(broker->logs));
+    }
+}
+
+static void on_retention(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, retention);
+    if (replicas_apply_retention(h->broker->replicas) > 0) {
+        log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
+        housekeeping_expect_removal(h);
+    }
+    timer_start(h->broker->control, timer,
+                h->broker->config->log_retention_check_interval_ms);
+}
+
+static void on_removal(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, removal);
+    int64_t more_ms = logs_remove_deleted(h->broker->logs);
+    if (more_ms >= 0) {
+        timer_start(h->broker->control, timer,
+                    more_ms < REMOVAL_RETRY_MS ? REMOVAL_RETRY_MS : more_ms);
+    }
+}
+
+static void flush_if_due(void *context, struct partition *p)
+{
+    const int64_t *now_ms = context;
+    pthread_mutex_lock(&p->lock);
+    bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
+    if (pending && *now_ms - p->flushed_ms >= plog_config(p->log).flush_ms) {
+        p->flushed_ms = *now_ms;
+        flusher_queue(p->flusher, p);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* flush.ms: looked at every log.flush.scheduler.interval.ms, which by default is never. */
+static void on_flush(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, flush);
+    int64_t now_ms = loop_now_ms(h->broker->control);
+    replicas_each(h->broker->replicas, flush_if_due, &now_ms);
+    timer_start(h->broker->control, timer, h->broker->config->log_flush_scheduler_interval_ms);
+}
+
+struct housekeeping *housekeeping_new(struct broker *broker)
+{
+    struct housekeeping *h = xcalloc(1, sizeof(*h));
+    h->broker = broker;
+    h->arm.run = on_arm;
+    h->checkpoint.fire = on_checkpoint;
+    h->retention.fire = on_retention;
+    h->removal.fire = on_removal;
+    h->flush.fire = on_flush;
+    return h;
+}
+
+void housekeeping_start(struct housekeeping *h)
+{
+    const struct config *config = h->broker->config;
+    int64_t interval_ms = config->log_retention_check_interval_ms;
+    timer_start(h->broker->control, &h->retention,
+                interval_ms < FIRST_RETENTION_MS ? interval_ms : FIRST_RETENTION_MS);
+    timer_start(h->broker->control, &h->removal, REMOVAL_RETRY_MS);
+    if (config->log_flush_scheduler_interval_ms < INT64_MAX) {
+        timer_start(h->broker->control, &h->flush, config->log_flush_scheduler_interval_ms);
+    }
+}
+
+void housekeeping_stop(struct housekeeping *h)
+{
+    h->stopped = true;
+    timer_stop(h->broker->control, &h->checkpoint);
+    timer_stop(h->broker->control, &h->retention);
+    timer_stop(h->broker->control, &h->removal);
+    timer_stop(h->broker->control, &h->flush);
+}
+
+void housekeeping_free(struct housekeeping *h)
+{
+    free(h);
+}
+
+void housekeeping_mark_dirty(struct housekeeping *h)
+{
+    if (!atomic_load_explicit(&h->dirty, memory_order_relaxed) &&
+        !atomic_exchange(&h->dirty, true)) {
+        loop_post(h->broker->control, &h->arm);
+    }
+}
+
+void housekeeping_expect_removal(struct housekeeping *h)
+{
+    timer_start(h->broker->control, &h->removal, REMOVAL_RETRY_MS);
+}

@@ -1,0 +1,146 @@
+/* The command: reads the configuration, starts a broker, waits for a signal, stops it. */
+#define _GNU_SOURCE
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#ifndef OTTLA_VERSION
+#define OTTLA_VERSION "0.1.0"
+#endif
+
+static const char USAGE[] =
+    "usage: ottla [server.properties] [--override name=value]...\n"
+    "       ottla --version | --help | --options\n"
+    "\n"
+    "Starts a Kafka broker in the foreground; SIGTERM or SIGINT stops it cleanly.\n"
+    "Without a file it listens on port 9092 and keeps its data in ./data. KAFKA_... variables of the\n"
+    "environment set options too (KAFKA_LOG_DIRS is log.dirs); --override wins over both.\n"
+    "--options prints the manual of all options.\n";
+
+struct arguments {
+    const char *file;
+    const char *const *overrides;
+    int overrides_n;
+};
+
+static int usage_error(const char *what, const char *argument)
+{
+    fprintf(stderr, "ottla: %s%s%s\n%s", what, argument == NULL ? "" : " ",
+            argument == NULL ? "" : argument, USAGE);
+    return 2;
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int parse_arguments(int argc, char **argv, struct arguments *arguments)
+{
+    const char **overrides = xcalloc((size_t)argc, sizeof(*overrides));
+    arguments->overrides = overrides;
+    for (int i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+        if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
+            fputs(USAGE, stdout);
+            return 0;
+        }
+        if (strcmp(argument, "--version") == 0) {
+            puts("ottla " OTTLA_VERSION " (Kafka 3.9 protocol)");
+            return 0;
+        }
+        if (strcmp(argument, "--options") == 0) {
+            config_print_manual();
+            return 0;
+        }
+        if (strcmp(argument, "--override") == 0) {
+            if (++i == argc) {
+                return usage_error("--override wants name=value", NULL);
+            }
+            overrides[arguments->overrides_n++] = argv[i];
+        } else if (argument[0] == '-') {
+            return usage_error("unknown option", argument);
+        } else if (arguments->file != NULL) {
+            return usage_error("more than one file:", argument);
+        } else {
+            arguments->file = argument;
+        }
+    }
+    return -1;
+}
+
+static err read_config(struct config *config, const struct arguments *arguments,
+                       char reason[CONFIG_REASON_BYTES])
+{
+    if (arguments->file == NULL) {
+        config_use_shipped_defaults(config);
+    } else {
+        TRY(config_read_file(config, arguments->file, reason));
+    }
+    config_read_environment(config, environ);
+    for (int i = 0; i < arguments->overrides_n; i++) {
+        TRY(config_override(config, arguments->overrides[i], reason));
+    }
+    return config_finish(config, reason);
+}
+
+static void announce(const struct broker *broker)
+{
+    for (size_t i = 0; i < broker->listeners_n; i++) {
+        const struct listener *l = &broker->listeners[i];
+        const char *host = l->advertised_host[0] != '\0'                              ? l->advertised_host
+                           : l->host[0] == '\0' || strcmp(l->host, "0.0.0.0") == 0 ? "localhost"
+                                                                                      : l->host;
+        int port = l->advertised_host[0] != '\0' ? l->advertised_port : l->port;
+        log_info("broker", "listening listener=%s bootstrap.servers=%s:%d", l->name, host, port);
+    }
+    log_info("broker", "[KafkaServer id=%d] started version=%s cluster=%s", broker->id,
+             OTTLA_VERSION, broker->cluster_id);
+}
+
+static int serve(const struct config *config, const sigset_t *signals)
+{
+    struct broker *broker = NULL;
+    char reason[BROKER_REASON_BYTES];
+    if (broker_start(config, &broker, reason) != OK) {
+        fprintf(stderr, "ottla: cannot start: %s\n", reason);
+        return 1;
+    }
+    announce(broker);
+    int signal_number = 0;
+    (void)sigwait(signals, &signal_number);
+    log_info("broker", "stopping signal=%s", strsignal(signal_number));
+    broker_stop(broker);
+    log_info("broker", "stopped");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    (void)mallopt(M_ARENA_MAX, 2);             /* few threads: more arenas only cost memory */
+    (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20); /* large frames come from a pool of warm buffers */
+    struct arguments arguments = {0};
+    struct config config;
+    config_init(&config);
+    int status = parse_arguments(argc, argv, &arguments);
+    if (status < 0) {
+        sigset_t signals;
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGPIPE, SIG_IGN);
+        char reason[CONFIG_REASON_BYTES];
+        if (read_config(&config, &arguments, reason) == OK) {
+            status = serve(&config, &signals);
+        } else {
+            fprintf(stderr, "ottla: cannot start: %s\n", reason);
+            status = 1;
+        }
+    }
+    config_deinit(&config);
+    free((void *)(uintptr_t)arguments.overrides);
+    return status;
+}

@@ -1,0 +1,93 @@
+/* What a reader may see: a consumer up to the high watermark, or with read_committed up to the last
+ * stable offset. An offset above that, but not above the log's end, is no error: there is nothing to
+ * read yet. (reference: requests §4.2, zookeeper §7) */
+#include "broker/replica/read.h"
+
+#include <unistd.h>
+
+static void note_divergence(struct plog *log, const struct read_request *request,
+                            struct read_result *result)
+{
+    int32_t epoch = -1;
+    int64_t end_offset = -1;
+    plog_end_offset_for_epoch(log, request->last_fetched_epoch, &epoch, &end_offset);
+    if (end_offset < 0) {
+        result->error = ERR_OFFSET_OUT_OF_RANGE;
+    } else if (epoch < request->last_fetched_epoch || end_offset < request->offset) {
+        result->diverged = true;
+        result->diverging_epoch = epoch;
+        result->diverging_end_offset = end_offset;
+    }
+}
+
+/* A first batch that the limit cuts is no use to anybody: nothing is returned instead. */
+static void drop_cut_batch(const struct read_request *request, struct log_range *range)
+{
+    if (request->min_one || range->file == NULL || range->len < request->max_bytes) {
+        return;
+    }
+    uint8_t prefix[BATCH_PREFIX_BYTES];
+    bool cut = range->len < sizeof(prefix) ||
+               pread(open_file_fd(range->file), prefix, sizeof(prefix), range->position) !=
+                   (ssize_t)sizeof(prefix) ||
+               range->len < BATCH_PREFIX_BYTES + (size_t)load_u32(prefix + 8);
+    if (cut) {
+        log_range_release(range);
+        *range = (struct log_range){0};
+    }
+}
+
+static void read_log(struct partition *p, struct plog *log, const struct read_request *request,
+                     struct arena *arena, struct read_result *result)
+{
+    int64_t high_watermark = partition_high_watermark(p);
+    result->high_watermark = high_watermark;
+    result->last_stable_offset = plog_last_stable_offset(log, high_watermark);
+    result->log_start_offset = plog_start_offset(log);
+    if (request->offset < result->log_start_offset || request->offset > plog_end_offset(log)) {
+        result->error = ERR_OFFSET_OUT_OF_RANGE;
+        return;
+    }
+    if (request->last_fetched_epoch >= 0) {
+        note_divergence(log, request, result);
+        if (result->error != OK || result->diverged) {
+            return;
+        }
+    }
+    int64_t end = request->read_committed ? result->last_stable_offset : high_watermark;
+    if (request->offset < end) {
+        result->error =
+            plog_read(log, request->offset, end, request->max_bytes, request->min_one,
+                      &result->range);
+        if (result->error == OK) {
+            drop_cut_batch(request, &result->range);
+        }
+    }
+    if (result->error == OK && request->read_committed && result->range.len > 0) {
+        result->error = plog_aborted_txns(log, request->offset, end, arena, &result->aborted,
+                                          &result->aborted_n);
+    }
+}
+
+void partition_read(struct partition *p, const struct read_request *request, struct arena *arena,
+                    struct read_result *result)
+{
+    *result = (struct read_result){0};
+    struct plog *log = NULL;
+    if (request->replica_id >= 0) {
+        /* No other broker replicates from this one: nobody's id is an assigned follower's. */
+        result->error = request->leader_epoch >= 0 ? ERR_UNKNOWN_LEADER_EPOCH
+                                                   : ERR_NOT_LEADER_OR_FOLLOWER;
+    } else {
+        result->error = partition_pin(p, request->leader_epoch, request->any_replica, &log);
+    }
+    if (result->error == OK) {
+        read_log(p, log, request, arena, result);
+        partition_unpin(p);
+    }
+    if (result->error != OK) {
+        log_range_release(&result->range);
+        result->range = (struct log_range){0};
+        result->high_watermark = result->last_stable_offset = result->log_start_offset = -1;
+    }
+}

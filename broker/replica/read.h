@@ -1,0 +1,35 @@
+/* Reading one partition for a Fetch: epoch checks, isolation, divergence, aborted transactions. */
+#ifndef OTTLA_BROKER_REPLICA_READ_H
+#define OTTLA_BROKER_REPLICA_READ_H
+
+#include "broker/replica/partition.h"
+
+struct read_request {
+    int64_t offset;
+    int32_t leader_epoch;       /* -1: not told */
+    int32_t last_fetched_epoch; /* -1: not told */
+    int32_t replica_id;         /* -1: a consumer */
+    bool read_committed;
+    bool any_replica; /* a follower will do */
+    size_t max_bytes;
+    bool min_one; /* the first batch is returned whole, however large */
+};
+
+struct read_result {
+    err error;
+    int64_t high_watermark; /* -1 with an error */
+    int64_t last_stable_offset;
+    int64_t log_start_offset;
+    struct log_range range; /* a reference: log_range_release() */
+    bool diverged;
+    int32_t diverging_epoch;
+    int64_t diverging_end_offset;
+    struct aborted_txn *aborted; /* in the arena; read_committed only */
+    int32_t aborted_n;
+};
+
+/* Never fails but through result->error. */
+void partition_read(struct partition *p, const struct read_request *request, struct arena *arena,
+                    struct read_result *result);
+
+#endif
