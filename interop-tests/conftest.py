@@ -9,6 +9,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+pytest.register_assert_rewrite("harness.java_scenarios")
+
 from harness import broker as brokers  # noqa: E402
 from harness import paths, toolhost  # noqa: E402
 
@@ -44,7 +46,7 @@ def pytest_runtest_makereport(item, call):
         for name in ("broker", "shared_broker"):
             b = item.funcargs.get(name)
             if b is not None:
-                report.sections.append(("the broker's log", b.log_tail(60)))
+                report.sections.append(("the broker's log", b.log_tail(25)))
 
 
 def pytest_sessionfinish():

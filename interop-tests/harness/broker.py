@@ -4,12 +4,16 @@ BROKER_UNDER_TEST=ottla|kafka chooses (default ottla). A broker keeps its port a
 are given up by destroy().
 """
 
+import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import struct
 import tempfile
+
+from wire import schema
 
 from . import paths
 from .process import Process, free_port
@@ -227,6 +231,38 @@ class Kafka(Broker):
         # A killed broker's ephemeral znode must have expired, or Kafka refuses to start.
         mine = f"{self.chroot}/brokers/ids/{self.properties['broker.id']}\n"
         wait_for(lambda: mine not in ZooKeeper.shared().command("dump") + "\n", 30, "the old session to expire")
+
+    def seed_zookeeper(self, cluster_id: str, topics: dict) -> None:
+        """Makes this broker's chroot know a cluster id and topics: name -> (id, partitions on broker.id)."""
+        from .toolhost import tools
+        node = self.properties["broker.id"]
+        nodes = {"": "", "/cluster": "", "/brokers": "", "/brokers/topics": "", "/config": "", "/config/topics": "",
+                 "/cluster/id": json.dumps({"version": "1", "id": cluster_id}, separators=(",", ":"))}
+        for name, (topic_id, partitions) in topics.items():
+            nodes[f"/config/topics/{name}"] = '{"version":1,"config":{}}'
+            nodes[f"/brokers/topics/{name}"] = json.dumps(
+                {"version": 3, "topic_id": topic_id, "adding_replicas": {}, "removing_replicas": {},
+                 "partitions": {str(i): [int(node)] for i in range(partitions)}}, separators=(",", ":"))
+        for path, data in nodes.items():
+            tools(KAFKA_VERSION).run("zookeeper-shell", "-server", f"127.0.0.1:{ZooKeeper.shared().port}", "create",
+                                     self.chroot + path, data)
+
+    def _answers(self):
+        return super()._answers() and self._topics_on_disk() <= self._topics_led()
+
+    def _topics_on_disk(self) -> set:
+        names = (re.fullmatch(r"(.+)-\d+", p.name) for p in self.data_dir.glob("*-*"))
+        return {m[1] for m in names if m}
+
+    def _topics_led(self) -> set:
+        """Topics of which every leader is known. Kafka opens its port before it knows what it has."""
+        request = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", -1)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+            s.sendall(struct.pack(">i", len(request)) + request)
+            f = s.makefile("rb")
+            frame = f.read(struct.unpack(">i", f.read(4))[0])
+        _, answer = schema.decode_response(schema.load()[3], 1, frame)
+        return {t["name"] for t in answer["topics"] if all(p["leader_id"] >= 0 for p in t["partitions"])}
 
     def clean_exit_status(self):
         return 143

@@ -36,6 +36,7 @@ TOOLS = {
     "kafka-delete-records": ["org.apache.kafka.tools.DeleteRecordsCommand"],
     "kafka-log-dirs": ["org.apache.kafka.tools.LogDirsCommand"],
     "kafka-cluster": ["org.apache.kafka.tools.ClusterTool"],
+    "zookeeper-shell": ["org.apache.zookeeper.ZooKeeperMain"],
     "kafka-leader-election": ["org.apache.kafka.tools.LeaderElectionCommand"],
     "kafka-reassign-partitions": ["org.apache.kafka.tools.reassign.ReassignPartitionsCommand"],
     "kafka-features": ["org.apache.kafka.tools.FeatureCommand"],
@@ -158,7 +159,9 @@ class ToolHost:
     def __init__(self, version: str):
         self.version = version
         self._classes = set()
-        for jar in (paths.JARS / version).glob("kafka*.jar"):
+        for jar in (paths.JARS / version).glob("*.jar"):
+            if not jar.name.startswith(("kafka", "zookeeper-3")):
+                continue
             with zipfile.ZipFile(jar) as z:
                 self._classes.update(n[:-6].replace("/", ".") for n in z.namelist() if n.endswith(".class"))
         made = self._compile()

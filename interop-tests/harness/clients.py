@@ -1,0 +1,86 @@
+"""Clients that are programs: kcat, and librdkafka/client.c. And topics without any client."""
+
+import shutil
+import subprocess
+
+from wire import schema
+from wire.player import Connection, APIS
+
+from . import paths
+from .wait import wait_for
+
+_SOURCE = paths.INTEROP / "librdkafka" / "client.c"
+
+
+def run(*argv, stdin: bytes = b"", timeout_s: float = 90, check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=timeout_s)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, argv))} ended with {done.returncode}\n"
+                             f"stdout: {done.stdout.decode()[-2000:]}\nstderr: {done.stderr.decode()[-4000:]}")
+    return done
+
+
+def kcat_missing() -> str | None:
+    return None if shutil.which("kcat") else "kcat is not installed"
+
+
+def kcat(*args, **kw) -> list:
+    """The lines kcat prints."""
+    return run("kcat", *args, **kw).stdout.decode().splitlines()
+
+
+def librdkafka_missing() -> str | None:
+    if not shutil.which("cc"):
+        return "there is no C compiler"
+    there = subprocess.run(["cc", "-E", "-include", "librdkafka/rdkafka.h", "-x", "c", "/dev/null"], capture_output=True)
+    return None if there.returncode == 0 else "librdkafka-dev is not installed"
+
+
+def librdkafka_client() -> str:
+    """The compiled client."""
+    made = paths.MADE / "librdkafka-client"
+    if not made.exists() or made.stat().st_mtime < _SOURCE.stat().st_mtime:
+        paths.MADE.mkdir(parents=True, exist_ok=True)
+        run("cc", "-O1", "-Wall", "-Wextra", "-o", made, _SOURCE, "-lrdkafka")
+    return str(made)
+
+
+def create_topic(broker, name: str, partitions: int = 1, **configs) -> str:
+    """By the wire, so that a test of one client does not depend on another."""
+    connection = Connection("127.0.0.1", broker.port)
+    try:
+        body = {"topics": [{"name": name, "num_partitions": partitions, "replication_factor": 1,
+                            "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}],
+                "timeout_ms": 15000}
+        answer = _ask(connection, "CreateTopics", 5, body)
+        assert answer["topics"][0]["error_code"] == 0, answer
+
+        def led():
+            topic = _ask(connection, "Metadata", 4, {"topics": [{"name": name}],
+                                                     "allow_auto_topic_creation": False})["topics"][0]
+            return len(topic["partitions"]) == partitions and all(p["leader_id"] >= 0 for p in topic["partitions"])
+        wait_for(led, 15, f"the leaders of {name}")
+    finally:
+        connection.close()
+    return name
+
+
+def end_offsets(broker, topic: str, partitions: int) -> list:
+    connection = Connection("127.0.0.1", broker.port)
+    try:
+        answer = _ask(connection, "ListOffsets", 1, {"topics": [{"name": topic, "partitions": [
+            {"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})
+        found = {p["partition_index"]: p for p in answer["topics"][0]["partitions"]}
+        assert all(p["error_code"] == 0 for p in found.values()), answer
+        return [found[p]["offset"] for p in range(partitions)]
+    finally:
+        connection.close()
+
+
+def _ask(connection: Connection, name: str, version: int, values: dict) -> dict:
+    api = APIS[name]
+    connection.correlation += 1
+    frame = schema.encode_header(api.key, version, connection.correlation, "interop", version in api.flexible) \
+        + schema.encode_body(api, version, values)
+    connection.send(len(frame).to_bytes(4, "big") + frame)
+    return schema.decode_response(api, version, connection.frame(30))[1]

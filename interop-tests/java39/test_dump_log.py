@@ -1,0 +1,120 @@
+"""Kafka's own kafka-dump-log reads every file that the broker writes, without complaint.
+
+The directory is filled by several clients, with small segments so that there are sealed ones and snapshots, and is
+looked at after a clean stop and again after kill -9 and a start.
+"""
+
+import re
+
+import pytest
+
+from harness import clients, toolhost
+from harness import broker as brokers
+from harness.life import unique
+
+VERSION = "3.9.1"
+pytestmark = [pytest.mark.skipif(bool(toolhost.missing(VERSION)), reason=f"skipped, because {toolhost.missing(VERSION)}")]
+
+# What DumpLogSegments says when something is wrong.
+COMPLAINTS = re.compile(
+    r"isvalid: false|mismatch|[Nn]on-monotonic|not monotonic|[Cc]orrupt|Exception|out of order|Found |Unable to|Missing|"
+    r"Found invalid|trailing")
+FINE = re.compile(r"passed sanity check|^Dumping |^Log starting offset|^$")
+
+
+def fill(b) -> None:
+    run = toolhost.tools(VERSION).run
+    group = unique("dump-group")
+    for name, configs in {"plain": {"segment_bytes": 2000}, "times": {"message_timestamp_type": "LogAppendTime"},
+                          "compacted": {"cleanup_policy": "compact", "segment_bytes": 2000},
+                          "zstd": {"compression_type": "zstd"}}.items():
+        topic = clients.create_topic(b, unique(f"dump-{name}"), 2, **configs)
+        for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
+            run("kafka-console-producer", "--bootstrap-server", b.bootstrap, "--topic", topic, "--compression-codec",
+                codec, "--property", "parse.key=true", "--property", "parse.headers=true", "--batch-size", 500,
+                stdin="".join(f"h:{i}\tkey{i}\tvalue {i}\n" for i in range(100)))
+        run("kafka-console-consumer", "--bootstrap-server", b.bootstrap, "--topic", topic, "--group", group,
+            "--from-beginning", "--max-messages", 500, "--timeout-ms", 30000)
+
+
+def dump(path, *args) -> str:
+    result = toolhost.tools(VERSION).run("kafka-dump-log", "--files", path, *args)
+    text = result.out + result.err
+    bad = [line for line in text.splitlines() if COMPLAINTS.search(line) and not FINE.search(line)]
+    assert not bad, f"kafka-dump-log {' '.join(args)} {path}:\n" + "\n".join(bad[:10])
+    return result.out
+
+
+def check_everything(b) -> dict:
+    """How many files of each kind were read."""
+    kinds = {}
+    for path in sorted(b.data_dir.glob("*-*/*")):
+        kind = path.suffix
+        if kind == ".log":
+            out = dump(path, "--deep-iteration", "--print-data-log")
+            assert path.stat().st_size == 0 or "baseOffset:" in out
+            if path.parent.name.startswith("__consumer_offsets"):
+                dump(path, "--offsets-decoder")
+            if path.parent.name.startswith("__transaction_state"):
+                dump(path, "--transaction-log-decoder")
+        elif kind == ".index":
+            # Entries that were not yet written are zeroes after a kill; the check of Kafka itself is the judge.
+            assert "passed sanity check" in dump(path, "--index-sanity-check")
+            dump(path, "--verify-index-only")
+        elif kind in (".timeindex", ".snapshot", ".txnindex"):
+            dump(path)
+        elif path.name in ("leader-epoch-checkpoint", "partition.metadata"):
+            kind = path.name
+            text = path.read_text().splitlines()
+            assert text[0] in ("0", "version: 0"), f"{path}: {text}"
+        else:
+            continue
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_every_file(broker, end):
+    fill(broker)
+    if end == "killed":
+        broker.crash()
+        fill(broker)
+    broker.stop()
+    kinds = check_everything(broker)
+    for kind in (".log", ".index", ".timeindex", "leader-epoch-checkpoint", "partition.metadata"):
+        assert kinds.get(kind, 0) >= 8, f"too few {kind} files to say anything: {kinds}"
+    assert kinds.get(".snapshot", 0) > 0, kinds
+    names = {p.name for p in broker.data_dir.iterdir()}
+    assert {"meta.properties", "recovery-point-offset-checkpoint", "replication-offset-checkpoint",
+            "log-start-offset-checkpoint", ".kafka_cleanshutdown"} <= names, names
+
+
+def test_kafka_opens_the_directory(broker):
+    """A real Kafka 3.9.1 starts on the directory and serves what is in it."""
+    topic = clients.create_topic(broker, unique("handed-over"), 2)
+    values = [f"value {i}" for i in range(200)]
+    run = toolhost.tools(VERSION).run
+    run("kafka-console-producer", "--bootstrap-server", broker.bootstrap, "--topic", topic,
+        stdin="".join(v + "\n" for v in values))
+    topic_id = re.search(r"topic_id: (\S+)", (broker.data_dir / f"{topic}-0" / "partition.metadata").read_text())[1]
+    ends = clients.end_offsets(broker, topic, 2)
+    broker.stop()
+    meta = dict(line.split("=", 1) for line in (broker.data_dir / "meta.properties").read_text().splitlines()
+                if "=" in line)
+    if broker.kind == "kafka":
+        other = broker
+        broker.start()
+    else:
+        other = brokers.Kafka({"log.dirs": str(broker.data_dir), "broker.id": meta.get("broker.id", "0")})
+        # Kafka's ZooKeeper has to know the cluster and the topic as the files do.
+        other.data_dir = broker.data_dir
+        other.seed_zookeeper(meta["cluster.id"], {topic: (topic_id, 2)})
+        other.start()
+    try:
+        got = run("kafka-console-consumer", "--bootstrap-server", other.bootstrap, "--topic", topic,
+                  "--from-beginning", "--max-messages", 200, "--timeout-ms", 30000)
+        assert sorted(got.lines()) == sorted(values)
+        assert clients.end_offsets(other, topic, 2) == ends
+    finally:
+        if other is not broker:
+            other.destroy()
