@@ -1,6 +1,7 @@
 /* Properties of every message of every version: what is encoded decodes to itself, its size is
  * foretold, every cut is an error, and no input uses more memory than the arena allows. Then the
  * rules of the format one by one. */
+#include "base/log.h"
 #include "protocol/codec.h"
 #include "protocol/error.h"
 #include "protocol/messages.h"
@@ -10,6 +11,8 @@
 #include <CUnit/Basic.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { ROUNDS = 40, ARENA_BYTES = 1 << 20, HEAP_SLACK_BYTES = 1024 };
 
@@ -249,6 +252,24 @@ static void test_memory_is_bounded(void)
     each_message(check_mutations);
 }
 
+/* However an arena is filled, its memory stays within its cap. */
+static void test_arena_is_bounded(void)
+{
+    static const size_t SIZES[] = {1, 17, 2500, 5000, 70000};
+    for (size_t i = 0; i < 5; i++) {
+        size_t cap = 200000;
+        size_t heap_before = mallinfo2().uordblks;
+        struct arena arena;
+        arena_init(&arena, cap);
+        for (size_t n = 0; arena_alloc(&arena, SIZES[i]) != NULL && n < cap; n++) {
+            CU_ASSERT(mallinfo2().uordblks <= heap_before + cap + HEAP_SLACK_BYTES);
+        }
+        CU_ASSERT(arena.used_bytes <= cap);
+        CU_ASSERT_PTR_NULL(arena_alloc(&arena, SIZE_MAX - 5));
+        arena_deinit(&arena);
+    }
+}
+
 static err decode_bytes_as(const struct message *message, int version, const char *data, size_t len,
                            void *out)
 {
@@ -477,6 +498,41 @@ static void test_apis(void)
     CU_ASSERT_STRING_EQUAL(api_schema_of(API_LEADER_AND_ISR)->name, "LeaderAndIsr");
 }
 
+#ifdef OTTLA_CHECK_ERRORS
+/* Whether encoding the code ends the process. */
+static bool encoding_aborts(int16_t code)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct heartbeat_response h;
+        struct writer w;
+        heartbeat_response_init(&h);
+        h.error_code = code;
+        writer_init(&w, 1000);
+        log_set_level(LOG_OFF);
+        (void)freopen("/dev/null", "w", stderr);
+        _exit(message_encode(&heartbeat_response_message, 4, &h, &w) == OK ? 0 : 1);
+    }
+    int status = 0;
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+static void test_only_listed_codes(void)
+{
+    CU_ASSERT(!encoding_aborts(OK));
+    CU_ASSERT(!encoding_aborts(ERR_UNKNOWN_SERVER_ERROR));
+    CU_ASSERT(!encoding_aborts(ERR_ILLEGAL_GENERATION));
+    CU_ASSERT(encoding_aborts(ERR_NOT_CONTROLLER));
+}
+#else
+static void test_only_listed_codes(void)
+{
+    /* Checked in debug builds. */
+}
+#endif
+
 static void test_error_names(void)
 {
     CU_ASSERT_STRING_EQUAL(kafka_error_name(0), "NONE");
@@ -496,6 +552,7 @@ int main(void)
     CU_add_test(suite, "defaults", test_defaults);
     CU_add_test(suite, "cut at every byte", test_cut_at_every_byte);
     CU_add_test(suite, "memory is bounded", test_memory_is_bounded);
+    CU_add_test(suite, "arena is bounded", test_arena_is_bounded);
     CU_add_test(suite, "nulls", test_nulls);
     CU_add_test(suite, "null that may not be", test_null_that_may_not_be);
     CU_add_test(suite, "long string and varint", test_long_string_and_varint);
@@ -505,6 +562,7 @@ int main(void)
     CU_add_test(suite, "records of a file", test_records_of_a_file);
     CU_add_test(suite, "print", test_print);
     CU_add_test(suite, "apis", test_apis);
+    CU_add_test(suite, "only listed codes", test_only_listed_codes);
     CU_add_test(suite, "error names", test_error_names);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();

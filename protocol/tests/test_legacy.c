@@ -361,6 +361,11 @@ static void test_refusals(void)
     writer_clear(&in);
     put_entry(&in, 0, 1, CODEC_GZIP, 5, text("not gzip"));
     CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    for (int8_t codec = CODEC_GZIP; codec <= CODEC_LZ4; codec++) {
+        writer_clear(&in);
+        put_entry(&in, 0, 0, codec, 5, text(""));
+        CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    }
     writer_clear(&in);
     put_entry(&in, 0, 1, CODEC_ZSTD, 5, text("x"));
     CU_ASSERT_EQUAL(up(&in), ERR_UNSUPPORTED_COMPRESSION_TYPE);
