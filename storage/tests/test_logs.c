@@ -1,0 +1,438 @@
+/* All logs: locks, identity, markers, checkpoints, several directories, creation and deletion. */
+#include "util.h"
+
+#include "storage/checkpoint.h"
+
+#include <sys/wait.h>
+#include <time.h>
+
+static struct log_config config_of(void *context, struct str topic)
+{
+    (void)context;
+    (void)topic;
+    return small_config();
+}
+
+struct two {
+    struct place p;
+    char a[96];
+    char b[96];
+    char reason[LOGS_REASON_BYTES];
+    struct logs_identity identity;
+};
+
+static void make_two(struct two *t)
+{
+    place_make(&t->p);
+    snprintf(t->a, sizeof(t->a), "%s/a", t->p.dir);
+    snprintf(t->b, sizeof(t->b), "%s/deep/b/", t->p.dir);
+    t->reason[0] = '\0';
+}
+
+static err try_lock(struct two *t, int dirs_n, int32_t broker_id, const char *cluster,
+                    struct logs **logs)
+{
+    char *dirs[] = {t->a, t->b};
+    struct logs_open how = {.dirs = dirs,
+                            .dirs_n = (size_t)dirs_n,
+                            .broker_id = broker_id,
+                            .cluster_id = cluster,
+                            .config_of = config_of};
+    return logs_lock(&t->p.env, &how, logs, &t->identity, t->reason);
+}
+
+static struct logs *start(struct two *t, int dirs_n)
+{
+    struct logs *logs = NULL;
+    err e = try_lock(t, dirs_n, -1, NULL, &logs);
+    CU_ASSERT_STRING_EQUAL(t->reason, "");
+    CU_ASSERT_EQUAL_FATAL(e, OK);
+    e = logs_load(logs, 1, "cluster", t->reason);
+    CU_ASSERT_STRING_EQUAL(t->reason, "");
+    CU_ASSERT_EQUAL_FATAL(e, OK);
+    return logs;
+}
+
+static struct plog *create(struct logs *logs, const char *topic, int32_t partition)
+{
+    struct plog *log = NULL;
+    struct log_config config = small_config();
+    struct topic_partition name = {.topic = str_of(topic), .partition = partition};
+    MUST(logs_create(logs, name, (struct uuid){{7, 7}}, &config, &log));
+    return log;
+}
+
+static struct topic_partition tp(const char *topic, int32_t partition)
+{
+    return (struct topic_partition){.topic = str_of(topic), .partition = partition};
+}
+
+static int64_t minus_one(void *context, struct plog *log)
+{
+    (void)context;
+    return plog_end_offset(log) - 1;
+}
+
+static void test_life(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 2);
+    CU_ASSERT_FALSE(logs_were_clean(logs)); /* new ones have no marker */
+    for (int i = 0; i < 6; i++) {
+        struct plog *log = create(logs, "my-topic", i);
+        for (int j = 0; j <= i * 10; j++) {
+            must_append(log, 2);
+        }
+        CU_ASSERT_PTR_EQUAL(create(logs, "my-topic", i), log);
+    }
+    CU_ASSERT_EQUAL(logs_count(logs), 6);
+    CU_ASSERT_TRUE(exists(&t.p, "a/my-topic-0"));
+    CU_ASSERT_TRUE(exists(&t.p, "deep/b/my-topic-1")); /* the emptier one */
+    struct plog *other = NULL;
+    struct log_config config = small_config();
+    CU_ASSERT_EQUAL(logs_create(logs, tp("my-topic", 3), (struct uuid){{8}}, &config, &other),
+                    ERR_INCONSISTENT_TOPIC_ID);
+    MUST(plog_advance_start(logs_get(logs, tp("my-topic", 5)), 7));
+    MUST(logs_write_high_watermarks(logs, minus_one, NULL));
+    CU_ASSERT_PTR_NULL(logs_get(logs, tp("my-topic", 9)));
+    CU_ASSERT_TRUE(exists(&t.p, "a/.lock"));
+    logs_close(logs);
+    CU_ASSERT_TRUE(exists(&t.p, "a/.kafka_cleanshutdown"));
+    CU_ASSERT_FALSE(exists(&t.p, "a/.lock"));
+    place_reboot(&t.p);
+    logs = start(&t, 2);
+    CU_ASSERT_TRUE(logs_were_clean(logs));
+    CU_ASSERT_EQUAL(t.identity.broker_id, 1);
+    CU_ASSERT_STRING_EQUAL(t.identity.cluster_id, "cluster");
+    for (int i = 0; i < 6; i++) {
+        struct plog *log = logs_get(logs, tp("my-topic", i));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(log);
+        CU_ASSERT_EQUAL(plog_end_offset(log), i * 20 + 2);
+        CU_ASSERT_EQUAL(plog_recovery_point(log), i * 20 + 2);
+        CU_ASSERT_EQUAL(plog_start_offset(log), i == 5 ? 7 : 0);
+        CU_ASSERT_EQUAL(logs_checkpointed_high_watermark(logs, tp("my-topic", i)), i * 20 + 1);
+        check_every_offset(log);
+    }
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+static void test_locks(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 1);
+    struct two other = t;
+    struct logs *second = NULL;
+    CU_ASSERT_EQUAL(try_lock(&other, 1, -1, NULL, &second), E_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(other.reason, "in use"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(other.reason, t.a));
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(try_lock(&other, 1, -1, NULL, &second) == E_CONFIG ? 0 : 1);
+    }
+    int status = 1;
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT_EQUAL(status, 0);
+    /* The kind of lock that a Java broker takes meets ours. */
+    char *path = place_path(&t.p, "a/.lock");
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    CU_ASSERT_EQUAL(fcntl(fd, F_SETLK, &lock), -1);
+    close(fd);
+    free(path);
+    logs_close(logs);
+    place_reboot(&t.p);
+    logs = start(&t, 1);
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+static void refused(struct two *t, int dirs_n, int32_t broker_id, const char *cluster,
+                    const char *text)
+{
+    struct logs *logs = NULL;
+    CU_ASSERT_EQUAL(try_lock(t, dirs_n, broker_id, cluster, &logs), E_CONFIG);
+    if (strstr(t->reason, text) == NULL) {
+        printf("reason: %s\n", t->reason);
+    }
+    CU_ASSERT_PTR_NOT_NULL(strstr(t->reason, text));
+    t->reason[0] = '\0';
+}
+
+static void test_identity(void)
+{
+    struct two t;
+    make_two(&t);
+    logs_close(start(&t, 2));
+    refused(&t, 1, 2, NULL, "broker.id is 2");
+    refused(&t, 1, 1, "another", "cluster id is another");
+    static const char KRAFT[] = "version=1\nnode.id=1\ncluster.id=cluster\n";
+    spit(&t.p, "a/meta.properties", KRAFT, strlen(KRAFT));
+    refused(&t, 1, -1, NULL, "KRaft");
+    static const char OTHER[] = "broker.id=3\ncluster.id=cluster\n";
+    spit(&t.p, "a/meta.properties", OTHER, strlen(OTHER));
+    refused(&t, 2, -1, NULL, "broker.id 1, another directory 3");
+    static const char BAD[] = "broker.id=x\n";
+    spit(&t.p, "a/meta.properties", BAD, strlen(BAD));
+    refused(&t, 1, -1, NULL, "impossible broker.id");
+    /* a directory id and what else there is stay */
+    static const char KEPT[] = "#c\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAQ\nbroker.id=1\nx\\:y=z\n";
+    spit(&t.p, "a/meta.properties", KEPT, strlen(KEPT));
+    logs_close(start(&t, 1));
+    size_t len = 0;
+    char *text = (char *)slurp(&t.p, "a/meta.properties", &len);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "directory.id=AAAAAAAAAAAAAAAAAAAAAQ\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "cluster.id=cluster\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "x\\:y=z\n"));
+    free(text);
+    /* foreign directories */
+    char *foreign = place_path(&t.p, "a/lost+found");
+    mkdir(foreign, 0755);
+    refused(&t, 1, -1, NULL, "lost+found");
+    rmdir(foreign);
+    free(foreign);
+    spit(&t.p, "a/coordination.sqlite", "x", 1);
+    logs_close(start(&t, 1));
+    /* one partition in two directories */
+    run("mkdir '%s'/a/t-0 && mkdir '%s'/deep/b/t-0", t.p.dir, t.p.dir);
+    struct logs *logs = NULL;
+    MUST(try_lock(&t, 2, -1, NULL, &logs));
+    CU_ASSERT_EQUAL(logs_load(logs, 1, "cluster", t.reason), E_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.reason, "t-0 is in two log directories"));
+    logs_abandon(logs);
+    place_remove(&t.p);
+}
+
+static void test_delete(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 1);
+    char longest[250];
+    memset(longest, 'x', 249);
+    longest[249] = '\0';
+    must_append(create(logs, longest, 0), 2);
+    struct plog *log = create(logs, "gone", 0);
+    for (int i = 0; i < 40; i++) {
+        must_append(log, 2);
+    }
+    MUST(plog_flush(log));
+    MUST(plog_advance_start(log, 50));
+    MUST(logs_write_recovery_points(logs));
+    MUST(logs_write_high_watermarks(logs, minus_one, NULL));
+    MUST(logs_delete(logs, tp(longest, 0)));
+    MUST(logs_delete(logs, tp("gone", 0)));
+    CU_ASSERT_EQUAL(logs_delete(logs, tp("gone", 0)), E_NOT_FOUND);
+    CU_ASSERT_FALSE(exists(&t.p, "a/gone-0"));
+    run("ls '%s'/a | grep -Eq '^gone-0\\.[0-9a-f]{32}-delete$'", t.p.dir, "");
+    /* the same name again, and a kill: the old checkpoints must not be taken for the new log's */
+    log = create(logs, "gone", 0);
+    must_append(log, 2);
+    CU_ASSERT_EQUAL(logs_remove_deleted(logs), 60000);
+    logs_abandon(logs);
+    place_reboot(&t.p);
+    logs = start(&t, 1);
+    CU_ASSERT_FALSE(logs_were_clean(logs));
+    CU_ASSERT_EQUAL(logs_count(logs), 1);
+    log = logs_get(logs, tp("gone", 0));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(log);
+    CU_ASSERT_EQUAL(plog_end_offset(log), 2);
+    CU_ASSERT_EQUAL(plog_start_offset(log), 0);
+    CU_ASSERT_EQUAL(logs_remove_deleted(logs), 60000);
+    t.p.clock.now_ms += 60000;
+    CU_ASSERT_EQUAL(logs_remove_deleted(logs), -1);
+    run("! ls '%s'/a | grep -q delete", t.p.dir, "");
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+static void test_kept_directories(void)
+{
+    struct two t;
+    make_two(&t);
+    logs_close(start(&t, 1));
+    run("cd '%s'/a && mkdir m-0.0123456789abcdef0123456789abcdef-future "
+        "s-1.0123456789abcdef0123456789abcdef-stray remote-log-index-cache && touch "
+        "m-0.0123456789abcdef0123456789abcdef-future/00000000000000000000.log",
+        t.p.dir, "");
+    struct logs *logs = start(&t, 1);
+    CU_ASSERT_EQUAL(logs_count(logs), 0);
+    logs_close(logs);
+    CU_ASSERT_TRUE(exists(&t.p, "a/m-0.0123456789abcdef0123456789abcdef-future/"
+                                "00000000000000000000.log"));
+    place_remove(&t.p);
+}
+
+/* A kill: recovery, and the marker appears only after a clean stop. */
+static void test_unclean(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 1);
+    struct plog *log = create(logs, "t", 0);
+    for (int i = 0; i < 40; i++) {
+        must_append(log, 2);
+    }
+    MUST(plog_flush(log));
+    MUST(logs_write_recovery_points(logs));
+    must_append(log, 2);
+    logs_abandon(logs);
+    CU_ASSERT_FALSE(exists(&t.p, "a/.kafka_cleanshutdown"));
+    place_reboot(&t.p);
+    logs = start(&t, 1);
+    log = logs_get(logs, tp("t", 0));
+    CU_ASSERT_EQUAL(plog_end_offset(log), 82);
+    CU_ASSERT_EQUAL(plog_recovery_point(log), 80);
+    logs_close(logs);
+    /* damage below the recovery point: that log is out, the others serve, nothing is forgotten */
+    place_reboot(&t.p);
+    logs = start(&t, 1);
+    create(logs, "u", 0);
+    MUST(logs_write_recovery_points(logs));
+    logs_abandon(logs);
+    size_t len = 0;
+    uint8_t *data = slurp(&t.p, "a/t-0/00000000000000000072.log", &len);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    data[100] ^= 1;
+    spit(&t.p, "a/t-0/00000000000000000072.log", data, len);
+    for (int i = 0; i < 3; i++) {
+        place_reboot(&t.p);
+        logs = start(&t, 1);
+        CU_ASSERT_PTR_NULL(logs_get(logs, tp("t", 0)));
+        CU_ASSERT_PTR_NOT_NULL(logs_get(logs, tp("u", 0)));
+        struct log_config config = small_config();
+        CU_ASSERT_EQUAL(logs_create(logs, tp("t", 0), (struct uuid){{7}}, &config, &log),
+                        ERR_KAFKA_STORAGE_ERROR);
+        MUST(logs_write_recovery_points(logs));
+        logs_close(logs);
+        CU_ASSERT_FALSE(exists(&t.p, "a/.kafka_cleanshutdown"));
+    }
+    size_t len2 = 0;
+    uint8_t *data2 = slurp(&t.p, "a/t-0/00000000000000000072.log", &len2);
+    CU_ASSERT(len == len2 && memcmp(data, data2, len) == 0);
+    free(data);
+    free(data2);
+    place_remove(&t.p);
+}
+
+static void count_entry(void *context, struct str topic, int32_t partition, int64_t offset)
+{
+    int64_t *sum = context;
+    CU_ASSERT(topic.len == 3 && partition == 4);
+    *sum += offset;
+}
+
+static void test_checkpoint_format(void)
+{
+    static const struct {
+        const char *text;
+        err expected;
+        int64_t sum;
+    } ROWS[] = {
+        {"", OK, 0},
+        {"0\n0\n", OK, 0},
+        {"0\n1\nabc 4 5\n", OK, 5},
+        {"0\n2\nabc 4 5\nabc 4 6\n", OK, 11},
+        {"0\n2\nabc 4 5\n", E_MALFORMED, 0},
+        {"0\n1\nabc 4 5\nabc 4 5\n", E_MALFORMED, 0},
+        {"1\n0\n", E_MALFORMED, 0},
+        {"0\n", E_MALFORMED, 0},
+        {"x\n0\n", E_MALFORMED, 0},
+        {"0\n1\nabc 4\n", E_MALFORMED, 0},
+        {"0\n1\nabc 4 5 6\n", E_MALFORMED, 0},
+        {"0\n1\nabc 4 -5\n", E_MALFORMED, 0},
+        {"0\n1\nabc 4 99999999999999999999\n", E_MALFORMED, 0},
+        {"0\n1\nabc  4 5\n", E_MALFORMED, 0},
+        {"0\n1\n\n", E_MALFORMED, 0},
+    };
+    struct place p;
+    place_make(&p);
+    char *path = place_path(&p, "c");
+    int64_t sum = 0;
+    MUST(offset_checkpoint_read(p.env.fs, path, count_entry, &sum)); /* absent */
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        spit(&p, "c", ROWS[i].text, strlen(ROWS[i].text));
+        sum = 0;
+        CU_ASSERT_EQUAL(offset_checkpoint_read(p.env.fs, path, count_entry, &sum),
+                        ROWS[i].expected);
+        CU_ASSERT(ROWS[i].expected != OK || sum == ROWS[i].sum);
+    }
+    static const char *const EPOCHS[] = {"0\n2\n0 0\n2 5\n", "0\n2\n2 0\n0 5\n", "0\n1\n0 -1\n",
+                                         "0\n1\n0\n", "0\n999999999\n0 1\n"};
+    for (size_t i = 0; i < sizeof(EPOCHS) / sizeof(EPOCHS[0]); i++) {
+        struct epoch_entry *entries = NULL;
+        size_t count = 0;
+        spit(&p, "c", EPOCHS[i], strlen(EPOCHS[i]));
+        CU_ASSERT_EQUAL(epoch_checkpoint_read(p.env.fs, path, &entries, &count),
+                        i == 0 ? OK : E_MALFORMED);
+        CU_ASSERT_EQUAL(count, i == 0 ? 2 : 0);
+        free(entries);
+    }
+    free(path);
+    place_remove(&p);
+}
+
+/* Unreadable checkpoints are as good as none: everything is found again. */
+static void test_corrupt_checkpoints(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 1);
+    struct plog *log = create(logs, "t", 0);
+    for (int i = 0; i < 40; i++) {
+        must_append(log, 2);
+    }
+    logs_close(logs);
+    for (int clean = 0; clean < 2; clean++) {
+        spit(&t.p, "a/recovery-point-offset-checkpoint", "0\n5\nnonsense", 12);
+        spit(&t.p, "a/log-start-offset-checkpoint", "garbage", 7);
+        spit(&t.p, "a/replication-offset-checkpoint", "garbage", 7);
+        spit(&t.p, "a/t-0/leader-epoch-checkpoint", "garbage", 7);
+        place_reboot(&t.p);
+        logs = start(&t, 1);
+        log = logs_get(logs, tp("t", 0));
+        CU_ASSERT_EQUAL(plog_end_offset(log), 80);
+        CU_ASSERT_EQUAL(check_every_offset(log), 40);
+        if (clean == 0) {
+            logs_abandon(logs);
+        } else {
+            logs_close(logs);
+        }
+    }
+    place_remove(&t.p);
+}
+
+/* Ten thousand partitions: what a clean start costs is printed, and must not be absurd. */
+static void test_many(void)
+{
+    enum { MANY = 2000 };
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 1);
+    for (int i = 0; i < MANY; i++) {
+        struct plog *log = create(logs, "many", i);
+        if (i % 2 == 0) {
+            must_append(log, 2);
+        }
+    }
+    logs_close(logs);
+    place_reboot(&t.p);
+    struct timespec from;
+    struct timespec to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    logs = start(&t, 1);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
+    printf("\n  clean start of %d partitions: %.1f ms\n", MANY, ms);
+    CU_ASSERT_EQUAL(logs_count(logs), MANY);
+    CU_ASSERT_EQUAL(plog_end_offset(logs_get(logs, tp("many", 2))), 2);
+    CU_ASSERT(ms < 5000);
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+SUITE("logs", TEST(test_life), TEST(test_locks), TEST(test_identity), TEST(test_delete),
+      TEST(test_kept_directories), TEST(test_unclean), TEST(test_checkpoint_format),
+      TEST(test_corrupt_checkpoints), TEST(test_many))
