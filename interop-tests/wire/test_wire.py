@@ -37,11 +37,14 @@ def running():
 @pytest.mark.parametrize("file, case", [pytest.param(f, c, id=f"{_name(f)}: {c.title}") for f in FILES for c in f.cases])
 def test_case(running, file, case):
     b = running(file)
+    problem = None
     try:
         player.Player("127.0.0.1", b.port, b.kind).play(case)
     except player.Skip as e:
         pytest.skip(str(e))
-    except AssertionError as e:
-        pytest.fail(f"{file.path}:{case.line} {case.title}\n{e}\n{b.log_tail(15)}", pytrace=False)
-    if not b.alive():
-        pytest.fail(f"the broker ended during this case\n{b.log_tail(60)}", pytrace=False)
+    except (AssertionError, language.CaseError) as e:
+        problem = f"{file.path}:{case.line} {case.title}\n{e}\n{b.log_tail(15)}"
+    if problem is None and not b.alive():
+        problem = f"the broker ended during this case\n{b.log_tail(60)}"
+    if problem:
+        pytest.fail(problem, pytrace=False)
