@@ -58,8 +58,8 @@ def check_everything(b) -> dict:
             if path.parent.name.startswith("__transaction_state"):
                 dump(path, "--transaction-log-decoder")
         elif kind == ".index":
-            # Entries that were not yet written are zeroes after a kill; the check of Kafka itself is the judge.
-            assert "passed sanity check" in dump(path, "--index-sanity-check")
+            said = dump(path, "--index-sanity-check")
+            assert "passed sanity check" in said or "is empty." in said, said
             dump(path, "--verify-index-only")
         elif kind in (".timeindex", ".snapshot", ".txnindex"):
             dump(path)
@@ -101,20 +101,14 @@ def test_kafka_opens_the_directory(broker):
     broker.stop()
     meta = dict(line.split("=", 1) for line in (broker.data_dir / "meta.properties").read_text().splitlines()
                 if "=" in line)
-    if broker.kind == "kafka":
-        other = broker
-        broker.start()
-    else:
-        other = brokers.Kafka({"log.dirs": str(broker.data_dir), "broker.id": meta.get("broker.id", "0")})
-        # Kafka's ZooKeeper has to know the cluster and the topic as the files do.
-        other.data_dir = broker.data_dir
+    other = brokers.Kafka({"log.dirs": str(broker.data_dir), "broker.id": meta["broker.id"]})
+    try:
+        # A ZooKeeper of its own has to know the cluster and the topic as the files do.
         other.seed_zookeeper(meta["cluster.id"], {topic: (topic_id, 2)})
         other.start()
-    try:
         got = run("kafka-console-consumer", "--bootstrap-server", other.bootstrap, "--topic", topic,
                   "--from-beginning", "--max-messages", 200, "--timeout-ms", 30000)
         assert sorted(got.lines()) == sorted(values)
         assert clients.end_offsets(other, topic, 2) == ends
     finally:
-        if other is not broker:
-            other.destroy()
+        other.destroy()

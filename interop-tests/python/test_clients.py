@@ -20,7 +20,8 @@ def the(futures):
 
 
 def create(b, topic, partitions=1, **config):
-    the(admin.AdminClient(conf(b)).create_topics([admin.NewTopic(topic, num_partitions=partitions, config=config)]))
+    a = admin.AdminClient(conf(b))  # has to live until the answer is there
+    the(a.create_topics([admin.NewTopic(topic, num_partitions=partitions, config=config)]))
     return topic
 
 
@@ -213,7 +214,7 @@ def test_create_then_produce_at_once(shared_broker):
     """A topic can be used as soon as CreateTopics has answered: no retries, no errors."""
     b, errors = shared_broker, []
     a = admin.AdminClient(conf(b))
-    producer = ck.Producer(conf(b, retries=0, log_level=0))
+    producer = ck.Producer({**conf(b, retries=0), "log_level": 0})
 
     for i in range(30):
         topic = unique("py-at-once")
