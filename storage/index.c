@@ -238,23 +238,24 @@ err index_append(struct index *index, const uint8_t *entry)
 err index_truncate(struct index *index, int32_t n)
 {
     TRY(index_open(index));
-    if (n < index->file_n) {
-        struct open_file *file = NULL;
-        TRY(index_file(index, &file));
-        err e = fs_truncate(index->env->fs, open_file_fd(file), (int64_t)n * index->entry_bytes);
-        open_file_release(file);
-        TRY(e);
-        atomic_store(&index->dirty, true);
-    }
     pthread_mutex_lock(&index->lock);
-    if (n < index->file_n) {
+    bool in_file = n < index->file_n;
+    if (in_file) {
         index->file_n = n;
         index->tail_n = 0;
     } else if (n - index->file_n < index->tail_n) {
         index->tail_n = n - index->file_n;
     }
     pthread_mutex_unlock(&index->lock);
-    return OK;
+    if (!in_file) {
+        return OK;
+    }
+    struct open_file *file = NULL;
+    TRY(index_file(index, &file));
+    err e = fs_truncate(index->env->fs, open_file_fd(file), (int64_t)n * index->entry_bytes);
+    open_file_release(file);
+    atomic_store(&index->dirty, true);
+    return e;
 }
 
 err index_write(struct index *index)

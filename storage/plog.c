@@ -533,23 +533,37 @@ static err flush_to(struct plog *log, int64_t end_offset, bool with_active_index
     return e == OK ? flush_entries(log) : e;
 }
 
-err plog_flush(struct plog *log)
+/* One round. *settled is false when a truncation beside it made the result worthless: what was
+ * synced may have been cut, and written again. */
+static err flush_round(struct plog *log, bool *settled)
 {
-    if (plog_is_offline(log)) {
-        return ERR_KAFKA_STORAGE_ERROR;
-    }
-    uint32_t cuts = atomic_load(&log->cuts);
+    guard_lock(log);
+    uint32_t truncations = atomic_load(&log->truncations);
     int64_t end_offset = plog_end_offset(log);
+    guard_unlock(log);
+    *settled = true;
     if (end_offset <= plog_recovery_point(log) && !atomic_load(&log->entries_dirty)) {
         return OK;
     }
-    LOG_TRY(log, flush_to(log, end_offset, false), "flushing");
+    TRY(flush_to(log, end_offset, false));
     guard_lock(log);
-    /* A truncation beside us has lowered the recovery point itself. */
-    if (cuts == atomic_load(&log->cuts) && end_offset > plog_recovery_point(log)) {
+    *settled = truncations == atomic_load(&log->truncations);
+    if (*settled && end_offset > plog_recovery_point(log)) {
         atomic_store(&log->recovery_point, end_offset);
     }
     guard_unlock(log);
+    return OK;
+}
+
+err plog_flush(struct plog *log)
+{
+    bool settled = false;
+    while (!settled) {
+        if (plog_is_offline(log)) {
+            return ERR_KAFKA_STORAGE_ERROR;
+        }
+        LOG_TRY(log, flush_round(log, &settled), "flushing");
+    }
     return OK;
 }
 

@@ -106,6 +106,7 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
     bool newest_first = to == log->segments_n;
     size_t count = to - from;
     struct segment **dropped = xcalloc(count, sizeof(struct segment *));
+    cut_begin(log);
     guard_lock(log);
     int64_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
@@ -119,7 +120,6 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
         log->tail_count = 0;
     }
     atomic_fetch_sub(&log->size_bytes, bytes);
-    atomic_fetch_add(&log->cuts, 1);
     guard_unlock(log);
     err e = OK;
     for (size_t i = 0; i < count; i++) {
@@ -127,6 +127,7 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
         segment_release(dropped[i]);
     }
     free(dropped);
+    cut_end(log);
     return e;
 }
 
@@ -147,18 +148,26 @@ err plog_drop_snapshots_above(struct plog *log, int64_t offset)
     return e;
 }
 
-/* Cuts the files of one segment at `offset`; it becomes the active one. */
-static err segment_cut(struct plog *log, struct segment *segment, int64_t offset)
+/* Where the batch that holds `offset` begins, or the segment's size. */
+static err cut_position(struct segment *segment, int64_t offset, int64_t *position)
 {
     struct open_file *file = NULL;
     struct placed_batch first;
     int64_t size = atomic_load(&segment->size_bytes);
     TRY(segment_file(segment, &file));
     err e = segment_find(segment, open_file_fd(file), offset, size, &first);
-    int64_t position = e == OK ? first.position : size;
-    if (e == OK || e == E_NOT_FOUND) {
-        e = fs_truncate(log->env->fs, open_file_fd(file), position);
-    }
+    open_file_release(file);
+    *position = e == OK ? first.position : size;
+    return e == E_NOT_FOUND ? OK : e;
+}
+
+/* Cuts the files of a segment, whose published size is the cut's position already. */
+static err segment_cut(struct plog *log, struct segment *segment, int64_t offset)
+{
+    struct open_file *file = NULL;
+    int64_t position = atomic_load(&segment->size_bytes);
+    TRY(segment_file(segment, &file));
+    err e = fs_truncate(log->env->fs, open_file_fd(file), position);
     open_file_release(file);
     TRY(e);
     int32_t keep = 0;
@@ -174,10 +183,6 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
         segment->first_timestamp_known = false;
         segment->created_ms = clock_wall_ms(log->env->clock);
     }
-    guard_lock(log);
-    atomic_fetch_sub(&log->size_bytes, size - position);
-    atomic_store(&segment->size_bytes, position);
-    guard_unlock(log);
     int64_t timestamp = -1;
     int64_t timestamp_offset = segment->base_offset;
     TRY(segment_read_max_timestamp(segment, &timestamp, &timestamp_offset));
@@ -189,30 +194,36 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
     return OK;
 }
 
+/* First nobody may see what goes, and the recovery point may not promise it; then the files. */
 static err truncate_to(struct plog *log, int64_t offset)
 {
     size_t keep = plog_segment_at(log, offset);
-    /* First nobody may see what goes, and the recovery point may not promise it. */
+    struct segment *segment = log->segments[keep];
+    int64_t position = 0;
+    TRY(cut_position(segment, offset, &position));
     guard_lock(log);
-    atomic_fetch_add(&log->cuts, 1);
     atomic_store(&log->end_offset, offset);
+    atomic_fetch_add(&log->truncations, 1);
     if (plog_recovery_point(log) > offset) {
         atomic_store(&log->recovery_point, offset);
     }
     if (plog_start_offset(log) > offset) {
         atomic_store(&log->start_offset, offset);
     }
+    atomic_fetch_sub(&log->size_bytes, atomic_load(&segment->size_bytes) - position);
+    atomic_store(&segment->size_bytes, position);
     log->tail_count = 0;
     bool epochs_changed = epochs_truncate_end(&log->epochs, offset);
     guard_unlock(log);
     TRY(plog_drop_segments(log, keep + 1, log->segments_n));
-    TRY(segment_cut(log, log->segments[keep], offset));
+    TRY(segment_cut(log, segment, offset));
     if (epochs_changed) {
         TRY(plog_write_epochs(log));
     }
     TRY(plog_drop_snapshots_above(log, offset));
     log->activated = log->touched = true;
-    return recovery_load_producers(log, offset);
+    TRY(recovery_load_producers(log, offset));
+    return plog_take_snapshot(log, false);
 }
 
 err plog_truncate(struct plog *log, int64_t offset)
@@ -229,7 +240,10 @@ err plog_truncate(struct plog *log, int64_t offset)
     if (offset < log->segments[0]->base_offset) {
         return plog_restart_at(log, offset);
     }
-    return plog_fail(log, truncate_to(log, offset), "truncating");
+    cut_begin(log);
+    err e = truncate_to(log, offset);
+    cut_end(log);
+    return plog_fail(log, e, "truncating");
 }
 
 static err restart_at(struct plog *log, int64_t offset)
@@ -238,9 +252,9 @@ static err restart_at(struct plog *log, int64_t offset)
     guard_lock(log);
     size_t old = log->segments_n;
     int64_t old_size = atomic_load(&log->size_bytes);
-    atomic_fetch_add(&log->cuts, 1);
     atomic_store(&log->start_offset, offset);
     atomic_store(&log->end_offset, offset);
+    atomic_fetch_add(&log->truncations, 1);
     atomic_store(&log->recovery_point, offset);
     log->tail_count = 0;
     producers_clear(&log->producers, offset);
@@ -257,7 +271,6 @@ static err restart_at(struct plog *log, int64_t offset)
     log->segments[0] = fresh;
     log->segments_n = log->segments_cap = 1;
     atomic_fetch_sub(&log->size_bytes, old_size);
-    atomic_fetch_add(&log->cuts, 1);
     guard_unlock(log);
     for (size_t i = 0; i < old; i++) {
         segment_release(dropped[i]);
@@ -278,7 +291,10 @@ err plog_restart_at(struct plog *log, int64_t offset)
     plog_take_config(log);
     log_info(AREA, "emptying the log dir=%s offset=%lld end_offset=%lld", log->dir,
              (long long)offset, (long long)plog_end_offset(log));
-    return plog_fail(log, restart_at(log, offset), "emptying");
+    cut_begin(log);
+    err e = restart_at(log, offset);
+    cut_end(log);
+    return plog_fail(log, e, "emptying");
 }
 
 err plog_advance_start(struct plog *log, int64_t offset)

@@ -51,7 +51,11 @@ struct plog {
     _Atomic bool offline;
     _Atomic bool config_changed;
     _Atomic bool entries_dirty; /* directory entries not synced */
-    _Atomic uint32_t cuts;      /* truncations and deletions, for readers beside them */
+    /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
+     * ended, `cutting` counts those in progress. */
+    _Atomic uint32_t cuts;
+    _Atomic int cutting;
+    _Atomic uint32_t truncations; /* how often the end went back; under the guard */
 
     /* Only whoever holds the partition's lock. */
     struct log_config config;
@@ -84,6 +88,24 @@ static inline int64_t segment_end(const struct plog *log, size_t i)
 }
 
 #define AREA "storage"
+
+static inline void cut_begin(struct plog *log)
+{
+    atomic_fetch_add(&log->cutting, 1);
+    atomic_fetch_add(&log->cuts, 1);
+}
+
+static inline void cut_end(struct plog *log)
+{
+    atomic_fetch_add(&log->cuts, 1);
+    atomic_fetch_sub(&log->cutting, 1);
+}
+
+/* Has a reader's failure since `cuts` was read another explanation than a bad disk? */
+static inline bool cut_beside(struct plog *log, uint32_t cuts)
+{
+    return atomic_load(&log->cutting) > 0 || atomic_load(&log->cuts) != cuts;
+}
 
 /* Takes the log offline after a failed operation, with one line that says why. Codes of Kafka pass
  * through; everything else becomes KAFKA_STORAGE_ERROR. */

@@ -2,15 +2,16 @@
  *
  * Runs beside appends. The guard is taken for a moment to find the segment and, at the tail, the
  * position; then the segment is held by reference and the files are searched without any lock. What
- * is below the published size never changes, except under a truncation or a deletion: those move
- * `cuts`, and a search that failed meanwhile is done again. */
+ * is below the published size never changes, except under a truncation or a deletion: a search that
+ * failed beside one is done again. */
 #define _GNU_SOURCE
 #include "storage/plog_internal.h"
 
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { RETRIES_MAX = 64, RECORD_BYTES_LIMIT = 512 * 1024 * 1024 };
+enum { RETRIES_MAX = 64, RETRY_WAIT_US = 500, RECORD_BYTES_LIMIT = 512 * 1024 * 1024 };
 
 /* A segment as a reader sees it at one moment. Holds a reference. */
 struct view {
@@ -142,6 +143,20 @@ static err read_once(struct plog *log, int64_t offset, int64_t max_offset, size_
     }
 }
 
+/* After a failure: was there a cut beside us? Then waits a moment for its end. */
+static bool read_again(struct plog *log, uint32_t cuts, int attempt)
+{
+    if (!cut_beside(log, cuts)) {
+        return false;
+    }
+    if (attempt < RETRIES_MAX / 4) {
+        sched_yield();
+    } else {
+        usleep(RETRY_WAIT_US);
+    }
+    return true;
+}
+
 err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_bytes, bool min_one,
               struct log_range *range)
 {
@@ -156,12 +171,11 @@ err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_b
         if (e == OK || e > 0) {
             return e;
         }
-        if (cuts == atomic_load(&log->cuts)) {
-            break;
+        if (!read_again(log, cuts, i)) {
+            return plog_fail(log, e, "reading");
         }
-        sched_yield();
     }
-    return plog_fail(log, e, "reading");
+    return ERR_KAFKA_STORAGE_ERROR; /* a cut that takes long: the client comes back */
 }
 
 void log_range_release(struct log_range *range)
@@ -400,10 +414,9 @@ err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_o
         }
         uint32_t cuts = atomic_load(&log->cuts);
         e = offset_for_timestamp(log, timestamp, found);
-        if (e == OK || cuts == atomic_load(&log->cuts)) {
+        if (e == OK || !read_again(log, cuts, i)) {
             break;
         }
-        sched_yield();
     }
     if (found->offset >= max_offset) {
         *found = NOT_FOUND;
@@ -448,10 +461,9 @@ err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
         }
         uint32_t cuts = atomic_load(&log->cuts);
         e = offset_for_max_timestamp(log, found);
-        if (e == OK || cuts == atomic_load(&log->cuts)) {
+        if (e == OK || !read_again(log, cuts, i)) {
             break;
         }
-        sched_yield();
     }
     return plog_fail(log, e, "searching by time");
 }

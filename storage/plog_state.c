@@ -201,14 +201,11 @@ static bool txn_visit(void *context, const struct txn_entry *entry)
 
 /* From the segment that holds `from` forward, until an entry says that everything below its last
  * stable offset, and so below `to`, was decided. */
-err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *arena,
-                      struct aborted_txn **txns, int32_t *count)
+static err aborted_txns(struct plog *log, struct txn_search *search)
 {
-    struct txn_search search = {.from = from, .to = to, .arena = arena};
-    int64_t base = from;
-    err e = OK;
+    int64_t base = search->from;
     bool more = true;
-    while (more && !search.done && search.error == OK && e == OK) {
+    while (more && !search->done && search->error == OK) {
         guard_lock(log);
         size_t i = plog_segment_at(log, base);
         struct segment *segment = log->segments[i];
@@ -216,17 +213,29 @@ err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *
         base = more ? log->segments[i + 1]->base_offset : base;
         segment_retain(segment);
         guard_unlock(log);
-        e = txn_index_each(&segment->txns, txn_visit, &search);
-        if (e != OK && atomic_load(&segment->dropped)) {
-            e = OK;
-        }
+        err e = txn_index_each(&segment->txns, txn_visit, search);
         segment_release(segment);
+        TRY(e);
     }
-    TRY(search.error);
-    LOG_TRY(log, e, "reading a transaction index");
+    return search->error;
+}
+
+err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *arena,
+                      struct aborted_txn **txns, int32_t *count)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    struct txn_search search = {.from = from, .to = to, .arena = arena};
+    uint32_t cuts = atomic_load(&log->cuts);
+    err e = aborted_txns(log, &search);
     *txns = search.found;
     *count = search.count;
-    return OK;
+    if (e == E_LIMIT || e == OK) {
+        return e;
+    }
+    return cut_beside(log, cuts) ? ERR_KAFKA_STORAGE_ERROR
+                                 : plog_fail(log, e, "reading a transaction index");
 }
 
 err plog_producers(struct plog *log, struct arena *arena, struct producer_info **infos,

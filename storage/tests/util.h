@@ -25,7 +25,7 @@ enum { T0 = 1700000000 }; /* seconds; timestamps are T0 * 1000 + something */
 
 struct fault_fs {
     struct fs fs;
-    int64_t calls;   /* of operations that count */
+    _Atomic int64_t calls; /* of operations that count */
     int64_t fail_at; /* the call that fails; 0: none */
     bool dead;       /* everything after it fails too: a crash */
     bool die;
