@@ -45,6 +45,22 @@ def dump(path, *args) -> str:
     return result.out
 
 
+BATCH = re.compile(r"^baseOffset: (\d+) lastOffset: (\d+) .* position: (\d+) .* size: (\d+) ", re.M)
+
+
+def check_batches(path, out: str) -> None:
+    """What DumpLogSegments prints but does not judge: batches follow each other without holes."""
+    batches = [tuple(map(int, m)) for m in BATCH.findall(out)]
+    assert batches or path.stat().st_size == 0, f"{path}: no batches in\n{out[:500]}"
+    end, offset = 0, int(path.stem)
+    for base, last, position, size in batches:
+        assert position == end, f"{path}: a batch at {position}, expected at {end}"
+        assert base >= offset if "compacted" in str(path) else base == offset, f"{path}: offset {base} after {offset}"
+        assert last >= base
+        end, offset = position + size, last + 1
+    assert end == path.stat().st_size, f"{path}: batches end at {end}, the file at {path.stat().st_size}"
+
+
 def check_everything(b) -> dict:
     """How many files of each kind were read."""
     kinds = {}
@@ -52,7 +68,7 @@ def check_everything(b) -> dict:
         kind = path.suffix
         if kind == ".log":
             out = dump(path, "--deep-iteration", "--print-data-log")
-            assert path.stat().st_size == 0 or "baseOffset:" in out
+            check_batches(path, out)
             if path.parent.name.startswith("__consumer_offsets"):
                 dump(path, "--offsets-decoder")
             if path.parent.name.startswith("__transaction_state"):
