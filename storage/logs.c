@@ -203,31 +203,28 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
 static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
 {
     struct log_dir *dir = &logs->dirs[at];
-    struct name_list names;
-    err e = log_dir_list(dir, &names);
-    if (e != OK) {
-        return refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
-    }
+    const struct name_list *names = &dir->subdirs;
+    err e = OK;
     int64_t said_ms = clock_monotonic_ms(logs->env->clock);
-    for (size_t i = 0; i < names.count && e == OK; i++) {
+    for (size_t i = 0; i < names->count && e == OK; i++) {
         struct topic_partition name = {0};
-        enum dir_kind kind = dir_name_parse(names.names[i], &name.topic, &name.partition);
+        enum dir_kind kind = dir_name_parse(names->names[i], &name.topic, &name.partition);
         if (kind == DIR_PARTITION) {
-            e = load_partition(logs, at, names.names[i], name, reason);
+            e = load_partition(logs, at, names->names[i], name, reason);
         } else if (kind == DIR_DELETED) {
             struct log_config config = log_config_default();
-            deleted_push(logs, xasprintf("%s/%s", dir->path, names.names[i]),
+            deleted_push(logs, xasprintf("%s/%s", dir->path, names->names[i]),
                          config.file_delete_delay_ms);
         } else {
-            log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names.names[i]);
+            log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names->names[i]);
         }
         int64_t now_ms = clock_monotonic_ms(logs->env->clock);
         if (now_ms - said_ms >= PROGRESS_INTERVAL_MS) {
-            log_info(AREA, "loading logs dir=%s done=%zu total=%zu", dir->path, i + 1, names.count);
+            log_info(AREA, "loading logs dir=%s done=%zu total=%zu", dir->path, i + 1,
+                     names->count);
             said_ms = now_ms;
         }
     }
-    name_list_deinit(&names);
     return e;
 }
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "storage/checkpoint.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -89,6 +90,7 @@ void log_dir_deinit(struct log_dir *dir, struct fs *fs)
     map_deinit(&dir->recovery_points);
     map_deinit(&dir->start_offsets);
     map_deinit(&dir->high_watermarks);
+    name_list_deinit(&dir->subdirs);
     free(dir->path);
 }
 
@@ -121,42 +123,67 @@ static err make_dirs(struct fs *fs, const char *path)
     return e == OK ? fs_mkdir(fs, path) : e;
 }
 
-err log_dir_list(const struct log_dir *dir, struct name_list *names)
+static int compare_names(const void *a, const void *b)
 {
-    struct name_list all;
-    TRY(fs_list(dir->path, &all));
-    *names = (struct name_list){.names = xcalloc(all.count, sizeof(char *))};
-    for (size_t i = 0; i < all.count; i++) {
-        char *path = file_in(dir, all.names[i]);
-        struct stat st;
-        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-            names->names[names->count++] = all.names[i];
-            all.names[i] = NULL;
-        }
-        free(path);
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_dir(const struct log_dir *dir, const struct dirent *entry)
+{
+    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) {
+        return entry->d_type == DT_DIR;
     }
-    name_list_deinit(&all);
+    char *path = file_in(dir, entry->d_name);
+    struct stat st;
+    bool yes = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    free(path);
+    return yes;
+}
+
+/* The subdirectories, sorted. fs_list would not tell which names are directories, and asking for
+ * each costs a tenth of a clean start. */
+static err list_dirs(struct log_dir *dir)
+{
+    struct name_list *names = &dir->subdirs;
+    DIR *listing = opendir(dir->path);
+    if (listing == NULL) {
+        return err_from_errno(errno);
+    }
+    size_t cap = 0;
+    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            !is_dir(dir, entry)) {
+            continue;
+        }
+        if (names->count == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            names->names = xrealloc(names->names, cap * sizeof(*names->names));
+        }
+        names->names[names->count++] = xstrdup(entry->d_name);
+    }
+    closedir(listing);
+    if (names->count > 0) {
+        qsort(names->names, names->count, sizeof(*names->names), compare_names);
+    }
     return OK;
 }
 
-static err check_names(const struct log_dir *dir, char reason[LOGS_REASON_BYTES])
+static err check_names(struct log_dir *dir, char reason[LOGS_REASON_BYTES])
 {
-    struct name_list names;
-    err e = log_dir_list(dir, &names);
+    err e = list_dirs(dir);
     if (e != OK) {
         return refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
     }
-    for (size_t i = 0; i < names.count && e == OK; i++) {
+    for (size_t i = 0; i < dir->subdirs.count && e == OK; i++) {
         struct str topic;
         int32_t partition = 0;
-        if (dir_name_parse(names.names[i], &topic, &partition) == DIR_FOREIGN) {
+        if (dir_name_parse(dir->subdirs.names[i], &topic, &partition) == DIR_FOREIGN) {
             e = refuse(reason,
                        "%s/%s is a directory, but not of the form topic-partition; log.dirs must "
                        "hold nothing but Kafka's partitions",
-                       dir->path, names.names[i]);
+                       dir->path, dir->subdirs.names[i]);
         }
     }
-    name_list_deinit(&names);
     return e;
 }
 

@@ -14,6 +14,7 @@ struct log_dir {
     bool clean;                   /* the marker was there */
     bool failed;                  /* something could not be written: no marker at the end */
     size_t partitions_n;
+    struct name_list subdirs;   /* as they were when the lock was taken; sorted */
     struct map recovery_points; /* "topic-partition" to checkpoint_value(), as read at the start */
     struct map start_offsets;
     struct map high_watermarks;
@@ -41,8 +42,6 @@ NODISCARD err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t
 NODISCARD err log_dir_begin(struct log_dir *dir, struct fs *fs);
 /* Writes the marker and removes the lock file: the very end of a clean stop. */
 NODISCARD err log_dir_end(struct log_dir *dir, struct fs *fs);
-/* Subdirectories, sorted. */
-NODISCARD err log_dir_list(const struct log_dir *dir, struct name_list *names);
 
 /* Offsets as values of a map, which may not be NULL. */
 static inline void *checkpoint_value(int64_t offset)

@@ -215,8 +215,12 @@ static err open_existing(struct plog *log, const struct plog_open *how,
         atomic_store(&log->entries_dirty, true);
         log->touched = true;
     }
-    TRY(load_epochs(log));
-    TRY(plog_read_topic_id(log));
+    if (name_exists(names, "leader-epoch-checkpoint")) {
+        TRY(load_epochs(log));
+    }
+    if (name_exists(names, "partition.metadata")) {
+        TRY(plog_read_topic_id(log));
+    }
     atomic_store(&log->recovery_point, how->recovery_point);
     if (!how->clean) {
         size_t at = plog_segment_at(log, how->recovery_point);

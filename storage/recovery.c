@@ -328,7 +328,8 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
 }
 
 /* The newest readable snapshot at or below `end_offset`; damaged ones are removed. */
-static err load_snapshot(struct plog *log, const struct name_list *names, int64_t end_offset)
+static err load_snapshot(struct plog *log, const struct name_list *names, int64_t end_offset,
+                         struct producers *producers)
 {
     err e = OK;
     bool loaded = false;
@@ -339,8 +340,8 @@ static err load_snapshot(struct plog *log, const struct name_list *names, int64_
             continue;
         }
         char *path = xasprintf("%s/%s", log->dir, names->names[i - 1]);
-        e = producers_load(&log->producers, log->env->fs, path, offset,
-                           clock_wall_ms(log->env->clock), log->config.producer_id_expiration_ms);
+        e = producers_load(producers, log->env->fs, path, offset, clock_wall_ms(log->env->clock),
+                           log->config.producer_id_expiration_ms);
         if (e == OK) {
             loaded = true;
             log->snapshot_offset = offset;
@@ -394,18 +395,27 @@ err recovery_load_producers(struct plog *log, int64_t end_offset)
     return e;
 }
 
-/* Nobody else looks at the producers while a log is opened or truncated, except at the
- * transactions, which the guard protects: a reader beside a truncation may see fewer for a moment.
- */
+/* The snapshot is read without the guard, into a state that nobody sees yet. A reader beside a
+ * truncation may see fewer transactions until the batches after it have been replayed; what it
+ * could read of them is above the high watermark. */
 err recovery_load_producers_from(struct plog *log, const struct name_list *names,
                                  int64_t end_offset)
 {
-    guard_lock(log);
-    producers_clear(&log->producers, log->segments[0]->base_offset);
+    struct producers loaded;
+    producers_init(&loaded);
+    producers_clear(&loaded, log->segments[0]->base_offset);
     log->snapshot_offset = log->segments[0]->base_offset;
-    err e = load_snapshot(log, names, end_offset);
+    err e = load_snapshot(log, names, end_offset, &loaded);
+    if (e != OK) {
+        producers_deinit(&loaded);
+        return e;
+    }
+    guard_lock(log);
+    struct producers before = log->producers;
+    log->producers = loaded;
+    plog_count_txns_locked(log);
     guard_unlock(log);
-    TRY(e);
+    producers_deinit(&before);
     for (size_t i = 0; i < log->segments_n; i++) {
         if (segment_end(log, i) > log->producers.end_offset &&
             log->segments[i]->base_offset < end_offset) {
