@@ -272,6 +272,19 @@ class JavaScenarios:
                      "ApiVersions(18): 0 to 4 [usable:"):
             assert line in out
 
+    @pytest.mark.whole
+    def test_a_million_lines(self, shared_broker):
+        b, count = shared_broker, 1_000_000
+        topic = self.create(b, unique("lines"))
+        self.run(b, "kafka-console-producer", "--topic", topic, "--compression-codec", "zstd", timeout_s=300,
+                 stdin="".join(f"line {i}\n" for i in range(count)))
+        result = self.run(b, "kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", count,
+                          "--timeout-ms", 60000, timeout_s=300)
+        lines = result.lines()
+        assert len(lines) == count
+        wrong = next((i for i, line in enumerate(lines) if line != f"line {i}"), None)
+        assert wrong is None, f"line {wrong} is {lines[wrong]!r}"
+
     def test_producer_perf(self, shared_broker):
         b = shared_broker
         topic = self.create(b, unique("perf"), partitions=2)

@@ -25,7 +25,8 @@ def running():
                 # A case has ended the broker: that case has failed, and the others are to be judged by themselves.
                 started.pop(key).destroy()
             if key not in started:
-                started[key] = brokers.new_broker(f.overrides).start()
+                started[key] = brokers.new_broker(f.overrides)
+                started[key].start()
             return started[key]
         yield get
     finally:
