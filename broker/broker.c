@@ -516,7 +516,7 @@ static void make_parts(struct broker *broker)
     broker->replicas = replicas_new(&replicas);
     struct coordinator_config coordinator = {.config = broker->config,
                                              .clock = broker->clock,
-                                             .replicas = broker->replicas,
+                                             .metadata = broker->metadata,
                                              .control = broker->control};
     broker->coordinator = coordinator_new(&coordinator);
     struct controller_config controller = {

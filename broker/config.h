@@ -98,6 +98,14 @@ const struct topic_option *topic_option(struct str name);
 /* Is the value allowed? `reason` says what is. */
 NODISCARD err topic_option_check(const struct topic_option *option, const char *value,
                                  char reason[CONFIG_REASON_BYTES]);
+/* Where a value comes from, as on the wire. */
+enum config_source {
+    CONFIG_SOURCE_TOPIC = 1,
+    CONFIG_SOURCE_STATIC_BROKER = 4,
+    CONFIG_SOURCE_DEFAULT = 5,
+};
+/* The source of a topic option that has no override. */
+int8_t topic_option_source(const struct config *config, const struct topic_option *option);
 /* The effective text of a topic option without an override. NULL for none. */
 const char *topic_option_default(const struct config *config, const struct topic_option *option);
 /* The options with overrides applied over the broker's values; overrides are valid. */

@@ -6,23 +6,23 @@
  * answers when the high watermark passes them. Groups themselves are pure state machines
  * (group.h).
  *
- * The calls below take values and a request to wake: they fill `out` structs whose memory is the
- * request's arena, at once (they return true) or later, before req_wake (false: the caller returns
- * REQ_PARKED after having called req_park). */
+ * The calls below take a request. They fill its `out` (memory of its arena) and answer REQ_DONE, or
+ * park it and wake it when what it waits for has happened. */
 #ifndef OTTLA_BROKER_COORDINATOR_COORDINATOR_H
 #define OTTLA_BROKER_COORDINATOR_COORDINATOR_H
 
+#include "broker/api/request.h"
+#include "broker/cluster/metadata.h"
 #include "broker/config.h"
-#include "broker/replica/replicas.h"
 #include "broker/net/loop.h"
+#include "broker/replica/replicas.h"
 
 struct coordinator;
-struct req;
 
 struct coordinator_config {
     const struct config *config;
     struct clock *clock;
-    struct replicas *replicas;
+    struct metadata_cache *metadata;
     struct loop *control; /* timers run there */
 };
 
@@ -42,16 +42,14 @@ void coordinator_partition_resigned(struct coordinator *coordinator, int32_t par
 /* A topic is gone: its committed offsets are removed. */
 void coordinator_topic_deleted(struct coordinator *coordinator, struct str topic);
 
-/* One for each API; `in` and `out` of the request are that API's structs. True: `out` is complete;
- * false: the request is parked (the function has called req_park) and will be woken. */
-bool coordinator_join_group(struct coordinator *coordinator, struct req *r);
-bool coordinator_sync_group(struct coordinator *coordinator, struct req *r);
-bool coordinator_heartbeat(struct coordinator *coordinator, struct req *r);
-bool coordinator_leave_group(struct coordinator *coordinator, struct req *r);
-bool coordinator_offset_commit(struct coordinator *coordinator, struct req *r);
-bool coordinator_offset_fetch(struct coordinator *coordinator, struct req *r);
-bool coordinator_describe_groups(struct coordinator *coordinator, struct req *r);
-bool coordinator_list_groups(struct coordinator *coordinator, struct req *r);
-bool coordinator_delete_groups(struct coordinator *coordinator, struct req *r);
+enum req_status coordinator_join_group(struct coordinator *coordinator, struct req *r);
+enum req_status coordinator_sync_group(struct coordinator *coordinator, struct req *r);
+enum req_status coordinator_offset_commit(struct coordinator *coordinator, struct req *r);
+void coordinator_heartbeat(struct coordinator *coordinator, struct req *r);
+void coordinator_leave_group(struct coordinator *coordinator, struct req *r);
+void coordinator_offset_fetch(struct coordinator *coordinator, struct req *r);
+void coordinator_describe_groups(struct coordinator *coordinator, struct req *r);
+void coordinator_list_groups(struct coordinator *coordinator, struct req *r);
+void coordinator_delete_groups(struct coordinator *coordinator, struct req *r);
 
 #endif

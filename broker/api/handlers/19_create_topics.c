@@ -1,0 +1,209 @@
+/* CreateTopics: the wishes are checked and written on the control thread (cluster/topics.h); then
+ * the request waits until every new partition has a leader, or until its time is over.
+ * (reference: requests §6) */
+#include "broker/broker.h"
+#include "broker/cluster/topics.h"
+
+#include <stdio.h>
+
+typedef struct create_topics_request_topic topic_in;
+typedef struct create_topics_response_topic topic_out;
+
+struct creation {
+    struct metadata_wait wait;
+};
+
+static bool is_named_twice(const struct create_topics_request *in, int32_t index)
+{
+    for (int32_t i = 0; i < in->topics_n; i++) {
+        if (i != index && str_equal(in->topics[i].name, in->topics[index].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Partitions may come in any order, but from 0 and without a hole. */
+static err read_assignment(struct req *r, const topic_in *in, struct topic_wish *wish)
+{
+    if (in->assignments_n <= 0) {
+        return OK;
+    }
+    wish->assignment = req_array(r, in->assignments_n, sizeof(*wish->assignment));
+    wish->assignment_n = in->assignments_n;
+    if (wish->assignment == NULL) {
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+    for (int32_t i = 0; i < in->assignments_n; i++) {
+        int32_t number = in->assignments[i].partition_index;
+        if (number < 0 || number >= in->assignments_n || wish->assignment[number].ids != NULL) {
+            return ERR_INVALID_REPLICA_ASSIGNMENT;
+        }
+        wish->assignment[number] = (struct id_list){
+            .ids = in->assignments[i].broker_ids != NULL ? in->assignments[i].broker_ids
+                                                         : (int32_t *)req_alloc(r, sizeof(int32_t)),
+            .count = in->assignments[i].broker_ids_n};
+    }
+    return OK;
+}
+
+static err read_wish(struct req *r, const topic_in *in, struct topic_wish *wish)
+{
+    const struct create_topics_request *request = r->in;
+    *wish = (struct topic_wish){.name = in->name,
+                                .partitions_n = in->num_partitions,
+                                .replication_factor = in->replication_factor,
+                                .validate_only = request->validate_only};
+    wish->config.entries = req_array(r, in->configs_n, sizeof(*wish->config.entries));
+    for (int32_t i = 0; wish->config.entries != NULL && i < in->configs_n; i++) {
+        wish->config.entries[wish->config.entries_n++] = (struct znode_config_entry){
+            .name = in->configs[i].name, .value = in->configs[i].value};
+    }
+    return read_assignment(r, in, wish);
+}
+
+/* The new topic's configuration, as DescribeConfigs would show it. */
+static void echo_config(struct req *r, const struct topic_wish *wish, topic_out *out)
+{
+    size_t count = 0;
+    const struct topic_option *options = topic_options(&count);
+    out->configs = req_array(r, (int32_t)count, sizeof(*out->configs));
+    out->configs_n = 0;
+    for (size_t i = 0; out->configs != NULL && i < count; i++) {
+        struct create_topics_response_config *c = &out->configs[out->configs_n++];
+        create_topics_response_config_init(c);
+        c->name = str_of(options[i].name);
+        const char *value = topic_option_default(r->broker->config, &options[i]);
+        c->value = arena_str(&r->arena, str_of(value));
+        c->config_source = topic_option_source(r->broker->config, &options[i]);
+        for (int32_t k = 0; k < wish->config.entries_n; k++) {
+            if (str_is(wish->config.entries[k].name, options[i].name)) {
+                c->value = wish->config.entries[k].value;
+                c->config_source = CONFIG_SOURCE_TOPIC;
+            }
+        }
+    }
+}
+
+static void create_one(struct req *r, int32_t index)
+{
+    const struct create_topics_request *in = r->in;
+    struct create_topics_response *response = r->out;
+    topic_out *out = &response->topics[index];
+    struct topic_wish wish;
+    struct topic_made made = {.partitions_n = -1, .replication_factor = -1};
+    create_topics_response_topic_init(out);
+    out->name = in->topics[index].name;
+    out->num_partitions = -1;
+    out->replication_factor = -1;
+    out->configs_n = -1;
+    err e = is_named_twice(in, index) ? ERR_INVALID_REQUEST
+                                      : read_wish(r, &in->topics[index], &wish);
+    if (e == OK) {
+        e = topics_create(r->broker, &wish, &made);
+    } else {
+        snprintf(made.message, sizeof(made.message), "%s",
+                 e == ERR_INVALID_REQUEST ? "Duplicate topic name."
+                                          : "The manual partition assignment is not consecutive "
+                                            "from 0.");
+    }
+    out->error_code = kafka_error_wire(e);
+    if (e != OK) {
+        out->error_message = arena_str(&r->arena, str_of(made.message));
+        return;
+    }
+    out->topic_id = wish.validate_only ? (struct uuid){{0}} : made.id;
+    out->num_partitions = made.partitions_n;
+    out->replication_factor = made.replication_factor;
+    echo_config(r, &wish, out);
+}
+
+/* On the control thread. */
+static void create_all(struct req *r)
+{
+    const struct create_topics_request *in = r->in;
+    struct create_topics_response *out = r->out;
+    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
+    for (int32_t i = 0; out->topics != NULL && i < in->topics_n; i++) {
+        create_one(r, i);
+        out->topics_n++;
+    }
+}
+
+static bool is_ready(const struct metadata *metadata, const topic_out *topic)
+{
+    const struct topic_info *info = metadata_topic(metadata, topic->name);
+    if (info == NULL || info->partitions_n < topic->num_partitions) {
+        return false;
+    }
+    for (int32_t p = 0; p < info->partitions_n; p++) {
+        if (!info->partitions[p].known || info->partitions[p].leader < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool all_ready(struct metadata_wait *wait, const struct metadata *metadata)
+{
+    const struct create_topics_response *out = wait->req->out;
+    for (int32_t i = 0; i < out->topics_n; i++) {
+        if (out->topics[i].error_code == OK && !is_ready(metadata, &out->topics[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void time_out(struct req *r)
+{
+    struct create_topics_response *out = r->out;
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    for (int32_t i = 0; i < out->topics_n; i++) {
+        if (out->topics[i].error_code == OK && !is_ready(metadata, &out->topics[i])) {
+            out->topics[i].error_code = ERR_REQUEST_TIMED_OUT;
+            out->topics[i].error_message = STR("The topic is created; not all of its partitions "
+                                               "have a leader yet.");
+        }
+    }
+    metadata_release(metadata);
+}
+
+static enum req_status waited(struct req *r)
+{
+    struct creation *creation = r->state;
+    metadata_wait_remove(r->broker->metadata_waits, &creation->wait);
+    if (r->timed_out) {
+        time_out(r);
+    }
+    return REQ_DONE;
+}
+
+/* With a timeout of 0 the topic is created and the answer is REQUEST_TIMED_OUT, as in Kafka. */
+static enum req_status wait_for_leaders(struct req *r)
+{
+    const struct create_topics_request *in = r->in;
+    struct create_topics_response *out = r->out;
+    struct creation *creation = req_alloc(r, sizeof(*creation));
+    if (in->validate_only || creation == NULL) {
+        return REQ_DONE;
+    }
+    if (in->timeout_ms <= 0) {
+        for (int32_t i = 0; i < out->topics_n; i++) {
+            out->topics[i].error_code = out->topics[i].error_code == OK
+                                            ? (int16_t)ERR_REQUEST_TIMED_OUT
+                                            : out->topics[i].error_code;
+        }
+        return REQ_DONE;
+    }
+    r->state = creation;
+    req_park(r, in->timeout_ms, waited);
+    creation->wait = (struct metadata_wait){.req = r, .satisfied = all_ready};
+    metadata_wait_add(r->broker->metadata_waits, &creation->wait);
+    return REQ_PARKED;
+}
+
+enum req_status handle_create_topics(struct req *r)
+{
+    return req_on_control(r, create_all, wait_for_leaders);
+}

@@ -1,0 +1,303 @@
+/* Loading a shard: the partition's log is read from start to end, and each record applied.
+ *
+ * Offsets inside a transaction wait for its marker: a commit applies them, an abort drops them; what
+ * is still undecided at the end stays, and makes those offsets unstable for readers that ask for
+ * stable ones. */
+#include "broker/coordinator/shard.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    CHUNK_BYTES = 1 << 20,
+    BODY_LIMIT_BYTES = 256 << 20,
+    ARENA_BYTES = 64 << 20,
+};
+
+/* One offset of an open transaction. */
+struct undecided {
+    struct list link;
+    struct str group_id; /* owned */
+    struct committed value; /* topic and metadata owned */
+    bool tombstone;
+};
+
+struct open_txn {
+    struct list offsets;
+};
+
+struct load {
+    struct shard *shard;
+    struct arena arena;
+    struct writer scratch;
+    int64_t now_ms;
+};
+
+static void undecided_free(struct undecided *u)
+{
+    free((void *)(uintptr_t)u->group_id.data);
+    free((void *)(uintptr_t)u->value.topic.data);
+    free((void *)(uintptr_t)u->value.metadata.data);
+    free(u);
+}
+
+static void txn_free(struct open_txn *txn)
+{
+    list_each_safe (item, &txn->offsets) {
+        undecided_free(container_of(item, struct undecided, link));
+    }
+    free(txn);
+}
+
+void shard_forget_txns(struct shard *shard)
+{
+    map_each (entry, &shard->open_txns) {
+        txn_free(entry->value);
+    }
+    map_deinit(&shard->open_txns);
+    map_init(&shard->open_txns);
+}
+
+bool shard_offset_is_unstable(const struct shard *shard, struct str group_id, struct str topic,
+                              int32_t partition)
+{
+    map_each (entry, &shard->open_txns) {
+        const struct open_txn *txn = entry->value;
+        list_each (item, &txn->offsets) {
+            const struct undecided *u = container_of(item, struct undecided, link);
+            if (u->value.partition == partition && str_equal(u->group_id, group_id) &&
+                str_equal(u->value.topic, topic)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* ---- applying ---- */
+
+static struct group *group_for(struct load *load, struct str id)
+{
+    struct group *group = shard_group(load->shard, id);
+    return group != NULL ? group : shard_group_add(load->shard, id);
+}
+
+static void apply_offset(struct load *load, struct str group_id, const struct committed *value,
+                         bool tombstone)
+{
+    struct group *group = group_for(load, group_id);
+    if (tombstone) {
+        offsets_remove(group, value->topic, value->partition);
+    } else {
+        offsets_set(group, value);
+    }
+}
+
+static void defer_offset(struct load *load, int64_t producer_id, struct str group_id,
+                         const struct committed *value, bool tombstone)
+{
+    struct map *txns = &load->shard->open_txns;
+    struct open_txn *txn = map_get_i64(txns, producer_id);
+    if (txn == NULL) {
+        txn = xcalloc(1, sizeof(*txn));
+        list_init(&txn->offsets);
+        (void)map_set_i64(txns, producer_id, txn);
+    }
+    struct undecided *u = xcalloc(1, sizeof(*u));
+    u->value = *value;
+    u->value.topic = u->value.metadata = (struct str){0};
+    group_set_text(&u->value.topic, value->topic);
+    group_set_text(&u->value.metadata, value->metadata);
+    group_set_text(&u->group_id, group_id);
+    u->tombstone = tombstone;
+    list_append(&txn->offsets, &u->link);
+}
+
+static void decide(struct load *load, int64_t producer_id, bool commit)
+{
+    struct open_txn *txn = map_remove_i64(&load->shard->open_txns, producer_id);
+    if (txn == NULL) {
+        return;
+    }
+    list_each (item, &txn->offsets) {
+        const struct undecided *u = container_of(item, struct undecided, link);
+        if (commit) {
+            apply_offset(load, u->group_id, &u->value, u->tombstone);
+        }
+    }
+    txn_free(txn);
+}
+
+/* A group record replaces what was known of the group, its offsets stay. */
+static err apply_group(struct load *load, struct str id, struct bytes value)
+{
+    struct group *before = shard_group(load->shard, id);
+    struct group *group = group_new(id, load->now_ms);
+    if (value.data != NULL) {
+        err e = record_group_read(value, &load->arena, load->now_ms, group);
+        if (e != OK) {
+            group_free(group);
+            return e;
+        }
+    }
+    if (before != NULL) {
+        struct map offsets = before->offsets;
+        map_init(&before->offsets);
+        map_deinit(&group->offsets);
+        group->offsets = offsets;
+        (void)map_remove_str(&load->shard->groups, before->id);
+        group_free(before);
+    }
+    (void)map_set_str(&load->shard->groups, group->id, group);
+    return OK;
+}
+
+static err apply_record(struct load *load, const struct batch *batch, const struct record *record)
+{
+    struct record_key key;
+    if (record->key.data == NULL) {
+        return OK;
+    }
+    TRY(record_key_read(record->key, &load->arena, &key));
+    if (key.kind == RECORD_GROUP) {
+        return apply_group(load, key.group_id, record->value);
+    }
+    if (key.kind != RECORD_OFFSET) {
+        return OK;
+    }
+    struct committed value = {0};
+    bool tombstone = record->value.data == NULL;
+    if (!tombstone) {
+        TRY(record_offset_read(record->value, &load->arena, &value));
+    }
+    value.topic = key.topic;
+    value.partition = key.partition;
+    if (batch_is(batch, BATCH_TRANSACTIONAL)) {
+        defer_offset(load, batch->producer_id, key.group_id, &value, tombstone);
+    } else {
+        apply_offset(load, key.group_id, &value, tombstone);
+    }
+    return OK;
+}
+
+static void apply_marker(struct load *load, const struct batch *batch, const struct record *record)
+{
+    struct reader key = reader_of(record->key);
+    (void)reader_i16(&key);
+    int16_t type = reader_i16(&key);
+    if (!key.failed && (type == CONTROL_ABORT || type == CONTROL_COMMIT)) {
+        decide(load, batch->producer_id, type == CONTROL_COMMIT);
+    }
+}
+
+/* A record that cannot be read is skipped, and said: the rest is worth having. */
+static err apply_batch(struct load *load, struct bytes bytes)
+{
+    struct batch batch;
+    struct bytes body;
+    batch_parse(bytes.data, &batch);
+    TRY(batch_body(bytes, &load->scratch, BODY_LIMIT_BYTES, &body));
+    struct record_iter iter;
+    struct record record;
+    record_iter_init(&iter, body, batch.count);
+    while (record_iter_next(&iter, &record)) {
+        if (batch_is(&batch, BATCH_CONTROL)) {
+            apply_marker(load, &batch, &record);
+        } else if (apply_record(load, &batch, &record) != OK) {
+            log_warn("coordinator", "record unreadable, skipped partition=%d offset=%lld",
+                     load->shard->number,
+                     (long long)(batch.base_offset + record.offset_delta));
+        }
+        arena_reset(&load->arena, ARENA_BYTES);
+    }
+    return iter.error;
+}
+
+/* ---- reading ---- */
+
+static err read_range(const struct log_range *range, uint8_t *data)
+{
+    for (size_t done = 0; done < range->len;) {
+        ssize_t n = pread(open_file_fd(range->file), data + done, range->len - done,
+                          range->position + (int64_t)done);
+        if (n <= 0) {
+            return n == 0 ? E_TRUNCATED : err_from_errno(errno);
+        }
+        done += (size_t)n;
+    }
+    return OK;
+}
+
+/* Applies whole batches; *next is the offset after the last. */
+static err apply_range(struct load *load, struct bytes data, int64_t *next)
+{
+    size_t at = 0;
+    while (data.len - at >= BATCH_HEADER_BYTES) {
+        size_t size = BATCH_PREFIX_BYTES + (size_t)load_u32(data.data + at + 8);
+        if (size < BATCH_HEADER_BYTES || size > data.len - at) {
+            break;
+        }
+        struct batch batch;
+        batch_parse(data.data + at, &batch);
+        if (batch.magic == 2) {
+            TRY(apply_batch(load, bytes_of(data.data + at, size)));
+        }
+        *next = batch_last_offset(&batch) + 1;
+        at += size;
+    }
+    return at > 0 ? OK : E_CORRUPT;
+}
+
+static err load_chunk(struct load *load, struct plog *log, int64_t end, int64_t *offset)
+{
+    struct log_range range = {0};
+    TRY(plog_read(log, *offset, end, CHUNK_BYTES, true, &range));
+    if (range.file == NULL) {
+        *offset = end;
+        return OK;
+    }
+    uint8_t *data = malloc(range.len);
+    err e = data == NULL ? E_LIMIT : read_range(&range, data);
+    if (e == OK) {
+        e = apply_range(load, bytes_of(data, range.len), offset);
+    }
+    free(data);
+    log_range_release(&range);
+    return e;
+}
+
+/* Groups that were only mentioned: nothing committed, no members, no generation. */
+static void drop_empty(struct shard *shard)
+{
+    bool again = true;
+    while (again) {
+        again = false;
+        map_each (entry, &shard->groups) {
+            struct group *group = entry->value;
+            if (group->offsets.count == 0 && group->protocol_type.data == NULL) {
+                shard_group_remove(shard, group);
+                again = true;
+                break;
+            }
+        }
+    }
+}
+
+err shard_load(struct shard *shard, struct plog *log)
+{
+    struct load load = {.shard = shard, .now_ms = coordinator_now_ms(shard->coordinator)};
+    arena_init(&load.arena, ARENA_BYTES);
+    writer_init(&load.scratch, BODY_LIMIT_BYTES);
+    int64_t offset = plog_start_offset(log);
+    int64_t end = plog_end_offset(log);
+    err e = OK;
+    while (e == OK && offset < end) {
+        e = load_chunk(&load, log, end, &offset);
+    }
+    drop_empty(shard);
+    arena_deinit(&load.arena);
+    writer_deinit(&load.scratch);
+    return e;
+}

@@ -1,0 +1,479 @@
+/* Owning a partition, storing batches, carrying out what groups decide, timers.
+ *
+ * A store that is not safe at once (the high watermark waits for a flush or for followers) stands in
+ * a queue; the partition's news come under the partition's lock, so they only post, and the control
+ * thread completes the queue's head under the shard's lock. */
+#include "broker/coordinator/shard.h"
+
+#include "base/log.h"
+#include "broker/coordinator/group.h"
+
+#include <stdlib.h>
+
+enum { LOAD_AT_ONCE_BYTES = 4 << 20, BATCH_LIMIT_BYTES = 128 << 20 };
+
+struct store {
+    struct list link;
+    int64_t required_offset;
+    int64_t deadline_ms;
+    void (*done)(struct shard *shard, void *context, err outcome);
+    void *context;
+};
+
+static void on_timer(struct timer *timer);
+static void on_arm(struct loop_task *task);
+static void on_advance(struct loop_task *task);
+static void on_load(struct loop_task *task);
+
+struct shard *shard_new(struct coordinator *coordinator, int32_t number)
+{
+    struct shard *shard = xcalloc(1, sizeof(*shard));
+    shard->coordinator = coordinator;
+    shard->number = number;
+    shard->armed_ms = INT64_MAX;
+    shard->timer.fire = on_timer;
+    shard->arm.run = on_arm;
+    shard->advance.run = on_advance;
+    shard->load.run = on_load;
+    pthread_mutex_init(&shard->lock, NULL);
+    map_init(&shard->groups);
+    map_init(&shard->open_txns);
+    list_init(&shard->stores);
+    return shard;
+}
+
+static void groups_clear(struct shard *shard)
+{
+    map_each (entry, &shard->groups) {
+        offsets_clear(entry->value);
+        group_free(entry->value);
+    }
+    map_deinit(&shard->groups);
+    map_init(&shard->groups);
+}
+
+void shard_free(struct shard *shard)
+{
+    CHECK(list_empty(&shard->stores));
+    groups_clear(shard);
+    shard_forget_txns(shard);
+    map_deinit(&shard->groups);
+    map_deinit(&shard->open_txns);
+    partition_release(shard->partition);
+    pthread_mutex_destroy(&shard->lock);
+    free(shard);
+}
+
+err shard_check_locked(const struct shard *shard)
+{
+    switch (shard->state) {
+    case SHARD_ACTIVE:
+        return OK;
+    case SHARD_LOADING:
+        return ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    default:
+        return ERR_NOT_COORDINATOR;
+    }
+}
+
+struct group *shard_group(struct shard *shard, struct str id)
+{
+    return map_get_str(&shard->groups, id);
+}
+
+struct group *shard_group_add(struct shard *shard, struct str id)
+{
+    struct group *group = group_new(id, coordinator_now_ms(shard->coordinator));
+    (void)map_set_str(&shard->groups, group->id, group);
+    return group;
+}
+
+void shard_group_remove(struct shard *shard, struct group *group)
+{
+    (void)map_remove_str(&shard->groups, group->id);
+    offsets_clear(group);
+    group_free(group);
+}
+
+/* ---- ownership ---- */
+
+static void on_high_watermark(void *context, struct partition *p)
+{
+    struct shard *shard = context;
+    (void)p;
+    if (atomic_load(&shard->stores_n) > 0 && !atomic_exchange(&shard->advance_posted, true)) {
+        loop_post(shard->coordinator->config.control, &shard->advance);
+    }
+}
+
+static void listen_to(struct partition *p, struct shard *shard)
+{
+    pthread_mutex_lock(&p->lock);
+    p->on_high_watermark = shard == NULL ? NULL : on_high_watermark;
+    p->on_high_watermark_context = shard;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void arm(struct shard *shard, int64_t due_ms);
+static void arm_for_all(struct shard *shard);
+
+static void load_locked(struct shard *shard)
+{
+    struct plog *log = NULL;
+    err e = partition_pin(shard->partition, -1, false, &log);
+    if (e == OK) {
+        e = shard_load(shard, log);
+        partition_unpin(shard->partition);
+    }
+    if (e != OK) {
+        log_error("coordinator", "cannot load groups partition=%d error=\"%s\"", shard->number,
+                  err_text(e));
+        groups_clear(shard);
+        shard_forget_txns(shard);
+        shard->state = SHARD_NOT_OWNED;
+        return;
+    }
+    shard->state = SHARD_ACTIVE;
+    if (shard->groups.count > 0) {
+        log_info("coordinator", "groups loaded partition=%d groups=%zu", shard->number,
+                 shard->groups.count);
+    }
+    arm_for_all(shard);
+}
+
+static void on_load(struct loop_task *task)
+{
+    struct shard *shard = container_of(task, struct shard, load);
+    pthread_mutex_lock(&shard->lock);
+    if (shard->state == SHARD_LOADING) {
+        load_locked(shard);
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch)
+{
+    pthread_mutex_lock(&shard->lock);
+    shard->leader_epoch = leader_epoch;
+    if (shard->state == SHARD_NOT_OWNED) {
+        partition_retain(p);
+        partition_release(shard->partition);
+        shard->partition = p;
+        shard->state = SHARD_LOADING;
+        listen_to(p, shard);
+        if (p->log != NULL && plog_size_bytes(p->log) <= LOAD_AT_ONCE_BYTES) {
+            load_locked(shard);
+        } else {
+            loop_post(shard->coordinator->config.control, &shard->load);
+        }
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+static void store_end(struct shard *shard, struct store *store, err outcome)
+{
+    list_remove(&store->link);
+    atomic_fetch_sub(&shard->stores_n, 1);
+    store->done(shard, store->context, outcome);
+    free(store);
+}
+
+static void fail_stores(struct shard *shard, err error)
+{
+    while (!list_empty(&shard->stores)) {
+        struct store *store = container_of(shard->stores.next, struct store, link);
+        store_end(shard, store, error);
+    }
+}
+
+void shard_resign(struct shard *shard, err error)
+{
+    pthread_mutex_lock(&shard->lock);
+    if (shard->state != SHARD_NOT_OWNED) {
+        shard->state = SHARD_NOT_OWNED;
+        listen_to(shard->partition, NULL);
+        fail_stores(shard, error);
+        map_each (entry, &shard->groups) {
+            struct group_output out;
+            group_output_init(&out);
+            group_kill(entry->value, error, &out);
+            shard_finish_event(shard, NULL, &out);
+            group_output_deinit(&out);
+        }
+        groups_clear(shard);
+        shard_forget_txns(shard);
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+/* ---- storing ---- */
+
+void shard_batch_begin(struct shard *shard, struct writer *out, struct batch_builder *batch,
+                       bool offsets)
+{
+    writer_init(out, BATCH_LIMIT_BYTES);
+    int codec = shard->coordinator->config.config->offsets_topic_compression_codec;
+    batch_begin(batch, out, (int16_t)codec);
+    if (offsets) {
+        batch->base_sequence = 0;
+    }
+}
+
+void shard_store(struct shard *shard, struct writer *batch,
+                 void (*done)(struct shard *shard, void *context, err outcome), void *context)
+{
+    struct partition_append appended;
+    err e = batch->failed ? ERR_RECORD_LIST_TOO_LARGE
+                          : partition_append(shard->partition, batch->data, batch->len,
+                                             APPEND_COORDINATOR, -1, &appended);
+    writer_deinit(batch);
+    if (e != OK) {
+        done(shard, context, e <= -1000 ? ERR_KAFKA_STORAGE_ERROR : e);
+        return;
+    }
+    bool safe = partition_high_watermark(shard->partition) >= appended.required_offset;
+    if (safe && list_empty(&shard->stores)) {
+        done(shard, context, OK);
+        return;
+    }
+    const struct config *config = shard->coordinator->config.config;
+    struct store *store = xcalloc(1, sizeof(*store));
+    *store = (struct store){.required_offset = appended.required_offset,
+                            .deadline_ms = coordinator_now_ms(shard->coordinator) +
+                                           config->offsets_commit_timeout_ms,
+                            .done = done,
+                            .context = context};
+    list_append(&shard->stores, &store->link);
+    atomic_fetch_add(&shard->stores_n, 1);
+    arm(shard, store->deadline_ms);
+    if (partition_high_watermark(shard->partition) >= store->required_offset) {
+        on_high_watermark(shard, shard->partition); /* it moved before the queue was seen */
+    }
+}
+
+static void on_advance(struct loop_task *task)
+{
+    struct shard *shard = container_of(task, struct shard, advance);
+    atomic_store(&shard->advance_posted, false);
+    pthread_mutex_lock(&shard->lock);
+    while (!list_empty(&shard->stores)) {
+        struct store *store = container_of(shard->stores.next, struct store, link);
+        if (partition_high_watermark(shard->partition) < store->required_offset) {
+            break;
+        }
+        store_end(shard, store, OK);
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+static int64_t expire_stores(struct shard *shard, int64_t now_ms)
+{
+    while (!list_empty(&shard->stores)) {
+        struct store *store = container_of(shard->stores.next, struct store, link);
+        if (store->deadline_ms > now_ms) {
+            return store->deadline_ms;
+        }
+        store_end(shard, store, ERR_REQUEST_TIMED_OUT);
+    }
+    return INT64_MAX;
+}
+
+/* ---- timers ---- */
+
+static void arm(struct shard *shard, int64_t due_ms)
+{
+    if (due_ms >= shard->armed_ms || shard->coordinator->stopping) {
+        return;
+    }
+    shard->armed_ms = due_ms;
+    if (!shard->arm_posted) {
+        shard->arm_posted = true;
+        loop_post(shard->coordinator->config.control, &shard->arm);
+    }
+}
+
+static void on_arm(struct loop_task *task)
+{
+    struct shard *shard = container_of(task, struct shard, arm);
+    pthread_mutex_lock(&shard->lock);
+    shard->arm_posted = false;
+    if (!shard->coordinator->stopping && shard->armed_ms != INT64_MAX) {
+        timer_start(shard->coordinator->config.control, &shard->timer,
+                    shard->armed_ms - coordinator_now_ms(shard->coordinator));
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+static void arm_for_all(struct shard *shard)
+{
+    map_each (entry, &shard->groups) {
+        arm(shard, group_next_deadline_ms(entry->value));
+    }
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct shard *shard = container_of(timer, struct shard, timer);
+    struct coordinator *c = shard->coordinator;
+    pthread_mutex_lock(&shard->lock);
+    shard->armed_ms = INT64_MAX;
+    int64_t now_ms = coordinator_now_ms(c);
+    int64_t next_ms = expire_stores(shard, now_ms);
+    map_each (entry, &shard->groups) {
+        struct group *group = entry->value;
+        struct group_output out;
+        if (group_next_deadline_ms(group) <= now_ms) {
+            group_output_init(&out);
+            (void)group_tick(group, &c->limits, now_ms, &out);
+            shard_finish_event(shard, group, &out);
+            group_output_deinit(&out);
+        }
+        int64_t due_ms = group_next_deadline_ms(group);
+        next_ms = due_ms < next_ms ? due_ms : next_ms;
+    }
+    arm(shard, next_ms);
+    pthread_mutex_unlock(&shard->lock);
+}
+
+/* ---- what groups decide ---- */
+
+static void fill_join(struct req *r, const struct group_action *action)
+{
+    struct join_group_response *out = r->out;
+    out->error_code = kafka_error_wire(action->error);
+    out->generation_id = action->generation;
+    out->protocol_type = arena_str(&r->arena, action->protocol_type);
+    bool no_name = action->protocol_name.data == NULL;
+    out->protocol_name = no_name && r->version < 7 ? STR("")
+                                                   : arena_str(&r->arena, action->protocol_name);
+    out->leader = action->leader_id.data == NULL ? STR("")
+                                                 : arena_str(&r->arena, action->leader_id);
+    out->member_id = action->member_id.data == NULL ? STR("")
+                                                    : arena_str(&r->arena, action->member_id);
+    out->skip_assignment = action->skip_assignment;
+    out->members = req_array(r, action->members_n, sizeof(*out->members));
+    for (int32_t i = 0; out->members != NULL && i < action->members_n; i++) {
+        struct join_group_response_member *member = &out->members[out->members_n++];
+        join_group_response_member_init(member);
+        member->member_id = arena_str(&r->arena, action->members[i].id);
+        member->group_instance_id = arena_str(&r->arena, action->members[i].instance_id);
+        struct bytes metadata = action->members[i].metadata;
+        struct str copy = arena_str(
+            &r->arena, (struct str){.data = (const char *)metadata.data, .len = metadata.len});
+        member->metadata = bytes_of(copy.data, copy.len);
+    }
+}
+
+static void fill_sync(struct req *r, const struct group_action *action)
+{
+    struct sync_group_response *out = r->out;
+    out->error_code = kafka_error_wire(action->error);
+    out->protocol_type = arena_str(&r->arena, action->protocol_type);
+    out->protocol_name = arena_str(&r->arena, action->protocol_name);
+    struct bytes assignment = action->assignment;
+    struct str copy = arena_str(
+        &r->arena, (struct str){.data = (const char *)assignment.data, .len = assignment.len});
+    out->assignment = copy.data == NULL ? bytes_of("", 0) : bytes_of(copy.data, copy.len);
+}
+
+static void carry_out(const struct group_action *action)
+{
+    struct req *r = action->waiter;
+    if (action->type == ANSWER_JOIN) {
+        fill_join(r, action);
+    } else {
+        fill_sync(r, action);
+    }
+    req_wake(r);
+}
+
+/* Errors of storing, as clients of the group protocol know them. */
+static err group_store_err(err e)
+{
+    switch (e) {
+    case OK:
+        return OK;
+    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
+    case ERR_NOT_ENOUGH_REPLICAS:
+    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+        return ERR_COORDINATOR_NOT_AVAILABLE;
+    case ERR_NOT_LEADER_OR_FOLLOWER:
+    case ERR_KAFKA_STORAGE_ERROR:
+    case ERR_NOT_COORDINATOR:
+        return ERR_NOT_COORDINATOR;
+    case ERR_REQUEST_TIMED_OUT:
+        return ERR_REBALANCE_IN_PROGRESS;
+    default:
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+}
+
+struct group_store_context {
+    enum group_store kind;
+    int32_t generation;
+    struct req *held; /* STORE_MEMBER: its answer is filled in */
+    char group_id[];
+};
+
+static void group_stored(struct shard *shard, void *context, err outcome)
+{
+    struct group_store_context *ctx = context;
+    err e = group_store_err(outcome);
+    if (ctx->kind == STORE_MEMBER) {
+        if (e != OK) {
+            struct group_action refused = {.type = ANSWER_JOIN, .waiter = ctx->held, .error = e,
+                                           .generation = -1};
+            fill_join(ctx->held, &refused);
+        }
+        req_wake(ctx->held);
+    }
+    struct group *group = shard_group(shard, str_of(ctx->group_id));
+    if (ctx->kind == STORE_ASSIGNMENT && group != NULL) {
+        struct group_output out;
+        group_output_init(&out);
+        group_assignment_stored(group, ctx->generation, e,
+                                coordinator_now_ms(shard->coordinator), &out);
+        shard_finish_event(shard, group, &out);
+        group_output_deinit(&out);
+    }
+    free(ctx);
+}
+
+static void store_group(struct shard *shard, struct group *group, const struct group_output *out)
+{
+    struct group_store_context *ctx = xcalloc(1, sizeof(*ctx) + group->id.len + 1);
+    ctx->kind = out->store;
+    ctx->generation = group->generation;
+    memcpy(ctx->group_id, group->id.data, group->id.len);
+    if (out->store == STORE_MEMBER) {
+        ctx->held = out->held.waiter;
+        fill_join(ctx->held, &out->held);
+    }
+    struct writer writer;
+    struct batch_builder batch;
+    shard_batch_begin(shard, &writer, &batch, false);
+    err e = record_add_group(&batch, coordinator_now_ms(shard->coordinator), group);
+    if (e == OK) {
+        e = batch_end(&batch);
+    }
+    if (e != OK) {
+        writer_deinit(&writer);
+        group_stored(shard, ctx, ERR_RECORD_LIST_TOO_LARGE);
+        return;
+    }
+    shard_store(shard, &writer, group_stored, ctx);
+}
+
+void shard_finish_event(struct shard *shard, struct group *group, struct group_output *out)
+{
+    for (int32_t i = 0; i < out->actions_n; i++) {
+        carry_out(&out->actions[i]);
+    }
+    if (group == NULL) {
+        return;
+    }
+    arm(shard, group_next_deadline_ms(group));
+    if (out->store != STORE_NOTHING) {
+        store_group(shard, group, out);
+    }
+}

@@ -1,0 +1,87 @@
+/* A shard: the groups of one partition of __consumer_offsets, while this broker leads it.
+ *
+ * Everything is under the shard's lock. Timers and the news that the high watermark has moved come
+ * through the control thread's loop. */
+#ifndef OTTLA_BROKER_COORDINATOR_SHARD_H
+#define OTTLA_BROKER_COORDINATOR_SHARD_H
+
+#include "broker/coordinator/coordinator.h"
+#include "broker/coordinator/offsets.h"
+
+#include <pthread.h>
+
+enum shard_state { SHARD_NOT_OWNED, SHARD_LOADING, SHARD_ACTIVE };
+
+struct shard {
+    struct coordinator *coordinator;
+    int32_t number;
+    pthread_mutex_t lock;
+    enum shard_state state;
+    struct partition *partition; /* a reference while owned */
+    int32_t leader_epoch;
+    struct map groups;           /* id → struct group */
+    struct map open_txns;        /* producer id → struct open_txn: offsets not yet decided */
+    struct list stores;          /* struct store, in the order of their offsets */
+    atomic_int stores_n;         /* read without the lock */
+    int64_t armed_ms;            /* when the timer is due; INT64_MAX: not armed */
+    struct timer timer;          /* control thread */
+    struct loop_task arm;
+    struct loop_task advance;
+    struct loop_task load;
+    bool arm_posted;
+    atomic_bool advance_posted;
+};
+
+struct coordinator {
+    struct coordinator_config config;
+    struct group_limits limits;
+    int64_t wall_offset_ms; /* wall clock minus monotonic, at the start: a wall clock that never jumps */
+    pthread_rwlock_t lock;  /* guards the array */
+    struct shard **shards;
+    int32_t shards_n;
+    struct timer expiry; /* of committed offsets; control thread */
+    bool stopping;
+};
+
+static inline int64_t coordinator_now_ms(const struct coordinator *c)
+{
+    return clock_monotonic_ms(c->config.clock) + c->wall_offset_ms;
+}
+
+struct shard *shard_new(struct coordinator *coordinator, int32_t number);
+void shard_free(struct shard *shard);
+/* Takes over a partition and loads it: at once when it is small, else soon. */
+void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch);
+/* Gives it up: whoever waits is told `error`. */
+void shard_resign(struct shard *shard, err error);
+
+/* OK, COORDINATOR_LOAD_IN_PROGRESS or NOT_COORDINATOR. */
+err shard_check_locked(const struct shard *shard);
+/* NULL when there is none. */
+struct group *shard_group(struct shard *shard, struct str id);
+struct group *shard_group_add(struct shard *shard, struct str id);
+void shard_group_remove(struct shard *shard, struct group *group);
+
+/* Appends a batch and calls `done` when it is safe or has failed: at once or later, always under the
+ * shard's lock. `batch` is used up. */
+void shard_store(struct shard *shard, struct writer *batch,
+                 void (*done)(struct shard *shard, void *context, err outcome), void *context);
+
+/* Begins a batch as Kafka's coordinator writes them. Offsets have base sequence 0, others -1. */
+void shard_batch_begin(struct shard *shard, struct writer *out, struct batch_builder *batch,
+                       bool offsets);
+
+/* After an event on a group: stores what it wants stored, sends its answers, arms the timer. */
+void shard_finish_event(struct shard *shard, struct group *group, struct group_output *out);
+
+/* load.c: reads the partition's log into the shard. */
+NODISCARD err shard_load(struct shard *shard, struct plog *log);
+void shard_forget_txns(struct shard *shard);
+/* Has a transaction that is still open an offset for this partition? */
+bool shard_offset_is_unstable(const struct shard *shard, struct str group_id, struct str topic,
+                              int32_t partition);
+/* expire.c: removes what is older than its retention. */
+void shard_expire_offsets(struct shard *shard, int64_t now_ms);
+void shard_remove_topic(struct shard *shard, struct str topic);
+
+#endif
