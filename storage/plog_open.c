@@ -290,7 +290,7 @@ err plog_open(const struct storage_env *env, const struct plog_open *how, struct
     if (e != OK) {
         log_error(AREA, "cannot open a log dir=%s error=\"%s\"", how->dir, err_text(e));
         plog_abandon(opened);
-        return e;
+        return e == E_MALFORMED || e == E_TRUNCATED ? E_CORRUPT : e;
     }
     *log = opened;
     return OK;

@@ -130,12 +130,18 @@ static bool batch_fits(const struct rebuild *state, const struct batch *batch)
            (batch->magic < 2 || batch->leader_epoch < 0 || batch->leader_epoch >= state->epoch);
 }
 
+/* A control batch of a producer must hold a marker that can be read. */
+static bool is_marker(const struct batch *batch)
+{
+    return batch->magic == 2 && batch->producer_id >= 0 && batch_is(batch, BATCH_CONTROL);
+}
+
 static err rebuild_producers(struct plog *log, struct segment *segment, const struct batch *batch,
                              const uint8_t *bytes, bool with_txnindex)
 {
     struct marker marker;
     struct txn_entry aborted;
-    bool control = batch->magic == 2 && batch->producer_id >= 0 && batch_is(batch, BATCH_CONTROL);
+    bool control = is_marker(batch);
     if (control) {
         TRY(marker_parse(bytes_of(bytes, (size_t)batch->size_bytes), &marker));
     }
@@ -171,21 +177,26 @@ static err rebuild_batch(struct rebuild *state, const struct batch *batch, const
     return rebuild_producers(state->log, segment, batch, bytes, true);
 }
 
-/* Are all batches from here sound? Decides nothing; only how the end is reported. */
+/* All that a batch must be is asked before anything is made from it. */
+static bool batch_is_good(const struct rebuild *state, const struct batch *batch,
+                          const uint8_t *bytes)
+{
+    struct marker marker;
+    return batch_fits(state, batch) &&
+           (!is_marker(batch) ||
+            marker_parse(bytes_of(bytes, (size_t)batch->size_bytes), &marker) == OK);
+}
+
 static err scan_segment(struct rebuild *state, struct whole_scan *scan)
 {
     struct batch batch;
     const uint8_t *bytes = NULL;
     err e;
     while ((e = whole_next(scan, &batch, &bytes)) == OK) {
-        if (!batch_fits(state, &batch)) {
+        if (!batch_is_good(state, &batch, bytes)) {
             return E_CORRUPT;
         }
-        e = rebuild_batch(state, &batch, bytes, scan->position);
-        if (e == E_MALFORMED) {
-            return E_CORRUPT; /* a control batch without a marker */
-        }
-        TRY(e);
+        TRY(rebuild_batch(state, &batch, bytes, scan->position));
         scan->position += batch.size_bytes;
     }
     return e;
@@ -215,7 +226,7 @@ static err check_promised(struct plog *log, struct segment *segment, int fd, int
     const uint8_t *bytes = NULL;
     err e = OK;
     while (state.next_offset < promised && (e = whole_next(&scan, &batch, &bytes)) == OK) {
-        if (!batch_fits(&state, &batch)) {
+        if (!batch_is_good(&state, &batch, bytes)) {
             e = E_CORRUPT;
             break;
         }
@@ -354,32 +365,34 @@ static err load_snapshot(struct plog *log, const struct name_list *names, int64_
     return e;
 }
 
-/* Replays one segment's batches from the state's end up to `end_offset`: headers, and the bodies of
- * control batches. */
+/* One batch of a log that is known to be sound. Only control batches are read beyond the header. */
+static err replay_batch(struct plog *log, struct segment *segment, int fd,
+                        const struct placed_batch *placed)
+{
+    size_t len = is_marker(&placed->header) ? (size_t)placed->header.size_bytes : 0;
+    uint8_t *bytes = malloc(len + 1);
+    err e = bytes == NULL ? E_LIMIT : fs_read(log->env->fs, fd, bytes, len, placed->position);
+    e = e == OK ? rebuild_producers(log, segment, &placed->header, bytes, false) : e;
+    free(bytes);
+    return e;
+}
+
+/* Replays one segment's batches from the state's end up to `end_offset`. */
 static err replay_segment(struct plog *log, struct segment *segment, int64_t end_offset)
 {
     struct open_file *file = NULL;
     struct placed_batch placed;
-    uint8_t control[512];
     struct scan scan;
-    struct fs *fs = log->env->fs;
     int64_t size = atomic_load(&segment->size_bytes);
     TRY(segment_file(segment, &file));
     int fd = open_file_fd(file);
     err e = segment_find(segment, fd, log->producers.end_offset, size, &placed);
     if (e == OK) {
-        scan_init(&scan, fs, fd, placed.position, size);
-        while ((e = scan_next(&scan, &placed.header, &placed.position)) == OK &&
-               placed.header.base_offset < end_offset) {
-            size_t len = (size_t)placed.header.size_bytes;
-            if (batch_is(&placed.header, BATCH_CONTROL) && placed.header.magic == 2) {
-                e = len > sizeof(control) ? E_CORRUPT
-                                          : fs_read(fs, fd, control, len, placed.position);
-            }
-            e = e == OK ? rebuild_producers(log, segment, &placed.header, control, false) : e;
-            if (e != OK) {
-                break;
-            }
+        scan_init(&scan, log->env->fs, fd, placed.position, size);
+        e = scan_next(&scan, &placed.header, &placed.position);
+        while (e == OK && placed.header.base_offset < end_offset) {
+            e = replay_batch(log, segment, fd, &placed);
+            e = e == OK ? scan_next(&scan, &placed.header, &placed.position) : e;
         }
     }
     open_file_release(file);

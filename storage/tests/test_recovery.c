@@ -97,6 +97,39 @@ static void test_uncovered_fields(void)
     }
 }
 
+/* A control batch that is whole but holds no marker ends the log, and leaves no trace in an index.
+ */
+static void test_bad_marker(void)
+{
+    struct place p;
+    place_make(&p);
+    struct how how = fresh();
+    how.config.segment_bytes = 1 << 20;
+    struct plog *log = must_open(&p, &how);
+    for (int i = 0; i < 6; i++) {
+        must_append(log, 2);
+    }
+    MUST(append_marker(log, 1, 0, false, 0));
+    plog_abandon(log);
+    size_t len = 0;
+    uint8_t *data = slurp(&p, "t-0/00000000000000000000.log", &len);
+    uint8_t *marker = data + len - 78;
+    marker[61 + 5] = 0x80; /* the key's version is negative */
+    batch_crc_update(marker, 78);
+    spit(&p, "t-0/00000000000000000000.log", data, len);
+    free(data);
+    place_reboot(&p);
+    how = unclean(0);
+    how.config.index_interval_bytes = 0;
+    log = must_open(&p, &how);
+    CU_ASSERT_EQUAL(plog_end_offset(log), 12);
+    CU_ASSERT_EQUAL(check_every_offset(log), 6);
+    plog_abandon(log);
+    free(slurp(&p, "t-0/00000000000000000000.index", &len));
+    CU_ASSERT_EQUAL(len, 5 * 8);
+    place_remove(&p);
+}
+
 /* Later segments go with the cut, and opening twice is opening once. */
 static void test_cut_in_the_middle(void)
 {
@@ -502,7 +535,8 @@ static void test_legacy(void)
     place_remove(&p);
 }
 
-SUITE("recovery", TEST(test_torn_tail), TEST(test_uncovered_fields), TEST(test_cut_in_the_middle),
-      TEST(test_damage), TEST(test_hole), TEST(test_missing_files), TEST(test_damaged_snapshot),
-      TEST(test_crash_points), TEST(test_each_operation_fails), TEST(test_crash_in_recovery),
-      TEST(test_failed_fsync), TEST(test_swap_files), TEST(test_legacy))
+SUITE("recovery", TEST(test_torn_tail), TEST(test_uncovered_fields), TEST(test_bad_marker),
+      TEST(test_cut_in_the_middle), TEST(test_damage), TEST(test_hole), TEST(test_missing_files),
+      TEST(test_damaged_snapshot), TEST(test_crash_points), TEST(test_each_operation_fails),
+      TEST(test_crash_in_recovery), TEST(test_failed_fsync), TEST(test_swap_files),
+      TEST(test_legacy))
