@@ -37,6 +37,7 @@ class Statement:
 class Case:
     title: str
     line: int
+    optional: bool = False  # skipped where the broker does not offer an API of the case
     statements: list = field(default_factory=list)
 
 
@@ -44,6 +45,7 @@ class Case:
 class CaseFile:
     path: str
     overrides: dict = field(default_factory=dict)
+    optional: bool = False
     cases: list = field(default_factory=list)
 
 
@@ -78,8 +80,11 @@ def parse_file(path) -> CaseFile:
         if text.startswith("broker "):
             out.overrides.update(item.split("=", 1) for item in text.split()[1:])
             continue
+        if text == "optional":
+            out.optional = True
+            continue
         if text.startswith("case "):
-            out.cases.append(Case(text[5:].strip(), number))
+            out.cases.append(Case(text[5:].strip(), number, optional=out.optional))
             continue
         if not out.cases:
             raise CaseError(f"{where}: a statement outside of a case")

@@ -97,6 +97,7 @@ class Player:
 
     def __init__(self, host: str, port: int, kind: str, verbose: bool = False):
         self.host, self.port, self.kind, self.verbose = host, port, kind, verbose
+        self.offered = None
 
     def play(self, case: Case) -> None:
         """Raises AssertionError (failed), Skip, or CaseError."""
@@ -104,6 +105,8 @@ class Player:
         self.scope.vars.update(host=self.host, port=self.port)
         self.connections = {}
         self.last_answer = None
+        if case.optional:
+            self._skip_if_not_offered(case)
         try:
             for s in case.statements:
                 if s.only and s.only != self.kind:
@@ -113,8 +116,10 @@ class Player:
                     getattr(self, "do_" + s.verb, self._unknown)(parser)
                     if not parser.done():
                         raise CaseError(f"{parser.peek()[1]!r} is left over")
-                except (AssertionError, CaseError, schema.Malformed, OSError) as e:
-                    kind = type(e) if isinstance(e, (AssertionError, CaseError)) else AssertionError
+                except (AssertionError, CaseError, schema.Malformed, OSError, struct.error, TypeError, ValueError,
+                        LookupError) as e:
+                    # A broker that talks nonsense or is gone has failed; a value that cannot be is the case's fault.
+                    kind = AssertionError if isinstance(e, (AssertionError, schema.Malformed, OSError)) else CaseError
                     text = f"line {s.line}, {s.verb}: {e}"
                     if self.last_answer is not None:
                         text += f"\n    the last answer was {show(self.last_answer, 1500)}"
@@ -122,6 +127,18 @@ class Player:
         finally:
             for connection in self.connections.values():
                 connection.close()
+
+    def _skip_if_not_offered(self, case: Case) -> None:
+        if self.offered is None:
+            connection = Connection(self.host, self.port)
+            connection.send(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+            _, answer = schema.decode_response(APIS[18], 0, connection.frame(EXPECT_TIMEOUT_S))
+            connection.close()
+            self.offered = {a["api_key"] for a in answer["api_keys"]}
+        for s in case.statements:
+            for kind, text in s.tokens if s.verb in ("call", "send", "await") else []:
+                if kind == "name" and text in APIS and APIS[text].key not in self.offered:
+                    raise Skip(f"{text} is not offered")
 
     def _unknown(self, parser):
         raise CaseError("no such verb")
@@ -167,6 +184,8 @@ class Player:
                                      modifiers["tags"]) + body + modifiers["tail"]
         if modifiers["cut"] is not None:
             frame = frame[:modifiers["cut"]]
+        if self.verbose:
+            print(f"> {api.name} v{version} {show(self.scope.eval(values) if values else {}, 4000)}\n  {frame.hex()}")
         if answered:
             connection.pending.append(Pending(api, version, modifiers["corr"], time.monotonic()))
         return struct.pack(">i", len(frame)) + frame
@@ -179,6 +198,8 @@ class Player:
         version = pending.version if as_version is None else as_version
         correlation, values = schema.decode_response(pending.api, version, frame)
         self.last_answer = values
+        if self.verbose:
+            print(f"< {pending.api.name} v{version} {show(values, 4000)}\n  {frame.hex()}")
         assert correlation == pending.correlation, f"correlation id {correlation}, expected {pending.correlation}"
         return values, time.monotonic() - pending.sent_at
 

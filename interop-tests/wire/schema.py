@@ -223,7 +223,12 @@ def _decode_value(f: Field, r: Reader, version: int, flexible: bool):
             raise Malformed(f"{f.name} is null and must not be")
         return None
     data = r.take(n)
-    return data.decode() if f.type == "string" else data
+    if f.type != "string":
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Malformed(f"{f.name} is not UTF-8: {data!r}") from None
 
 
 def _decode_field(f: Field, r: Reader, version: int, flexible: bool):
