@@ -26,6 +26,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { PATH_BYTES_MAX = 1 << 20 };
+
 enum statement {
     SQL_BEGIN,
     SQL_COMMIT,
@@ -39,7 +41,7 @@ enum statement {
     SQL_PARENT_TOUCH,
     SQL_META_GET,
     SQL_META_SET,
-    SQL_EPHEMERALS,
+    SQL_EPHEMERAL,
     SQL_COUNT,
 };
 
@@ -60,7 +62,7 @@ static const char *const STATEMENTS[SQL_COUNT] = {
                          "WHERE path = ?1",
     [SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
     [SQL_META_SET] = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
-    [SQL_EPHEMERALS] = "SELECT path FROM node WHERE owner != 0 AND owner != ?1",
+    [SQL_EPHEMERAL] = "SELECT path FROM node WHERE owner != 0 AND owner != ?1 LIMIT 1",
 };
 
 static const char SCHEMA[] =
@@ -81,10 +83,11 @@ struct waiting {
     char path[];
 };
 
-/* A watch that fires when the transaction is committed. */
+/* A watch that fires when the transaction is committed, and waits on when it is not. */
 struct firing {
     struct list link;
     enum coord_watch_type type;
+    bool children;
     char path[];
 };
 
@@ -204,6 +207,7 @@ static void watch_fire(struct embedded *store, const char *path, size_t len, boo
         }
         struct firing *f = xmalloc(sizeof(*f) + len + 1);
         f->type = type;
+        f->children = children;
         memcpy(f->path, w->path, len + 1);
         list_append(&store->firing, &f->link);
         list_remove(&w->link);
@@ -219,7 +223,7 @@ static void watches_deliver(struct embedded *store, bool committed)
         if (committed) {
             store->events.watch(store->events.context, f->type, f->path);
         } else {
-            watch_add(store, f->path, f->type == COORD_CHILDREN_CHANGED);
+            watch_add(store, f->path, f->children);
         }
         free(f);
     }
@@ -506,26 +510,33 @@ static void store_free(struct embedded *store)
     free(store);
 }
 
+/* An ephemeral node of another session than `keep`; its path is "" when there is none. */
+static err ephemeral_find(struct embedded *store, int64_t keep, struct arena *arena,
+                          struct str *path)
+{
+    sqlite3_stmt *statement = use(store, SQL_EPHEMERAL);
+    bind_number(statement, 1, keep);
+    int code = sqlite3_step(statement);
+    *path = arena_str(
+        arena, code == SQLITE_ROW ? str_of((const char *)sqlite3_column_text(statement, 0)) : STR(""));
+    sqlite3_reset(statement);
+    TRY(sql_err(code));
+    return path->data == NULL ? E_LIMIT : OK;
+}
+
 static err ephemerals_delete(struct embedded *store, int64_t keep, struct arena *arena)
 {
-    struct coord_op ops[64];
-    size_t count = 0;
-    sqlite3_stmt *statement = use(store, SQL_EPHEMERALS);
-    bind_number(statement, 1, keep);
-    while (count < 64 && sqlite3_step(statement) == SQLITE_ROW) {
-        struct str path = arena_str(arena, str_of((const char *)sqlite3_column_text(statement, 0)));
-        if (path.data == NULL) {
-            sqlite3_reset(statement);
-            return E_LIMIT;
+    for (;;) {
+        struct str path;
+        arena_reset(arena, PATH_BYTES_MAX);
+        TRY(ephemeral_find(store, keep, arena, &path));
+        if (path.len == 0) {
+            return OK;
         }
-        ops[count++] = (struct coord_op){
+        struct coord_op op = {
             .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
+        TRY(op_delete(store, &op));
     }
-    sqlite3_reset(statement);
-    for (size_t i = 0; i < count; i++) {
-        TRY(op_delete(store, &ops[i]));
-    }
-    return OK;
 }
 
 /* A clean end leaves the ephemeral nodes: the next session deletes them, and saves two flushes. */
@@ -540,7 +551,7 @@ static err session_begin(struct embedded *store)
     store->zxid = meta_get(store, "zxid");
     store->session = meta_get(store, "session") + 1;
     struct arena arena;
-    arena_init(&arena, 1 << 20);
+    arena_init(&arena, PATH_BYTES_MAX);
     err e = ephemerals_delete(store, store->session, &arena);
     arena_deinit(&arena);
     struct coord_op root = {0};

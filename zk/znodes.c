@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PARTITIONS_MAX = 1000000, STATE_VERSION = 1, BROKER_VERSION = 5, TOPIC_VERSION = 3 };
+enum { PARTITIONS_MAX = 1000000, PORT_MAX = 65535, STATE_VERSION = 1, BROKER_VERSION = 5, TOPIC_VERSION = 3 };
 
 const char *const ZNODE_PERSISTENT[] = {
     "/admin",           "/admin/delete_topics",       "/brokers",
@@ -154,7 +154,7 @@ static err read_ids(struct arena *arena, const json_t *array, struct id_list *li
     }
     for (int32_t i = 0; i < list->count; i++) {
         const json_t *id = json_array_get(array, (size_t)i);
-        if (!json_is_integer(id)) {
+        if (!json_is_integer(id) || json_integer_value(id) != (int32_t)json_integer_value(id)) {
             return E_MALFORMED;
         }
         list->ids[i] = (int32_t)json_integer_value(id);
@@ -172,8 +172,10 @@ struct bytes znode_broker_encode(struct arena *arena, const struct znode_broker 
     int32_t port = -1;
     for (int32_t i = 0; i < broker->endpoints_n; i++) {
         const struct znode_endpoint *e = &broker->endpoints[i];
-        struct str url = arena_format(arena, "%.*s://%.*s:%" PRId32, (int)e->listener.len,
-                                      e->listener.data, (int)e->host.len, e->host.data, e->port);
+        bool ipv6 = e->host.len > 0 && memchr(e->host.data, ':', e->host.len) != NULL;
+        struct str url = arena_format(arena, ipv6 ? "%.*s://[%.*s]:%" PRId32 : "%.*s://%.*s:%" PRId32,
+                                      (int)e->listener.len, e->listener.data, (int)e->host.len,
+                                      e->host.data, e->port);
         CHECK(json_array_append_new(endpoints, text_json(url)) == 0);
         put(protocols, arena_str(arena, e->listener).data, text_json(e->security_protocol));
         if (host.data == NULL && str_is(e->security_protocol, "PLAINTEXT")) {
@@ -205,13 +207,19 @@ static err read_endpoint(struct arena *arena, const json_t *url, const json_t *p
     const char *scheme_end = text.data == NULL ? NULL : strstr(text.data, "://");
     const char *colon = scheme_end == NULL ? NULL : strrchr(scheme_end + 3, ':');
     int64_t port = 0;
-    if (colon == NULL || znode_number_decode(bytes_of(colon + 1, strlen(colon + 1)), &port) != OK) {
+    if (colon == NULL ||
+        znode_number_decode(bytes_of(colon + 1, strlen(colon + 1)), &port) != OK || port < -1 ||
+        port > PORT_MAX) {
         return E_MALFORMED;
     }
     endpoint->listener = arena_str(
         arena, (struct str){.data = text.data, .len = (size_t)(scheme_end - text.data)});
     endpoint->host =
         (struct str){.data = scheme_end + 3, .len = (size_t)(colon - scheme_end - 3)};
+    if (endpoint->host.len >= 2 && endpoint->host.data[0] == '[' && colon[-1] == ']') {
+        endpoint->host.data++;
+        endpoint->host.len -= 2;
+    }
     endpoint->port = (int32_t)port;
     struct str protocol = read_text(arena, json_object_get(protocols, endpoint->listener.data));
     endpoint->security_protocol = protocol.data != NULL ? protocol : endpoint->listener;
@@ -496,13 +504,13 @@ struct bytes znode_number_encode(struct arena *arena, int64_t number)
 err znode_number_decode(struct bytes text, int64_t *number)
 {
     char copy[24];
+    char canonical[24];
     if (text.data == NULL || text.len == 0 || text.len >= sizeof(copy)) {
         return E_MALFORMED;
     }
     memcpy(copy, text.data, text.len);
     copy[text.len] = '\0';
-    char *end = NULL;
-    errno = 0;
-    *number = strtoll(copy, &end, 10);
-    return *end == '\0' && errno == 0 ? OK : E_MALFORMED;
+    *number = strtoll(copy, NULL, 10);
+    int len = snprintf(canonical, sizeof(canonical), "%" PRId64, *number);
+    return (size_t)len == text.len && memcmp(copy, canonical, text.len) == 0 ? OK : E_MALFORMED;
 }

@@ -111,7 +111,7 @@ NODISCARD err znode_producer_ids_decode(struct arena *arena, struct bytes json,
 /* /feature, with no features. */
 struct bytes znode_feature_encode(struct arena *arena);
 
-/* A decimal number as bytes, and back. */
+/* A decimal number as bytes, and back: only as it is written, no blanks, no zeros in front. */
 struct bytes znode_number_encode(struct arena *arena, int64_t number);
 NODISCARD err znode_number_decode(struct bytes text, int64_t *number);
 
