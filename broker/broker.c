@@ -12,6 +12,7 @@
 #include "broker/broker.h"
 
 #include "base/log.h"
+#include "broker/cluster/config_changes.h"
 #include "broker/housekeeping.h"
 
 #include <stdarg.h>
@@ -310,7 +311,11 @@ struct watch_event {
 static void on_watch_task(struct loop_task *task)
 {
     struct watch_event *event = container_of(task, struct watch_event, task);
-    controller_on_watch(event->broker->controller, event->type, event->path);
+    if (strcmp(event->path, ZNODE_CONFIG_CHANGES) == 0) {
+        config_changes_on_watch(event->broker);
+    } else {
+        controller_on_watch(event->broker->controller, event->type, event->path);
+    }
     free(event);
 }
 
@@ -546,6 +551,7 @@ static err join_cluster(struct broker *broker, struct arena *arena,
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
     TRY(register_broker(broker, arena));
     make_parts(broker);
+    TRY(config_changes_begin(broker));
     return controller_elect(broker->controller);
 }
 
@@ -626,6 +632,7 @@ err broker_start(const struct config *config, struct broker **out,
     broker->clock = clock_system();
     broker->storage = (struct storage_env){.fs = fs_system(), .clock = broker->clock};
     broker->id = -1;
+    broker->config_change_seen = -1;
     broker->loops_n = loops_wanted(config);
     reason[0] = '\0';
     err e = start(broker, reason);

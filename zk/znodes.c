@@ -426,6 +426,32 @@ err znode_config_decode(struct arena *arena, struct bytes json, struct znode_con
     return e;
 }
 
+struct bytes znode_config_change_encode(struct arena *arena, struct str type, struct str name)
+{
+    json_t *object = json_object();
+    put(object, "version", json_integer(2));
+    put(object, "entity_path",
+        text_json(arena_format(arena, "%.*s/%.*s", (int)type.len, type.data, (int)name.len,
+                               name.data)));
+    return dump(arena, object);
+}
+
+err znode_config_change_decode(struct arena *arena, struct bytes json, struct str *entity)
+{
+    json_t *object = load_object(json);
+    *entity = (struct str){0};
+    if (object != NULL) {
+        struct str type = read_text(arena, json_object_get(object, "entity_type"));
+        struct str name = read_text(arena, json_object_get(object, "entity_name"));
+        *entity = read_text(arena, json_object_get(object, "entity_path"));
+        if (entity->data == NULL && type.data != NULL && name.data != NULL) {
+            *entity = arena_format(arena, "%s/%s", type.data, name.data);
+        }
+    }
+    json_decref(object);
+    return entity->data == NULL ? E_MALFORMED : OK;
+}
+
 /* ---- single values ---- */
 
 struct bytes znode_cluster_id_encode(struct arena *arena, struct str id)

@@ -90,6 +90,12 @@ struct bytes znode_config_encode(struct arena *arena, const struct znode_config 
 NODISCARD err znode_config_decode(struct arena *arena, struct bytes json,
                                   struct znode_config *config);
 
+/* /config/changes/config_change_N: which entity changed, as a path below /config ("topics/t"). Both
+ * versions of Kafka's are read. */
+struct bytes znode_config_change_encode(struct arena *arena, struct str type, struct str name);
+NODISCARD err znode_config_change_decode(struct arena *arena, struct bytes json,
+                                         struct str *entity);
+
 /* /cluster/id */
 struct bytes znode_cluster_id_encode(struct arena *arena, struct str id);
 NODISCARD err znode_cluster_id_decode(struct arena *arena, struct bytes json, struct str *id);

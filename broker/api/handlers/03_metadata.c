@@ -159,6 +159,7 @@ static bool answer_named(struct req *r, const struct metadata *metadata)
         if (found != NULL) {
             fill_topic(r, metadata, found, topic);
         } else if (by_id) {
+            topic->name = (struct str){0};
             topic->topic_id = in->topics[i].topic_id;
             topic->error_code = ERR_UNKNOWN_TOPIC_ID;
         } else {

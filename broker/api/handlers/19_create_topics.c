@@ -108,6 +108,7 @@ static void create_one(struct req *r, int32_t index)
                                             "from 0.");
     }
     out->error_code = kafka_error_wire(e);
+    out->error_message = (struct str){0};
     if (e != OK) {
         out->error_message = arena_str(&r->arena, str_of(made.message));
         return;

@@ -110,7 +110,6 @@ static void describe_topic_option(struct req *r, const struct properties *overri
     out->value = arena_str(&r->arena, str_of(value));
     out->config_source = override != NULL ? (int8_t)CONFIG_SOURCE_TOPIC
                                           : topic_option_source(config, option);
-    out->is_default = override == NULL;
     if (override != NULL) {
         add_synonym(out, out->name, out->value, CONFIG_SOURCE_TOPIC);
     }
@@ -160,7 +159,6 @@ static void describe_broker_option(struct req *r, const struct option *option, c
     out->value = option->type == OPTION_PASSWORD ? (struct str){0}
                                                  : str_of(config_text(config, option));
     out->read_only = option->dynamic == READ_ONLY;
-    out->is_default = !set;
     out->config_source = set ? (int8_t)CONFIG_SOURCE_STATIC_BROKER : (int8_t)CONFIG_SOURCE_DEFAULT;
     add_broker_synonyms(r, out, option);
 }

@@ -1,0 +1,268 @@
+/* Writing: the overrides are read, edited in memory, checked as a whole and written back; then a
+ * sequential node says which topic changed. Reading: each notification with a higher number than the
+ * last one seen names what to read again. Nodes older than 15 minutes are deleted by whoever sees
+ * them. */
+#include "broker/cluster/config_changes.h"
+
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000, LIST_MAX_BYTES = 4096 };
+
+#define CHANGE_PREFIX "config_change_"
+
+/* ---- notifications ---- */
+
+static int64_t number_of(const char *name)
+{
+    size_t skip = sizeof(CHANGE_PREFIX) - 1;
+    return strncmp(name, CHANGE_PREFIX, skip) == 0 ? strtoll(name + skip, NULL, 10) : -1;
+}
+
+static err list_changes(struct broker *broker, struct arena *arena, struct coord_op *children)
+{
+    *children = (struct coord_op){
+        .type = COORD_CHILDREN, .path = ZNODE_CONFIG_CHANGES, .flags = COORD_WATCH};
+    TRY(coord_run(broker->coord, children, 1, arena));
+    return children->error;
+}
+
+err config_changes_begin(struct broker *broker)
+{
+    struct arena arena;
+    struct coord_op children;
+    arena_init(&arena, ARENA_BYTES);
+    err e = list_changes(broker, &arena, &children);
+    for (int32_t i = 0; e == OK && i < children.children_n; i++) {
+        int64_t number = number_of(children.children[i]);
+        broker->config_change_seen =
+            number > broker->config_change_seen ? number : broker->config_change_seen;
+    }
+    arena_deinit(&arena);
+    return e;
+}
+
+static void apply(struct broker *broker, struct str entity)
+{
+    if (entity.data == NULL || entity.len <= 7 || memcmp(entity.data, "topics/", 7) != 0) {
+        return; /* users, clients, ips, brokers: nothing here depends on them */
+    }
+    struct str topic = {.data = entity.data + 7, .len = entity.len - 7};
+    topic_configs_forget(broker->topic_configs, topic);
+    struct log_config config = topic_configs_log_config(broker->topic_configs, topic);
+    replicas_set_config(broker->replicas, topic, &config);
+    log_info("config-changes", "topic configuration changed topic=%.*s", (int)topic.len,
+             topic.data);
+}
+
+static void process(struct broker *broker, struct arena *arena, const char *name)
+{
+    struct str path = arena_format(arena, "%s/%s", ZNODE_CONFIG_CHANGES, name);
+    struct coord_op get = {.type = COORD_GET, .path = path.data};
+    if (coord_run(broker->coord, &get, 1, arena) != OK || get.error != OK) {
+        return; /* deleted by somebody else */
+    }
+    int64_t number = number_of(name);
+    struct str entity = {0};
+    if (number > broker->config_change_seen &&
+        znode_config_change_decode(arena, get.value, &entity) == OK) {
+        broker->config_change_seen = number;
+        apply(broker, entity);
+    }
+    if (clock_wall_ms(broker->clock) - get.stat.ctime_ms > KEPT_MS) {
+        struct coord_op gone = {
+            .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
+        (void)coord_run(broker->coord, &gone, 1, arena);
+    }
+}
+
+void config_changes_on_watch(struct broker *broker)
+{
+    struct arena arena;
+    struct coord_op children;
+    arena_init(&arena, ARENA_BYTES);
+    err e = list_changes(broker, &arena, &children);
+    for (int32_t i = 0; e == OK && i < children.children_n; i++) {
+        process(broker, &arena, children.children[i]);
+    }
+    if (e != OK) {
+        log_error("config-changes", "cannot read notifications error=\"%s\"", err_text(e));
+    }
+    arena_deinit(&arena);
+}
+
+/* ---- editing ---- */
+
+static err refuse(char message[CONFIG_REASON_BYTES], err code, const char *what, struct str name)
+{
+    snprintf(message, CONFIG_REASON_BYTES, "%s: %.*s", what, (int)name.len, name.data);
+    return code;
+}
+
+static void remove_item(struct properties *list, const char *name)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i].name, name) == 0) {
+            free(list->items[i].name);
+            free(list->items[i].value);
+            list->count--;
+            memmove(&list->items[i], &list->items[i + 1],
+                    (list->count - i) * sizeof(list->items[0]));
+            return;
+        }
+    }
+}
+
+/* Is `item` an element of the comma-separated list? */
+static bool list_holds(const char *list, const char *item, size_t len)
+{
+    while (*list != '\0') {
+        size_t n = strcspn(list, ",");
+        if (n == len && memcmp(list, item, n) == 0) {
+            return true;
+        }
+        list += list[n] == ',' ? n + 1 : n;
+    }
+    return false;
+}
+
+/* Adds or takes away elements, from the override or from the default. */
+static void edit_list(const char *before, const char *edit, bool append, char out[LIST_MAX_BYTES])
+{
+    size_t len = 0;
+    out[0] = '\0';
+    const char *sources[] = {before, append ? edit : ""};
+    for (int s = 0; s < 2; s++) {
+        for (const char *at = sources[s]; *at != '\0';) {
+            size_t n = strcspn(at, ",");
+            bool keep = n > 0 && !list_holds(out, at, n) && (append || !list_holds(edit, at, n));
+            if (keep && len + n + 2 < LIST_MAX_BYTES) {
+                len += (size_t)snprintf(out + len, LIST_MAX_BYTES - len, "%s%.*s",
+                                        len > 0 ? "," : "", (int)n, at);
+            }
+            at += at[n] == ',' ? n + 1 : n;
+        }
+    }
+}
+
+static err edit_one(struct broker *broker, struct properties *overrides,
+                    const struct config_edit *edit, char message[CONFIG_REASON_BYTES])
+{
+    const struct topic_option *option = topic_option(edit->name);
+    if (edit->operation == CONFIG_DELETE) {
+        char *name = str_dup(edit->name);
+        remove_item(overrides, name);
+        free(name);
+        return OK;
+    }
+    if (edit->operation < CONFIG_SET || edit->operation > CONFIG_SUBTRACT) {
+        return refuse(message, ERR_INVALID_REQUEST, "Unknown operation on", edit->name);
+    }
+    if (edit->value.data == NULL) {
+        return refuse(message, ERR_INVALID_REQUEST, "Null value not supported for", edit->name);
+    }
+    if (option == NULL) {
+        return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name", edit->name);
+    }
+    char *value = str_dup(edit->value);
+    char list[LIST_MAX_BYTES];
+    const char *set = value;
+    err e = OK;
+    if (edit->operation != CONFIG_SET && option->type != OPTION_LIST) {
+        e = refuse(message, ERR_INVALID_CONFIG,
+                   "Append and subtract are only allowed for lists, not for", edit->name);
+    } else if (edit->operation != CONFIG_SET) {
+        const char *before = properties_get(overrides, option->name);
+        before = before != NULL ? before : topic_option_default(broker->config, option);
+        edit_list(before == NULL ? "" : before, value, edit->operation == CONFIG_APPEND, list);
+        set = list;
+    }
+    if (e == OK) {
+        e = topic_option_check(option, set, message);
+    }
+    if (e == OK) {
+        properties_set(overrides, option->name, set);
+    }
+    free(value);
+    return e;
+}
+
+static err write_overrides(struct broker *broker, struct arena *arena, struct str topic,
+                           const struct properties *overrides)
+{
+    struct znode_config node = {
+        .entries = arena_array(arena, overrides->count, sizeof(*node.entries))};
+    for (size_t i = 0; node.entries != NULL && i < overrides->count; i++) {
+        node.entries[node.entries_n++] = (struct znode_config_entry){
+            .name = str_of(overrides->items[i].name), .value = str_of(overrides->items[i].value)};
+    }
+    const char *path = znode_topic_config_path(arena, topic);
+    struct bytes data = znode_config_encode(arena, &node);
+    struct coord_op create = {.type = COORD_CREATE, .path = path, .data = data};
+    struct coord_op set = {
+        .type = COORD_SET, .path = path, .data = data, .version = COORD_ANY_VERSION};
+    struct coord_op notify = {.type = COORD_CREATE,
+                              .path = ZNODE_CONFIG_CHANGES "/" CHANGE_PREFIX,
+                              .data = znode_config_change_encode(arena, STR("topics"), topic),
+                              .flags = COORD_SEQUENTIAL};
+    struct coord_op ops[] = {create, set, notify}; /* the first fails where the node is there */
+    TRY(coord_run(broker->coord, ops, 3, arena));
+    TRY(ops[1].error);
+    return ops[2].error;
+}
+
+static err check_names(const struct topic_config_change *change, char message[CONFIG_REASON_BYTES])
+{
+    for (int32_t i = 0; i < change->edits_n; i++) {
+        for (int32_t j = 0; j < i; j++) {
+            if (str_equal(change->edits[i].name, change->edits[j].name)) {
+                return refuse(message, ERR_INVALID_REQUEST, "Duplicate config key",
+                              change->edits[i].name);
+            }
+        }
+    }
+    return OK;
+}
+
+static bool topic_is_known(struct broker *broker, struct str topic)
+{
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    bool known = metadata_topic(metadata, topic) != NULL;
+    metadata_release(metadata);
+    return known;
+}
+
+err topic_config_alter(struct broker *broker, const struct topic_config_change *change,
+                       char message[CONFIG_REASON_BYTES])
+{
+    if (change->topic.len == 0) {
+        return refuse(message, ERR_INVALID_REQUEST, "A topic needs a name", change->topic);
+    }
+    TRY(check_names(change, message));
+    if (!topic_is_known(broker, change->topic)) {
+        return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic does not exist",
+                      change->topic);
+    }
+    struct properties overrides;
+    properties_init(&overrides);
+    const struct properties *before = topic_configs_get(broker->topic_configs, change->topic);
+    for (size_t i = 0; !change->replace_all && i < before->count; i++) {
+        properties_set(&overrides, before->items[i].name, before->items[i].value);
+    }
+    err e = OK;
+    for (int32_t i = 0; e == OK && i < change->edits_n; i++) {
+        e = edit_one(broker, &overrides, &change->edits[i], message);
+    }
+    if (e == OK && !change->validate_only) {
+        struct arena arena;
+        arena_init(&arena, ARENA_BYTES);
+        e = write_overrides(broker, &arena, change->topic, &overrides);
+        arena_deinit(&arena);
+        topic_configs_forget(broker->topic_configs, change->topic);
+    }
+    properties_deinit(&overrides);
+    return e;
+}
