@@ -37,7 +37,7 @@ class Statement:
 class Case:
     title: str
     line: int
-    optional: bool = False  # skipped where the broker does not offer an API of the case
+    needs: list | None = None  # not None: skipped where the broker does not offer these or another API of the case
     statements: list = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ class Case:
 class CaseFile:
     path: str
     overrides: dict = field(default_factory=dict)
-    optional: bool = False
+    needs: list | None = None
     cases: list = field(default_factory=list)
 
 
@@ -80,11 +80,15 @@ def parse_file(path) -> CaseFile:
         if text.startswith("broker "):
             out.overrides.update(item.split("=", 1) for item in text.split()[1:])
             continue
-        if text == "optional":
-            out.optional = True
+        if re.match(r"optional\b", text):
+            needs = text.split()[1:]
+            if out.cases:
+                out.cases[-1].needs = needs
+            else:
+                out.needs = needs
             continue
         if text.startswith("case "):
-            out.cases.append(Case(text[5:].strip(), number, optional=out.optional))
+            out.cases.append(Case(text[5:].strip(), number, needs=out.needs))
             continue
         if not out.cases:
             raise CaseError(f"{where}: a statement outside of a case")

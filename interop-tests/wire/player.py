@@ -105,7 +105,7 @@ class Player:
         self.scope.vars.update(host=self.host, port=self.port)
         self.connections = {}
         self.last_answer = None
-        if case.optional:
+        if case.needs is not None:
             self._skip_if_not_offered(case)
         try:
             for s in case.statements:
@@ -135,10 +135,11 @@ class Player:
             _, answer = schema.decode_response(APIS[18], 0, connection.frame(EXPECT_TIMEOUT_S))
             connection.close()
             self.offered = {a["api_key"] for a in answer["api_keys"]}
-        for s in case.statements:
-            for kind, text in s.tokens if s.verb in ("call", "send", "await") else []:
-                if kind == "name" and text in APIS and APIS[text].key not in self.offered:
-                    raise Skip(f"{text} is not offered")
+        used = [text for s in case.statements if s.verb in ("call", "send", "await") for kind, text in s.tokens
+                if kind == "name" and text in APIS]
+        for name in case.needs + used:
+            if APIS[name].key not in self.offered:
+                raise Skip(f"{name} is not offered")
 
     def _unknown(self, parser):
         raise CaseError("no such verb")
