@@ -151,10 +151,12 @@ static void advance_high_watermark(struct partition *p, const struct log_config 
     }
 }
 
-static void ask_for_flush(struct partition *p, const struct log_config *config, int64_t appended)
+/* By flush.messages, and when a segment is full: it becomes durable in the background. */
+static void ask_for_flush(struct partition *p, const struct log_config *config,
+                          const struct append_result *result)
 {
-    p->unflushed_records += appended;
-    if (p->unflushed_records >= config->flush_messages) {
+    p->unflushed_records += result->last_offset - result->base_offset + 1;
+    if (result->rolled || p->unflushed_records >= config->flush_messages) {
         p->unflushed_records = 0;
         flusher_queue(p->flusher, p);
     }
@@ -199,8 +201,7 @@ static err append_locked(struct partition *p, uint8_t *batches, size_t len,
     appended->log_start_offset = plog_start_offset(p->log);
     appended->required_offset = appended->result.last_offset + 1;
     if (!appended->result.duplicate) {
-        ask_for_flush(p, &config,
-                      appended->result.last_offset - appended->result.base_offset + 1);
+        ask_for_flush(p, &config, &appended->result);
         advance_high_watermark(p, &config, (int64_t)len);
     }
     return OK;
