@@ -185,7 +185,7 @@ class ZooKeeper:
             java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
                  classpath(KAFKA_VERSION), "org.apache.zookeeper.server.ZooKeeperServerMain", config),
             self.directory / "zookeeper.log")
-        wait_for(lambda: self.command("ruok") == "imok", 30, "ZooKeeper to answer")
+        wait_for(lambda: "Mode: standalone" in self.command("srvr"), 30, "ZooKeeper to answer")
 
     def command(self, word: str) -> str:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
