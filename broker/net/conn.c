@@ -72,7 +72,7 @@ static void start_idle_timer(struct net_loop *net)
     }
     if (due_ms == INT64_MAX) {
         timer_stop(net->loop, &net->idle_timer);
-    } else if (net->idle_timer.place == 0) {
+    } else if (net->idle_timer.place == 0 || net->idle_timer.due_ms > due_ms) {
         timer_start(net->loop, &net->idle_timer, due_ms - loop_now_ms(net->loop));
     }
 }
@@ -92,7 +92,7 @@ static void on_idle(struct timer *timer)
     }
     list_each_safe (item2, &net->idle) {
         struct conn *conn = container_of(item2, struct conn, link);
-        if (conn->active_ms + net->limits.idle_ms > now_ms) {
+        if (net->limits.idle_ms < 0 || conn->active_ms + net->limits.idle_ms > now_ms) {
             break;
         }
         conn_close(conn);
@@ -112,6 +112,7 @@ void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_ha
 
 void net_loop_deinit(struct net_loop *net)
 {
+    net->closed = true;
     list_each_safe (item, &net->idle) {
         conn_close(container_of(item, struct conn, link));
     }
@@ -158,6 +159,10 @@ static void set_options(const struct net_loop *net, int fd)
 void conn_open(struct net_loop *net, int fd, struct listener *listener,
                const struct sockaddr_storage *peer)
 {
+    if (net->closed) {
+        close(fd);
+        return;
+    }
     struct conn *conn = xcalloc(1, sizeof(*conn));
     conn->net = net;
     conn->listener = listener;

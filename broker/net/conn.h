@@ -56,6 +56,7 @@ struct net_loop {
     struct list partial; /* the same, in the middle of a frame */
     struct timer idle_timer;
     atomic_int conns_n;
+    bool closed; /* after net_loop_deinit() */
     void (*on_conn_gone)(void *context, struct conn *conn); /* accounting of limits */
     void *gone_context;
 };
@@ -65,7 +66,8 @@ void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_ha
 /* Closes every connection. */
 void net_loop_deinit(struct net_loop *net);
 
-/* Takes over a connected socket. `listener` and the address are for whoever asks. */
+/* Takes over a connected socket; closes it when the loop has closed its connections already.
+ * `listener` and the address are for whoever asks. */
 void conn_open(struct net_loop *net, int fd, struct listener *listener,
                const struct sockaddr_storage *peer);
 /* Continues after FRAME_PARKED: the answer is in conn_out(). */

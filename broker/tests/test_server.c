@@ -1,0 +1,299 @@
+/* Listening and the limits of connections: per address, of a listener, of all; loops share the
+ * connections; stopping. */
+#define _GNU_SOURCE
+#include "broker/net/server.h"
+
+#include "broker/tests/net_util.h"
+
+#include <pthread.h>
+
+enum { LOOPS = 3 };
+
+static struct server *server;
+static struct listener listeners[2];
+static atomic_int frames_n;
+
+static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *frame, size_t len)
+{
+    (void)context;
+    atomic_fetch_add(&frames_n, 1);
+    if (len > 0 && frame[0] == 'A') { /* who am I? */
+        put_frame(conn_out(conn), conn_peer(conn), strlen(conn_peer(conn)));
+    } else if (len > 0 && frame[0] == 'L') { /* where did I come in? */
+        put_frame(conn_out(conn), conn_listener(conn)->name, strlen(conn_listener(conn)->name));
+    } else {
+        put_frame(conn_out(conn), frame, len);
+    }
+    return FRAME_DONE;
+}
+
+static void on_close(void *context, struct conn *conn)
+{
+    (void)context;
+    (void)conn;
+}
+
+static struct server_config config_of(void)
+{
+    memset(listeners, 0, sizeof(listeners));
+    for (int i = 0; i < 2; i++) {
+        snprintf(listeners[i].name, sizeof(listeners[i].name), "LISTENER%d", i);
+        snprintf(listeners[i].host, sizeof(listeners[i].host), "127.0.0.1");
+        listeners[i].conns_max = INT32_MAX;
+    }
+    return (struct server_config){.listeners = listeners,
+                                  .listeners_n = 2,
+                                  .loops_n = LOOPS,
+                                  .backlog = 50,
+                                  .conns_max = INT32_MAX,
+                                  .conns_per_ip_max = INT32_MAX,
+                                  .limits = {.frame_bytes_max = 1000,
+                                             .idle_ms = 600000,
+                                             .partial_idle_ms = 30000,
+                                             .send_buffer_bytes = -1,
+                                             .receive_buffer_bytes = -1}};
+}
+
+static void begin(const struct server_config *config)
+{
+    char reason[256] = "";
+    struct conn_handler handler = {.on_frame = on_frame, .on_close = on_close};
+    struct conn_handler handlers[LOOPS] = {handler, handler, handler};
+    atomic_store(&frames_n, 0);
+    MUST(server_new(clock_system(), config, &server, reason, sizeof(reason)));
+    MUST(server_start(server, handlers));
+}
+
+static void end(void)
+{
+    server_stop_accepting(server);
+    server_stop(server);
+    for (int i = 0; i < server_loops(server); i++) {
+        loop_drain(server_loop(server, i)->loop);
+    }
+    server_free(server);
+}
+
+static bool talks(int client)
+{
+    return client_send(client, "\0\0\0\2hi", 6) && client_frame_is(client, "hi", 2);
+}
+
+static bool answers(int client, const char *question, const char *expected)
+{
+    struct writer w;
+    writer_init(&w, 100);
+    put_frame(&w, question, strlen(question));
+    bool same =
+        client_send(client, w.data, w.len) && client_frame_is(client, expected, strlen(expected));
+    writer_deinit(&w);
+    return same;
+}
+
+static void test_listeners(void)
+{
+    struct server_config config = config_of();
+    begin(&config);
+    CU_ASSERT(listeners[0].port > 0 && listeners[1].port > 0);
+    CU_ASSERT_NOT_EQUAL(listeners[0].port, listeners[1].port);
+    int a = client_connect(listeners[0].port);
+    int b = client_connect_from("127.0.0.9", listeners[1].port);
+    CU_ASSERT(answers(a, "L", "LISTENER0") && answers(b, "L", "LISTENER1"));
+    CU_ASSERT(answers(a, "A", "/127.0.0.1") && answers(b, "A", "/127.0.0.9"));
+    close(a);
+    close(b);
+    end();
+}
+
+/* All addresses: an IPv4 client of the socket for both families is shown as IPv4. */
+static void test_all_addresses(void)
+{
+    struct server_config config = config_of();
+    listeners[0].host[0] = '\0';
+    snprintf(listeners[1].host, LISTENER_HOST_MAX, "0.0.0.0");
+    begin(&config);
+    for (int i = 0; i < 2; i++) {
+        int client = client_connect(listeners[i].port);
+        CU_ASSERT(answers(client, "A", "/127.0.0.1"));
+        close(client);
+    }
+    end();
+}
+
+static void test_port_is_taken(void)
+{
+    struct server_config config = config_of();
+    begin(&config);
+    struct server *other = NULL;
+    struct listener taken = listeners[0];
+    struct server_config again = config;
+    again.listeners = &taken;
+    again.listeners_n = 1;
+    char reason[256] = "";
+    CU_ASSERT_NOT_EQUAL(server_new(clock_system(), &again, &other, reason, sizeof(reason)), OK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(reason, "LISTENER0"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(reason, "in use"));
+    snprintf(taken.host, sizeof(taken.host), "no.such.host.invalid");
+    CU_ASSERT_NOT_EQUAL(server_new(clock_system(), &again, &other, reason, sizeof(reason)), OK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(reason, "no.such.host.invalid"));
+    end();
+}
+
+static void test_connections_are_shared(void)
+{
+    struct server_config config = config_of();
+    begin(&config);
+    int clients[30];
+    for (int i = 0; i < 30; i++) {
+        clients[i] = client_connect(listeners[0].port);
+        CU_ASSERT(talks(clients[i]));
+    }
+    for (int i = 0; i < LOOPS; i++) {
+        CU_ASSERT_EQUAL(atomic_load(&server_loop(server, i)->conns_n), 10);
+    }
+    for (int i = 0; i < 30; i++) {
+        close(clients[i]);
+    }
+    end();
+}
+
+static int conns_n(void)
+{
+    int n = 0;
+    for (int i = 0; i < LOOPS; i++) {
+        n += atomic_load(&server_loop(server, i)->conns_n);
+    }
+    return n;
+}
+
+static void test_limit_per_address(void)
+{
+    static const struct ip_override OVERRIDES[] = {{"127.0.0.2", 1}, {"127.0.0.3", 0}};
+    struct server_config config = config_of();
+    config.conns_per_ip_max = 3;
+    config.ip_overrides = OVERRIDES;
+    config.ip_overrides_n = 2;
+    begin(&config);
+    int clients[3];
+    for (int i = 0; i < 3; i++) {
+        clients[i] = client_connect(listeners[i % 2].port);
+        CU_ASSERT(talks(clients[i]));
+    }
+    for (int i = 0; i < 5; i++) {
+        int refused = client_connect(listeners[0].port);
+        CU_ASSERT(client_sees_end(refused));
+        close(refused);
+    }
+    int other = client_connect_from("127.0.0.2", listeners[0].port);
+    CU_ASSERT(talks(other));
+    int second = client_connect_from("127.0.0.2", listeners[0].port);
+    CU_ASSERT(client_sees_end(second));
+    int never = client_connect_from("127.0.0.3", listeners[0].port);
+    CU_ASSERT(client_sees_end(never));
+    close(clients[0]);
+    EVENTUALLY(conns_n() == 3);
+    clients[0] = client_connect(listeners[0].port);
+    CU_ASSERT(talks(clients[0]));
+    for (int i = 0; i < 3; i++) {
+        close(clients[i]);
+    }
+    close(other);
+    close(second);
+    close(never);
+    end();
+}
+
+/* Over the limit of all, nobody is accepted until somebody goes. */
+static void test_limit_of_all(void)
+{
+    struct server_config config = config_of();
+    config.conns_max = 2;
+    begin(&config);
+    for (int turn = 0; turn < 50; turn++) {
+        int a = client_connect(listeners[0].port);
+        int b = client_connect(listeners[1].port);
+        CU_ASSERT_FATAL(talks(a) && talks(b));
+        int c = client_connect(listeners[turn % 2].port); /* in the backlog, or closed */
+        close(turn % 3 == 0 ? a : b);
+        close(c);
+        close(turn % 3 == 0 ? b : a);
+        EVENTUALLY(conns_n() == 0);
+    }
+    end();
+}
+
+static void test_limit_of_a_listener(void)
+{
+    struct server_config config = config_of();
+    listeners[0].conns_max = 1;
+    begin(&config);
+    int a = client_connect(listeners[0].port);
+    CU_ASSERT(talks(a));
+    int more = client_connect(listeners[0].port);
+    close(a);
+    close(more);
+    EVENTUALLY(conns_n() == 0);
+    a = client_connect(listeners[0].port);
+    CU_ASSERT(talks(a));
+    close(a);
+    end();
+}
+
+/* ---- many at once ---- */
+
+enum { THREADS = 6, ROUNDS = 150 };
+
+static void *come_and_go(void *argument)
+{
+    int *talked = argument;
+    for (int i = 0; i < ROUNDS; i++) {
+        int client = client_connect(listeners[i % 2].port);
+        *talked += talks(client); /* refused ones see the end */
+        close(client);
+    }
+    return NULL;
+}
+
+/* Clients that come and go at the limit: accepting never stops for good. */
+static void test_at_the_limit(void)
+{
+    struct server_config config = config_of();
+    config.conns_max = 2;
+    begin(&config);
+    pthread_t threads[THREADS];
+    int talked[THREADS] = {0};
+    for (int i = 0; i < THREADS; i++) {
+        pthread_create(&threads[i], NULL, come_and_go, &talked[i]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        CU_ASSERT(talked[i] > 0);
+    }
+    EVENTUALLY(conns_n() == 0);
+    int client = client_connect(listeners[0].port);
+    CU_ASSERT(talks(client));
+    close(client);
+    end();
+}
+
+/* Connections on their way to a loop when everything stops are closed, not lost. */
+static void test_stop_while_they_come(void)
+{
+    for (int turn = 0; turn < 20; turn++) {
+        struct server_config config = config_of();
+        begin(&config);
+        int clients[10];
+        for (int i = 0; i < 10; i++) {
+            clients[i] = client_connect(listeners[0].port);
+        }
+        end();
+        for (int i = 0; i < 10; i++) {
+            CU_ASSERT(client_sees_end(clients[i]));
+            close(clients[i]);
+        }
+    }
+}
+
+SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_port_is_taken),
+      TEST(test_connections_are_shared), TEST(test_limit_per_address), TEST(test_limit_of_all),
+      TEST(test_limit_of_a_listener), TEST(test_at_the_limit), TEST(test_stop_while_they_come))
