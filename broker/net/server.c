@@ -129,6 +129,7 @@ static enum admission admit(struct server *server, struct acceptor *acceptor, co
     } else if (server->conns_n >= server->config.conns_max ||
                acceptor->conns_n >= acceptor->listener->conns_max) {
         result = REFUSED_TOTAL;
+        server->paused = true; /* here, so that no end of a connection is missed */
     } else {
         ip_count_add(server, address, 1);
         server->conns_n++;
