@@ -12,6 +12,7 @@
 #include "broker/broker.h"
 
 #include "base/log.h"
+#include "broker/cluster/adopt.h"
 #include "broker/cluster/config_changes.h"
 #include "broker/housekeeping.h"
 
@@ -25,6 +26,8 @@ enum {
     PARTIAL_FRAME_IDLE_MS = 30000,
     OPEN_FILES_SHARE = 2, /* one half of the descriptors for files, the rest for connections */
     OPEN_FILES_MIN = 64,
+    OPEN_FILES_MAX = 100000,
+    DESCRIPTORS_RESERVED = 64,
     START_ARENA_BYTES = 64 << 20,
 };
 
@@ -193,6 +196,35 @@ static err parse_ip_overrides(const char *text, struct ip_override **out, size_t
     return OK;
 }
 
+/* Raises the limit of descriptors as far as it goes, and tells it. */
+static int64_t descriptors_max(void)
+{
+    struct rlimit limit = {.rlim_cur = 1024};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur > INT32_MAX ? INT32_MAX : (int64_t)limit.rlim_cur;
+}
+
+/* One half of the descriptors is for files. */
+static int open_files_max(void)
+{
+    int64_t share = descriptors_max() / OPEN_FILES_SHARE;
+    return share < OPEN_FILES_MIN ? OPEN_FILES_MIN
+                                  : (int)(share > OPEN_FILES_MAX ? OPEN_FILES_MAX : share);
+}
+
+/* The rest is for connections, less what the broker itself needs: a flood of them must not keep it
+ * from opening its files. */
+static int32_t connections_max(const struct config *config)
+{
+    int64_t rest = descriptors_max() - open_files_max() - DESCRIPTORS_RESERVED;
+    rest = rest < 1 ? 1 : rest;
+    return config->max_connections < rest ? config->max_connections : (int32_t)rest;
+}
+
 static int loops_wanted(const struct config *config)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -216,7 +248,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .listeners_n = broker->listeners_n,
         .loops_n = loops_wanted(config),
         .backlog = config->socket_listen_backlog_size,
-        .conns_max = config->max_connections,
+        .conns_max = connections_max(config),
         .conns_per_ip_max = config->max_connections_per_ip,
         .ip_overrides = broker->ip_overrides,
         .ip_overrides_n = broker->ip_overrides_n,
@@ -234,18 +266,6 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
 }
 
 /* ---- log directories and coordination ---- */
-
-static int open_files_max(void)
-{
-    struct rlimit limit = {.rlim_cur = 1024};
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        (void)getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    rlim_t share = limit.rlim_cur / OPEN_FILES_SHARE;
-    return share < OPEN_FILES_MIN ? OPEN_FILES_MIN : share > 100000 ? 100000 : (int)share;
-}
 
 struct dir_list {
     char **dirs;
@@ -550,6 +570,7 @@ static err join_cluster(struct broker *broker, struct arena *arena,
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
     TRY(register_broker(broker, arena));
+    TRY(adopt_logs(broker));
     make_parts(broker);
     TRY(config_changes_begin(broker));
     return controller_elect(broker->controller);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8 };
 enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000, LIST_MAX_BYTES = 4096 };
 
 #define CHANGE_PREFIX "config_change_"
@@ -214,7 +215,7 @@ static err write_overrides(struct broker *broker, struct arena *arena, struct st
     return ops[2].error;
 }
 
-static err check_names(const struct topic_config_change *change, char message[CONFIG_REASON_BYTES])
+static err check_names(const struct config_change *change, char message[CONFIG_REASON_BYTES])
 {
     for (int32_t i = 0; i < change->edits_n; i++) {
         for (int32_t j = 0; j < i; j++) {
@@ -235,20 +236,27 @@ static bool topic_is_known(struct broker *broker, struct str topic)
     return known;
 }
 
-err topic_config_alter(struct broker *broker, const struct topic_config_change *change,
-                       char message[CONFIG_REASON_BYTES])
+err config_alter(struct broker *broker, const struct config_change *change,
+                 char message[CONFIG_REASON_BYTES])
 {
-    if (change->topic.len == 0) {
-        return refuse(message, ERR_INVALID_REQUEST, "A topic needs a name", change->topic);
+    if (change->resource_type == RESOURCE_BROKER || change->resource_type == RESOURCE_LOGGER) {
+        return refuse(message, ERR_INVALID_REQUEST,
+                      "Options of brokers cannot be changed while the broker runs", change->name);
+    }
+    if (change->resource_type != RESOURCE_TOPIC) {
+        return refuse(message, ERR_INVALID_REQUEST, "Unknown type of resource", change->name);
+    }
+    if (change->name.len == 0) {
+        return refuse(message, ERR_INVALID_REQUEST, "A topic needs a name", change->name);
     }
     TRY(check_names(change, message));
-    if (!topic_is_known(broker, change->topic)) {
+    if (!topic_is_known(broker, change->name)) {
         return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic does not exist",
-                      change->topic);
+                      change->name);
     }
     struct properties overrides;
     properties_init(&overrides);
-    const struct properties *before = topic_configs_get(broker->topic_configs, change->topic);
+    const struct properties *before = topic_configs_get(broker->topic_configs, change->name);
     for (size_t i = 0; !change->replace_all && i < before->count; i++) {
         properties_set(&overrides, before->items[i].name, before->items[i].value);
     }
@@ -259,9 +267,9 @@ err topic_config_alter(struct broker *broker, const struct topic_config_change *
     if (e == OK && !change->validate_only) {
         struct arena arena;
         arena_init(&arena, ARENA_BYTES);
-        e = write_overrides(broker, &arena, change->topic, &overrides);
+        e = write_overrides(broker, &arena, change->name, &overrides);
         arena_deinit(&arena);
-        topic_configs_forget(broker->topic_configs, change->topic);
+        topic_configs_forget(broker->topic_configs, change->name);
     }
     properties_deinit(&overrides);
     return e;

@@ -24,16 +24,18 @@ struct config_edit {
     int8_t operation;
 };
 
-struct topic_config_change {
-    struct str topic;
+/* What one resource of a request asks for. `resource_type` as on the wire. */
+struct config_change {
+    int8_t resource_type;
+    struct str name;
     const struct config_edit *edits;
     int32_t edits_n;
     bool replace_all; /* AlterConfigs: what is not named goes back to its default */
     bool validate_only;
 };
 
-/* Checks and writes. INVALID_CONFIG, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
-NODISCARD err topic_config_alter(struct broker *broker, const struct topic_config_change *change,
-                                 char message[CONFIG_REASON_BYTES]);
+/* Checks and writes, for topics; options of brokers are not dynamic. INVALID_CONFIG, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
+NODISCARD err config_alter(struct broker *broker, const struct config_change *change,
+                           char message[CONFIG_REASON_BYTES]);
 
 #endif

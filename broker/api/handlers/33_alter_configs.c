@@ -1,10 +1,6 @@
-/* AlterConfigs: replaces all overrides of a topic. Broker options are not dynamic yet. (reference: requests §7) */
+/* AlterConfigs: replaces all overrides of a topic. (reference: requests §7) */
 #include "broker/broker.h"
 #include "broker/cluster/config_changes.h"
-
-#include <stdio.h>
-
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8 };
 
 typedef struct alter_configs_request_resource resource_in;
 
@@ -19,7 +15,7 @@ static bool is_named_twice(const struct alter_configs_request *in, int32_t index
     return false;
 }
 
-static err alter_topic(struct req *r, const resource_in *in, char message[CONFIG_REASON_BYTES])
+static err alter_one(struct req *r, const resource_in *in, char message[CONFIG_REASON_BYTES])
 {
     const struct alter_configs_request *request = r->in;
     struct config_edit *edits = req_array(r, in->configs_n, sizeof(*edits));
@@ -31,33 +27,13 @@ static err alter_topic(struct req *r, const resource_in *in, char message[CONFIG
                                         .value = in->configs[i].value,
                                         .operation = CONFIG_SET};
     }
-    struct topic_config_change change = {.topic = in->resource_name,
-                                         .edits = edits,
-                                         .edits_n = in->configs_n,
-                                         .replace_all = true,
-                                         .validate_only = request->validate_only};
-    return topic_config_alter(r->broker, &change, message);
-}
-
-static err alter_one(struct req *r, int32_t index, char message[CONFIG_REASON_BYTES])
-{
-    const struct alter_configs_request *in = r->in;
-    if (is_named_twice(in, index)) {
-        snprintf(message, CONFIG_REASON_BYTES, "Each resource must appear at most once.");
-        return ERR_INVALID_REQUEST;
-    }
-    switch (in->resources[index].resource_type) {
-    case RESOURCE_TOPIC:
-        return alter_topic(r, &in->resources[index], message);
-    case RESOURCE_BROKER:
-    case RESOURCE_LOGGER:
-        snprintf(message, CONFIG_REASON_BYTES,
-                 "Options of brokers cannot be changed while the broker runs.");
-        return ERR_INVALID_REQUEST;
-    default:
-        snprintf(message, CONFIG_REASON_BYTES, "Unknown resource type.");
-        return ERR_INVALID_REQUEST;
-    }
+    struct config_change change = {.resource_type = in->resource_type,
+                                   .name = in->resource_name,
+                                   .edits = edits,
+                                   .edits_n = in->configs_n,
+                                   .replace_all = true,
+                                   .validate_only = request->validate_only};
+    return config_alter(r->broker, &change, message);
 }
 
 /* On the control thread. */
@@ -67,14 +43,15 @@ static void alter_all(struct req *r)
     struct alter_configs_response *out = r->out;
     out->resources = req_array(r, in->resources_n, sizeof(*out->resources));
     for (int32_t i = 0; out->resources != NULL && i < in->resources_n; i++) {
-        struct alter_configs_response_resource *result = &out->resources[out->resources_n++];
-        char message[CONFIG_REASON_BYTES] = "";
-        err e = alter_one(r, i, message);
-        result->resource_type = in->resources[i].resource_type;
-        result->resource_name = in->resources[i].resource_name;
-        result->error_code = kafka_error_wire(e);
-        result->error_message =
-            e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message));
+        char message[CONFIG_REASON_BYTES] = "Each resource must appear at most once.";
+        err e = is_named_twice(in, i) ? ERR_INVALID_REQUEST
+                                      : alter_one(r, &in->resources[i], message);
+        out->resources[out->resources_n++] = (struct alter_configs_response_resource){
+            .error_code = kafka_error_wire(e),
+            .error_message =
+                e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message)),
+            .resource_type = in->resources[i].resource_type,
+            .resource_name = in->resources[i].resource_name};
     }
 }
 
