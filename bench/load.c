@@ -1,12 +1,22 @@
 /* A load generator: a raw client that sends pre-encoded requests and counts, so that what is
  * measured is the broker.
  *
- *   load produce HOST PORT TOPIC BATCH_BYTES RECORD_BYTES CONNECTIONS SECONDS [RATE] [ACKS]
- *   load fetch   HOST PORT TOPIC MAX_BYTES   0            CONNECTIONS SECONDS
+ *   load produce|fetch port=N topic=NAME [name=value...]
  *
- * RATE is requests a second over all connections, 0 as fast as answers come (one request under way
- * per connection). Latencies under a rate count from when the request was due (open loop).
- * Prints one line of JSON. One thread, epoll; the topic has one partition per connection, or one. */
+ *   host=127.0.0.1   where the broker is
+ *   batch=65536      produce: the size of a batch, at most; fetch: the most bytes of an answer
+ *   record=1024      bytes of a value
+ *   connections=1
+ *   seconds=5        how long, or
+ *   bytes_max=0      until so many bytes of batches were answered, whichever comes first; 0: no
+ * limit rate=0           requests a second over all connections; 0: as fast as answers come acks=-1
+ * 1 or -1: every request is answered pid=0            a process whose CPU time over the run is
+ * told: the broker's
+ *
+ * One request is under way per connection; all go to partition 0. Latencies under a rate count from
+ * when the request was due (open loop). A fetch begins again at offset 0 when it has come to the
+ * end; its bytes are those of whole batches. One thread, epoll. Prints one line of JSON; the status
+ * is 1 when an answer was an error. */
 #define _GNU_SOURCE
 #include "protocol/batch.h"
 #include "protocol/codec.h"
@@ -34,6 +44,8 @@ enum {
 
 struct load {
     bool fetch;
+    const char *host;
+    int port;
     struct sockaddr_in address;
     const char *topic;
     int batch_bytes;
@@ -42,11 +54,15 @@ struct load {
     double seconds;
     double rate;
     int acks;
+    int pid;
+    double bytes_max;
+    double cpu_s; /* of `pid`, over the run */
     uint8_t *request;
     size_t request_len;
     size_t offset_at; /* where the fetch offset stands in a request */
     int32_t *samples_us;
     size_t samples_n;
+    size_t batch_len; /* produce: bytes of the batch of one request */
     uint64_t requests;
     uint64_t bytes;
     uint64_t records;
@@ -57,7 +73,8 @@ struct link_state {
     int fd;
     size_t sent; /* of the request; == request_len: waits for the answer */
     bool active;
-    double due; /* when the request was due */
+    bool wants_out; /* epoll waits for room to send */
+    double due;     /* when the request was due */
     uint8_t head[4];
     size_t head_len;
     uint32_t left; /* of the answer */
@@ -122,8 +139,8 @@ static void build_produce(struct load *load)
     if (batch_end(&builder) != OK) {
         die("batch");
     }
-    struct produce_request_partition partition = {
-        .index = 0, .records.data = bytes_of(batch.data, batch.len)};
+    struct produce_request_partition partition = {.index = 0,
+                                                  .records.data = bytes_of(batch.data, batch.len)};
     struct produce_request_topic topic = {
         .name = str_of(load->topic), .partitions = &partition, .partitions_n = 1};
     struct produce_request request = {
@@ -137,7 +154,7 @@ static void build_produce(struct load *load)
     finish(&w);
     load->request = w.data;
     load->request_len = w.len;
-    load->bytes = batch.len; /* per request; turned into a total at the end */
+    load->batch_len = batch.len;
     free(value);
     writer_deinit(&batch);
 }
@@ -175,8 +192,8 @@ static int connect_to(const struct load *load)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&load->address,
-                          sizeof(load->address)) != 0) {
+    if (fd < 0 ||
+        connect(fd, (const struct sockaddr *)&load->address, sizeof(load->address)) != 0) {
         die("connect");
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -265,51 +282,63 @@ static void send_some(struct load *load, struct link_state *l, int epoll_fd)
         }
         l->sent += (size_t)n;
     }
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = l};
-    if (l->sent < load->request_len) {
-        event.events |= EPOLLOUT;
+    bool wants_out = l->sent < load->request_len;
+    if (wants_out != l->wants_out) {
+        struct epoll_event event = {.events = wants_out ? EPOLLIN | EPOLLOUT : EPOLLIN,
+                                    .data.ptr = l};
+        epoll_ctl(epoll_fd, EPOLL_CTL_MOD, l->fd, &event);
+        l->wants_out = wants_out;
     }
-    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, l->fd, &event);
 }
 
-/* The first bytes of an answer tell whether it is one; a fetch's records say how far they reach. */
+static void check_produced(struct load *load, struct reader *reader, struct arena *arena)
+{
+    struct produce_response response;
+    err e = message_decode(&produce_response_message, PRODUCE_VERSION, reader, arena, &response);
+    if (e != OK || response.topics[0].partitions[0].error_code != 0) {
+        load->errors++;
+    }
+    load->bytes += load->batch_len;
+}
+
+/* Whole batches count, and say where to go on; the broker may cut the last one. */
+static void check_fetched(struct load *load, struct link_state *l, struct reader *reader,
+                          struct arena *arena)
+{
+    struct fetch_response response;
+    err e = message_decode(&fetch_response_message, FETCH_VERSION, reader, arena, &response);
+    if (e != OK || response.topics[0].partitions[0].error_code != 0) {
+        load->errors++;
+        l->offset = 0;
+        return;
+    }
+    struct bytes records = response.topics[0].partitions[0].records.data;
+    size_t at = 0;
+    while (records.len - at >= BATCH_HEADER_BYTES) {
+        struct batch batch;
+        batch_parse(records.data + at, &batch);
+        if ((size_t)batch.size_bytes > records.len - at) {
+            break;
+        }
+        l->offset = batch_last_offset(&batch) + 1;
+        at += (size_t)batch.size_bytes;
+    }
+    load->bytes += at;
+    if (l->offset >= response.topics[0].partitions[0].high_watermark) {
+        l->offset = 0; /* again from the start, without a wait for more */
+    }
+}
+
 static void check_answer(struct load *load, struct link_state *l)
 {
     struct reader reader = reader_of(bytes_of(l->answer, l->answer_len));
     struct arena arena;
     arena_init(&arena, 1 << 20);
-    (void)reader_i32(&reader);
-    if (!load->fetch) {
-        struct produce_response response;
-        if (message_decode(&produce_response_message, PRODUCE_VERSION, &reader, &arena,
-                           &response) != OK ||
-            response.topics[0].partitions[0].error_code != 0) {
-            load->errors++;
-        }
+    (void)reader_i32(&reader); /* the correlation id */
+    if (load->fetch) {
+        check_fetched(load, l, &reader, &arena);
     } else {
-        struct fetch_response response;
-        if (message_decode(&fetch_response_message, FETCH_VERSION, &reader, &arena, &response) !=
-                OK ||
-            response.topics[0].partitions[0].error_code != 0) {
-            load->errors++;
-            l->offset = 0;
-        } else {
-            struct bytes records = response.topics[0].partitions[0].records.data;
-            size_t at = 0;
-            while (records.len - at >= BATCH_HEADER_BYTES) {
-                struct batch batch;
-                batch_parse(records.data + at, &batch);
-                if ((size_t)batch.size_bytes > records.len - at) {
-                    break;
-                }
-                l->offset = batch_last_offset(&batch) + 1;
-                at += (size_t)batch.size_bytes;
-            }
-            load->bytes += records.len;
-            if (records.len == 0) {
-                l->offset = 0; /* the end: again from the start */
-            }
-        }
+        check_produced(load, &reader, &arena);
     }
     arena_deinit(&arena);
 }
@@ -357,54 +386,79 @@ static void begin(struct load *load, struct link_state *l, int epoll_fd, double 
     send_some(load, l, epoll_fd);
 }
 
+/* The CPU time of a process, threads that have ended included. */
+static double cpu_of(int pid)
+{
+    clockid_t id;
+    struct timespec ts;
+    if (pid == 0 || clock_getcpuclockid(pid, &id) != 0 || clock_gettime(id, &ts) != 0) {
+        return 0;
+    }
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Begins what is due by now. */
+static void begin_due(struct load *load, struct link_state *links, int epoll_fd, double *next_due,
+                      size_t *turn)
+{
+    while (*next_due <= now_s()) {
+        struct link_state *l = &links[*turn % (size_t)load->conns_n];
+        if (l->active) {
+            return; /* all are busy: it is late, and counts from when it was due */
+        }
+        (*turn)++;
+        begin(load, l, epoll_fd, *next_due);
+        *next_due += 1 / load->rate;
+    }
+}
+
+static void handle_event(struct load *load, struct link_state *l, int epoll_fd, uint32_t events)
+{
+    if ((events & EPOLLOUT) != 0) {
+        send_some(load, l, epoll_fd);
+    }
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || !receive_some(load, l)) {
+        return;
+    }
+    load->requests++;
+    double done = now_s();
+    note_latency(load, (done - l->due) * 1e6);
+    l->active = false;
+    if (load->rate <= 0) {
+        begin(load, l, epoll_fd, done);
+    }
+}
+
 static void run(struct load *load)
 {
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct link_state *links = xcalloc((size_t)load->conns_n, sizeof(*links));
-    double start = now_s();
-    double end = start + load->seconds;
-    double interval = load->rate > 0 ? 1 / load->rate : 0;
-    double next_due = start;
     for (int i = 0; i < load->conns_n; i++) {
         links[i].fd = connect_to(load);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &links[i]};
         epoll_ctl(epoll_fd, EPOLL_CTL_ADD, links[i].fd, &event);
-        if (interval == 0) {
-            begin(load, &links[i], epoll_fd, now_s());
-        }
     }
-    int turn = 0;
-    for (double now = now_s(); now < end; now = now_s()) {
-        while (interval > 0 && next_due <= now) {
-            struct link_state *l = &links[turn % load->conns_n];
-            if (l->active) {
-                break; /* all are busy: it is late, and counts from when it was due */
-            }
-            turn++;
-            begin(load, l, epoll_fd, next_due);
-            next_due += interval;
+    double cpu_start_s = cpu_of(load->pid);
+    double start = now_s();
+    double end = start + load->seconds;
+    double next_due = start;
+    size_t turn = 0;
+    for (int i = 0; i < load->conns_n && load->rate <= 0; i++) {
+        begin(load, &links[i], epoll_fd, start);
+    }
+    while (now_s() < end && (load->bytes_max <= 0 || (double)load->bytes < load->bytes_max)) {
+        if (load->rate > 0) {
+            begin_due(load, links, epoll_fd, &next_due, &turn);
         }
         struct epoll_event events[64];
-        int wait_ms = interval > 0 ? 0 : 100;
-        int n = epoll_wait(epoll_fd, events, 64, wait_ms);
+        /* Under a rate it spins: a sleep would be late by more than what is measured. */
+        int n = epoll_wait(epoll_fd, events, 64, load->rate > 0 ? 0 : 100);
         for (int i = 0; i < n; i++) {
-            struct link_state *l = events[i].data.ptr;
-            if ((events[i].events & EPOLLOUT) != 0) {
-                send_some(load, l, epoll_fd);
-            }
-            if ((events[i].events & EPOLLIN) == 0 || !receive_some(load, l)) {
-                continue;
-            }
-            load->requests++;
-            double done = now_s();
-            note_latency(load, (done - l->due) * 1e6);
-            l->active = false;
-            if (interval == 0 && done < end) {
-                begin(load, l, epoll_fd, done);
-            }
+            handle_event(load, events[i].data.ptr, epoll_fd, events[i].events);
         }
     }
     load->seconds = now_s() - start;
+    load->cpu_s = cpu_of(load->pid) - cpu_start_s;
 }
 
 static int compare(const void *a, const void *b)
@@ -422,43 +476,87 @@ static int32_t quantile(const struct load *load, double q)
     return load->samples_us[(size_t)((double)(load->samples_n - 1) * q)];
 }
 
+static bool option_is(const char *arg, const char *name, const char **value)
+{
+    size_t len = strlen(name);
+    *value = arg + len + 1;
+    return strncmp(arg, name, len) == 0 && arg[len] == '=';
+}
+
+static bool read_option(struct load *load, const char *arg)
+{
+    const char *value;
+    if (option_is(arg, "host", &value)) {
+        load->host = value;
+    } else if (option_is(arg, "port", &value)) {
+        load->port = atoi(value);
+    } else if (option_is(arg, "topic", &value)) {
+        load->topic = value;
+    } else if (option_is(arg, "batch", &value)) {
+        load->batch_bytes = atoi(value);
+    } else if (option_is(arg, "record", &value)) {
+        load->record_bytes = atoi(value);
+    } else if (option_is(arg, "connections", &value)) {
+        load->conns_n = atoi(value);
+    } else if (option_is(arg, "seconds", &value)) {
+        load->seconds = atof(value);
+    } else if (option_is(arg, "bytes_max", &value)) {
+        load->bytes_max = atof(value);
+    } else if (option_is(arg, "rate", &value)) {
+        load->rate = atof(value);
+    } else if (option_is(arg, "acks", &value)) {
+        load->acks = atoi(value);
+    } else if (option_is(arg, "pid", &value)) {
+        load->pid = atoi(value);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void read_arguments(struct load *load, int argc, char **argv)
+{
+    bool good = argc >= 2 && (strcmp(argv[1], "produce") == 0 || strcmp(argv[1], "fetch") == 0);
+    for (int i = 2; i < argc && good; i++) {
+        good = read_option(load, argv[i]);
+    }
+    good = good && load->port > 0 && load->topic != NULL && load->conns_n > 0 &&
+           load->record_bytes > 0 && load->batch_bytes > 0 && load->acks != 0;
+    load->address.sin_family = AF_INET;
+    load->address.sin_port = htons((uint16_t)load->port);
+    if (!good || inet_pton(AF_INET, load->host, &load->address.sin_addr) != 1) {
+        fprintf(stderr, "usage: load produce|fetch port=N topic=NAME [name=value...]; the options "
+                        "are at the top of bench/load.c\n");
+        exit(2);
+    }
+    load->fetch = strcmp(argv[1], "fetch") == 0;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 9) {
-        fprintf(stderr, "usage: load produce|fetch HOST PORT TOPIC BATCH_BYTES RECORD_BYTES "
-                        "CONNECTIONS SECONDS [RATE] [ACKS]\n");
-        return 2;
-    }
-    struct load load = {.fetch = strcmp(argv[1], "fetch") == 0,
-                        .topic = argv[4],
-                        .batch_bytes = atoi(argv[5]),
-                        .record_bytes = atoi(argv[6]),
-                        .conns_n = atoi(argv[7]),
-                        .seconds = atof(argv[8]),
-                        .rate = argc > 9 ? atof(argv[9]) : 0,
-                        .acks = argc > 10 ? atoi(argv[10]) : -1};
-    load.address.sin_family = AF_INET;
-    load.address.sin_port = htons((uint16_t)atoi(argv[3]));
-    if (inet_pton(AF_INET, argv[2], &load.address.sin_addr) != 1) {
-        die("address");
-    }
+    struct load load = {.host = "127.0.0.1",
+                        .batch_bytes = 64 << 10,
+                        .record_bytes = 1024,
+                        .conns_n = 1,
+                        .seconds = 5,
+                        .acks = -1};
+    read_arguments(&load, argc, argv);
     load.samples_us = xcalloc(SAMPLES_MAX, sizeof(*load.samples_us));
     await_topic(&load);
     if (load.fetch) {
         build_fetch(&load);
     } else {
         build_produce(&load);
+        load.records = (uint64_t)records_per_batch(&load);
     }
     run(&load);
-    if (!load.fetch) {
-        load.records = load.requests * (uint64_t)records_per_batch(&load);
-        load.bytes *= load.requests;
-    }
+    load.records *= load.requests;
     qsort(load.samples_us, load.samples_n, sizeof(*load.samples_us), compare);
     printf("{\"requests\": %llu, \"records\": %llu, \"bytes\": %llu, \"errors\": %llu, "
-           "\"seconds\": %.4f, \"p50_us\": %d, \"p99_us\": %d, \"p999_us\": %d}\n",
+           "\"seconds\": %.4f, \"cpu_s\": %.6f, \"p50_us\": %d, \"p99_us\": %d, "
+           "\"p999_us\": %d}\n",
            (unsigned long long)load.requests, (unsigned long long)load.records,
            (unsigned long long)load.bytes, (unsigned long long)load.errors, load.seconds,
-           quantile(&load, 0.5), quantile(&load, 0.99), quantile(&load, 0.999));
+           load.cpu_s, quantile(&load, 0.5), quantile(&load, 0.99), quantile(&load, 0.999));
     return load.errors == 0 ? 0 : 1;
 }
