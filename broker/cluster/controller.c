@@ -762,14 +762,17 @@ static err on_brokers_changed(struct controller *c)
     TRY(load_brokers(c));
     struct topic_list all = {.topics = ctl_alloc(c, c->topics.count, sizeof(*all.topics))};
     map_each (entry, &c->topics) {
-        all.topics[all.count++] = entry->value;
+        struct ctl_topic *topic = entry->value;
+        if (!topic->deleting) {
+            all.topics[all.count++] = topic;
+        }
     }
     TRY(settle_topics(c, &all));
     struct topic_list none = {0};
     send_metadata(c, &none);
     send_roles(c, &all);
     send_metadata(c, &all);
-    return OK;
+    return on_delete_requests(c); /* one may have waited for this broker */
 }
 
 static void event_done(struct controller *c, err e, const char *what)

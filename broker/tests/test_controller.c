@@ -1,0 +1,526 @@
+/* The controller over the embedded store: the znodes it writes and the messages it sends, kept as
+ * text. Broker 1 is the controller's own; others are registered by the test. */
+#include "broker/cluster/controller.h"
+
+#include "base/tests/suite.h"
+
+#include <stdarg.h>
+
+enum { ARENA_BYTES = 64 << 20, QUEUE_MAX = 64 };
+
+static struct {
+    char dir[64];
+    struct arena arena;
+    struct manual_clock clock;
+    struct coord *coord;
+    struct controller *controller;
+    char sent[8192]; /* one line for each message */
+    bool delete_topic_enable;
+    struct {
+        enum coord_watch_type type;
+        char path[128];
+    } queue[QUEUE_MAX]; /* watches, as the control thread would get them */
+    int queue_n;
+} t;
+
+/* ---- messages ---- */
+
+__attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
+{
+    size_t at = strlen(t.sent);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(t.sent + at, sizeof(t.sent) - at, format, args);
+    va_end(args);
+}
+
+static void note_ids(const char *name, const int32_t *ids, int32_t count)
+{
+    note(" %s=", name);
+    for (int32_t i = 0; i < count; i++) {
+        note(i == 0 ? "%d" : ",%d", ids[i]);
+    }
+}
+
+static void on_leader_and_isr(void *context, int32_t broker,
+                              const struct leader_and_isr_request *request, struct arena *arena,
+                              struct leader_and_isr_response *response)
+{
+    (void)context;
+    (void)arena;
+    (void)response;
+    for (int32_t i = 0; i < request->topic_states_n; i++) {
+        const struct leader_and_isr_request_topic_state *topic = &request->topic_states[i];
+        CU_ASSERT_FALSE(uuid_is_zero(topic->topic_id));
+        for (int32_t p = 0; p < topic->partition_states_n; p++) {
+            const struct leader_and_isr_request_partition_state *s = &topic->partition_states[p];
+            note("lisr to=%d epoch=%d %.*s-%d leader=%d/%d version=%d", broker,
+                 request->controller_epoch, (int)topic->topic_name.len, topic->topic_name.data,
+                 s->partition_index, s->leader, s->leader_epoch, s->partition_epoch);
+            note_ids("replicas", s->replicas, s->replicas_n);
+            note_ids("isr", s->isr, s->isr_n);
+            note(s->is_new ? " new\n" : "\n");
+        }
+    }
+}
+
+static void on_update_metadata(void *context, int32_t broker,
+                               const struct update_metadata_request *request)
+{
+    (void)context;
+    note("umr to=%d epoch=%d live=%d", broker, request->controller_epoch, request->live_brokers_n);
+    for (int32_t i = 0; i < request->topic_states_n; i++) {
+        const struct update_metadata_request_topic_state *topic = &request->topic_states[i];
+        for (int32_t p = 0; p < topic->partition_states_n; p++) {
+            note(" %.*s-%d:%d", (int)topic->topic_name.len, topic->topic_name.data,
+                 topic->partition_states[p].partition_index, topic->partition_states[p].leader);
+        }
+    }
+    note("\n");
+}
+
+static void on_stop_replica(void *context, int32_t broker,
+                            const struct stop_replica_request *request, struct arena *arena,
+                            struct stop_replica_response *response)
+{
+    (void)context;
+    (void)arena;
+    (void)response;
+    for (int32_t i = 0; i < request->topic_states_n; i++) {
+        const struct stop_replica_request_topic_state *topic = &request->topic_states[i];
+        for (int32_t p = 0; p < topic->partition_states_n; p++) {
+            note("stop to=%d %.*s-%d epoch=%d%s\n", broker, (int)topic->topic_name.len,
+                 topic->topic_name.data, topic->partition_states[p].partition_index,
+                 topic->partition_states[p].leader_epoch,
+                 topic->partition_states[p].delete_partition ? " delete" : "");
+        }
+    }
+}
+
+/* Was exactly this sent since the last question? */
+static bool was_sent(const char *expected)
+{
+    bool same = strcmp(t.sent, expected) == 0;
+    if (!same) {
+        printf("\nsent:\n%sexpected:\n%s", t.sent, expected);
+    }
+    t.sent[0] = '\0';
+    return same;
+}
+
+/* ---- the store ---- */
+
+static void on_watch(void *context, enum coord_watch_type type, const char *path)
+{
+    (void)context;
+    CU_ASSERT_FATAL(t.queue_n < QUEUE_MAX);
+    t.queue[t.queue_n].type = type;
+    snprintf(t.queue[t.queue_n++].path, sizeof(t.queue[0].path), "%s", path);
+}
+
+static void on_session(void *context, enum coord_session state)
+{
+    (void)context;
+    (void)state;
+}
+
+/* Hands the watches to the controller, until there are none. */
+static void deliver(void)
+{
+    while (t.queue_n > 0) {
+        char path[128];
+        enum coord_watch_type type = t.queue[0].type;
+        snprintf(path, sizeof(path), "%s", t.queue[0].path);
+        memmove(t.queue, t.queue + 1, (size_t)--t.queue_n * sizeof(t.queue[0]));
+        controller_on_watch(t.controller, type, path);
+    }
+}
+
+static void create(const char *path, struct bytes data, int flags)
+{
+    struct coord_op op = {.type = COORD_CREATE, .path = path, .data = data, .flags = flags};
+    MUST(coord_run(t.coord, &op, 1, &t.arena));
+    CU_ASSERT(op.error == OK || op.error == E_EXISTS);
+}
+
+static void create_text(const char *path, const char *text)
+{
+    create(path, bytes_of(text, strlen(text)), 0);
+}
+
+static void set_text(const char *path, const char *text)
+{
+    struct coord_op op = {.type = COORD_SET,
+                          .path = path,
+                          .data = bytes_of(text, strlen(text)),
+                          .version = COORD_ANY_VERSION};
+    MUST(coord_run(t.coord, &op, 1, &t.arena));
+    MUST(op.error);
+}
+
+static void delete (const char *path)
+{
+    struct coord_op op = {.type = COORD_DELETE, .path = path, .version = COORD_ANY_VERSION};
+    MUST(coord_run(t.coord, &op, 1, &t.arena));
+    MUST(op.error);
+}
+
+static bool holds(const char *path, const char *expected)
+{
+    struct coord_op op = {.type = COORD_GET, .path = path};
+    MUST(coord_run(t.coord, &op, 1, &t.arena));
+    if (expected == NULL) {
+        return op.error == E_NOT_FOUND;
+    }
+    bool same = op.error == OK && bytes_equal(op.value, bytes_of(expected, strlen(expected)));
+    if (!same) {
+        printf("\n%s: %.*s\n", path, (int)op.value.len, (const char *)op.value.data);
+    }
+    return same;
+}
+
+static void register_broker(int32_t id)
+{
+    struct znode_endpoint endpoint = {STR("PLAINTEXT"), STR("localhost"), 9092 + id,
+                                      STR("PLAINTEXT")};
+    struct znode_broker broker = {.endpoints = &endpoint, .endpoints_n = 1};
+    create(znode_broker_path(&t.arena, id), znode_broker_encode(&t.arena, &broker),
+           COORD_EPHEMERAL);
+}
+
+static void create_topic(const char *name, const char *partitions)
+{
+    struct str node = arena_format(
+        &t.arena, "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\",\"partitions\":%s}",
+        partitions);
+    create_text(znode_topic_config_path(&t.arena, str_of(name)), "{\"version\":1,\"config\":{}}");
+    create_text(znode_topic_path(&t.arena, str_of(name)), node.data);
+}
+
+static void open_store(void)
+{
+    char reason[COORD_REASON_BYTES];
+    char path[128];
+    const struct coord_events events = {.watch = on_watch, .session = on_session};
+    snprintf(path, sizeof(path), "%s/coordination", t.dir);
+    MUST(coord_embedded_open(path, &t.clock.clock, &events, &t.coord, reason));
+    for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
+        create(ZNODE_PERSISTENT[i], (struct bytes){0}, 0);
+    }
+    t.queue_n = 0;
+}
+
+static void elect(void)
+{
+    const struct controller_config config = {.broker_id = 1,
+                                             .delete_topic_enable = t.delete_topic_enable,
+                                             .coord = t.coord,
+                                             .clock = &t.clock.clock,
+                                             .links = {.leader_and_isr = on_leader_and_isr,
+                                                       .update_metadata = on_update_metadata,
+                                                       .stop_replica = on_stop_replica}};
+    t.controller = controller_new(&config);
+    MUST(controller_elect(t.controller));
+}
+
+static void begin(void)
+{
+    memset(&t, 0, sizeof(t));
+    t.delete_topic_enable = true;
+    temp_dir_make(t.dir);
+    arena_init(&t.arena, ARENA_BYTES);
+    manual_clock_init(&t.clock, 1700000000000);
+    open_store();
+    register_broker(1);
+}
+
+static void end(void)
+{
+    controller_free(t.controller);
+    coord_close(t.coord);
+    arena_deinit(&t.arena);
+    temp_dir_remove(t.dir);
+}
+
+static void restart(void)
+{
+    controller_free(t.controller);
+    coord_close(t.coord);
+    open_store();
+    register_broker(1);
+    elect();
+}
+
+/* ---- the tests ---- */
+
+static void test_election(void)
+{
+    begin();
+    elect();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER, "{\"version\":2,\"brokerid\":1,\"timestamp\":"
+                                      "\"1700000000000\",\"kraftControllerEpoch\":-1}"));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "1"));
+    CU_ASSERT(holds(ZNODE_FEATURE, "{\"features\":{},\"version\":2,\"status\":1}"));
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=1\numr to=1 epoch=1 live=1\n"));
+    restart();
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "2"));
+    CU_ASSERT(was_sent("umr to=1 epoch=2 live=1\numr to=1 epoch=2 live=1\n"));
+    end();
+}
+
+static void test_another_controller_is_there(void)
+{
+    begin();
+    create_text(ZNODE_CONTROLLER_EPOCH, "5");
+    create_text(ZNODE_CONTROLLER, "{\"version\":2,\"brokerid\":9,\"timestamp\":\"1\"}");
+    elect();
+    CU_ASSERT_FALSE(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "5"));
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent(""));
+    CU_ASSERT(holds("/brokers/topics/a/partitions", NULL));
+    end();
+}
+
+static void test_create_topic(void)
+{
+    begin();
+    elect();
+    deliver();
+    t.sent[0] = '\0';
+    create_topic("a", "{\"0\":[1],\"1\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 a-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "lisr to=1 epoch=1 a-1 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 a-0:1 a-1:1\n"));
+    CU_ASSERT(holds("/brokers/topics/a/partitions/1/state",
+                    "{\"controller_epoch\":1,\"leader\":1,\"version\":1,\"leader_epoch\":0,"
+                    "\"isr\":[1]}"));
+    create_topic("b", "{\"0\":[1]}");
+    create_topic("c", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 b-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "lisr to=1 epoch=1 c-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 b-0:1 c-0:1\n"));
+    CU_ASSERT(controller_is_active(t.controller));
+    end();
+}
+
+/* A broker alone that comes back keeps the leader epoch. */
+static void test_restart(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    t.sent[0] = '\0';
+    restart();
+    CU_ASSERT(was_sent("umr to=1 epoch=2 live=1\n"
+                       "lisr to=1 epoch=2 a-0 leader=1/0 version=0 replicas=1 isr=1\n"
+                       "umr to=1 epoch=2 live=1 a-0:1\n"));
+    CU_ASSERT(holds("/brokers/topics/a/partitions/0/state",
+                    "{\"controller_epoch\":1,\"leader\":1,\"version\":1,\"leader_epoch\":0,"
+                    "\"isr\":[1]}"));
+    end();
+}
+
+/* A topic that was written while no controller was there is found by the next one. */
+static void test_topic_made_in_between(void)
+{
+    begin();
+    create_topic("a", "{\"0\":[1]}");
+    create_text("/admin/delete_topics/gone", "");
+    elect();
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=1\n"
+                       "lisr to=1 epoch=1 a-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 a-0:1\n"));
+    CU_ASSERT(holds("/admin/delete_topics/gone", NULL));
+    end();
+}
+
+static void test_add_partitions(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    t.sent[0] = '\0';
+    set_text("/brokers/topics/a", "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\","
+                                  "\"partitions\":{\"0\":[1],\"1\":[1],\"2\":[1]}}");
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 a-0 leader=1/0 version=0 replicas=1 isr=1\n"
+                       "lisr to=1 epoch=1 a-1 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "lisr to=1 epoch=1 a-2 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 a-0:1 a-1:1 a-2:1\n"));
+    set_text("/brokers/topics/a", "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\","
+                                  "\"partitions\":{\"0\":[1],\"1\":[1],\"2\":[1],\"3\":[1]}}");
+    deliver(); /* the watch was set again */
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-3 leader=1/0"));
+    end();
+}
+
+static void test_delete_topic(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1],\"1\":[1]}");
+    create_topic("b", "{\"0\":[1]}");
+    deliver();
+    t.sent[0] = '\0';
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=1 a-0:-2 a-1:-2\n"
+                       "stop to=1 a-0 epoch=-2 delete\nstop to=1 a-1 epoch=-2 delete\n"));
+    CU_ASSERT(holds("/brokers/topics/a", NULL) && holds("/config/topics/a", NULL));
+    CU_ASSERT(holds("/admin/delete_topics/a", NULL));
+    CU_ASSERT_FALSE(holds("/brokers/topics/b/partitions/0", NULL));
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 a-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 a-0:1\n"));
+    create_text("/admin/delete_topics/a", "");
+    create_text("/admin/delete_topics/b", "");
+    deliver();
+    CU_ASSERT(holds("/brokers/topics/a", NULL) && holds("/brokers/topics/b", NULL));
+    CU_ASSERT(controller_is_active(t.controller));
+    end();
+}
+
+static void test_deletion_is_disabled(void)
+{
+    begin();
+    t.delete_topic_enable = false;
+    elect();
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    t.sent[0] = '\0';
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    CU_ASSERT(was_sent(""));
+    CU_ASSERT(holds("/admin/delete_topics/a", NULL));
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    end();
+}
+
+/* Somebody else raised the epoch: nothing is written any more. */
+static void test_foreign_epoch(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    t.sent[0] = '\0';
+    set_text(ZNODE_CONTROLLER_EPOCH, "2");
+    create_topic("b", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT_FALSE(controller_is_active(t.controller));
+    CU_ASSERT(holds("/brokers/topics/b/partitions", NULL));
+    CU_ASSERT(was_sent(""));
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    CU_ASSERT(was_sent(""));
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    end();
+}
+
+static void test_several_brokers(void)
+{
+    begin();
+    register_broker(2);
+    elect();
+    t.sent[0] = '\0';
+    create_topic("a", "{\"0\":[2,1],\"1\":[3,2],\"2\":[3]}"); /* 3 is not there */
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 a-0 leader=2/0 version=0 replicas=2,1 isr=2,1 new\n"
+                       "lisr to=2 epoch=1 a-0 leader=2/0 version=0 replicas=2,1 isr=2,1 new\n"
+                       "lisr to=2 epoch=1 a-1 leader=2/0 version=0 replicas=3,2 isr=2 new\n"
+                       "umr to=1 epoch=1 live=2 a-0:2 a-1:2\n"
+                       "umr to=2 epoch=1 live=2 a-0:2 a-1:2\n"));
+    register_broker(3); /* its partition gets a leader */
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(t.sent, "lisr to=3 epoch=1 a-2 leader=3/0 version=0 replicas=3 isr=3 new\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "umr to=3 epoch=1 live=3 a-0:2 a-1:2 a-2:3\n"));
+    t.sent[0] = '\0';
+    delete ("/brokers/ids/2"); /* the first replica that lives and is in sync leads */
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=1/1 version=1 replicas=2,1 isr=1\n"));
+    CU_ASSERT(holds("/brokers/topics/a/partitions/0/state",
+                    "{\"controller_epoch\":1,\"leader\":1,\"version\":1,\"leader_epoch\":1,"
+                    "\"isr\":[1]}"));
+    /* a-1's only replica in sync is gone: 3 may not lead. */
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "a-1 leader=3"));
+    CU_ASSERT(controller_is_active(t.controller));
+    end();
+}
+
+/* A deletion waits for the broker that has a replica, also over an election. */
+static void test_deletion_waits(void)
+{
+    begin();
+    register_broker(2);
+    elect();
+    create_topic("a", "{\"0\":[1,2]}");
+    deliver();
+    delete ("/brokers/ids/2");
+    deliver();
+    t.sent[0] = '\0';
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "stop"));
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    register_broker(2);
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=2 a-0 epoch=-2 delete"));
+    CU_ASSERT(holds("/brokers/topics/a", NULL));
+    end();
+}
+
+/* Nodes of older versions, and one that is no topic, which is passed over. */
+static void test_other_topic_nodes(void)
+{
+    begin();
+    create_text("/brokers/topics/old", "{\"version\":1,\"partitions\":{\"0\":[1]}}");
+    create_text("/brokers/topics/bad", "{\"version\":1,\"partitions\":\"x\"}");
+    elect();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "old-0 leader=1/0"));
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "bad"));
+    struct coord_op get = {.type = COORD_GET, .path = "/brokers/topics/old"};
+    struct znode_topic node;
+    MUST(coord_run(t.coord, &get, 1, &t.arena));
+    MUST(znode_topic_decode(&t.arena, get.value, &node));
+    CU_ASSERT_FALSE(uuid_is_zero(node.id));
+    end();
+}
+
+/* More operations than fit in one transaction. */
+static void test_many_partitions(void)
+{
+    begin();
+    elect();
+    enum { N = 1500 };
+    struct id_list lists[N];
+    int32_t one = 1;
+    for (int i = 0; i < N; i++) {
+        lists[i] = (struct id_list){.ids = &one, .count = 1};
+    }
+    struct znode_topic node = {.id = uuid_random(), .partitions = lists, .partitions_n = N};
+    create("/brokers/topics/many", znode_topic_encode(&t.arena, &node), 0);
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT_FALSE(holds("/brokers/topics/many/partitions/1499/state", NULL));
+    create_text("/admin/delete_topics/many", "");
+    deliver();
+    CU_ASSERT(holds("/brokers/topics/many", NULL));
+    CU_ASSERT(controller_is_active(t.controller));
+    end();
+}
+
+SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
+      TEST(test_create_topic), TEST(test_restart), TEST(test_topic_made_in_between),
+      TEST(test_add_partitions), TEST(test_delete_topic), TEST(test_deletion_is_disabled),
+      TEST(test_foreign_epoch), TEST(test_several_brokers), TEST(test_deletion_waits),
+      TEST(test_other_topic_nodes), TEST(test_many_partitions))
