@@ -232,6 +232,17 @@ static int loops_wanted(const struct config *config)
                                                             : config->num_network_threads;
 }
 
+/* queued.max.request.bytes; without it a quarter of the machine's memory. */
+static size_t buffered_bytes_max(const struct config *config)
+{
+    if (config->queued_max_request_bytes >= 0) {
+        return (size_t)config->queued_max_request_bytes;
+    }
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page_bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_bytes > 0 ? (size_t)pages / 4 * (size_t)page_bytes : (size_t)1 << 30;
+}
+
 static int set_bytes(const struct config *config, const char *name, int32_t value)
 {
     return config_is_set(config, config_option(name)) ? value : -1;
@@ -252,6 +263,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .conns_per_ip_max = config->max_connections_per_ip,
         .ip_overrides = broker->ip_overrides,
         .ip_overrides_n = broker->ip_overrides_n,
+        .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
                    .idle_ms = config->connections_max_idle_ms,
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,

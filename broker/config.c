@@ -383,6 +383,14 @@ static err check_together(const struct config *config, char reason[CONFIG_REASON
                  config->broker_id, config->reserved_broker_max_id);
         return E_CONFIG;
     }
+    if (config->queued_max_request_bytes >= 0 &&
+        config->queued_max_request_bytes < config->socket_request_max_bytes) {
+        snprintf(reason, CONFIG_REASON_BYTES,
+                 "option queued.max.request.bytes: %lld must be -1 or at least "
+                 "socket.request.max.bytes (%d)",
+                 (long long)config->queued_max_request_bytes, config->socket_request_max_bytes);
+        return E_CONFIG;
+    }
     if (config->zookeeper_connect != NULL && *config->zookeeper_connect != '\0') {
         snprintf(reason, CONFIG_REASON_BYTES,
                  "option zookeeper.connect: coordination by ZooKeeper is not built; remove the "

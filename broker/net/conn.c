@@ -5,6 +5,10 @@
  * arrive; a warm buffer of the pool that is large enough is taken at once, since it costs no new
  * memory. When the last frame is done the buffer goes back.
  *
+ * Memory. All such buffers together have a bound (struct net_memory). A connection whose frame must
+ * grow beyond it is starved: not read until a timer finds room. One that finds none for the time a
+ * frame may be silent is closed, so that waiting frames cannot hold each other for ever.
+ *
  * Muting. While a request is parked or an answer is not sent, nothing is read. Interest in reading
  * is dropped lazily, only when bytes come in that moment: most long polls never pay for it.
  *
@@ -31,6 +35,7 @@ enum {
     OUT_BATCH_BYTES = 64 << 10,
     OUT_SPARE_BYTES = 256 << 10, /* a larger answer buffer is freed, not kept */
     LENGTH_BYTES = 4,
+    STARVED_RETRY_MS = 20,
 };
 
 struct conn {
@@ -38,6 +43,7 @@ struct conn {
     struct net_loop *net;
     struct listener *listener;
     struct list link; /* in net->idle or net->partial */
+    struct list starved_link; /* in net->starved, or alone */
     int64_t active_ms;
     struct buffer in; /* owned while a frame is on its way */
     size_t in_len;
@@ -55,6 +61,48 @@ struct conn {
 };
 
 static void on_ready(struct io_watch *watch, uint32_t events);
+static void on_starved(struct timer *timer);
+static void update_interest(struct conn *conn, bool unread);
+
+/* ---- memory of frames ---- */
+
+static bool memory_take(struct net_loop *net, size_t bytes)
+{
+    struct net_memory *memory = net->memory;
+    if (memory == NULL) {
+        return true;
+    }
+    size_t before = atomic_fetch_add(&memory->buffered_bytes, bytes);
+    if (before + bytes <= memory->buffered_bytes_max) {
+        return true;
+    }
+    atomic_fetch_sub(&memory->buffered_bytes, bytes);
+    return false;
+}
+
+static void in_release(struct conn *conn)
+{
+    struct net_loop *net = conn->net;
+    if (net->memory != NULL) {
+        atomic_fetch_sub(&net->memory->buffered_bytes, conn->in.cap);
+    }
+    buffer_release(&net->pool, &conn->in);
+}
+
+/* Gives the connection a buffer of at least `size` bytes with what it has so far. False: there is no
+ * room, or no memory. */
+static bool in_replace(struct conn *conn, struct buffer fresh, const uint8_t *data, size_t len)
+{
+    struct net_loop *net = conn->net;
+    if (fresh.data == NULL || !memory_take(net, fresh.cap)) {
+        buffer_release(&net->pool, &fresh);
+        return false;
+    }
+    memcpy(fresh.data, data, len);
+    in_release(conn);
+    conn->in = fresh;
+    return true;
+}
 
 /* ---- life ---- */
 
@@ -107,7 +155,9 @@ void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_ha
     buffer_pool_init(&net->pool);
     list_init(&net->idle);
     list_init(&net->partial);
+    list_init(&net->starved);
     net->idle_timer.fire = on_idle;
+    net->starved_timer.fire = on_starved;
 }
 
 void net_loop_deinit(struct net_loop *net)
@@ -120,6 +170,7 @@ void net_loop_deinit(struct net_loop *net)
         conn_close(container_of(item2, struct conn, link));
     }
     timer_stop(net->loop, &net->idle_timer);
+    timer_stop(net->loop, &net->starved_timer);
     buffer_release(&net->pool, &net->scratch);
     buffer_pool_deinit(&net->pool);
     writer_deinit(&net->spare_out);
@@ -167,6 +218,7 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     conn->net = net;
     conn->listener = listener;
     conn->watch = (struct io_watch){.fd = fd, .ready = on_ready};
+    list_init(&conn->starved_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
     describe_peer(conn);
@@ -207,7 +259,8 @@ void conn_close(struct conn *conn)
     list_remove(&conn->link);
     release_splices(conn);
     writer_deinit(&conn->out);
-    buffer_release(&net->pool, &conn->in);
+    in_release(conn);
+    list_remove(&conn->starved_link);
     atomic_fetch_sub(&net->conns_n, 1);
     free(conn);
 }
@@ -318,6 +371,9 @@ static bool flush(struct conn *conn)
 static void touch(struct conn *conn)
 {
     struct net_loop *net = conn->net;
+    if (!list_empty(&conn->starved_link)) {
+        return; /* it gets no further: its silence counts */
+    }
     conn->active_ms = loop_now_ms(net->loop);
     list_remove(&conn->link);
     bool in_frame = conn->in_len > 0 && !conn->busy && !has_output(conn);
@@ -371,16 +427,14 @@ static bool keep_rest(struct conn *conn, const uint8_t *rest, size_t len)
 {
     if (conn->in.data != NULL) {
         if (len == 0) {
-            buffer_release(&conn->net->pool, &conn->in);
+            in_release(conn);
         } else if (rest != conn->in.data) {
             memmove(conn->in.data, rest, len);
         }
     } else if (len > 0) {
-        conn->in = buffer_acquire(&conn->net->pool, len);
-        if (conn->in.data == NULL) {
+        if (!in_replace(conn, buffer_acquire(&conn->net->pool, len), rest, len)) {
             return false;
         }
-        memcpy(conn->in.data, rest, len);
     }
     conn->in_len = len;
     return true;
@@ -431,22 +485,32 @@ static bool grow_in(struct conn *conn)
             want = whole > conn->in.cap ? whole : want;
         } else {
             struct buffer kept = buffer_acquire_kept(pool, whole);
-            if (kept.data != NULL) {
-                memcpy(kept.data, conn->in.data, conn->in_len);
-                buffer_release(pool, &conn->in);
-                conn->in = kept;
+            if (in_replace(conn, kept, conn->in.data, conn->in_len)) {
                 return true;
             }
         }
     }
-    struct buffer grown = buffer_acquire(pool, want);
-    if (grown.data == NULL) {
-        return false;
+    return in_replace(conn, buffer_acquire(pool, want), conn->in.data, conn->in_len);
+}
+
+/* Tries again later; see Memory. */
+static void starve(struct conn *conn)
+{
+    struct net_loop *net = conn->net;
+    list_append(&net->starved, &conn->starved_link);
+    if (net->starved_timer.place == 0) {
+        timer_start(net->loop, &net->starved_timer, STARVED_RETRY_MS);
     }
-    memcpy(grown.data, conn->in.data, conn->in_len);
-    buffer_release(pool, &conn->in);
-    conn->in = grown;
-    return true;
+}
+
+static void on_starved(struct timer *timer)
+{
+    struct net_loop *net = container_of(timer, struct net_loop, starved_timer);
+    list_each_safe (item, &net->starved) {
+        struct conn *conn = container_of(item, struct conn, starved_link);
+        list_remove(item);
+        update_interest(conn, false);
+    }
 }
 
 static bool receive(struct conn *conn)
@@ -455,9 +519,13 @@ static bool receive(struct conn *conn)
     if (net->scratch.data == NULL) {
         net->scratch = buffer_acquire(&net->pool, SCRATCH_BYTES);
     }
-    if (net->scratch.data == NULL || (conn->in_len > 0 && !grow_in(conn))) {
+    if (net->scratch.data == NULL) {
         conn_close(conn);
         return false;
+    }
+    if (conn->in_len > 0 && !grow_in(conn)) {
+        starve(conn);
+        return true;
     }
     bool own = conn->in_len > 0;
     uint8_t *into = own ? conn->in.data + conn->in_len : net->scratch.data;
@@ -480,7 +548,7 @@ static bool receive(struct conn *conn)
 /* Sets what the loop waits for. `unread`: bytes are there that must wait. */
 static void update_interest(struct conn *conn, bool unread)
 {
-    bool wanted = !conn->busy && !has_output(conn);
+    bool wanted = !conn->busy && !has_output(conn) && list_empty(&conn->starved_link);
     bool left_on = conn->busy && (conn->watch.events & EPOLLIN) != 0 && !unread; /* see Muting */
     uint32_t events = (has_output(conn) ? EPOLLOUT : 0u) | (wanted || left_on ? EPOLLIN : 0u);
     /* EPOLLERR is always reported: asking for it alone keeps the descriptor registered. */

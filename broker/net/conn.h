@@ -44,16 +44,26 @@ struct net_limits {
     int32_t receive_buffer_bytes;
 };
 
+/* What all loops share: how much memory frames that are on their way may hold together. Over it,
+ * connections whose frame must grow are not read until others have let go. */
+struct net_memory {
+    atomic_size_t buffered_bytes;
+    size_t buffered_bytes_max;
+};
+
 /* One loop and its connections. */
 struct net_loop {
     struct loop *loop;
     struct conn_handler handler;
     struct net_limits limits;
+    struct net_memory *memory; /* NULL: no limit */
     struct buffer_pool pool;
     struct buffer scratch;
     struct writer spare_out;
     struct list idle;    /* struct conn, longest silent first */
     struct list partial; /* the same, in the middle of a frame */
+    struct list starved; /* waits for memory, by starved_link */
+    struct timer starved_timer;
     struct timer idle_timer;
     atomic_int conns_n;
     bool closed; /* after net_loop_deinit() */

@@ -34,6 +34,7 @@ struct server {
     struct server_config config;
     struct acceptor *acceptors;
     struct net_loop *nets;
+    struct net_memory memory;
     pthread_t *threads;
     int threads_n;
     struct timer resume_timer; /* on the first loop */
@@ -318,6 +319,7 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
 {
     struct server *server = xcalloc(1, sizeof(*server));
     server->config = *config;
+    server->memory.buffered_bytes_max = config->buffered_bytes_max;
     pthread_mutex_init(&server->lock, NULL);
     map_init(&server->per_ip);
     server->nets = xcalloc((size_t)config->loops_n, sizeof(*server->nets));
@@ -378,6 +380,7 @@ err server_start(struct server *server, const struct conn_handler *handlers)
         net_loop_init(net, net->loop, &handlers[i], &server->config.limits);
         net->on_conn_gone = on_conn_gone;
         net->gone_context = server;
+        net->memory = &server->memory;
     }
     for (size_t i = 0; i < server->config.listeners_n; i++) {
         TRY(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));

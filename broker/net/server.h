@@ -39,6 +39,7 @@ struct server_config {
     const struct ip_override *ip_overrides;
     size_t ip_overrides_n;
     struct net_limits limits;
+    size_t buffered_bytes_max; /* of frames on their way, all connections together */
 };
 
 /* Binds all listeners. On failure `reason` says which, and why. */
