@@ -37,11 +37,18 @@ class Member(threading.Thread):
         self.error = f"partitions lost: {partitions}"
 
     def commit(self):
-        try:
-            self.consumer.commit(asynchronous=False)
-        except ck.KafkaException as e:
-            if e.args[0].code() != ck.KafkaError._NO_OFFSET:
-                self.error = f"commit: {e}"
+        for attempt in range(5):
+            try:
+                self.consumer.commit(asynchronous=False)
+                return
+            except ck.KafkaException as e:
+                code = e.args[0].code()
+                if code == ck.KafkaError._NO_OFFSET:
+                    return
+                # librdkafka may just have replaced its handle of the coordinator: an error of its own, not an answer.
+                if code != ck.KafkaError._DESTROY or attempt == 4:
+                    self.error = f"commit: {e}"
+                    return
 
     def run(self):
         try:
