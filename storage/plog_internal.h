@@ -36,6 +36,10 @@ struct plog {
     struct tail_batch *tail; /* a ring, made at the first append */
     uint64_t tail_count;     /* batches ever put into it; the newest is at (count - 1) % size */
     struct epochs epochs;
+    /* An epoch that began at the log's end with nothing written in it: not in `epochs`, by the rule
+     * for loading, but still in the file, and right as soon as it is assigned again. */
+    struct epoch_entry idle_epoch;
+    bool idle_epoch_on_disk;
     struct log_config config_next;
     struct uuid topic_id;
     struct deleted_file *deleted;

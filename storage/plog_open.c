@@ -171,6 +171,22 @@ static err load_epochs(struct plog *log)
     return e;
 }
 
+/* Cuts the epochs to the log. The usual case after a clean stop, one epoch that was led in and not
+ * written in, costs no write: ten thousand idle partitions start quickly. */
+static err settle_epochs(struct plog *log, int64_t start, int64_t end_offset)
+{
+    size_t count = log->epochs.count;
+    if (count > 0 && log->epochs.entries[count - 1].start_offset == end_offset) {
+        log->idle_epoch = log->epochs.entries[count - 1];
+    }
+    bool changed = epochs_truncate_end(&log->epochs, end_offset);
+    bool idle_only = changed && log->epochs.count + 1 == count &&
+                     log->idle_epoch.start_offset == end_offset;
+    changed = epochs_truncate_start(&log->epochs, start) || (changed && !idle_only);
+    log->idle_epoch_on_disk = idle_only && !changed;
+    return changed ? plog_write_epochs(log) : OK;
+}
+
 /* The start, and what depends on both ends: recovery point, epochs, producers. */
 static err settle(struct plog *log, const struct plog_open *how, const struct name_list *names,
                   int64_t end_offset, bool recovered)
@@ -181,11 +197,7 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     atomic_store(&log->start_offset, start);
     atomic_store(&log->end_offset, end_offset);
     atomic_store(&log->recovery_point, !recovered || promised > end_offset ? end_offset : promised);
-    bool changed = epochs_truncate_end(&log->epochs, end_offset);
-    changed |= epochs_truncate_start(&log->epochs, start);
-    if (changed) {
-        TRY(plog_write_epochs(log));
-    }
+    TRY(settle_epochs(log, start, end_offset));
     if (!recovered) {
         TRY(recovery_drop_stray_snapshots(log, names));
         return recovery_load_producers_from(log, names, end_offset);

@@ -86,6 +86,7 @@ err plog_write_epochs(struct plog *log)
     char *path = xasprintf("%s/leader-epoch-checkpoint", log->dir);
     err e = epoch_checkpoint_write(log->env->fs, path, log->epochs.entries, log->epochs.count);
     free(path);
+    log->idle_epoch_on_disk = false;
     return e;
 }
 
@@ -94,6 +95,11 @@ err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset)
     guard_lock(log);
     bool changed = epochs_assign(&log->epochs, epoch, start_offset);
     guard_unlock(log);
+    if (changed && log->idle_epoch_on_disk && log->idle_epoch.epoch == epoch &&
+        log->idle_epoch.start_offset == start_offset) {
+        log->idle_epoch_on_disk = false; /* the file says so already */
+        return OK;
+    }
     return changed ? plog_write_epochs(log) : OK;
 }
 
