@@ -146,8 +146,8 @@ err fs_read(struct fs *fs, int fd, void *data, size_t len, int64_t position)
 err fs_writev(struct fs *fs, int fd, struct iovec *parts, int parts_n, int64_t position)
 {
     while (parts_n > 0) {
-        ssize_t n = fs->ops->pwritev(fs, fd, parts, parts_n > IOV_MAX ? IOV_MAX : parts_n,
-                                     position);
+        ssize_t n =
+            fs->ops->pwritev(fs, fd, parts, parts_n > IOV_MAX ? IOV_MAX : parts_n, position);
         if (n < 0 && errno == EINTR) {
             continue;
         }

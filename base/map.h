@@ -72,6 +72,6 @@ struct map_entry *map_next(const struct map *map, size_t *at);
 
 #define map_each(entry, map)                                                                       \
     for (size_t entry##_at = 0, entry##_once = 1; entry##_once != 0; entry##_once = 0)             \
-        for (struct map_entry *entry; (entry = map_next((map), &entry##_at)) != NULL;)
+        for (struct map_entry * entry; (entry = map_next((map), &entry##_at)) != NULL;)
 
 #endif

@@ -1,13 +1,14 @@
 /* Start and stop of a broker, in the order that makes each step safe.
  *
- * Start: listening sockets are bound first (a port that is taken is the commonest refusal, and ports
- * must be known to register), the log directories are locked and their identity read, the
+ * Start: listening sockets are bound first (a port that is taken is the commonest refusal, and
+ * ports must be known to register), the log directories are locked and their identity read, the
  * coordination store is opened, topic configurations are read, logs are loaded, the broker
- * registers, the controller is elected and makes partitions lead; only then are connections accepted.
- * All of it runs on the caller's thread; the control thread and the loops start at the end.
+ * registers, the controller is elected and makes partitions lead; only then are connections
+ * accepted. All of it runs on the caller's thread; the control thread and the loops start at the
+ * end.
  *
- * Stop is the reverse: no new connections, waiting group members are told, the loops end (what is in
- * progress is answered), the control thread ends, logs are closed and marked clean. */
+ * Stop is the reverse: no new connections, waiting group members are told, the loops end (what is
+ * in progress is answered), the control thread ends, logs are closed and marked clean. */
 #define _GNU_SOURCE
 #include "broker/broker.h"
 
@@ -104,12 +105,13 @@ static err check_protocol(const struct config *config, const struct listener *li
     while (next_item(&at, &item, &len)) {
         if (len > name_len && strncasecmp(item, listener->name, name_len) == 0 &&
             item[name_len] == ':') {
-            bool plain = len - name_len - 1 == 9 &&
-                         strncasecmp(item + name_len + 1, "PLAINTEXT", 9) == 0;
+            bool plain =
+                len - name_len - 1 == 9 && strncasecmp(item + name_len + 1, "PLAINTEXT", 9) == 0;
             return plain ? OK
-                         : refuse(reason, "option listeners: %s needs %.*s, which is not built; "
-                                          "only PLAINTEXT is", listener->name,
-                                  (int)(len - name_len - 1), item + name_len + 1);
+                         : refuse(reason,
+                                  "option listeners: %s needs %.*s, which is not built; "
+                                  "only PLAINTEXT is",
+                                  listener->name, (int)(len - name_len - 1), item + name_len + 1);
         }
     }
     return refuse(reason, "option listener.security.protocol.map: no protocol for listener %s",
@@ -132,8 +134,10 @@ static err parse_advertised(struct broker *broker, char reason[BROKER_REASON_BYT
             return refuse(reason, "option advertised.listeners: %s is not in listeners", one.name);
         }
         if (one.host[0] == '\0' || strcmp(one.host, "0.0.0.0") == 0) {
-            return refuse(reason, "option advertised.listeners: \"%s\" cannot be connected to; "
-                                  "name a host", one.host);
+            return refuse(reason,
+                          "option advertised.listeners: \"%s\" cannot be connected to; "
+                          "name a host",
+                          one.host);
         }
         snprintf(broker->listeners[i].advertised_host, LISTENER_HOST_MAX, "%s", one.host);
         broker->listeners[i].advertised_port = one.port;
@@ -147,8 +151,8 @@ static err parse_listeners(struct broker *broker, char reason[BROKER_REASON_BYTE
     const char *item = NULL;
     size_t len = 0;
     while (next_item(&at, &item, &len)) {
-        broker->listeners = xrealloc(broker->listeners,
-                                     (broker->listeners_n + 1) * sizeof(*broker->listeners));
+        broker->listeners =
+            xrealloc(broker->listeners, (broker->listeners_n + 1) * sizeof(*broker->listeners));
         struct listener *listener = &broker->listeners[broker->listeners_n];
         *listener = (struct listener){0};
         TRY(parse_url("listeners", item, len, listener, reason));
@@ -180,8 +184,10 @@ static err parse_ip_overrides(const char *text, struct ip_override **out, size_t
         char *end = NULL;
         long limit = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
         if (colon == NULL || *end != '\0' || limit < 0 || (size_t)(colon - one) >= 64) {
-            err e = refuse(reason, "option max.connections.per.ip.overrides: \"%s\" is not "
-                                   "allowed; it must be address:count", one);
+            err e = refuse(reason,
+                           "option max.connections.per.ip.overrides: \"%s\" is not "
+                           "allowed; it must be address:count",
+                           one);
             free(one);
             return e;
         }
@@ -267,12 +273,10 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
                    .idle_ms = config->connections_max_idle_ms,
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,
-                   .send_buffer_bytes =
-                       set_bytes(config, "socket.send.buffer.bytes",
-                                 config->socket_send_buffer_bytes),
-                   .receive_buffer_bytes =
-                       set_bytes(config, "socket.receive.buffer.bytes",
-                                 config->socket_receive_buffer_bytes)},
+                   .send_buffer_bytes = set_bytes(config, "socket.send.buffer.bytes",
+                                                  config->socket_send_buffer_bytes),
+                   .receive_buffer_bytes = set_bytes(config, "socket.receive.buffer.bytes",
+                                                     config->socket_receive_buffer_bytes)},
     };
     return server_new(broker->clock, &server, &broker->server, reason, BROKER_REASON_BYTES);
 }
@@ -394,8 +398,7 @@ static err create_base(struct broker *broker, struct arena *arena)
 
 /* The store's cluster id; a new store takes over the one of the log directories. */
 static err settle_cluster_id(struct broker *broker, struct arena *arena,
-                             const struct logs_identity *identity,
-                             char reason[BROKER_REASON_BYTES])
+                             const struct logs_identity *identity, char reason[BROKER_REASON_BYTES])
 {
     struct coord_op get = {.type = COORD_GET, .path = ZNODE_CLUSTER_ID};
     TRY(coord_run(broker->coord, &get, 1, arena));
@@ -425,8 +428,7 @@ static err settle_cluster_id(struct broker *broker, struct arena *arena,
 
 /* The number that is configured, or that the directories have, or a generated one. */
 static err settle_broker_id(struct broker *broker, struct arena *arena,
-                            const struct logs_identity *identity,
-                            char reason[BROKER_REASON_BYTES])
+                            const struct logs_identity *identity, char reason[BROKER_REASON_BYTES])
 {
     const struct config *config = broker->config;
     broker->id = config->broker_id >= 0 ? config->broker_id : identity->broker_id;
@@ -437,7 +439,9 @@ static err settle_broker_id(struct broker *broker, struct arena *arena,
         return refuse(reason, "option broker.id: it must be set when broker.id.generation.enable "
                               "is false");
     }
-    struct coord_op set = {.type = COORD_SET, .path = ZNODE_SEQID, .data = bytes_of("", 0),
+    struct coord_op set = {.type = COORD_SET,
+                           .path = ZNODE_SEQID,
+                           .data = bytes_of("", 0),
                            .version = COORD_ANY_VERSION};
     TRY(coord_run(broker->coord, &set, 1, arena));
     TRY(set.error);
@@ -458,8 +462,8 @@ static err register_broker(struct broker *broker, struct arena *arena)
     CHECK(node.endpoints != NULL);
     for (size_t i = 0; i < broker->listeners_n; i++) {
         const struct listener *l = &broker->listeners[i];
-        const char *bound = l->host[0] != '\0' && strcmp(l->host, "0.0.0.0") != 0 ? l->host
-                                                                                   : hostname;
+        const char *bound =
+            l->host[0] != '\0' && strcmp(l->host, "0.0.0.0") != 0 ? l->host : hostname;
         node.endpoints[i] = (struct znode_endpoint){
             .listener = str_of(l->name),
             .host = str_of(l->advertised_host[0] != '\0' ? l->advertised_host : bound),
@@ -545,9 +549,7 @@ static void make_parts(struct broker *broker)
         .logs = broker->logs,
         .config_of = topic_configs_log_config,
         .config_context = broker->topic_configs,
-        .listener = {.became_leader = on_became_leader,
-                     .resigned = on_resigned,
-                     .context = broker},
+        .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
         .housekeeping = broker->housekeeping,
     };
     broker->replicas = replicas_new(&replicas);
@@ -657,8 +659,7 @@ static void broker_free(struct broker *broker)
     free(broker);
 }
 
-err broker_start(const struct config *config, struct broker **out,
-                 char reason[BROKER_REASON_BYTES])
+err broker_start(const struct config *config, struct broker **out, char reason[BROKER_REASON_BYTES])
 {
     struct broker *broker = xcalloc(1, sizeof(*broker));
     broker->config = config;

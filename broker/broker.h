@@ -51,9 +51,9 @@ struct broker {
     struct replicas *replicas;
     struct metadata_cache *metadata;
     struct metadata_waits *metadata_waits; /* who waits for topics to come and go */
-    struct topic_configs *topic_configs; /* control thread only */
-    int64_t config_change_seen;          /* the last notification; control thread only */
-    struct controller *controller;       /* control thread only */
+    struct topic_configs *topic_configs;   /* control thread only */
+    int64_t config_change_seen;            /* the last notification; control thread only */
+    struct controller *controller;         /* control thread only */
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct coordinator *coordinator;

@@ -120,8 +120,8 @@ static char *name_of_variable(const char *variable, size_t len)
 /* Variables that steer the images' scripts and the JVM; no options. */
 static bool is_image_variable(const char *name)
 {
-    static const char *const PREFIXES[] = {"heap.", "jvm.", "jmx.", "log4j.", "opts", "gc.",
-                                           "version", "home", "debug", "mode", "cfg."};
+    static const char *const PREFIXES[] = {"heap.",   "jvm.", "jmx.",  "log4j.", "opts", "gc.",
+                                           "version", "home", "debug", "mode",   "cfg."};
     for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
         if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
             return true;
@@ -345,9 +345,13 @@ static err field_set(struct config *config, const struct option *option,
 
 static bool is_security_name(const char *name)
 {
-    static const char *const PREFIXES[] = {"sasl.", "ssl.", "listener.name.",
-                                           "delegation.token.", "zookeeper.ssl.",
-                                           "zookeeper.clientCnxnSocket", "password.encoder."};
+    static const char *const PREFIXES[] = {"sasl.",
+                                           "ssl.",
+                                           "listener.name.",
+                                           "delegation.token.",
+                                           "zookeeper.ssl.",
+                                           "zookeeper.clientCnxnSocket",
+                                           "password.encoder."};
     for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
         if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
             return true;
@@ -444,8 +448,8 @@ err topic_option_check(const struct topic_option *option, const char *value,
 
 void config_print_manual(void)
 {
-    static const char *const TYPES[] = {"boolean", "int", "long", "double",
-                                        "string", "list", "password", "class"};
+    static const char *const TYPES[] = {"boolean", "int",  "long",     "double",
+                                        "string",  "list", "password", "class"};
     printf("# Options of the broker\n\n| name | type | default | allowed | meaning |\n"
            "|---|---|---|---|---|\n");
     for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {

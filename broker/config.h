@@ -109,7 +109,6 @@ int8_t topic_option_source(const struct config *config, const struct topic_optio
 /* The effective text of a topic option without an override. NULL for none. */
 const char *topic_option_default(const struct config *config, const struct topic_option *option);
 /* The options with overrides applied over the broker's values; overrides are valid. */
-struct log_config topic_log_config(const struct config *config,
-                                   const struct properties *overrides);
+struct log_config topic_log_config(const struct config *config, const struct properties *overrides);
 
 #endif

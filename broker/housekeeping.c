@@ -58,8 +58,7 @@ static void on_retention(struct timer *timer)
         log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
         housekeeping_expect_removal(h);
     }
-    timer_start(h->broker->control, timer,
-                h->broker->config->log_retention_check_interval_ms);
+    timer_start(h->broker->control, timer, h->broker->config->log_retention_check_interval_ms);
 }
 
 static void on_removal(struct timer *timer)

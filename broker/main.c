@@ -18,7 +18,8 @@ static const char USAGE[] =
     "       ottla --version | --help | --options\n"
     "\n"
     "Starts a Kafka broker in the foreground; SIGTERM or SIGINT stops it cleanly.\n"
-    "Without a file it listens on port 9092 and keeps its data in ./data. KAFKA_... variables of the\n"
+    "Without a file it listens on port 9092 and keeps its data in ./data. KAFKA_... variables of "
+    "the\n"
     "environment set options too (KAFKA_LOG_DIRS is log.dirs); --override wins over both.\n"
     "--options prints the manual of all options.\n";
 
@@ -89,9 +90,9 @@ static void announce(const struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners_n; i++) {
         const struct listener *l = &broker->listeners[i];
-        const char *host = l->advertised_host[0] != '\0'                              ? l->advertised_host
+        const char *host = l->advertised_host[0] != '\0' ? l->advertised_host
                            : l->host[0] == '\0' || strcmp(l->host, "0.0.0.0") == 0 ? "localhost"
-                                                                                      : l->host;
+                                                                                   : l->host;
         int port = l->advertised_host[0] != '\0' ? l->advertised_port : l->port;
         log_info("broker", "listening listener=%s bootstrap.servers=%s:%d", l->name, host, port);
     }
@@ -118,7 +119,7 @@ static int serve(const struct config *config, const sigset_t *signals)
 
 int main(int argc, char **argv)
 {
-    (void)mallopt(M_ARENA_MAX, 2);             /* few threads: more arenas only cost memory */
+    (void)mallopt(M_ARENA_MAX, 2); /* few threads: more arenas only cost memory */
     (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20); /* large frames come from a pool of warm buffers */
     struct arguments arguments = {0};

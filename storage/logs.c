@@ -230,8 +230,7 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
 
 static void note_stale(struct logs *logs, const struct map *checkpoint)
 {
-    map_each(found, checkpoint)
-    {
+    map_each (found, checkpoint) {
         struct bytes key = bytes_of(found->key, found->key_len);
         if (map_get(&logs->entries, key) == NULL) {
             map_set(&logs->stale, key, logs);
@@ -320,8 +319,7 @@ static err close_dir(struct logs *logs, size_t at)
     struct log_dir *dir = &logs->dirs[at];
     struct next_checkpoints next;
     checkpoints_begin(&next);
-    map_each(found, &logs->entries)
-    {
+    map_each (found, &logs->entries) {
         struct entry *entry = found->value;
         if (entry->dir != at) {
             continue;
@@ -362,8 +360,7 @@ void logs_abandon(struct logs *logs)
     if (logs == NULL) {
         return;
     }
-    map_each(found, &logs->entries)
-    {
+    map_each (found, &logs->entries) {
         struct entry *entry = found->value;
         plog_abandon(entry->log);
         entry_free(entry);
@@ -406,8 +403,7 @@ struct plog *logs_get(struct logs *logs, struct topic_partition name)
 void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context)
 {
     pthread_mutex_lock(&logs->lock);
-    map_each(found, &logs->entries)
-    {
+    map_each (found, &logs->entries) {
         struct entry *entry = found->value;
         if (entry->log != NULL) {
             each(context, entry->log);
@@ -579,8 +575,7 @@ err logs_write_high_watermarks(struct logs *logs,
         struct offset_checkpoint next;
         offset_checkpoint_begin(&next);
         pthread_mutex_lock(&logs->lock);
-        map_each(found, &logs->entries)
-        {
+        map_each (found, &logs->entries) {
             const struct entry *entry = found->value;
             struct bytes key = bytes_of(found->key, found->key_len);
             if (entry->dir == i) {
@@ -607,8 +602,7 @@ err logs_write_recovery_points(struct logs *logs)
         struct next_checkpoints next;
         checkpoints_begin(&next);
         pthread_mutex_lock(&logs->lock);
-        map_each(found, &logs->entries)
-        {
+        map_each (found, &logs->entries) {
             const struct entry *entry = found->value;
             if (entry->dir == i && entry->log != NULL) {
                 checkpoints_add(&next, entry, plog_recovery_point(entry->log),

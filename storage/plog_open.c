@@ -180,8 +180,8 @@ static err settle_epochs(struct plog *log, int64_t start, int64_t end_offset)
         log->idle_epoch = log->epochs.entries[count - 1];
     }
     bool changed = epochs_truncate_end(&log->epochs, end_offset);
-    bool idle_only = changed && log->epochs.count + 1 == count &&
-                     log->idle_epoch.start_offset == end_offset;
+    bool idle_only =
+        changed && log->epochs.count + 1 == count && log->idle_epoch.start_offset == end_offset;
     changed = epochs_truncate_start(&log->epochs, start) || (changed && !idle_only);
     log->idle_epoch_on_disk = idle_only && !changed;
     return changed ? plog_write_epochs(log) : OK;

@@ -253,8 +253,7 @@ err plog_producers(struct plog *log, struct arena *arena, struct producer_info *
     if (*infos == NULL) {
         return E_LIMIT;
     }
-    map_each(entry, &log->producers.by_id)
-    {
+    map_each (entry, &log->producers.by_id) {
         const struct producer *producer = entry->value;
         int last = producer->batches_n - 1;
         (*infos)[(*count)++] = (struct producer_info){

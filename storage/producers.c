@@ -61,8 +61,7 @@ void producers_init(struct producers *producers)
 
 static void free_all(struct producers *producers)
 {
-    map_each(entry, &producers->by_id)
-    {
+    map_each (entry, &producers->by_id) {
         free(entry->value);
     }
     map_deinit(&producers->by_id);
@@ -310,8 +309,7 @@ void producers_expire(struct producers *producers, int64_t now_ms, int64_t expir
 {
     struct producer **idle = NULL;
     size_t count = 0;
-    map_each(entry, &producers->by_id)
-    {
+    map_each (entry, &producers->by_id) {
         if (is_expired(entry->value, now_ms, expiration_ms)) {
             idle = idle == NULL ? xcalloc(producers->by_id.count, sizeof(struct producer *)) : idle;
             idle[count++] = entry->value;
@@ -371,8 +369,7 @@ err producers_save(const struct producers *producers, struct fs *fs, const char 
     writer_i32(&w, (int32_t)producers->by_id.count);
     size_t count = 0;
     const struct producer **sorted = xcalloc(producers->by_id.count, sizeof(*sorted));
-    map_each(entry, &producers->by_id)
-    {
+    map_each (entry, &producers->by_id) {
         sorted[count++] = entry->value;
     }
     qsort(sorted, count, sizeof(*sorted), by_id);

@@ -217,8 +217,7 @@ static err check_records(const struct validate_rules *rules, const struct batch 
         if (record.offset_delta != i) {
             /* Kafka stores an uncompressed batch with others as it is; its offsets would overlap
              * the next batch's. */
-            return refuse(walk->out, ERR_INVALID_RECORD,
-                          "Offsets in a batch must be consecutive.");
+            return refuse(walk->out, ERR_INVALID_RECORD, "Offsets in a batch must be consecutive.");
         }
         const char *message = judge_record(rules, batch, &record, timestamp, &is_time);
         if (message != NULL) {

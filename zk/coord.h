@@ -5,11 +5,12 @@
  * this interface does not know which one it has.
  *
  * Thread: every call is made by one thread, the control thread. A call takes a batch of operations,
- * sends them all, and returns when all are answered: ten thousand nodes are read at the speed of the
- * pipe, and the controller reads as a straight line. Watches and session events come through
+ * sends them all, and returns when all are answered: ten thousand nodes are read at the speed of
+ * the pipe, and the controller reads as a straight line. Watches and session events come through
  * coord_events, on any thread: they must only post.
  * Errors of an operation: OK, E_NOT_FOUND (the node, or its parent), E_EXISTS, E_VERSION,
- * E_NOT_EMPTY, E_SESSION (expired or closed), E_UNKNOWN_OUTCOME (the connection was lost: re-read). */
+ * E_NOT_EMPTY, E_SESSION (expired or closed), E_UNKNOWN_OUTCOME (the connection was lost: re-read).
+ */
 #ifndef OTTLA_ZK_COORD_H
 #define OTTLA_ZK_COORD_H
 
@@ -31,7 +32,14 @@ struct coord_stat {
     int32_t children_n;
 };
 
-enum coord_op_type { COORD_GET, COORD_CHILDREN, COORD_CREATE, COORD_SET, COORD_DELETE, COORD_CHECK };
+enum coord_op_type {
+    COORD_GET,
+    COORD_CHILDREN,
+    COORD_CREATE,
+    COORD_SET,
+    COORD_DELETE,
+    COORD_CHECK
+};
 
 enum coord_flags {
     COORD_EPHEMERAL = 1,  /* create: gone with the session */
@@ -58,8 +66,12 @@ struct coord_op {
     const char *created_path; /* create: with its number */
 };
 
-enum coord_watch_type { COORD_NODE_CREATED, COORD_NODE_DELETED, COORD_NODE_CHANGED,
-                        COORD_CHILDREN_CHANGED };
+enum coord_watch_type {
+    COORD_NODE_CREATED,
+    COORD_NODE_DELETED,
+    COORD_NODE_CHANGED,
+    COORD_CHILDREN_CHANGED
+};
 enum coord_session { COORD_CONNECTED, COORD_DISCONNECTED, COORD_EXPIRED };
 
 struct coord_events {

@@ -74,7 +74,8 @@ static const char SCHEMA[] =
     " mtime INTEGER NOT NULL, version INTEGER NOT NULL, cversion INTEGER NOT NULL,"
     " sequence INTEGER NOT NULL, owner INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS node_parent ON node (parent);"
-    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;";
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT "
+    "ROWID;";
 
 /* A watch that waits; kind: data or children. */
 struct waiting {
@@ -364,8 +365,11 @@ static err op_create(struct embedded *store, struct coord_op *op, struct arena *
     TRY(step(statement));
     store->wrote = true;
     op->created_path = path.data;
-    op->stat = (struct coord_stat){.czxid = zxid, .mzxid = zxid, .ctime_ms = now_ms,
-                                   .mtime_ms = now_ms, .data_len = (int32_t)op->data.len};
+    op->stat = (struct coord_stat){.czxid = zxid,
+                                   .mzxid = zxid,
+                                   .ctime_ms = now_ms,
+                                   .mtime_ms = now_ms,
+                                   .data_len = (int32_t)op->data.len};
     watch_fire(store, path.data, path.len, false, COORD_NODE_CREATED);
     return parent_touch(store, op->path, true);
 }
@@ -517,8 +521,9 @@ static err ephemeral_find(struct embedded *store, int64_t keep, struct arena *ar
     sqlite3_stmt *statement = use(store, SQL_EPHEMERAL);
     bind_number(statement, 1, keep);
     int code = sqlite3_step(statement);
-    *path = arena_str(
-        arena, code == SQLITE_ROW ? str_of((const char *)sqlite3_column_text(statement, 0)) : STR(""));
+    *path = arena_str(arena, code == SQLITE_ROW
+                                 ? str_of((const char *)sqlite3_column_text(statement, 0))
+                                 : STR(""));
     sqlite3_reset(statement);
     TRY(sql_err(code));
     return path->data == NULL ? E_LIMIT : OK;

@@ -7,15 +7,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PARTITIONS_MAX = 1000000, PORT_MAX = 65535, STATE_VERSION = 1, BROKER_VERSION = 5, TOPIC_VERSION = 3 };
+enum {
+    PARTITIONS_MAX = 1000000,
+    PORT_MAX = 65535,
+    STATE_VERSION = 1,
+    BROKER_VERSION = 5,
+    TOPIC_VERSION = 3
+};
 
 const char *const ZNODE_PERSISTENT[] = {
-    "/admin",           "/admin/delete_topics",       "/brokers",
-    "/brokers/ids",     "/brokers/seqid",             "/brokers/topics",
-    "/cluster",         "/config",                    "/config/brokers",
-    "/config/changes",  "/config/clients",            "/config/ips",
-    "/config/topics",   "/config/users",              "/consumers",
-    "/isr_change_notification", "/latest_producer_id_block", "/log_dir_event_notification",
+    "/admin",
+    "/admin/delete_topics",
+    "/brokers",
+    "/brokers/ids",
+    "/brokers/seqid",
+    "/brokers/topics",
+    "/cluster",
+    "/config",
+    "/config/brokers",
+    "/config/changes",
+    "/config/clients",
+    "/config/ips",
+    "/config/topics",
+    "/config/users",
+    "/consumers",
+    "/isr_change_notification",
+    "/latest_producer_id_block",
+    "/log_dir_event_notification",
 };
 const size_t ZNODE_PERSISTENT_N = sizeof(ZNODE_PERSISTENT) / sizeof(ZNODE_PERSISTENT[0]);
 
@@ -33,8 +51,7 @@ const char *znode_topic_path(struct arena *arena, struct str topic)
 
 const char *znode_partitions_path(struct arena *arena, struct str topic)
 {
-    return arena_format(arena, "%s/%.*s/partitions", ZNODE_TOPICS, (int)topic.len, topic.data)
-        .data;
+    return arena_format(arena, "%s/%.*s/partitions", ZNODE_TOPICS, (int)topic.len, topic.data).data;
 }
 
 const char *znode_partition_path(struct arena *arena, struct str topic, int32_t partition)
@@ -46,8 +63,8 @@ const char *znode_partition_path(struct arena *arena, struct str topic, int32_t 
 
 const char *znode_state_path(struct arena *arena, struct str topic, int32_t partition)
 {
-    return arena_format(arena, "%s/%.*s/partitions/%" PRId32 "/state", ZNODE_TOPICS,
-                        (int)topic.len, topic.data, partition)
+    return arena_format(arena, "%s/%.*s/partitions/%" PRId32 "/state", ZNODE_TOPICS, (int)topic.len,
+                        topic.data, partition)
         .data;
 }
 
@@ -98,10 +115,9 @@ static json_t *ids_json(const struct id_list *list)
 /* An object, or NULL: then nothing needs to be freed. */
 static json_t *load_object(struct bytes json)
 {
-    json_t *loaded = json.data == NULL
-                         ? NULL
-                         : json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES,
-                                      NULL);
+    json_t *loaded = json.data == NULL ? NULL
+                                       : json_loadb((const char *)json.data, json.len,
+                                                    JSON_REJECT_DUPLICATES, NULL);
     if (loaded != NULL && !json_is_object(loaded)) {
         json_decref(loaded);
         return NULL;
@@ -138,8 +154,8 @@ static struct str read_text(struct arena *arena, const json_t *value)
     if (!json_is_string(value)) {
         return (struct str){0};
     }
-    return arena_str(arena, (struct str){.data = json_string_value(value),
-                                         .len = json_string_length(value)});
+    return arena_str(
+        arena, (struct str){.data = json_string_value(value), .len = json_string_length(value)});
 }
 
 static err read_ids(struct arena *arena, const json_t *array, struct id_list *list)
@@ -173,9 +189,9 @@ struct bytes znode_broker_encode(struct arena *arena, const struct znode_broker 
     for (int32_t i = 0; i < broker->endpoints_n; i++) {
         const struct znode_endpoint *e = &broker->endpoints[i];
         bool ipv6 = e->host.len > 0 && memchr(e->host.data, ':', e->host.len) != NULL;
-        struct str url = arena_format(arena, ipv6 ? "%.*s://[%.*s]:%" PRId32 : "%.*s://%.*s:%" PRId32,
-                                      (int)e->listener.len, e->listener.data, (int)e->host.len,
-                                      e->host.data, e->port);
+        struct str url = arena_format(
+            arena, ipv6 ? "%.*s://[%.*s]:%" PRId32 : "%.*s://%.*s:%" PRId32, (int)e->listener.len,
+            e->listener.data, (int)e->host.len, e->host.data, e->port);
         CHECK(json_array_append_new(endpoints, text_json(url)) == 0);
         put(protocols, arena_str(arena, e->listener).data, text_json(e->security_protocol));
         if (host.data == NULL && str_is(e->security_protocol, "PLAINTEXT")) {
@@ -194,8 +210,7 @@ struct bytes znode_broker_encode(struct arena *arena, const struct znode_broker 
     put(object, "port", json_integer(port));
     put(object, "host", text_json(host));
     put(object, "version", json_integer(BROKER_VERSION));
-    put(object, "timestamp",
-        text_json(arena_format(arena, "%" PRId64, broker->timestamp_ms)));
+    put(object, "timestamp", text_json(arena_format(arena, "%" PRId64, broker->timestamp_ms)));
     return dump(arena, object);
 }
 
@@ -207,15 +222,13 @@ static err read_endpoint(struct arena *arena, const json_t *url, const json_t *p
     const char *scheme_end = text.data == NULL ? NULL : strstr(text.data, "://");
     const char *colon = scheme_end == NULL ? NULL : strrchr(scheme_end + 3, ':');
     int64_t port = 0;
-    if (colon == NULL ||
-        znode_number_decode(bytes_of(colon + 1, strlen(colon + 1)), &port) != OK || port < -1 ||
-        port > PORT_MAX) {
+    if (colon == NULL || znode_number_decode(bytes_of(colon + 1, strlen(colon + 1)), &port) != OK ||
+        port < -1 || port > PORT_MAX) {
         return E_MALFORMED;
     }
-    endpoint->listener = arena_str(
-        arena, (struct str){.data = text.data, .len = (size_t)(scheme_end - text.data)});
-    endpoint->host =
-        (struct str){.data = scheme_end + 3, .len = (size_t)(colon - scheme_end - 3)};
+    endpoint->listener =
+        arena_str(arena, (struct str){.data = text.data, .len = (size_t)(scheme_end - text.data)});
+    endpoint->host = (struct str){.data = scheme_end + 3, .len = (size_t)(colon - scheme_end - 3)};
     if (endpoint->host.len >= 2 && endpoint->host.data[0] == '[' && colon[-1] == ']') {
         endpoint->host.data++;
         endpoint->host.len -= 2;
@@ -233,8 +246,7 @@ static err read_broker(struct arena *arena, const json_t *object, struct znode_b
         return E_MALFORMED;
     }
     broker->endpoints_n = (int32_t)json_array_size(endpoints);
-    broker->endpoints =
-        arena_array(arena, (size_t)broker->endpoints_n, sizeof(*broker->endpoints));
+    broker->endpoints = arena_array(arena, (size_t)broker->endpoints_n, sizeof(*broker->endpoints));
     if (broker->endpoints == NULL) {
         return E_LIMIT;
     }
@@ -275,8 +287,7 @@ struct bytes znode_topic_encode(struct arena *arena, const struct znode_topic *t
     char id[UUID_TEXT_LEN + 1];
     uuid_format(topic->id, id);
     json_t *object = json_object();
-    put(object, "partitions",
-        assignment_json(arena, topic->partitions, topic->partitions_n, true));
+    put(object, "partitions", assignment_json(arena, topic->partitions, topic->partitions_n, true));
     put(object, "topic_id", text_json(str_of(id)));
     put(object, "adding_replicas",
         assignment_json(arena, topic->adding, topic->partitions_n, false));
@@ -292,11 +303,10 @@ static err read_assignment(struct arena *arena, json_t *object, struct id_list *
 {
     const char *name = NULL;
     json_t *ids = NULL;
-    json_object_foreach(object, name, ids)
-    {
+    json_object_foreach (object, name, ids) {
         int64_t partition = -1;
-        if (znode_number_decode(bytes_of(name, strlen(name)), &partition) != OK ||
-            partition < 0 || partition >= count) {
+        if (znode_number_decode(bytes_of(name, strlen(name)), &partition) != OK || partition < 0 ||
+            partition >= count) {
             return E_MALFORMED;
         }
         TRY(read_ids(arena, ids, &lists[partition]));
@@ -399,15 +409,13 @@ static err read_config(struct arena *arena, const json_t *object, struct znode_c
     if (!json_is_object(values)) {
         return E_MALFORMED;
     }
-    config->entries =
-        arena_array(arena, json_object_size(values), sizeof(*config->entries));
+    config->entries = arena_array(arena, json_object_size(values), sizeof(*config->entries));
     if (config->entries == NULL) {
         return E_LIMIT;
     }
     const char *name = NULL;
     json_t *value = NULL;
-    json_object_foreach(values, name, value)
-    {
+    json_object_foreach (values, name, value) {
         if (!json_is_string(value)) {
             return E_MALFORMED;
         }
@@ -431,8 +439,8 @@ struct bytes znode_config_change_encode(struct arena *arena, struct str type, st
     json_t *object = json_object();
     put(object, "version", json_integer(2));
     put(object, "entity_path",
-        text_json(arena_format(arena, "%.*s/%.*s", (int)type.len, type.data, (int)name.len,
-                               name.data)));
+        text_json(
+            arena_format(arena, "%.*s/%.*s", (int)type.len, type.data, (int)name.len, name.data)));
     return dump(arena, object);
 }
 

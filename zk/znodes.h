@@ -1,24 +1,25 @@
 /* Kafka's znodes: paths, and their JSON as structs (reference: zookeeper §1).
  *
- * Encoding returns text in the arena; decoding reads what any Kafka version wrote, ignores members it
- * does not know, and answers E_MALFORMED for what is not such a node. All memory is the arena's. */
+ * Encoding returns text in the arena; decoding reads what any Kafka version wrote, ignores members
+ * it does not know, and answers E_MALFORMED for what is not such a node. All memory is the arena's.
+ */
 #ifndef OTTLA_ZK_ZNODES_H
 #define OTTLA_ZK_ZNODES_H
 
 #include "base/arena.h"
 #include "base/err.h"
 
-#define ZNODE_BROKER_IDS    "/brokers/ids"
-#define ZNODE_TOPICS        "/brokers/topics"
-#define ZNODE_SEQID         "/brokers/seqid"
-#define ZNODE_CLUSTER_ID    "/cluster/id"
-#define ZNODE_CONTROLLER    "/controller"
+#define ZNODE_BROKER_IDS       "/brokers/ids"
+#define ZNODE_TOPICS           "/brokers/topics"
+#define ZNODE_SEQID            "/brokers/seqid"
+#define ZNODE_CLUSTER_ID       "/cluster/id"
+#define ZNODE_CONTROLLER       "/controller"
 #define ZNODE_CONTROLLER_EPOCH "/controller_epoch"
-#define ZNODE_CONFIG_TOPICS "/config/topics"
-#define ZNODE_CONFIG_CHANGES "/config/changes"
-#define ZNODE_DELETE_TOPICS "/admin/delete_topics"
-#define ZNODE_PRODUCER_IDS  "/latest_producer_id_block"
-#define ZNODE_FEATURE       "/feature"
+#define ZNODE_CONFIG_TOPICS    "/config/topics"
+#define ZNODE_CONFIG_CHANGES   "/config/changes"
+#define ZNODE_DELETE_TOPICS    "/admin/delete_topics"
+#define ZNODE_PRODUCER_IDS     "/latest_producer_id_block"
+#define ZNODE_FEATURE          "/feature"
 
 /* What must be there before a broker registers; parents first. */
 extern const char *const ZNODE_PERSISTENT[];
@@ -57,7 +58,7 @@ NODISCARD err znode_broker_decode(struct arena *arena, struct bytes json,
 
 /* /brokers/topics/T, version 3. */
 struct znode_topic {
-    struct uuid id; /* zero: the node has none (written before Kafka 2.8) */
+    struct uuid id;             /* zero: the node has none (written before Kafka 2.8) */
     struct id_list *partitions; /* replicas, by partition number */
     struct id_list *adding;     /* by partition number; count 0: none */
     struct id_list *removing;

@@ -22,8 +22,7 @@ static void check_all(const struct map *map, void *const *model, size_t count)
 {
     size_t seen = 0;
     CU_ASSERT_EQUAL_FATAL(map->count, count);
-    map_each(entry, map)
-    {
+    map_each (entry, map) {
         seen++;
         CU_ASSERT_FATAL(entry->value != NULL);
         uint32_t k = (uint32_t)((void *const *)entry->value - model);
@@ -92,8 +91,7 @@ static void test_empty(void)
     CU_ASSERT_PTR_NULL(map_get_str(&map, STR("a")));
     CU_ASSERT_PTR_NULL(map_remove_str(&map, STR("a")));
     int seen = 0;
-    map_each(entry, &map)
-    {
+    map_each (entry, &map) {
         seen += entry != NULL;
     }
     CU_ASSERT_EQUAL(seen, 0);
@@ -127,8 +125,7 @@ static void test_list(void)
         things[i].number = i;
         list_append(&head, &things[i].link);
     }
-    list_each_safe(item, &head)
-    {
+    list_each_safe (item, &head) {
         struct thing *thing = container_of(item, struct thing, link);
         if (thing->number % 2 == 0) {
             list_remove(item);
@@ -138,8 +135,7 @@ static void test_list(void)
     list_prepend(&head, &things[0].link);
     static const int LEFT[] = {0, 1, 3, 5, 7, 9};
     int n = 0;
-    list_each(item, &head)
-    {
+    list_each (item, &head) {
         CU_ASSERT_EQUAL(container_of(item, struct thing, link)->number, LEFT[n]);
         n++;
     }

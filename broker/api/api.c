@@ -104,8 +104,7 @@ void api_loop_deinit(struct api_loop *home)
 
 static bool header_is_flexible(const struct req *r)
 {
-    return r->api->schema->key != API_VERSIONS_KEY &&
-           r->version >= r->api->schema->flexible_min;
+    return r->api->schema->key != API_VERSIONS_KEY && r->version >= r->api->schema->flexible_min;
 }
 
 /* Encodes the answer behind what the connection has to send already. */

@@ -12,8 +12,7 @@ static bool local_address(struct req *r, struct client_endpoint *endpoint)
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
     char host[NI_MAXHOST];
-    if (r->conn == NULL ||
-        getsockname(conn_fd(r->conn), (struct sockaddr *)&address, &len) != 0 ||
+    if (r->conn == NULL || getsockname(conn_fd(r->conn), (struct sockaddr *)&address, &len) != 0 ||
         getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), NULL, 0,
                     NI_NUMERICHOST) != 0) {
         return false;

@@ -9,8 +9,7 @@
  * (reference: requests §4.4, §10). */
 enum {
     TOPIC_ALL_OPERATIONS = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11,
-    CLUSTER_ALL_OPERATIONS =
-        1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12,
+    CLUSTER_ALL_OPERATIONS = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12,
     GROUP_ALL_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8,
 };
 
@@ -19,8 +18,8 @@ struct client_endpoint {
     int32_t port;
 };
 
-/* The broker's endpoint on the listener that the request came in on. This broker's own, when nothing
- * is advertised, is the address that the client itself used. False: it has none there. */
+/* The broker's endpoint on the listener that the request came in on. This broker's own, when
+ * nothing is advertised, is the address that the client itself used. False: it has none there. */
 bool endpoint_for_client(struct req *r, const struct broker_info *broker,
                          struct client_endpoint *endpoint);
 

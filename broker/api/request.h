@@ -5,8 +5,8 @@
  * handler and its resume function run on that loop's thread.
  *
  * Parking. A handler that must wait calls req_park(), registers with what it waits for, and returns
- * REQ_PARKED. Whoever satisfies it calls req_wake(), from any thread; a timer bounds it; exactly one
- * of them wins, and the resume function runs on the loop. A connection that closes cancels the
+ * REQ_PARKED. Whoever satisfies it calls req_wake(), from any thread; a timer bounds it; exactly
+ * one of them wins, and the resume function runs on the loop. A connection that closes cancels the
  * answer, never the operation (conn is NULL then); with API_CANCEL_ON_CLOSE it also wakes the
  * request. */
 #ifndef OTTLA_BROKER_API_REQUEST_H
@@ -34,7 +34,7 @@ struct req {
     struct listener *listener;
     int16_t version;
     int32_t correlation_id;
-    struct str client_id; /* "" for null */
+    struct str client_id;   /* "" for null */
     struct str client_host; /* "/127.0.0.1" */
     const void *in;
     void *out;

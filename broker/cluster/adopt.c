@@ -1,8 +1,8 @@
 /* For each topic: its node (the id of partition.metadata, this broker as the only replica of every
- * partition), an empty configuration (compaction for the internal topics), and each partition's state
- * with the leader epoch that its log has reached, so that epochs go on growing. A partition that has
- * no log begins empty. Overrides of options were in the other store, and are not known: so that
- * nothing is deleted that somebody meant to keep, retention is off until it is set again. */
+ * partition), an empty configuration (compaction for the internal topics), and each partition's
+ * state with the leader epoch that its log has reached, so that epochs go on growing. A partition
+ * that has no log begins empty. Overrides of options were in the other store, and are not known: so
+ * that nothing is deleted that somebody meant to keep, retention is off until it is set again. */
 #include "broker/cluster/adopt.h"
 
 #include "base/log.h"
@@ -59,8 +59,7 @@ static struct bytes config_of(struct arena *arena, struct str topic)
     return znode_config_encode(arena, &config);
 }
 
-static err write_states(struct broker *broker, struct arena *arena,
-                        const struct found_topic *topic)
+static err write_states(struct broker *broker, struct arena *arena, const struct found_topic *topic)
 {
     struct coord_op *ops = arena_array(arena, (size_t)topic->partitions_n * 2, sizeof(*ops));
     if (ops == NULL) {

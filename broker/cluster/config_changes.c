@@ -1,7 +1,7 @@
 /* Writing: the overrides are read, edited in memory, checked as a whole and written back; then a
- * sequential node says which topic changed. Reading: each notification with a higher number than the
- * last one seen names what to read again. Nodes older than 15 minutes are deleted by whoever sees
- * them. */
+ * sequential node says which topic changed. Reading: each notification with a higher number than
+ * the last one seen names what to read again. Nodes older than 15 minutes are deleted by whoever
+ * sees them. */
 #include "broker/cluster/config_changes.h"
 
 #include "base/log.h"
@@ -194,8 +194,8 @@ static err edit_one(struct broker *broker, struct properties *overrides,
 static err write_overrides(struct broker *broker, struct arena *arena, struct str topic,
                            const struct properties *overrides)
 {
-    struct znode_config node = {
-        .entries = arena_array(arena, overrides->count, sizeof(*node.entries))};
+    struct znode_config node = {.entries =
+                                    arena_array(arena, overrides->count, sizeof(*node.entries))};
     for (size_t i = 0; node.entries != NULL && i < overrides->count; i++) {
         node.entries[node.entries_n++] = (struct znode_config_entry){
             .name = str_of(overrides->items[i].name), .value = str_of(overrides->items[i].value)};

@@ -34,7 +34,8 @@ struct config_change {
     bool validate_only;
 };
 
-/* Checks and writes, for topics; options of brokers are not dynamic. INVALID_CONFIG, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
+/* Checks and writes, for topics; options of brokers are not dynamic. INVALID_CONFIG,
+ * INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
 NODISCARD err config_alter(struct broker *broker, const struct config_change *change,
                            char message[CONFIG_REASON_BYTES]);
 

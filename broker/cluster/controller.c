@@ -3,7 +3,8 @@
  * difference becomes writes (checked against the epoch) and messages.
  *
  * An event that meets an error of the store ends the leadership: the next election starts from what
- * is really there. Writes of one event are grouped, at most MULTI_MAX operations in a transaction. */
+ * is really there. Writes of one event are grouped, at most MULTI_MAX operations in a transaction.
+ */
 #include "broker/cluster/controller.h"
 
 #include "base/log.h"
@@ -392,9 +393,10 @@ static err create_state(struct controller *c, struct batch_ops *batch, struct ct
                         int32_t partition)
 {
     struct ctl_partition *p = &topic->partitions[partition];
-    TRY(ops_add(c, batch,
-                (struct coord_op){.type = COORD_CREATE,
-                                  .path = znode_partition_path(&c->arena, topic->name, partition)}));
+    TRY(ops_add(
+        c, batch,
+        (struct coord_op){.type = COORD_CREATE,
+                          .path = znode_partition_path(&c->arena, topic->name, partition)}));
     TRY(ops_add(c, batch,
                 (struct coord_op){.type = COORD_CREATE,
                                   .path = znode_state_path(&c->arena, topic->name, partition),
@@ -449,8 +451,7 @@ static err settle_topics(struct controller *c, const struct topic_list *list)
 
 static err load_brokers(struct controller *c)
 {
-    struct coord_op ids = {
-        .type = COORD_CHILDREN, .path = ZNODE_BROKER_IDS, .flags = COORD_WATCH};
+    struct coord_op ids = {.type = COORD_CHILDREN, .path = ZNODE_BROKER_IDS, .flags = COORD_WATCH};
     TRY(coord_run(c->config.coord, &ids, 1, &c->arena));
     TRY(ids.error);
     struct coord_op *gets = ctl_alloc(c, (size_t)ids.children_n, sizeof(*gets));
@@ -489,8 +490,8 @@ static struct ctl_topic *model_topic(struct controller *c, struct str name,
     }
     topic->id = node->id;
     if (node->partitions_n > topic->partitions_n) {
-        topic->partitions = xrealloc(topic->partitions,
-                                     (size_t)node->partitions_n * sizeof(*topic->partitions));
+        topic->partitions =
+            xrealloc(topic->partitions, (size_t)node->partitions_n * sizeof(*topic->partitions));
         for (int32_t i = topic->partitions_n; i < node->partitions_n; i++) {
             topic->partitions[i] = (struct ctl_partition){.state_version = NO_STATE};
         }
@@ -603,8 +604,9 @@ static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
         const char *paths[] = {znode_state_path(arena, topic->name, p),
                                znode_partition_path(arena, topic->name, p)};
         for (int i = 0; i < 2; i++) {
-            TRY(ops_add(c, batch, (struct coord_op){.type = COORD_DELETE, .path = paths[i],
-                                                    .version = COORD_ANY_VERSION}));
+            TRY(ops_add(c, batch,
+                        (struct coord_op){
+                            .type = COORD_DELETE, .path = paths[i], .version = COORD_ANY_VERSION}));
         }
     }
     const char *rest[] = {states ? znode_partitions_path(arena, topic->name) : NULL,
@@ -618,8 +620,9 @@ static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
         }
         TRY(coord_run(c->config.coord, &there, 1, arena));
         if (there.error == OK) {
-            TRY(ops_add(c, batch, (struct coord_op){.type = COORD_DELETE, .path = rest[i],
-                                                    .version = COORD_ANY_VERSION}));
+            TRY(ops_add(c, batch,
+                        (struct coord_op){
+                            .type = COORD_DELETE, .path = rest[i], .version = COORD_ANY_VERSION}));
         }
     }
     return ops_flush(c, batch);
@@ -779,8 +782,7 @@ static void event_done(struct controller *c, err e, const char *what)
 {
     arena_reset(&c->arena, ARENA_BYTES);
     if (e != OK) {
-        log_error("controller", "event failed; resigning event=%s error=\"%s\"", what,
-                  err_text(e));
+        log_error("controller", "event failed; resigning event=%s error=\"%s\"", what, err_text(e));
         c->active = false;
     }
 }
@@ -834,9 +836,8 @@ static err ensure_feature(struct controller *c)
     if (get.error != E_NOT_FOUND) {
         return get.error;
     }
-    struct coord_op create = {.type = COORD_CREATE,
-                              .path = ZNODE_FEATURE,
-                              .data = znode_feature_encode(&c->arena)};
+    struct coord_op create = {
+        .type = COORD_CREATE, .path = ZNODE_FEATURE, .data = znode_feature_encode(&c->arena)};
     return checked_multi(c, &create, 1);
 }
 

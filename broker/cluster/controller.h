@@ -3,8 +3,8 @@
  * It is elected in the coordination store, keeps Kafka's znodes, and tells brokers by LeaderAndIsr,
  * UpdateMetadata and StopReplica messages, also the broker that it is itself. It reacts to watches
  * only: nobody calls it to create or delete a topic; they write znodes.
- * Every write of the controller is a transaction that checks /controller_epoch, so that one which was
- * deposed changes nothing.
+ * Every write of the controller is a transaction that checks /controller_epoch, so that one which
+ * was deposed changes nothing.
  *
  * Thread: the control thread. (Source: reference zookeeper §4, §8, §9.) */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_H

@@ -192,8 +192,7 @@ static void apply_partition(struct topic_info *topic, const update_partition *in
     }
     if (in->partition_index >= topic->partitions_n) {
         int32_t n = in->partition_index + 1;
-        topic->partitions =
-            xrealloc(topic->partitions, (size_t)n * sizeof(*topic->partitions));
+        topic->partitions = xrealloc(topic->partitions, (size_t)n * sizeof(*topic->partitions));
         memset(&topic->partitions[topic->partitions_n], 0,
                (size_t)(n - topic->partitions_n) * sizeof(*topic->partitions));
         topic->partitions_n = n;

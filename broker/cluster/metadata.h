@@ -1,4 +1,5 @@
-/* What this broker knows of the cluster: brokers, controller, topics with their partitions' leaders.
+/* What this broker knows of the cluster: brokers, controller, topics with their partitions'
+ * leaders.
  *
  * A snapshot is immutable and reference-counted. The control thread makes a new one of the old one
  * and an UpdateMetadata message, and publishes it; that is the only way it changes. Any thread

@@ -52,9 +52,8 @@ static err claim_once(struct producer_ids *ids, struct coord *coord, struct aren
     if (get.value.data != NULL && get.value.len > 0) {
         TRY(znode_producer_ids_decode(arena, get.value, &block));
     }
-    struct znode_producer_ids mine = {.broker_id = ids->broker_id,
-                                      .first = block.last + 1,
-                                      .last = block.last + BLOCK_SIZE};
+    struct znode_producer_ids mine = {
+        .broker_id = ids->broker_id, .first = block.last + 1, .last = block.last + BLOCK_SIZE};
     struct coord_op set = {.type = COORD_SET,
                            .path = ZNODE_PRODUCER_IDS,
                            .data = znode_producer_ids_encode(arena, &mine),

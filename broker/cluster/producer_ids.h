@@ -1,7 +1,7 @@
 /* Producer ids, from blocks of a thousand that are claimed in /latest_producer_id_block.
  *
- * producer_ids_next is for any thread; when the block at hand is used up it answers E_NOT_FOUND, and
- * the caller has the control thread claim another. */
+ * producer_ids_next is for any thread; when the block at hand is used up it answers E_NOT_FOUND,
+ * and the caller has the control thread claim another. */
 #ifndef OTTLA_BROKER_CLUSTER_PRODUCER_IDS_H
 #define OTTLA_BROKER_CLUSTER_PRODUCER_IDS_H
 

@@ -55,14 +55,15 @@ static struct properties *remember(struct topic_configs *configs, struct str top
     struct properties *properties = xcalloc(1, sizeof(*properties));
     struct znode_config node;
     if (json.data != NULL && znode_config_decode(arena, json, &node) != OK) {
-        log_error("topic-configs", "node unreadable, defaults are used topic=%.*s",
-                  (int)topic.len, topic.data);
+        log_error("topic-configs", "node unreadable, defaults are used topic=%.*s", (int)topic.len,
+                  topic.data);
         node = (struct znode_config){0};
     }
     for (int32_t i = 0; json.data != NULL && i < node.entries_n; i++) {
         char reason[CONFIG_REASON_BYTES];
         const struct topic_option *option = topic_option(node.entries[i].name);
-        if (option == NULL || topic_option_check(option, node.entries[i].value.data, reason) != OK) {
+        if (option == NULL ||
+            topic_option_check(option, node.entries[i].value.data, reason) != OK) {
             log_warn("topic-configs", "override ignored topic=%.*s option=%s", (int)topic.len,
                      topic.data, node.entries[i].name.data);
             continue;
@@ -79,8 +80,7 @@ err topic_configs_load(struct topic_configs *configs)
     arena_init(&arena, ARENA_BYTES);
     struct coord_op children = {.type = COORD_CHILDREN, .path = ZNODE_CONFIG_TOPICS};
     err e = coord_run(configs->coord, &children, 1, &arena);
-    struct coord_op *gets =
-        arena_array(&arena, (size_t)children.children_n + 1, sizeof(*gets));
+    struct coord_op *gets = arena_array(&arena, (size_t)children.children_n + 1, sizeof(*gets));
     for (int32_t i = 0; gets != NULL && i < children.children_n; i++) {
         const char *path = znode_topic_config_path(&arena, str_of(children.children[i]));
         gets[i] = (struct coord_op){.type = COORD_GET, .path = path};

@@ -1,8 +1,9 @@
 /* Each request becomes one transaction: the configuration node first, then the topic's node, as
- * Kafka writes them. Checks come in Kafka's order, since the first that fails is what a client sees.
+ * Kafka writes them. Checks come in Kafka's order, since the first that fails is what a client
+ * sees.
  *
- * Replica assignment (reference: zookeeper §9): a random start, replicas round robin, shifted by one
- * more at each turn over the brokers. */
+ * Replica assignment (reference: zookeeper §9): a random start, replicas round robin, shifted by
+ * one more at each turn over the brokers. */
 #include "broker/cluster/topics.h"
 
 #include "base/log.h"
@@ -15,8 +16,8 @@
 
 enum { ARENA_BYTES = 256 << 20 };
 
-__attribute__((format(printf, 3, 4))) static err refuse(char message[TOPIC_MESSAGE_BYTES],
-                                                        err code, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static err refuse(char message[TOPIC_MESSAGE_BYTES], err code,
+                                                        const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -49,10 +50,9 @@ static err check_name(const struct metadata *metadata, struct str name,
             continue;
         }
         size_t same = 0;
-        while (same < name.len &&
-               (other->name.data[same] == name.data[same] ||
-                (strchr("._", other->name.data[same]) != NULL &&
-                 strchr("._", name.data[same]) != NULL))) {
+        while (same < name.len && (other->name.data[same] == name.data[same] ||
+                                   (strchr("._", other->name.data[same]) != NULL &&
+                                    strchr("._", name.data[same]) != NULL))) {
             same++;
         }
         if (same == name.len) {
@@ -70,8 +70,9 @@ static err check_config(const struct znode_config *config, char message[TOPIC_ME
         const struct znode_config_entry *entry = &config->entries[i];
         const struct topic_option *option = topic_option(entry->name);
         if (entry->value.data == NULL) {
-            return refuse(message, ERR_INVALID_CONFIG, "Null value not supported for topic configs: %.*s",
-                          (int)entry->name.len, entry->name.data);
+            return refuse(message, ERR_INVALID_CONFIG,
+                          "Null value not supported for topic configs: %.*s", (int)entry->name.len,
+                          entry->name.data);
         }
         if (option == NULL) {
             return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name: %.*s",
@@ -107,7 +108,8 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
         if (lists[p].count == 0 || list_repeats(&lists[p])) {
             return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
                           "The manual partition assignment has no replicas or the same one twice "
-                          "in partition %" PRId32 ".", p);
+                          "in partition %" PRId32 ".",
+                          p);
         }
         if (lists[p].count != factor || lists[p].count > REPLICAS_MAX) {
             return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
@@ -262,8 +264,7 @@ static err create(struct broker *broker, struct arena *arena, const struct metad
         if (wish->config.entries[i].value.data == NULL) {
             return refuse(made->message, ERR_INVALID_CONFIG,
                           "Null value not supported for topic configs: %.*s",
-                          (int)wish->config.entries[i].name.len,
-                          wish->config.entries[i].name.data);
+                          (int)wish->config.entries[i].name.len, wish->config.entries[i].name.data);
         }
     }
     TRY(plan(arena, metadata, broker->config, wish, &node, made->message));
@@ -358,8 +359,7 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
                       (int)wish->name.len, wish->name.data);
     }
     if (is_queued_for_deletion(broker, arena, wish->name)) {
-        return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
-                      "The topic is queued for deletion.");
+        return refuse(message, ERR_INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion.");
     }
     struct znode_topic node;
     err e = znode_topic_decode(arena, get.value, &node);
@@ -393,9 +393,11 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
     }
     memcpy(lists, node.partitions, (size_t)node.partitions_n * sizeof(*lists));
     memcpy(lists + node.partitions_n, fresh, (size_t)added * sizeof(*lists));
-    node = (struct znode_topic){
-        .id = node.id, .partitions = lists, .adding = lists + wish->total,
-        .removing = lists + 2 * wish->total, .partitions_n = wish->total};
+    node = (struct znode_topic){.id = node.id,
+                                .partitions = lists,
+                                .adding = lists + wish->total,
+                                .removing = lists + 2 * wish->total,
+                                .partitions_n = wish->total};
     if (wish->validate_only) {
         return OK;
     }

@@ -13,11 +13,11 @@ enum { TOPIC_MESSAGE_BYTES = 512, PARTITIONS_PER_TOPIC_MAX = 100000 };
 /* One topic to create. */
 struct topic_wish {
     struct str name;
-    int32_t partitions_n;        /* -1: the broker's default */
-    int16_t replication_factor;  /* -1: the broker's default */
-    struct id_list *assignment;  /* by partition; NULL: chosen here */
+    int32_t partitions_n;       /* -1: the broker's default */
+    int16_t replication_factor; /* -1: the broker's default */
+    struct id_list *assignment; /* by partition; NULL: chosen here */
     int32_t assignment_n;
-    struct znode_config config;  /* checked here */
+    struct znode_config config; /* checked here */
     bool validate_only;
 };
 

@@ -1,7 +1,7 @@
 /* From requests to groups: the common gate, then one function for each API.
  *
- * The gate, in Kafka's order: a group id that is not allowed, a partition of __consumer_offsets that
- * this broker does not lead, one that is being loaded (reference: coordinators §1.3). */
+ * The gate, in Kafka's order: a group id that is not allowed, a partition of __consumer_offsets
+ * that this broker does not lead, one that is being loaded (reference: coordinators §1.3). */
 #include "broker/coordinator/coordinator.h"
 
 #include "base/log.h"
@@ -54,8 +54,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *config)
     c->wall_offset_ms = clock_wall_ms(config->clock) - clock_monotonic_ms(config->clock);
     pthread_rwlock_init(&c->lock, NULL);
     c->expiry.fire = on_expiry;
-    timer_start(config->control, &c->expiry,
-                config->config->offsets_retention_check_interval_ms);
+    timer_start(config->control, &c->expiry, config->config->offsets_retention_check_interval_ms);
     return c;
 }
 
@@ -121,8 +120,7 @@ static struct shard *shard_at(struct coordinator *c, int32_t number)
     return shard;
 }
 
-void coordinator_partition_elected(struct coordinator *c, struct partition *p,
-                                   int32_t leader_epoch)
+void coordinator_partition_elected(struct coordinator *c, struct partition *p, int32_t leader_epoch)
 {
     int32_t number = p->name.partition;
     pthread_rwlock_wrlock(&c->lock);
@@ -201,8 +199,8 @@ static struct protocol *protocols_of(struct req *r, const struct join_group_requ
 {
     struct protocol *protocols = req_array(r, in->protocols_n, sizeof(*protocols));
     for (int32_t i = 0; protocols != NULL && i < in->protocols_n; i++) {
-        protocols[i] = (struct protocol){.name = in->protocols[i].name,
-                                         .metadata = in->protocols[i].metadata};
+        protocols[i] =
+            (struct protocol){.name = in->protocols[i].name, .metadata = in->protocols[i].metadata};
     }
     return protocols;
 }
@@ -291,8 +289,8 @@ enum req_status coordinator_sync_group(struct coordinator *c, struct req *r)
     struct shard *shard = NULL;
     err e = shard_lock(c, in->group_id, false, &shard);
     if (e != OK) {
-        return refuse_sync(r, e == ERR_COORDINATOR_LOAD_IN_PROGRESS ? ERR_REBALANCE_IN_PROGRESS
-                                                                    : e);
+        return refuse_sync(r,
+                           e == ERR_COORDINATOR_LOAD_IN_PROGRESS ? ERR_REBALANCE_IN_PROGRESS : e);
     }
     struct group *group = shard_group(shard, in->group_id);
     struct join_member *assignments = req_array(r, in->assignments_n, sizeof(*assignments));
@@ -377,9 +375,8 @@ void coordinator_leave_group(struct coordinator *c, struct req *r)
         leave_group_response_member_init(member);
         member->member_id = in->members[i].member_id;
         member->group_instance_id = in->members[i].group_instance_id;
-        member->error_code = kafka_error_wire(leave_one(c, shard, in->group_id,
-                                                        in->members[i].member_id,
-                                                        in->members[i].group_instance_id));
+        member->error_code = kafka_error_wire(leave_one(
+            c, shard, in->group_id, in->members[i].member_id, in->members[i].group_instance_id));
     }
     shard_unlock(shard);
 }
@@ -419,9 +416,10 @@ static bool commit_prepare(struct coordinator *c, struct req *r, err common)
             int32_t limit = c->config.config->offset_metadata_max_bytes;
             err e = !partition_exists(metadata, topic->name, p->partition_index)
                         ? ERR_UNKNOWN_TOPIC_OR_PARTITION
-                    : common != OK                                       ? common
-                    : utf16_len(p->committed_metadata) > (size_t)limit ? ERR_OFFSET_METADATA_TOO_LARGE
-                                                                         : OK;
+                    : common != OK ? common
+                    : utf16_len(p->committed_metadata) > (size_t)limit
+                        ? ERR_OFFSET_METADATA_TOO_LARGE
+                        : OK;
             topic->partitions[i].partition_index = p->partition_index;
             topic->partitions[i].error_code = kafka_error_wire(e);
             topic->partitions_n++;

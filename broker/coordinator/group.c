@@ -2,11 +2,13 @@
  *
  * A rebalance begins when membership or a subscription changes: the group prepares until every
  * member has joined again or the longest rebalance timeout is over; out of Empty it waits a fixed
- * delay instead, which grows while members come. Then a generation is issued, everybody is answered,
- * and the leader's assignment is awaited, stored, and handed out.
+ * delay instead, which grows while members come. Then a generation is issued, everybody is
+ * answered, and the leader's assignment is awaited, stored, and handed out.
  *
- * Waiting for JoinGroup or SyncGroup counts as being alive: a member's session runs only between its
- * requests. Static members (with an instance id) keep their place over restarts of the client. */
+ * Waiting for JoinGroup or SyncGroup counts as being alive: a member's session runs only between
+ * its requests. A new member that does not know its id yet may be gone without a trace: it waits
+ * for NEW_MEMBER_JOIN_TIMEOUT_MS at most. Static members (with an instance id) keep their place
+ * over restarts of the client. */
 #include "broker/coordinator/group.h"
 
 #include "protocol/error.h"
@@ -15,7 +17,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { OUTPUT_ARENA_BYTES = 256 << 20 };
+enum { OUTPUT_ARENA_BYTES = 256 << 20, NEW_MEMBER_JOIN_TIMEOUT_MS = 300000 };
 
 struct pending_member {
     int64_t deadline_ms;
@@ -47,12 +49,11 @@ static struct group_action *add_action(struct group_output *out, enum group_acti
 {
     if (out->actions_n == out->actions_cap) {
         out->actions_cap = out->actions_cap == 0 ? 4 : out->actions_cap * 2;
-        out->actions =
-            xrealloc(out->actions, (size_t)out->actions_cap * sizeof(*out->actions));
+        out->actions = xrealloc(out->actions, (size_t)out->actions_cap * sizeof(*out->actions));
     }
     struct group_action *action = &out->actions[out->actions_n++];
-    *action = (struct group_action){
-        .type = type, .waiter = waiter, .error = error, .generation = -1};
+    *action =
+        (struct group_action){.type = type, .waiter = waiter, .error = error, .generation = -1};
     return action;
 }
 
@@ -212,7 +213,8 @@ struct member *group_add_loaded(struct group *group, struct str member_id, struc
                                 struct str client_id, struct str client_host)
 {
     struct str type = group->protocol_type;
-    struct join_event e = {.instance_id = instance_id, .client_id = client_id,
+    struct join_event e = {.instance_id = instance_id,
+                           .client_id = client_id,
                            .client_host = client_host,
                            .protocol_type = {.data = str_dup(type), .len = type.len}};
     struct member *m = member_add(group, member_id, &e, 0);
@@ -254,8 +256,8 @@ static struct str member_id_new(struct group_output *out, struct str prefix)
                         "%.*s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
                         "%02x%02x%02x%02x%02x%02x",
                         (int)prefix.len, prefix.data, raw[0], raw[1], raw[2], raw[3], raw[4],
-                        raw[5], raw[6], raw[7], raw[8], raw[9], raw[10], raw[11], raw[12],
-                        raw[13], raw[14], raw[15]);
+                        raw[5], raw[6], raw[7], raw[8], raw[9], raw[10], raw[11], raw[12], raw[13],
+                        raw[14], raw[15]);
 }
 
 /* ---- protocols ---- */
@@ -364,8 +366,7 @@ struct bytes member_metadata(const struct group *group, const struct member *m)
 static void list_members(const struct group *group, struct group_output *out,
                          struct group_action *action)
 {
-    struct join_member *members =
-        arena_array(&out->arena, group->by_id.count, sizeof(*members));
+    struct join_member *members = arena_array(&out->arena, group->by_id.count, sizeof(*members));
     CHECK(members != NULL);
     int32_t n = 0;
     list_each (item, &group->members) {
@@ -527,9 +528,10 @@ static void issue_generation(struct group *group, int64_t now_ms, struct group_o
     group->generation++;
     group_set_text(&group->protocol_name, vote(group));
     set_state(group, GROUP_COMPLETING_REBALANCE, now_ms);
+    int64_t sync_deadline_ms = now_ms + longest_rebalance_ms(group);
     list_each (item, &group->members) {
         struct member *m = container_of(item, struct member, link);
-        m->sync_deadline_ms = now_ms + m->rebalance_timeout_ms;
+        m->sync_deadline_ms = sync_deadline_ms;
         m->session_deadline_ms = now_ms + m->session_timeout_ms;
         if (m->join_waiter != NULL) {
             void *waiter = m->join_waiter;
@@ -576,8 +578,9 @@ static void add_and_rebalance(struct group *group, struct str id, const struct j
 {
     struct member *m = member_add(group, id, e, now_ms);
     m->is_new = true;
+    m->session_deadline_ms = now_ms + NEW_MEMBER_JOIN_TIMEOUT_MS;
     m->join_waiter = e->waiter;
-    if (group->state == GROUP_PREPARING_REBALANCE) {
+    if (group->state == GROUP_PREPARING_REBALANCE && group->generation == 0) {
         group->joined_in_window = true;
     }
     maybe_prepare(group, limits, now_ms, out);
@@ -622,8 +625,8 @@ static struct member *replace_static(struct group *group, struct member *old, st
 
 /* In a stable group a static member comes back without a rebalance, if what is chosen stays. */
 static void join_static_stable(struct group *group, struct member *m, const struct join_event *e,
-                               struct str old_id, const struct group_limits *limits,
-                               int64_t now_ms, struct group_output *out)
+                               struct str old_id, const struct group_limits *limits, int64_t now_ms,
+                               struct group_output *out)
 {
     if (!str_equal(vote(group), group->protocol_name)) {
         m->join_waiter = e->waiter;
@@ -643,8 +646,7 @@ static void join_static_stable(struct group *group, struct member *m, const stru
 }
 
 static void join_static(struct group *group, const struct join_event *e,
-                        const struct group_limits *limits, int64_t now_ms,
-                        struct group_output *out)
+                        const struct group_limits *limits, int64_t now_ms, struct group_output *out)
 {
     struct str id = member_id_new(out, e->instance_id);
     struct member *old = map_get_str(&group->by_instance, e->instance_id);
@@ -655,6 +657,7 @@ static void join_static(struct group *group, const struct join_event *e,
     struct str old_id = arena_str(&out->arena, old->id);
     struct member *m = replace_static(group, old, id, out);
     update_member(m, e);
+    m->is_new = false;
     m->session_deadline_ms = now_ms + m->session_timeout_ms;
     switch (group->state) {
     case GROUP_STABLE:
@@ -679,6 +682,7 @@ static void rejoin(struct group *group, struct member *m, const struct join_even
     bool rebalance = group->state == GROUP_PREPARING_REBALANCE ||
                      (group->state == GROUP_COMPLETING_REBALANCE && !same) ||
                      (group->state == GROUP_STABLE && (leads || !same));
+    m->is_new = false; /* it knows its id */
     m->session_deadline_ms = now_ms + m->session_timeout_ms;
     if (group->state == GROUP_EMPTY) {
         refuse_join(out, e->waiter, ERR_UNKNOWN_MEMBER_ID, m->id);
@@ -728,8 +732,7 @@ static err check_member(const struct group *group, struct str member_id, struct 
 }
 
 static void join_known(struct group *group, const struct join_event *e,
-                       const struct group_limits *limits, int64_t now_ms,
-                       struct group_output *out)
+                       const struct group_limits *limits, int64_t now_ms, struct group_output *out)
 {
     if (e->instance_id.data == NULL && pending_remove(group, e->member_id)) {
         add_and_rebalance(group, e->member_id, e, limits, now_ms, out);
@@ -744,14 +747,15 @@ static void join_known(struct group *group, const struct join_event *e,
     }
 }
 
-void group_join(struct group *group, const struct join_event *e,
-                const struct group_limits *limits, int64_t now_ms, struct group_output *out)
+void group_join(struct group *group, const struct join_event *e, const struct group_limits *limits,
+                int64_t now_ms, struct group_output *out)
 {
     if (!has_room(group, e, limits)) {
         struct member *m = group_member(group, e->member_id);
         refuse_join(out, e->waiter, ERR_GROUP_MAX_SIZE_REACHED, STR(""));
         if (m != NULL) {
             member_remove(group, m, ERR_GROUP_MAX_SIZE_REACHED, out);
+            try_complete_join(group, now_ms, out);
         }
     } else if (group->state == GROUP_DEAD) {
         refuse_join(out, e->waiter, ERR_COORDINATOR_NOT_AVAILABLE, e->member_id);
@@ -801,10 +805,10 @@ static err check_sync(const struct group *group, const struct sync_event *e, str
     if (e->generation != group->generation) {
         return ERR_ILLEGAL_GENERATION;
     }
-    bool type_differs = e->protocol_type.data != NULL &&
-                        !str_equal(e->protocol_type, group->protocol_type);
-    bool name_differs = e->protocol_name.data != NULL &&
-                        !str_equal(e->protocol_name, group->protocol_name);
+    bool type_differs =
+        e->protocol_type.data != NULL && !str_equal(e->protocol_type, group->protocol_type);
+    bool name_differs =
+        e->protocol_name.data != NULL && !str_equal(e->protocol_name, group->protocol_name);
     if (type_differs || name_differs) {
         return ERR_INCONSISTENT_GROUP_PROTOCOL;
     }
@@ -957,7 +961,13 @@ void group_kill(struct group *group, err error, struct group_output *out)
 
 static bool session_runs(const struct member *m)
 {
-    return m->join_waiter == NULL && m->sync_waiter == NULL;
+    return (m->join_waiter == NULL && m->sync_waiter == NULL) || m->is_new;
+}
+
+/* Is a SyncGroup of this generation still due from some? */
+static bool awaits_syncs(const struct group *group)
+{
+    return group->state == GROUP_COMPLETING_REBALANCE || group->state == GROUP_STABLE;
 }
 
 /* The first rebalance of an empty group: each window in which somebody came adds another. */
@@ -981,7 +991,7 @@ static bool expire_members(struct group *group, int64_t now_ms, struct group_out
     bool gone = false;
     list_each_safe (item, &group->members) {
         struct member *m = container_of(item, struct member, link);
-        bool late_sync = group->state == GROUP_COMPLETING_REBALANCE && m->sync_deadline_ms <= now_ms;
+        bool late_sync = awaits_syncs(group) && m->sync_deadline_ms <= now_ms;
         bool expired = session_runs(m) && m->session_deadline_ms <= now_ms;
         if (late_sync || expired) {
             member_remove(group, m, ERR_UNKNOWN_MEMBER_ID, out);
@@ -1021,7 +1031,7 @@ int64_t group_next_deadline_ms(const struct group *group)
         if (session_runs(m) && m->session_deadline_ms < next_ms) {
             next_ms = m->session_deadline_ms;
         }
-        if (group->state == GROUP_COMPLETING_REBALANCE && m->sync_deadline_ms < next_ms) {
+        if (awaits_syncs(group) && m->sync_deadline_ms < next_ms) {
             next_ms = m->sync_deadline_ms;
         }
     }
@@ -1038,10 +1048,11 @@ int64_t group_tick(struct group *group, const struct group_limits *limits, int64
     if (group->state == GROUP_DEAD) {
         return INT64_MAX;
     }
-    bool gone = expire_members(group, now_ms, out);
-    gone |= expire_pending(group, now_ms);
-    if (gone) {
+    if (expire_members(group, now_ms, out)) {
         on_departure(group, now_ms, out);
+    }
+    if (expire_pending(group, now_ms)) {
+        try_complete_join(group, now_ms, out);
     }
     if (group->state == GROUP_PREPARING_REBALANCE && group->rebalance_deadline_ms <= now_ms) {
         extend_or_complete(group, limits, now_ms, out);

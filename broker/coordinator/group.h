@@ -30,7 +30,7 @@ struct protocol {
 
 struct member {
     struct list link; /* in the order of joining */
-    struct str id;          /* owned, as are the texts below; instance_id may be null */
+    struct str id;    /* owned, as are the texts below; instance_id may be null */
     struct str instance_id;
     struct str client_id;
     struct str client_host;
@@ -43,7 +43,7 @@ struct member {
     void *sync_waiter;
     int64_t session_deadline_ms;
     int64_t sync_deadline_ms; /* by when it must have synced; INT64_MAX: nothing is due */
-    bool is_new;              /* joined for the first time and not yet answered */
+    bool is_new; /* joined for the first time, not yet answered: may expire while it waits */
 };
 
 struct group {
@@ -58,13 +58,13 @@ struct group {
     struct map by_id;
     struct map by_instance;
     struct map pending; /* member id → struct pending_member: told its id, not joined */
-    int64_t rebalance_deadline_ms;   /* in PREPARING_REBALANCE */
-    int64_t initial_delay_left_ms;   /* > 0 while the first rebalance waits for more members */
-    bool initial_delay;              /* the rebalance came out of Empty: it never ends early */
-    bool joined_in_window;
-    bool storing;                    /* an assignment is being stored */
-    struct map offsets;              /* offsets.h */
-    int32_t unstable_offsets_n;      /* pending transactional commits */
+    int64_t rebalance_deadline_ms; /* in PREPARING_REBALANCE */
+    int64_t initial_delay_left_ms; /* > 0 while the first rebalance waits for more members */
+    bool initial_delay;            /* the rebalance came out of Empty: it never ends early */
+    bool joined_in_window;         /* only in the very first generation */
+    bool storing;                  /* an assignment is being stored */
+    struct map offsets;            /* offsets.h */
+    int32_t unstable_offsets_n;    /* pending transactional commits */
 };
 
 struct group_limits {

@@ -1,8 +1,8 @@
 /* Loading a shard: the partition's log is read from start to end, and each record applied.
  *
- * Offsets inside a transaction wait for its marker: a commit applies them, an abort drops them; what
- * is still undecided at the end stays, and makes those offsets unstable for readers that ask for
- * stable ones. */
+ * Offsets inside a transaction wait for its marker: a commit applies them, an abort drops them;
+ * what is still undecided at the end stays, and makes those offsets unstable for readers that ask
+ * for stable ones. */
 #include "broker/coordinator/shard.h"
 
 #include "base/log.h"
@@ -19,7 +19,7 @@ enum {
 /* One offset of an open transaction. */
 struct undecided {
     struct list link;
-    struct str group_id; /* owned */
+    struct str group_id;    /* owned */
     struct committed value; /* topic and metadata owned */
     bool tombstone;
 };
@@ -207,8 +207,7 @@ static err apply_batch(struct load *load, struct bytes bytes)
             apply_marker(load, &batch, &record);
         } else if (apply_record(load, &batch, &record) != OK) {
             log_warn("coordinator", "record unreadable, skipped partition=%d offset=%lld",
-                     load->shard->number,
-                     (long long)(batch.base_offset + record.offset_delta));
+                     load->shard->number, (long long)(batch.base_offset + record.offset_delta));
         }
         arena_reset(&load->arena, ARENA_BYTES);
     }

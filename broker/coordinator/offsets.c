@@ -137,8 +137,7 @@ static err group_key(struct str group_id, struct writer *key)
 
 static struct group_metadata_value_member *members_of(const struct group *group)
 {
-    struct group_metadata_value_member *members =
-        xcalloc(group->by_id.count, sizeof(*members));
+    struct group_metadata_value_member *members = xcalloc(group->by_id.count, sizeof(*members));
     int32_t n = 0;
     list_each (item, &group->members) {
         const struct member *m = container_of(item, struct member, link);
@@ -225,13 +224,12 @@ err record_offset_read(struct bytes value, struct arena *arena, struct committed
         return E_MALFORMED;
     }
     TRY(message_decode(&offset_commit_value_message, version, &reader, arena, &in));
-    *out = (struct committed){.offset = in.offset,
-                              .leader_epoch = in.leader_epoch,
-                              .metadata = in.metadata,
-                              .commit_ms = in.commit_timestamp,
-                              .expire_ms = version == OFFSET_VALUE_EXPIRING_VERSION
-                                               ? in.expire_timestamp
-                                               : -1};
+    *out = (struct committed){
+        .offset = in.offset,
+        .leader_epoch = in.leader_epoch,
+        .metadata = in.metadata,
+        .commit_ms = in.commit_timestamp,
+        .expire_ms = version == OFFSET_VALUE_EXPIRING_VERSION ? in.expire_timestamp : -1};
     return OK;
 }
 

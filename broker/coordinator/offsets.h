@@ -1,5 +1,5 @@
-/* Committed offsets of a group, and the records of __consumer_offsets: keys and values of offsets and
- * groups, in Kafka's schemas (reference: storage format §13). */
+/* Committed offsets of a group, and the records of __consumer_offsets: keys and values of offsets
+ * and groups, in Kafka's schemas (reference: storage format §13). */
 #ifndef OTTLA_BROKER_COORDINATOR_OFFSETS_H
 #define OTTLA_BROKER_COORDINATOR_OFFSETS_H
 
@@ -10,11 +10,11 @@ struct committed {
     int64_t offset;
     int32_t leader_epoch;
     int64_t commit_ms;
-    int64_t expire_ms;    /* -1: by the group's retention */
-    struct str metadata;  /* owned */
-    struct str topic;     /* owned */
+    int64_t expire_ms;   /* -1: by the group's retention */
+    struct str metadata; /* owned */
+    struct str topic;    /* owned */
     int32_t partition;
-    bool removed;         /* a tombstone is on its way */
+    bool removed; /* a tombstone is on its way */
 };
 
 /* NULL when nothing is committed. */
@@ -29,8 +29,7 @@ void offsets_clear(struct group *group);
 NODISCARD err record_add_offset(struct batch_builder *batch, int64_t now_ms, struct str group_id,
                                 const struct committed *value);
 NODISCARD err record_add_offset_tombstone(struct batch_builder *batch, int64_t now_ms,
-                                          struct str group_id, struct str topic,
-                                          int32_t partition);
+                                          struct str group_id, struct str topic, int32_t partition);
 NODISCARD err record_add_group(struct batch_builder *batch, int64_t now_ms,
                                const struct group *group);
 NODISCARD err record_add_group_tombstone(struct batch_builder *batch, int64_t now_ms,

@@ -1,8 +1,8 @@
 /* Owning a partition, storing batches, carrying out what groups decide, timers.
  *
- * A store that is not safe at once (the high watermark waits for a flush or for followers) stands in
- * a queue; the partition's news come under the partition's lock, so they only post, and the control
- * thread completes the queue's head under the shard's lock. */
+ * A store that is not safe at once (the high watermark waits for a flush or for followers) stands
+ * in a queue; the partition's news come under the partition's lock, so they only post, and the
+ * control thread completes the queue's head under the shard's lock. */
 #include "broker/coordinator/shard.h"
 
 #include "base/log.h"
@@ -344,12 +344,12 @@ static void fill_join(struct req *r, const struct group_action *action)
     out->generation_id = action->generation;
     out->protocol_type = arena_str(&r->arena, action->protocol_type);
     bool no_name = action->protocol_name.data == NULL;
-    out->protocol_name = no_name && r->version < 7 ? STR("")
-                                                   : arena_str(&r->arena, action->protocol_name);
-    out->leader = action->leader_id.data == NULL ? STR("")
-                                                 : arena_str(&r->arena, action->leader_id);
-    out->member_id = action->member_id.data == NULL ? STR("")
-                                                    : arena_str(&r->arena, action->member_id);
+    out->protocol_name =
+        no_name && r->version < 7 ? STR("") : arena_str(&r->arena, action->protocol_name);
+    out->leader =
+        action->leader_id.data == NULL ? STR("") : arena_str(&r->arena, action->leader_id);
+    out->member_id =
+        action->member_id.data == NULL ? STR("") : arena_str(&r->arena, action->member_id);
     out->skip_assignment = action->skip_assignment;
     out->members = req_array(r, action->members_n, sizeof(*out->members));
     for (int32_t i = 0; out->members != NULL && i < action->members_n; i++) {
@@ -421,8 +421,8 @@ static void group_stored(struct shard *shard, void *context, err outcome)
     err e = group_store_err(outcome);
     if (ctx->kind == STORE_MEMBER) {
         if (e != OK) {
-            struct group_action refused = {.type = ANSWER_JOIN, .waiter = ctx->held, .error = e,
-                                           .generation = -1};
+            struct group_action refused = {
+                .type = ANSWER_JOIN, .waiter = ctx->held, .error = e, .generation = -1};
             fill_join(ctx->held, &refused);
         }
         req_wake(ctx->held);
@@ -431,8 +431,8 @@ static void group_stored(struct shard *shard, void *context, err outcome)
     if (ctx->kind == STORE_ASSIGNMENT && group != NULL) {
         struct group_output out;
         group_output_init(&out);
-        group_assignment_stored(group, ctx->generation, e,
-                                coordinator_now_ms(shard->coordinator), &out);
+        group_assignment_stored(group, ctx->generation, e, coordinator_now_ms(shard->coordinator),
+                                &out);
         shard_finish_event(shard, group, &out);
         group_output_deinit(&out);
     }

@@ -19,12 +19,12 @@ struct shard {
     enum shard_state state;
     struct partition *partition; /* a reference while owned */
     int32_t leader_epoch;
-    struct map groups;           /* id → struct group */
-    struct map open_txns;        /* producer id → struct open_txn: offsets not yet decided */
-    struct list stores;          /* struct store, in the order of their offsets */
-    atomic_int stores_n;         /* read without the lock */
-    int64_t armed_ms;            /* when the timer is due; INT64_MAX: not armed */
-    struct timer timer;          /* control thread */
+    struct map groups;    /* id → struct group */
+    struct map open_txns; /* producer id → struct open_txn: offsets not yet decided */
+    struct list stores;   /* struct store, in the order of their offsets */
+    atomic_int stores_n;  /* read without the lock */
+    int64_t armed_ms;     /* when the timer is due; INT64_MAX: not armed */
+    struct timer timer;   /* control thread */
     struct loop_task arm;
     struct loop_task advance;
     struct loop_task load;
@@ -35,7 +35,8 @@ struct shard {
 struct coordinator {
     struct coordinator_config config;
     struct group_limits limits;
-    int64_t wall_offset_ms; /* wall clock minus monotonic, at the start: a wall clock that never jumps */
+    int64_t wall_offset_ms; /* wall clock minus monotonic, at the start: a wall clock that never
+                               jumps */
     pthread_rwlock_t lock;  /* guards the array */
     struct shard **shards;
     int32_t shards_n;
@@ -62,8 +63,8 @@ struct group *shard_group(struct shard *shard, struct str id);
 struct group *shard_group_add(struct shard *shard, struct str id);
 void shard_group_remove(struct shard *shard, struct group *group);
 
-/* Appends a batch and calls `done` when it is safe or has failed: at once or later, always under the
- * shard's lock. `batch` is used up. */
+/* Appends a batch and calls `done` when it is safe or has failed: at once or later, always under
+ * the shard's lock. `batch` is used up. */
 void shard_store(struct shard *shard, struct writer *batch,
                  void (*done)(struct shard *shard, void *context, err outcome), void *context);
 

@@ -1,9 +1,9 @@
 /* Connections.
  *
  * Reading. Bytes are received into the loop's scratch buffer and whole frames are handled in place.
- * What is left of a frame moves to a buffer of the connection, which then grows by doubling as bytes
- * arrive; a warm buffer of the pool that is large enough is taken at once, since it costs no new
- * memory. When the last frame is done the buffer goes back.
+ * What is left of a frame moves to a buffer of the connection, which then grows by doubling as
+ * bytes arrive; a warm buffer of the pool that is large enough is taken at once, since it costs no
+ * new memory. When the last frame is done the buffer goes back.
  *
  * Memory. All such buffers together have a bound (struct net_memory). A connection whose frame must
  * grow beyond it is starved: not read until a timer finds room. One that finds none for the time a
@@ -42,7 +42,7 @@ struct conn {
     struct io_watch watch;
     struct net_loop *net;
     struct listener *listener;
-    struct list link; /* in net->idle or net->partial */
+    struct list link;         /* in net->idle or net->partial */
     struct list starved_link; /* in net->starved, or alone */
     int64_t active_ms;
     struct buffer in; /* owned while a frame is on its way */
@@ -89,8 +89,8 @@ static void in_release(struct conn *conn)
     buffer_release(&net->pool, &conn->in);
 }
 
-/* Gives the connection a buffer of at least `size` bytes with what it has so far. False: there is no
- * room, or no memory. */
+/* Gives the connection a buffer of at least `size` bytes with what it has so far. False: there is
+ * no room, or no memory. */
 static bool in_replace(struct conn *conn, struct buffer fresh, const uint8_t *data, size_t len)
 {
     struct net_loop *net = conn->net;
@@ -202,8 +202,7 @@ static void set_options(const struct net_loop *net, int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &net->limits.send_buffer_bytes, sizeof(int));
     }
     if (net->limits.receive_buffer_bytes > 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &net->limits.receive_buffer_bytes,
-                         sizeof(int));
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &net->limits.receive_buffer_bytes, sizeof(int));
     }
 }
 
@@ -304,8 +303,8 @@ static enum send_result send_file(struct conn *conn, const struct splice *splice
 {
     struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
     off_t position = splice->position + (int64_t)conn->splice_done;
-    ssize_t n = sendfile(conn->watch.fd, open_file_fd(file), &position,
-                         splice->len - conn->splice_done);
+    ssize_t n =
+        sendfile(conn->watch.fd, open_file_fd(file), &position, splice->len - conn->splice_done);
     if (n > 0) {
         conn->splice_done += (size_t)n;
         if (conn->splice_done == splice->len) {
@@ -323,8 +322,8 @@ static enum send_result send_some(struct conn *conn)
         const struct splice *splice =
             conn->splice_at < conn->out.splices_n ? &conn->out.splices[conn->splice_at] : NULL;
         size_t end = splice == NULL ? conn->out.len : splice->at;
-        enum send_result result = conn->out_done < end ? send_memory(conn, end, splice != NULL)
-                                                       : send_file(conn, splice);
+        enum send_result result =
+            conn->out_done < end ? send_memory(conn, end, splice != NULL) : send_file(conn, splice);
         if (result != SENT) {
             return result;
         }

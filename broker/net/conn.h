@@ -37,9 +37,9 @@ struct conn_handler {
 };
 
 struct net_limits {
-    int32_t frame_bytes_max; /* socket.request.max.bytes */
-    int64_t idle_ms;         /* connections.max.idle.ms */
-    int64_t partial_idle_ms; /* silence allowed in the middle of a frame */
+    int32_t frame_bytes_max;   /* socket.request.max.bytes */
+    int64_t idle_ms;           /* connections.max.idle.ms */
+    int64_t partial_idle_ms;   /* silence allowed in the middle of a frame */
     int32_t send_buffer_bytes; /* -1: the system's */
     int32_t receive_buffer_bytes;
 };
@@ -66,7 +66,7 @@ struct net_loop {
     struct timer starved_timer;
     struct timer idle_timer;
     atomic_int conns_n;
-    bool closed; /* after net_loop_deinit() */
+    bool closed;                                            /* after net_loop_deinit() */
     void (*on_conn_gone)(void *context, struct conn *conn); /* accounting of limits */
     void *gone_context;
 };

@@ -187,8 +187,8 @@ static struct net_loop *least_loaded(struct server *server)
 
 static void address_text(const struct sockaddr_storage *peer, char *text, size_t size)
 {
-    socklen_t len = peer->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                : sizeof(struct sockaddr_in);
+    socklen_t len =
+        peer->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     if (getnameinfo((const struct sockaddr *)peer, len, text, (socklen_t)size, NULL, 0,
                     NI_NUMERICHOST) != 0) {
         text[0] = '\0';
@@ -204,12 +204,12 @@ static bool accept_one(struct acceptor *acceptor)
     struct server *server = acceptor->server;
     struct sockaddr_storage peer = {0};
     socklen_t len = sizeof(peer);
-    int fd = accept4(acceptor->watch.fd, (struct sockaddr *)&peer, &len,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd =
+        accept4(acceptor->watch.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_warn("server", "cannot accept: %s; trying again in %d ms",
-                     strerrordesc_np(errno), ACCEPT_PAUSE_MS);
+            log_warn("server", "cannot accept: %s; trying again in %d ms", strerrordesc_np(errno),
+                     ACCEPT_PAUSE_MS);
             pause_accepting(server, true);
         }
         return errno == ECONNABORTED || errno == EINTR;
@@ -295,8 +295,8 @@ static int listen_on(const struct listener *listener, int backlog, char *reason,
         failed = getaddrinfo(NULL, port, &hints, &found);
     }
     if (failed != 0) {
-        snprintf(reason, size, "listener %s: cannot resolve %s: %s", listener->name,
-                 listener->host, gai_strerror(failed));
+        snprintf(reason, size, "listener %s: cannot resolve %s: %s", listener->name, listener->host,
+                 gai_strerror(failed));
         return -1;
     }
     int fd = bind_address(found, backlog);
@@ -347,9 +347,8 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
             return E_CONFIG;
         }
         listener->port = port_of(fd);
-        *acceptor = (struct acceptor){.watch = {.fd = fd, .ready = on_acceptable},
-                                      .server = server,
-                                      .listener = listener};
+        *acceptor = (struct acceptor){
+            .watch = {.fd = fd, .ready = on_acceptable}, .server = server, .listener = listener};
     }
     *out = server;
     return OK;

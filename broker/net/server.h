@@ -18,7 +18,7 @@ struct listener {
     char host[LISTENER_HOST_MAX];
     int port;
     char advertised_host[LISTENER_HOST_MAX];
-    int advertised_port; /* 0: the port it listens on */
+    int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* 0 PLAINTEXT, as on the wire */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
 };

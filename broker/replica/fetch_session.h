@@ -2,8 +2,9 @@
  * that requests and answers carry only what changed.
  *
  * Rules (reference: coordinators §5): a session is an id and an epoch that grows with each request;
- * it is not tied to a connection. The cache has a fixed number of slots; without one a client simply
- * stays sessionless. Thread-safe: a session is used by one request at a time (session_lock). */
+ * it is not tied to a connection. The cache has a fixed number of slots; without one a client
+ * simply stays sessionless. Thread-safe: a session is used by one request at a time (session_lock).
+ */
 #ifndef OTTLA_BROKER_REPLICA_FETCH_SESSION_H
 #define OTTLA_BROKER_REPLICA_FETCH_SESSION_H
 
@@ -35,9 +36,9 @@ struct session_partition {
 struct fetch_session {
     struct list link; /* least recently used first */
     pthread_mutex_t lock;
-    int refs;       /* under the cache's lock */
+    int refs; /* under the cache's lock */
     int32_t id;
-    int32_t epoch;  /* expected of the next request */
+    int32_t epoch; /* expected of the next request */
     bool uses_ids;
     bool privileged;
     int64_t created_ms;
@@ -54,8 +55,7 @@ void fetch_sessions_free(struct fetch_sessions *sessions);
 /* An incremental request: finds the session, checks and advances its epoch, and locks it.
  * FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH or FETCH_SESSION_TOPIC_ID_ERROR. */
 NODISCARD err fetch_session_continue(struct fetch_sessions *sessions, int32_t id, int32_t epoch,
-                                     bool uses_ids, int64_t now_ms,
-                                     struct fetch_session **session);
+                                     bool uses_ids, int64_t now_ms, struct fetch_session **session);
 /* The session again, locked, to note what was told; NULL when it is gone. */
 struct fetch_session *fetch_session_find(struct fetch_sessions *sessions, int32_t id);
 /* Unlocks and gives back. */

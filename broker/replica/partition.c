@@ -26,8 +26,7 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
     pthread_cond_init(&p->unpinned, NULL);
     atomic_store(&p->refs, 1);
     p->name = (struct topic_partition){
-        .topic = {.data = str_dup(name.topic), .len = name.topic.len},
-        .partition = name.partition};
+        .topic = {.data = str_dup(name.topic), .len = name.topic.len}, .partition = name.partition};
     p->topic_id = topic_id;
     p->broker_id = broker_id;
     p->flusher = flusher;
@@ -166,9 +165,9 @@ void partition_flushed(struct partition *p, err outcome)
 {
     pthread_mutex_lock(&p->lock);
     if (outcome != OK) {
-        log_error("flusher", "flush failed, the log is offline topic=%.*s partition=%d error=\"%s\"",
-                  (int)p->name.topic.len, p->name.topic.data, p->name.partition,
-                  err_text(outcome));
+        log_error("flusher",
+                  "flush failed, the log is offline topic=%.*s partition=%d error=\"%s\"",
+                  (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(outcome));
         list_each_safe (item, &p->watches) {
             req_wake(container_of(item, struct watch, link)->req);
         }

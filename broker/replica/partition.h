@@ -50,12 +50,12 @@ struct partition {
     struct plog *log; /* NULL: offline or deleted */
     struct partition_state state;
     bool is_leader;
-    int pins;               /* readers that use the log without the lock */
+    int pins; /* readers that use the log without the lock */
     pthread_cond_t unpinned;
-    struct list watches;    /* struct watch */
+    struct list watches;       /* struct watch */
     int64_t unflushed_records; /* since the last flush was asked for */
-    int64_t flushed_ms; /* when flush.ms last asked for a flush */
-    bool flush_queued;  /* under the flusher's lock, as is flush_link */
+    int64_t flushed_ms;        /* when flush.ms last asked for a flush */
+    bool flush_queued;         /* under the flusher's lock, as is flush_link */
     struct list flush_link;
     void (*on_high_watermark)(void *context, struct partition *p); /* a coordinator's shard */
     void *on_high_watermark_context;
@@ -68,8 +68,8 @@ struct watch {
     struct list link;
     struct partition *partition; /* a reference is held while registered */
     struct req *req;
-    int64_t offset;              /* produce: wake when the high watermark reaches it; -1: fetch */
-    int64_t seen;                /* fetch: the high watermark when it last looked */
+    int64_t offset;                /* produce: wake when the high watermark reaches it; -1: fetch */
+    int64_t seen;                  /* fetch: the high watermark when it last looked */
     _Atomic int64_t *wanted_bytes; /* fetch: counted down by what becomes readable; wake at 0 */
 };
 

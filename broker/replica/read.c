@@ -1,6 +1,6 @@
 /* What a reader may see: a consumer up to the high watermark, or with read_committed up to the last
- * stable offset. An offset above that, but not above the log's end, is no error: there is nothing to
- * read yet. (reference: requests §4.2, zookeeper §7) */
+ * stable offset. An offset above that, but not above the log's end, is no error: there is nothing
+ * to read yet. (reference: requests §4.2, zookeeper §7) */
 #include "broker/replica/read.h"
 
 #include <unistd.h>
@@ -56,9 +56,8 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     }
     int64_t end = request->read_committed ? result->last_stable_offset : high_watermark;
     if (request->offset < end) {
-        result->error =
-            plog_read(log, request->offset, end, request->max_bytes, request->min_one,
-                      &result->range);
+        result->error = plog_read(log, request->offset, end, request->max_bytes, request->min_one,
+                                  &result->range);
         if (result->error == OK) {
             drop_cut_batch(request, &result->range);
         }
@@ -76,8 +75,8 @@ void partition_read(struct partition *p, const struct read_request *request, str
     struct plog *log = NULL;
     if (request->replica_id >= 0) {
         /* No other broker replicates from this one: nobody's id is an assigned follower's. */
-        result->error = request->leader_epoch >= 0 ? ERR_UNKNOWN_LEADER_EPOCH
-                                                   : ERR_NOT_LEADER_OR_FOLLOWER;
+        result->error =
+            request->leader_epoch >= 0 ? ERR_UNKNOWN_LEADER_EPOCH : ERR_NOT_LEADER_OR_FOLLOWER;
     } else {
         result->error = partition_pin(p, request->leader_epoch, request->any_replica, &log);
     }

@@ -185,9 +185,8 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
     }
     struct plog *log = NULL;
     TRY(open_log(replicas, name, topic_id, &log));
-    struct partition *p =
-        partition_new(name, topic_id, replicas->config.broker_id, replicas->flusher,
-                      replicas->config.housekeeping);
+    struct partition *p = partition_new(name, topic_id, replicas->config.broker_id,
+                                        replicas->flusher, replicas->config.housekeeping);
     p->log = log;
     int64_t high_watermark = logs_checkpointed_high_watermark(replicas->config.logs, name);
     int64_t start = plog_start_offset(log);
@@ -200,8 +199,8 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
     return OK;
 }
 
-static err apply_state(struct replicas *replicas, struct topic_partition name,
-                       struct uuid topic_id, const lisr_partition *in)
+static err apply_state(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
+                       const lisr_partition *in)
 {
     struct partition_state state = {.controller_epoch = in->controller_epoch,
                                     .leader = in->leader,
@@ -218,8 +217,8 @@ static err apply_state(struct replicas *replicas, struct topic_partition name,
     int32_t known_epoch = p->state.leader_epoch;
     bool led = p->is_leader;
     pthread_mutex_unlock(&p->lock);
-    err e = in->leader_epoch <= known_epoch ? ERR_STALE_CONTROLLER_EPOCH
-                                            : partition_become(p, &state);
+    err e =
+        in->leader_epoch <= known_epoch ? ERR_STALE_CONTROLLER_EPOCH : partition_become(p, &state);
     struct replica_listener *listener = &replicas->config.listener;
     if (e == OK && is_internal(name.topic)) {
         if (in->leader == replicas->config.broker_id) {
@@ -250,8 +249,8 @@ static int16_t apply_one(struct replicas *replicas, struct str topic, struct uui
 }
 
 /* Requests before version 2 name the topic at each partition, later ones group by topic; answers
- * before version 5 list partitions, later ones topics by id. Both arrays are filled, the codec takes
- * what the version has. */
+ * before version 5 list partitions, later ones topics by id. Both arrays are filled, the codec
+ * takes what the version has. */
 void replicas_leader_and_isr(struct replicas *replicas,
                              const struct leader_and_isr_request *request, int64_t broker_epoch,
                              struct arena *arena, struct leader_and_isr_response *response)
@@ -279,9 +278,10 @@ void replicas_leader_and_isr(struct replicas *replicas,
     for (int32_t i = 0; i < request->ungrouped_partition_states_n; i++) {
         const lisr_partition *in = &request->ungrouped_partition_states[i];
         int16_t code = apply_one(replicas, in->topic_name, (struct uuid){{0}}, in);
-        response->partition_errors[n++] = (struct leader_and_isr_response_partition_error){
-            .topic_name = in->topic_name, .partition_index = in->partition_index,
-            .error_code = code};
+        response->partition_errors[n++] =
+            (struct leader_and_isr_response_partition_error){.topic_name = in->topic_name,
+                                                             .partition_index = in->partition_index,
+                                                             .error_code = code};
     }
     for (int32_t t = 0; t < request->topic_states_n; t++) {
         const struct leader_and_isr_request_topic_state *topic = &request->topic_states[t];
@@ -292,7 +292,8 @@ void replicas_leader_and_isr(struct replicas *replicas,
             const lisr_partition *in = &topic->partition_states[i];
             int16_t code = apply_one(replicas, topic->topic_name, topic->topic_id, in);
             response->partition_errors[n++] = (struct leader_and_isr_response_partition_error){
-                .topic_name = topic->topic_name, .partition_index = in->partition_index,
+                .topic_name = topic->topic_name,
+                .partition_index = in->partition_index,
                 .error_code = code};
         }
     }
@@ -346,8 +347,8 @@ static void stop_and_note(struct replicas *replicas, struct topic_partition name
 
 static size_t stop_count(const struct stop_replica_request *request)
 {
-    size_t total = request->ungrouped_partitions_n < 0 ? 0
-                                                       : (size_t)request->ungrouped_partitions_n;
+    size_t total =
+        request->ungrouped_partitions_n < 0 ? 0 : (size_t)request->ungrouped_partitions_n;
     for (int32_t t = 0; t < request->topics_n; t++) {
         total += (size_t)request->topics[t].partition_indexes_n;
     }

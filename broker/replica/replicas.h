@@ -1,7 +1,8 @@
 /* The partitions of this broker, and the three messages of the controller that change them:
  * LeaderAndIsr, UpdateMetadata's counterpart is cluster/metadata.h, StopReplica.
  *
- * Look-ups come from any thread (a read-write lock inside); changes only from the control thread. */
+ * Look-ups come from any thread (a read-write lock inside); changes only from the control thread.
+ */
 #ifndef OTTLA_BROKER_REPLICA_REPLICAS_H
 #define OTTLA_BROKER_REPLICA_REPLICAS_H
 

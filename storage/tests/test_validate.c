@@ -144,9 +144,9 @@ static void test_record_rules(void)
     CHANGED(ERR_INVALID_RECORD, at[FIRST] -= 2);
     CHANGED(ERR_INVALID_RECORD, b.in.data[b.in.len - 1] = 1);    /* header count -1 */
     CHANGED(ERR_INVALID_RECORD, b.in.data[b.in.len - 1] = 0x7e); /* huge */
-    CHANGED(OK, at[FIRST + 1] = 77); /* record attributes are not looked at */
+    CHANGED(OK, at[FIRST + 1] = 77);                 /* record attributes are not looked at */
     CHANGED(ERR_INVALID_RECORD, at[FIRST + 3] = 40); /* offset deltas are 0, 1, 2... */
-    struct bench b;                  /* bytes after the last record */
+    struct bench b;                                  /* bytes after the last record */
     setup(&b);
     size_t size = add(&b, 2, 0);
     memset(writer_grow(&b.in, 3), 0, 3);

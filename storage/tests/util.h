@@ -26,8 +26,8 @@ enum { T0 = 1700000000 }; /* seconds; timestamps are T0 * 1000 + something */
 struct fault_fs {
     struct fs fs;
     _Atomic int64_t calls; /* of operations that count */
-    int64_t fail_at; /* the call that fails; 0: none */
-    bool dead;       /* everything after it fails too: a crash */
+    int64_t fail_at;       /* the call that fails; 0: none */
+    bool dead;             /* everything after it fails too: a crash */
     bool die;
     bool tear;         /* the failing write writes half of its bytes */
     bool only_changes; /* reads and opens do not count */

@@ -91,8 +91,8 @@ static err validate_and_append(struct req *r, struct partition *p, struct bytes 
         .inflated_limit_bytes = inflated < INFLATED_FLOOR_BYTES ? INFLATED_FLOOR_BYTES : inflated,
     };
     struct validated v = {0};
-    err e = validate_batches(&rules, (uint8_t *)(uintptr_t)records.data, records.len, &r->arena,
-                             &v);
+    err e =
+        validate_batches(&rules, (uint8_t *)(uintptr_t)records.data, records.len, &r->arena, &v);
     if (e == OK) {
         e = append_validated(r, p, &v, config.flush_messages <= 1, out, appended);
     }
@@ -142,9 +142,8 @@ static err produce_partition(struct req *r, struct str topic,
         partition_release(p);
         return e;
     }
-    *pending = (struct pending){.partition = p,
-                                .out = out,
-                                .required_offset = appended.required_offset};
+    *pending =
+        (struct pending){.partition = p, .out = out, .required_offset = appended.required_offset};
     return OK;
 }
 
@@ -171,9 +170,8 @@ static err check_request(const struct produce_request *in)
             batch_parse(records.data, &batch);
             if (batch.magic == 2 && batch_is(&batch, BATCH_TRANSACTIONAL)) {
                 /* Transactions need their coordinator, which is not here. */
-                return in->transactional_id.data == NULL
-                           ? ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-                           : ERR_INVALID_TXN_STATE;
+                return in->transactional_id.data == NULL ? ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+                                                         : ERR_INVALID_TXN_STATE;
             }
         }
     }
@@ -330,7 +328,8 @@ static enum req_status produce_resume(struct req *r)
     return park_all(r, work, work->deadline_ms - r->now_ms);
 }
 
-/* The frame is gone while a request waits: what the answer and the resumed handler need is copied. */
+/* The frame is gone while a request waits: what the answer and the resumed handler need is copied.
+ */
 static bool detach(struct req *r)
 {
     const struct produce_request *in = r->in;

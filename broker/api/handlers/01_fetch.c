@@ -349,8 +349,8 @@ static err fill_records(struct req *r, struct part *part, struct records *record
 static void fill_aborted(struct req *r, const struct part *part,
                          struct fetch_response_partition *out)
 {
-    out->aborted_transactions = req_array(r, part->result.aborted_n + 1,
-                                          sizeof(*out->aborted_transactions));
+    out->aborted_transactions =
+        req_array(r, part->result.aborted_n + 1, sizeof(*out->aborted_transactions));
     out->aborted_transactions_n = out->aborted_transactions == NULL ? 0 : part->result.aborted_n;
     for (int32_t i = 0; i < out->aborted_transactions_n; i++) {
         out->aborted_transactions[i].producer_id = part->result.aborted[i].producer_id;
@@ -362,8 +362,8 @@ static void fill_aborted(struct req *r, const struct part *part,
 static void fill_leader(struct req *r, const struct part *part,
                         struct fetch_response_partition *out)
 {
-    bool misled = out->error_code == ERR_NOT_LEADER_OR_FOLLOWER ||
-                  out->error_code == ERR_FENCED_LEADER_EPOCH;
+    bool misled =
+        out->error_code == ERR_NOT_LEADER_OR_FOLLOWER || out->error_code == ERR_FENCED_LEADER_EPOCH;
     if (r->version < FIRST_CURRENT_LEADER_VERSION || !misled) {
         return;
     }
@@ -439,8 +439,7 @@ static int32_t session_make(struct req *r, struct fetch *f)
     if (!f->keep_session || f->parts_n == 0) {
         return 0;
     }
-    struct fetch_session *session =
-        fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, false);
+    struct fetch_session *session = fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, false);
     session_update(session, in);
     for (int32_t i = 0; i < f->parts_n; i++) {
         session_note(session, &f->parts[i]);
@@ -532,10 +531,8 @@ static enum req_status fetch_wait(struct req *r, struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused == OK) {
-            part->watch = (struct watch){.req = r,
-                                         .offset = -1,
-                                         .seen = part->watch.seen,
-                                         .wanted_bytes = &f->wanted_bytes};
+            part->watch = (struct watch){
+                .req = r, .offset = -1, .seen = part->watch.seen, .wanted_bytes = &f->wanted_bytes};
             watch_add(&part->watch, part->partition);
         }
     }

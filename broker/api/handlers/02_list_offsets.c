@@ -61,9 +61,8 @@ static err list_old_style(struct req *r, struct partition *p, struct plog *log,
                           const struct list_offsets_request_partition *in,
                           struct list_offsets_response_partition *out)
 {
-    return plog_offsets_before(log, in->timestamp, partition_high_watermark(p),
-                               in->max_num_offsets, &r->arena, &out->old_style_offsets,
-                               &out->old_style_offsets_n);
+    return plog_offsets_before(log, in->timestamp, partition_high_watermark(p), in->max_num_offsets,
+                               &r->arena, &out->old_style_offsets, &out->old_style_offsets_n);
 }
 
 static err list_partition(struct req *r, struct str topic,
@@ -79,8 +78,8 @@ static err list_partition(struct req *r, struct str topic,
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     struct plog *log = NULL;
-    err e = partition_pin(p, in->current_leader_epoch, request->replica_id == DEBUGGING_REPLICA,
-                          &log);
+    err e =
+        partition_pin(p, in->current_leader_epoch, request->replica_id == DEBUGGING_REPLICA, &log);
     struct found_offset found = {.offset = -1, .timestamp = -1, .leader_epoch = -1};
     if (e == OK) {
         e = r->version < FIRST_SINGLE_OFFSET_VERSION ? list_old_style(r, p, log, in, out)
@@ -90,8 +89,8 @@ static err list_partition(struct req *r, struct str topic,
     partition_release(p);
     if (e == OK) {
         out->offset = found.offset;
-        out->timestamp = in->timestamp >= 0 || in->timestamp == MAX_TIMESTAMP ? found.timestamp
-                                                                              : -1;
+        out->timestamp =
+            in->timestamp >= 0 || in->timestamp == MAX_TIMESTAMP ? found.timestamp : -1;
         out->leader_epoch = found.leader_epoch;
     }
     return e;
@@ -125,8 +124,7 @@ enum req_status handle_list_offsets(struct req *r)
     for (int32_t t = 0; t < in->topics_n; t++) {
         struct list_offsets_response_topic *topic = &out->topics[out->topics_n++];
         topic->name = in->topics[t].name;
-        topic->partitions =
-            req_array(r, in->topics[t].partitions_n, sizeof(*topic->partitions));
+        topic->partitions = req_array(r, in->topics[t].partitions_n, sizeof(*topic->partitions));
         for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partitions_n; i++) {
             struct list_offsets_response_partition *p = &topic->partitions[topic->partitions_n++];
             list_offsets_response_partition_init(p);

@@ -211,9 +211,9 @@ static void create_missing(struct req *r)
         topic_out *topic = &out->topics[i];
         if (topic->error_code == ERR_LEADER_NOT_AVAILABLE && topic->partitions_n == 0) {
             err e = topics_auto_create(r->broker, topic->name);
-            topic->error_code =
-                e == OK || e == ERR_TOPIC_ALREADY_EXISTS ? (int16_t)ERR_LEADER_NOT_AVAILABLE
-                                                         : kafka_error_wire(e);
+            topic->error_code = e == OK || e == ERR_TOPIC_ALREADY_EXISTS
+                                    ? (int16_t)ERR_LEADER_NOT_AVAILABLE
+                                    : kafka_error_wire(e);
         }
     }
 }

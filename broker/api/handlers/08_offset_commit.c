@@ -58,9 +58,8 @@ static void commit_old_style(struct req *r)
                     : exists(r->broker, topic->name, p->partition_index)
                         ? write_offset(r->broker, &r->arena, in->group_id, topic->name, p)
                         : ERR_UNKNOWN_TOPIC_OR_PARTITION;
-            topic->partitions[topic->partitions_n++] =
-                (struct offset_commit_response_partition){.partition_index = p->partition_index,
-                                                          .error_code = kafka_error_wire(e)};
+            topic->partitions[topic->partitions_n++] = (struct offset_commit_response_partition){
+                .partition_index = p->partition_index, .error_code = kafka_error_wire(e)};
         }
     }
 }

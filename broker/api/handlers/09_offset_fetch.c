@@ -37,9 +37,9 @@ static void fetch_old_style(struct req *r)
             p->partition_index = in->topics[t].partition_indexes[i];
             p->committed_offset = -1;
             p->metadata = STR("");
-            p->error_code = kafka_error_wire(read_offset(r->broker, &r->arena, in->group_id,
-                                                         topic->name, p->partition_index,
-                                                         &p->committed_offset));
+            p->error_code =
+                kafka_error_wire(read_offset(r->broker, &r->arena, in->group_id, topic->name,
+                                             p->partition_index, &p->committed_offset));
         }
     }
 }

@@ -33,16 +33,14 @@ static struct found find(struct req *r, const struct metadata *metadata, int8_t 
         return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
     }
     int32_t number = coordinator_partition_of(key, topic->partitions_n);
-    const struct broker_info *leader =
-        metadata_broker(metadata, topic->partitions[number].leader);
+    const struct broker_info *leader = metadata_broker(metadata, topic->partitions[number].leader);
     struct client_endpoint endpoint;
     if (!topic->partitions[number].known || leader == NULL ||
         !endpoint_for_client(r, leader, &endpoint)) {
         return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
     }
-    return (struct found){.node_id = leader->id,
-                          .host = arena_str(&r->arena, endpoint.host),
-                          .port = endpoint.port};
+    return (struct found){
+        .node_id = leader->id, .host = arena_str(&r->arena, endpoint.host), .port = endpoint.port};
 }
 
 static void create_offsets_topic(struct req *r)
@@ -56,8 +54,7 @@ static void answer_single(struct req *r, const struct metadata *metadata)
     struct find_coordinator_response *out = r->out;
     struct found found = find(r, metadata, in->key_type, in->key);
     out->error_code = kafka_error_wire(found.error);
-    out->error_message = found.error == OK ? STR("NONE")
-                                           : str_of(kafka_error_name(found.error));
+    out->error_message = found.error == OK ? STR("NONE") : str_of(kafka_error_name(found.error));
     out->node_id = found.node_id;
     out->host = found.host;
     out->port = found.port;

@@ -1,5 +1,5 @@
-/* ApiVersions: which APIs this broker serves. An unknown version of it is answered in version 0 with
- * UNSUPPORTED_VERSION and the one entry that helps (KIP-511). */
+/* ApiVersions: which APIs this broker serves. An unknown version of it is answered in version 0
+ * with UNSUPPORTED_VERSION and the one entry that helps (KIP-511). */
 #include "broker/broker.h"
 
 enum { API_VERSIONS_KEY = 18, CHECKED_FROM_VERSION = 3 };
@@ -47,8 +47,8 @@ enum req_status handle_api_versions(struct req *r)
         add_key(out, API_VERSIONS_KEY);
         return REQ_DONE;
     }
-    if (r->version >= CHECKED_FROM_VERSION && (!name_is_legal(in->client_software_name) ||
-                                               !name_is_legal(in->client_software_version))) {
+    if (r->version >= CHECKED_FROM_VERSION &&
+        (!name_is_legal(in->client_software_name) || !name_is_legal(in->client_software_version))) {
         out->error_code = ERR_INVALID_REQUEST;
         return REQ_DONE;
     }

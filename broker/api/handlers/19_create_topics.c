@@ -56,8 +56,8 @@ static err read_wish(struct req *r, const topic_in *in, struct topic_wish *wish)
                                 .validate_only = request->validate_only};
     wish->config.entries = req_array(r, in->configs_n, sizeof(*wish->config.entries));
     for (int32_t i = 0; wish->config.entries != NULL && i < in->configs_n; i++) {
-        wish->config.entries[wish->config.entries_n++] = (struct znode_config_entry){
-            .name = in->configs[i].name, .value = in->configs[i].value};
+        wish->config.entries[wish->config.entries_n++] =
+            (struct znode_config_entry){.name = in->configs[i].name, .value = in->configs[i].value};
     }
     return read_assignment(r, in, wish);
 }
@@ -97,8 +97,8 @@ static void create_one(struct req *r, int32_t index)
     out->num_partitions = -1;
     out->replication_factor = -1;
     out->configs_n = -1;
-    err e = is_named_twice(in, index) ? ERR_INVALID_REQUEST
-                                      : read_wish(r, &in->topics[index], &wish);
+    err e =
+        is_named_twice(in, index) ? ERR_INVALID_REQUEST : read_wish(r, &in->topics[index], &wish);
     if (e == OK) {
         e = topics_create(r->broker, &wish, &made);
     } else {

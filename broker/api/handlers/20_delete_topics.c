@@ -42,8 +42,8 @@ static err delete_one(struct req *r, struct delete_topics_response_topic *out)
 {
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
     bool by_id = out->name.data == NULL;
-    const struct topic_info *topic = by_id ? metadata_topic_by_id(metadata, out->topic_id)
-                                           : metadata_topic(metadata, out->name);
+    const struct topic_info *topic =
+        by_id ? metadata_topic_by_id(metadata, out->topic_id) : metadata_topic(metadata, out->name);
     if (topic != NULL) {
         out->name = arena_str(&r->arena, topic->name);
         out->topic_id = topic->id;
@@ -69,8 +69,8 @@ static void delete_all(struct req *r)
         delete_topics_response_topic_init(topic);
         topic->name = targets[i].name;
         topic->topic_id = targets[i].id;
-        err e = invalid     ? ERR_INVALID_REQUEST
-                : !disabled ? delete_one(r, topic)
+        err e = invalid                                         ? ERR_INVALID_REQUEST
+                : !disabled                                     ? delete_one(r, topic)
                 : r->version >= FIRST_DELETION_DISABLED_VERSION ? ERR_TOPIC_DELETION_DISABLED
                                                                 : ERR_INVALID_REQUEST;
         topic->error_code = kafka_error_wire(e);
@@ -123,9 +123,8 @@ static enum req_status wait_until_gone(struct req *r)
         return REQ_CLOSE;
     }
     for (int32_t i = 0; in->timeout_ms <= 0 && i < out->topics_n; i++) {
-        out->topics[i].error_code = out->topics[i].error_code == OK
-                                        ? (int16_t)ERR_REQUEST_TIMED_OUT
-                                        : out->topics[i].error_code;
+        out->topics[i].error_code = out->topics[i].error_code == OK ? (int16_t)ERR_REQUEST_TIMED_OUT
+                                                                    : out->topics[i].error_code;
     }
     if (in->timeout_ms <= 0) {
         return REQ_DONE;

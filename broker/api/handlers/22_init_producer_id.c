@@ -14,8 +14,9 @@ static err check(const struct req *r)
     if ((in->producer_id == NO_PRODUCER_ID) != (in->producer_epoch == -1)) {
         return ERR_INVALID_REQUEST;
     }
-    if (transactional && (in->transaction_timeout_ms <= 0 ||
-                          in->transaction_timeout_ms > r->broker->config->transaction_max_timeout_ms)) {
+    if (transactional &&
+        (in->transaction_timeout_ms <= 0 ||
+         in->transaction_timeout_ms > r->broker->config->transaction_max_timeout_ms)) {
         return ERR_INVALID_TRANSACTION_TIMEOUT;
     }
     return transactional ? ERR_COORDINATOR_NOT_AVAILABLE : OK;

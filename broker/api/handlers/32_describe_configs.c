@@ -7,8 +7,17 @@
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8, RESOURCE_CLIENT_METRICS = 16 };
 /* ConfigDef's types as on the wire. */
-enum { WIRE_BOOLEAN = 1, WIRE_STRING, WIRE_INT, WIRE_SHORT, WIRE_LONG, WIRE_DOUBLE, WIRE_LIST,
-       WIRE_CLASS, WIRE_PASSWORD };
+enum {
+    WIRE_BOOLEAN = 1,
+    WIRE_STRING,
+    WIRE_INT,
+    WIRE_SHORT,
+    WIRE_LONG,
+    WIRE_DOUBLE,
+    WIRE_LIST,
+    WIRE_CLASS,
+    WIRE_PASSWORD
+};
 enum { SYNONYMS_MAX = 6 };
 
 typedef struct describe_configs_request_resource resource_in;
@@ -53,9 +62,8 @@ static void begin_config(struct req *r, config_out *out, const char *name, enum 
     out->name = str_of(name);
     out->config_type = wire_type(type);
     out->is_sensitive = type == OPTION_PASSWORD;
-    out->synonyms = in->include_synonyms
-                        ? req_array(r, SYNONYMS_MAX, sizeof(*out->synonyms))
-                        : NULL;
+    out->synonyms =
+        in->include_synonyms ? req_array(r, SYNONYMS_MAX, sizeof(*out->synonyms)) : NULL;
     out->documentation = in->include_documentation ? str_of(doc) : (struct str){0};
 }
 
@@ -68,8 +76,7 @@ static void add_broker_synonyms(struct req *r, config_out *out, const struct opt
                     CONFIG_SOURCE_STATIC_BROKER);
     }
     if (option->default_text != NULL) {
-        add_synonym(out, str_of(option->name), str_of(option->default_text),
-                    CONFIG_SOURCE_DEFAULT);
+        add_synonym(out, str_of(option->name), str_of(option->default_text), CONFIG_SOURCE_DEFAULT);
     }
 }
 
@@ -82,8 +89,8 @@ static const char *const *broker_options_of(const struct topic_option *option)
                                             "log.retention.hours", NULL};
     static const char *const ROLL[] = {"log.roll.ms", "log.roll.hours", NULL};
     static const char *const JITTER[] = {"log.roll.jitter.ms", "log.roll.jitter.hours", NULL};
-    static const char *const FLUSH[] = {"log.flush.interval.ms",
-                                        "log.flush.scheduler.interval.ms", NULL};
+    static const char *const FLUSH[] = {"log.flush.interval.ms", "log.flush.scheduler.interval.ms",
+                                        NULL};
     static _Thread_local const char *one[2];
     if (option->broker_option == NULL) {
         one[0] = NULL;
@@ -108,8 +115,8 @@ static void describe_topic_option(struct req *r, const struct properties *overri
     begin_config(r, out, option->name, option->type, option->doc);
     const char *value = override != NULL ? override : topic_option_default(config, option);
     out->value = arena_str(&r->arena, str_of(value));
-    out->config_source = override != NULL ? (int8_t)CONFIG_SOURCE_TOPIC
-                                          : topic_option_source(config, option);
+    out->config_source =
+        override != NULL ? (int8_t)CONFIG_SOURCE_TOPIC : topic_option_source(config, option);
     if (override != NULL) {
         add_synonym(out, out->name, out->value, CONFIG_SOURCE_TOPIC);
     }
@@ -156,8 +163,8 @@ static void describe_broker_option(struct req *r, const struct option *option, c
     const struct config *config = r->broker->config;
     bool set = config_is_set(config, option);
     begin_config(r, out, option->name, option->type, option->doc);
-    out->value = option->type == OPTION_PASSWORD ? (struct str){0}
-                                                 : str_of(config_text(config, option));
+    out->value =
+        option->type == OPTION_PASSWORD ? (struct str){0} : str_of(config_text(config, option));
     out->read_only = option->dynamic == READ_ONLY;
     out->config_source = set ? (int8_t)CONFIG_SOURCE_STATIC_BROKER : (int8_t)CONFIG_SOURCE_DEFAULT;
     add_broker_synonyms(r, out, option);

@@ -23,9 +23,8 @@ static err alter_one(struct req *r, const resource_in *in, char message[CONFIG_R
         return ERR_UNKNOWN_SERVER_ERROR;
     }
     for (int32_t i = 0; i < in->configs_n; i++) {
-        edits[i] = (struct config_edit){.name = in->configs[i].name,
-                                        .value = in->configs[i].value,
-                                        .operation = CONFIG_SET};
+        edits[i] = (struct config_edit){
+            .name = in->configs[i].name, .value = in->configs[i].value, .operation = CONFIG_SET};
     }
     struct config_change change = {.resource_type = in->resource_type,
                                    .name = in->resource_name,
@@ -44,12 +43,11 @@ static void alter_all(struct req *r)
     out->resources = req_array(r, in->resources_n, sizeof(*out->resources));
     for (int32_t i = 0; out->resources != NULL && i < in->resources_n; i++) {
         char message[CONFIG_REASON_BYTES] = "Each resource must appear at most once.";
-        err e = is_named_twice(in, i) ? ERR_INVALID_REQUEST
-                                      : alter_one(r, &in->resources[i], message);
+        err e =
+            is_named_twice(in, i) ? ERR_INVALID_REQUEST : alter_one(r, &in->resources[i], message);
         out->resources[out->resources_n++] = (struct alter_configs_response_resource){
             .error_code = kafka_error_wire(e),
-            .error_message =
-                e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message)),
+            .error_message = e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message)),
             .resource_type = in->resources[i].resource_type,
             .resource_name = in->resources[i].resource_name};
     }

@@ -1,4 +1,5 @@
-/* IncrementalAlterConfigs: sets, deletes, appends to or subtracts from options of topics. (reference: requests §7) */
+/* IncrementalAlterConfigs: sets, deletes, appends to or subtracts from options of topics.
+ * (reference: requests §7) */
 #include "broker/broker.h"
 #include "broker/cluster/config_changes.h"
 
@@ -44,12 +45,11 @@ static void alter_all(struct req *r)
     out->resources = req_array(r, in->resources_n, sizeof(*out->resources));
     for (int32_t i = 0; out->resources != NULL && i < in->resources_n; i++) {
         char message[CONFIG_REASON_BYTES] = "Each resource must appear at most once.";
-        err e = is_named_twice(in, i) ? ERR_INVALID_REQUEST
-                                      : alter_one(r, &in->resources[i], message);
+        err e =
+            is_named_twice(in, i) ? ERR_INVALID_REQUEST : alter_one(r, &in->resources[i], message);
         out->resources[out->resources_n++] = (struct incremental_alter_configs_response_resource){
             .error_code = kafka_error_wire(e),
-            .error_message =
-                e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message)),
+            .error_message = e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message)),
             .resource_type = in->resources[i].resource_type,
             .resource_name = in->resources[i].resource_name};
     }

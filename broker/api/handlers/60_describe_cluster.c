@@ -12,8 +12,9 @@ enum req_status handle_describe_cluster(struct req *r)
         bool controllers = in->endpoint_type == ENDPOINT_CONTROLLERS;
         out->error_code = controllers ? (int16_t)ERR_MISMATCHED_ENDPOINT_TYPE
                                       : (int16_t)ERR_UNSUPPORTED_ENDPOINT_TYPE;
-        out->error_message = controllers ? STR("The request was sent to an endpoint of the wrong type.")
-                                         : STR("Unsupported endpoint type.");
+        out->error_message = controllers
+                                 ? STR("The request was sent to an endpoint of the wrong type.")
+                                 : STR("Unsupported endpoint type.");
         return REQ_DONE;
     }
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
