@@ -217,8 +217,8 @@ static void pass(int64_t ms)
         int64_t again_ms = group_tick(t.group, &t.limits, t.now_ms, &t.out);
         event_end();
         CU_ASSERT_FATAL(again_ms > t.now_ms); /* nothing that is due stays */
-        CU_ASSERT_EQUAL(again_ms, t.group->state == GROUP_DEAD ? INT64_MAX
-                                                               : group_next_deadline_ms(t.group));
+        CU_ASSERT_EQUAL(again_ms,
+                        t.group->state == GROUP_DEAD ? INT64_MAX : group_next_deadline_ms(t.group));
     }
     t.now_ms = until_ms;
 }
@@ -457,7 +457,8 @@ static void test_votes(void)
     for (int i = 0; i < 3; i++) {
         CU_ASSERT_STRING_EQUAL(joined[i]->protocol, "a");
     }
-    CU_ASSERT(bytes_equal(member_metadata(t.group, group_member(t.group, str_of(joined[1]->member))), m));
+    CU_ASSERT(
+        bytes_equal(member_metadata(t.group, group_member(t.group, str_of(joined[1]->member))), m));
     end();
 }
 
@@ -609,8 +610,10 @@ static void test_checks(void)
     CU_ASSERT_EQUAL(leave("", "no-instance"), ERR_UNKNOWN_MEMBER_ID);
     stable_group(1, joined);
     struct str id = str_of(joined[0]->member);
-    CU_ASSERT_EQUAL(group_heartbeat(t.group, id, (struct str){0}, 0, t.now_ms), ERR_ILLEGAL_GENERATION);
-    CU_ASSERT_EQUAL(group_heartbeat(t.group, id, (struct str){0}, 2, t.now_ms), ERR_ILLEGAL_GENERATION);
+    CU_ASSERT_EQUAL(group_heartbeat(t.group, id, (struct str){0}, 0, t.now_ms),
+                    ERR_ILLEGAL_GENERATION);
+    CU_ASSERT_EQUAL(group_heartbeat(t.group, id, (struct str){0}, 2, t.now_ms),
+                    ERR_ILLEGAL_GENERATION);
     CU_ASSERT_EQUAL(group_heartbeat(t.group, id, STR("no"), 1, t.now_ms), ERR_UNKNOWN_MEMBER_ID);
     struct sync_event e = {.member_id = id, .generation = 2};
     CU_ASSERT_EQUAL(sync_with(e)->error, ERR_ILLEGAL_GENERATION);
@@ -979,8 +982,8 @@ static void test_loaded(void)
     t.group->state = GROUP_STABLE;
     static const char *const IDS[] = {"m1", "m2"};
     for (int i = 0; i < 2; i++) {
-        struct member *m = group_add_loaded(t.group, str_of(IDS[i]), i == 1 ? STR("two") : (struct str){0},
-                                            STR("c"), STR("/h"));
+        struct member *m = group_add_loaded(
+            t.group, str_of(IDS[i]), i == 1 ? STR("two") : (struct str){0}, STR("c"), STR("/h"));
         m->session_timeout_ms = SESSION_MS;
         m->rebalance_timeout_ms = REBALANCE_MS;
         m->session_deadline_ms = t.now_ms + SESSION_MS;
@@ -1011,11 +1014,12 @@ static void test_state_names(void)
 SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_delay_of_a_later_generation), TEST(test_member_id_required),
       TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
-      TEST(test_group_is_full), TEST(test_rejoin_of_a_stable_group), TEST(test_change_while_syncing),
-      TEST(test_stored_too_late), TEST(test_storing_fails), TEST(test_requests_are_replaced),
-      TEST(test_checks), TEST(test_dead), TEST(test_commits), TEST(test_session_expires),
-      TEST(test_rebalance_timeout), TEST(test_sync_timeout), TEST(test_new_member_gives_up),
-      TEST(test_leave), TEST(test_leave_while_joining), TEST(test_static_member_comes_back),
-      TEST(test_static_leader_comes_back), TEST(test_static_member_with_other_protocols),
-      TEST(test_static_member_is_fenced), TEST(test_static_member_is_away),
-      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names))
+      TEST(test_group_is_full), TEST(test_rejoin_of_a_stable_group),
+      TEST(test_change_while_syncing), TEST(test_stored_too_late), TEST(test_storing_fails),
+      TEST(test_requests_are_replaced), TEST(test_checks), TEST(test_dead), TEST(test_commits),
+      TEST(test_session_expires), TEST(test_rebalance_timeout), TEST(test_sync_timeout),
+      TEST(test_new_member_gives_up), TEST(test_leave), TEST(test_leave_while_joining),
+      TEST(test_static_member_comes_back), TEST(test_static_leader_comes_back),
+      TEST(test_static_member_with_other_protocols), TEST(test_static_member_is_fenced),
+      TEST(test_static_member_is_away), TEST(test_leave_by_instance), TEST(test_loaded),
+      TEST(test_state_names))
