@@ -550,7 +550,8 @@ static void make_parts(struct broker *broker)
         .config_of = topic_configs_log_config,
         .config_context = broker->topic_configs,
         .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
-        .housekeeping = broker->housekeeping,
+        .on_progress = housekeeping_mark_dirty,
+        .progress_context = broker->housekeeping,
     };
     broker->replicas = replicas_new(&replicas);
     struct coordinator_config coordinator = {.config = broker->config,

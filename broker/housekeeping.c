@@ -78,7 +78,7 @@ static void flush_if_due(void *context, struct partition *p)
     bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
     if (pending && *now_ms - p->flushed_ms >= plog_config(p->log).flush_ms) {
         p->flushed_ms = *now_ms;
-        flusher_queue(p->flusher, p);
+        flusher_queue(p->env->flusher, p);
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -130,8 +130,9 @@ void housekeeping_free(struct housekeeping *h)
     free(h);
 }
 
-void housekeeping_mark_dirty(struct housekeeping *h)
+void housekeeping_mark_dirty(void *housekeeping)
 {
+    struct housekeeping *h = housekeeping;
     if (!atomic_load_explicit(&h->dirty, memory_order_relaxed) &&
         !atomic_exchange(&h->dirty, true)) {
         loop_post(h->broker->control, &h->arm);

@@ -13,8 +13,8 @@ struct housekeeping *housekeeping_new(struct broker *broker);
 void housekeeping_start(struct housekeeping *housekeeping);
 void housekeeping_stop(struct housekeeping *housekeeping);
 void housekeeping_free(struct housekeeping *housekeeping);
-/* Any thread, cheap: logs have changed. */
-void housekeeping_mark_dirty(struct housekeeping *housekeeping);
+/* Any thread, cheap: logs have changed. A struct housekeeping, as a partition_env's context. */
+void housekeeping_mark_dirty(void *housekeeping);
 /* Control thread: files wait to be removed. */
 void housekeeping_expect_removal(struct housekeeping *housekeeping);
 

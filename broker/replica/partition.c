@@ -12,14 +12,12 @@
 
 #include "base/log.h"
 #include "broker/api/request.h"
-#include "broker/housekeeping.h"
 #include "broker/replica/flusher.h"
 
 #include <stdlib.h>
 
 struct partition *partition_new(struct topic_partition name, struct uuid topic_id,
-                                int32_t broker_id, struct flusher *flusher,
-                                struct housekeeping *housekeeping)
+                                const struct partition_env *env)
 {
     struct partition *p = xcalloc(1, sizeof(*p));
     pthread_mutex_init(&p->lock, NULL);
@@ -28,9 +26,7 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
     p->name = (struct topic_partition){
         .topic = {.data = str_dup(name.topic), .len = name.topic.len}, .partition = name.partition};
     p->topic_id = topic_id;
-    p->broker_id = broker_id;
-    p->flusher = flusher;
-    p->housekeeping = housekeeping;
+    p->env = env;
     p->state.leader = -1;
     p->state.leader_epoch = -1;
     p->state.partition_epoch = -1;
@@ -142,8 +138,8 @@ static void advance_high_watermark(struct partition *p, const struct log_config 
     }
     atomic_store_explicit(&p->high_watermark, safe, memory_order_release);
     wake_watches(p, safe, appended_bytes);
-    if (p->housekeeping != NULL) {
-        housekeeping_mark_dirty(p->housekeeping);
+    if (p->env->on_progress != NULL) {
+        p->env->on_progress(p->env->context);
     }
     if (p->on_high_watermark != NULL) {
         p->on_high_watermark(p->on_high_watermark_context, p);
@@ -157,7 +153,7 @@ static void ask_for_flush(struct partition *p, const struct log_config *config,
     p->unflushed_records += result->last_offset - result->base_offset + 1;
     if (result->rolled || p->unflushed_records >= config->flush_messages) {
         p->unflushed_records = 0;
-        flusher_queue(p->flusher, p);
+        flusher_queue(p->env->flusher, p);
     }
 }
 
@@ -224,7 +220,7 @@ static err become_locked(struct partition *p, const struct partition_state *stat
     if (!new_epoch && state->partition_epoch < p->state.partition_epoch) {
         return OK;
     }
-    bool lead = state->leader == p->broker_id;
+    bool lead = state->leader == p->env->broker_id;
     p->state = *state;
     p->is_leader = lead && p->log != NULL;
     if (p->log == NULL) {
@@ -236,7 +232,7 @@ static err become_locked(struct partition *p, const struct partition_state *stat
     if (lead) {
         struct log_config config = plog_config(p->log);
         if (acks_need_flush(&config) && plog_recovery_point(p->log) < plog_end_offset(p->log)) {
-            flusher_queue(p->flusher, p);
+            flusher_queue(p->env->flusher, p);
         }
         advance_high_watermark(p, &config, INT32_MAX);
     } else {

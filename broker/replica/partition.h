@@ -17,7 +17,6 @@
 #include <stdatomic.h>
 
 struct flusher;
-struct housekeeping;
 struct req;
 
 enum { REPLICAS_MAX = 32 };
@@ -37,14 +36,21 @@ struct partition_state {
     struct replica_set replicas;
 };
 
+/* What all partitions of a broker share; outlives them. */
+struct partition_env {
+    int32_t broker_id;
+    struct flusher *flusher;
+    /* Told, under the partition's lock, when a high watermark has moved; may be NULL. */
+    void (*on_progress)(void *context);
+    void *context;
+};
+
 struct partition {
     pthread_mutex_t lock;
     atomic_int refs;
     struct topic_partition name; /* owned */
     struct uuid topic_id;
-    int32_t broker_id;
-    struct flusher *flusher;
-    struct housekeeping *housekeeping; /* told when the high watermark moves; may be NULL */
+    const struct partition_env *env;
 
     /* Under the lock. */
     struct plog *log; /* NULL: offline or deleted */
@@ -74,8 +80,7 @@ struct watch {
 };
 
 struct partition *partition_new(struct topic_partition name, struct uuid topic_id,
-                                int32_t broker_id, struct flusher *flusher,
-                                struct housekeeping *housekeeping);
+                                const struct partition_env *env);
 void partition_retain(struct partition *p);
 void partition_release(struct partition *p);
 

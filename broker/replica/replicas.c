@@ -18,7 +18,7 @@ struct replicas {
     struct replicas_config config;
     pthread_rwlock_t lock; /* guards the map */
     struct map partitions;
-    struct flusher *flusher;
+    struct partition_env env;
     int32_t controller_epoch; /* the highest seen; control thread only */
 };
 
@@ -46,7 +46,10 @@ struct replicas *replicas_new(const struct replicas_config *config)
     replicas->config = *config;
     pthread_rwlock_init(&replicas->lock, NULL);
     map_init(&replicas->partitions);
-    replicas->flusher = flusher_new();
+    replicas->env = (struct partition_env){.broker_id = config->broker_id,
+                                           .flusher = flusher_new(),
+                                           .on_progress = config->on_progress,
+                                           .context = config->progress_context};
     return replicas;
 }
 
@@ -55,7 +58,7 @@ void replicas_free(struct replicas *replicas)
     if (replicas == NULL) {
         return;
     }
-    flusher_free(replicas->flusher);
+    flusher_free(replicas->env.flusher);
     map_each (entry, &replicas->partitions) {
         struct partition *p = entry->value;
         (void)partition_detach_log(p);
@@ -185,8 +188,7 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
     }
     struct plog *log = NULL;
     TRY(open_log(replicas, name, topic_id, &log));
-    struct partition *p = partition_new(name, topic_id, replicas->config.broker_id,
-                                        replicas->flusher, replicas->config.housekeeping);
+    struct partition *p = partition_new(name, topic_id, &replicas->env);
     p->log = log;
     int64_t high_watermark = logs_checkpointed_high_watermark(replicas->config.logs, name);
     int64_t start = plog_start_offset(log);

@@ -25,7 +25,8 @@ struct replicas_config {
     struct log_config (*config_of)(void *context, struct str topic);
     void *config_context;
     struct replica_listener listener;
-    struct housekeeping *housekeeping; /* may be NULL */
+    void (*on_progress)(void *context); /* of struct partition_env */
+    void *progress_context;
 };
 
 struct replicas *replicas_new(const struct replicas_config *config);
