@@ -223,7 +223,8 @@ static void produce(struct server *s, struct link_state *l)
     end_answer(l);
 }
 
-/* Whole batches, as many as fit, and at least one. */
+/* As many bytes as are asked for, as brokers do, which may cut the last batch; one batch at least.
+ */
 static void fetch(struct server *s, struct link_state *l)
 {
     struct reader r = body_of(l);
@@ -237,8 +238,7 @@ static void fetch(struct server *s, struct link_state *l)
         die("a fetch from an empty topic");
     }
     int64_t from = offset / t->batch_records * t->batch_bytes;
-    int64_t len = max_bytes / t->batch_bytes * t->batch_bytes;
-    len = len == 0 ? t->batch_bytes : len;
+    int64_t len = max_bytes > t->batch_bytes ? max_bytes : t->batch_bytes;
     len = len > t->size_bytes - from ? t->size_bytes - from : len;
     l->fetched = t;
     l->file_at = from;
