@@ -8,8 +8,9 @@
  * batch each operation stands for itself (a savepoint is not needed: a refused operation changes
  * nothing); in a multi the first refusal rolls everything back.
  *
- * A session is a number; opening ends the one before: its ephemeral nodes are deleted in the same
- * transaction. Transaction numbers only grow, over restarts too: broker epochs depend on it.
+ * A session is a number; opening ends the one before: its ephemeral nodes are deleted. That is
+ * committed with the first write of the new session, and costs no flush of its own. Transaction
+ * numbers only grow, over restarts too: broker epochs depend on it.
  *
  * Watches are one-shot entries in memory. They fire from inside a call, after its commit; whoever
  * listens only posts.
@@ -32,6 +33,9 @@ enum statement {
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_ROLLBACK_TO,
     SQL_GET,
     SQL_CHILDREN,
     SQL_CHILD_COUNT,
@@ -49,6 +53,9 @@ static const char *const STATEMENTS[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_SAVEPOINT] = "SAVEPOINT call",
+    [SQL_RELEASE] = "RELEASE call",
+    [SQL_ROLLBACK_TO] = "ROLLBACK TO call",
     [SQL_GET] = "SELECT data, czxid, mzxid, ctime, mtime, version, cversion, sequence, owner "
                 "FROM node WHERE path = ?1",
     [SQL_CHILDREN] = "SELECT path FROM node WHERE parent = ?1 ORDER BY path",
@@ -100,7 +107,9 @@ struct embedded {
     struct coord_events events;
     int64_t zxid;
     int64_t session;
-    bool wrote; /* in the running transaction */
+    int64_t zxid_before; /* of the running call */
+    bool wrote;          /* in the running call */
+    bool session_waits;  /* its own changes are not committed yet */
     struct list waiting;
     struct list firing;
 };
@@ -446,19 +455,37 @@ static bool is_refusal(err e)
            e == E_UNSUPPORTED;
 }
 
-/* Commits what was written (nothing, and nothing is flushed), or rolls back. */
+/* Begins a call: inside the transaction of the session's own changes while that is not committed.
+ */
+static err begin(struct embedded *store)
+{
+    if (sqlite3_get_autocommit(store->db) != 0) {
+        TRY(simple(store, SQL_BEGIN));
+    }
+    store->zxid_before = store->zxid;
+    return simple(store, SQL_SAVEPOINT);
+}
+
+/* Ends a call: what was written is committed, what failed is rolled back. A call that only read
+ * flushes nothing. */
 static err finish(struct embedded *store, err e)
 {
-    int64_t zxid = store->zxid;
     if (e == OK && store->wrote) {
-        e = meta_set(store, "zxid", zxid);
-    }
-    if (e == OK) {
-        e = simple(store, store->wrote ? SQL_COMMIT : SQL_ROLLBACK);
+        e = meta_set(store, "zxid", store->zxid);
     }
     if (e != OK) {
-        err_ignore(simple(store, SQL_ROLLBACK)); /* may be rolled back already */
-        store->zxid = meta_get(store, "zxid");
+        err_ignore(simple(store, SQL_ROLLBACK_TO)); /* may be rolled back already */
+    }
+    err_ignore(simple(store, SQL_RELEASE));
+    if (e == OK && store->wrote) {
+        e = simple(store, SQL_COMMIT);
+        store->session_waits = store->session_waits && e != OK;
+    }
+    if (!store->session_waits && sqlite3_get_autocommit(store->db) == 0) {
+        err_ignore(simple(store, SQL_ROLLBACK));
+    }
+    if (e != OK) {
+        store->zxid = store->zxid_before;
     }
     store->wrote = false;
     watches_deliver(store, e == OK);
@@ -469,7 +496,7 @@ static err embedded_run(struct coord *coord, struct coord_op *ops, size_t count,
                         struct arena *arena)
 {
     struct embedded *store = container_of(coord, struct embedded, coord);
-    TRY(simple(store, SQL_BEGIN));
+    TRY(begin(store));
     err failed = OK;
     for (size_t i = 0; i < count; i++) {
         ops[i].error = failed != OK ? failed : op_run(store, &ops[i], arena);
@@ -488,7 +515,7 @@ static err embedded_multi(struct coord *coord, struct coord_op *ops, size_t coun
                           struct arena *arena)
 {
     struct embedded *store = container_of(coord, struct embedded, coord);
-    TRY(simple(store, SQL_BEGIN));
+    TRY(begin(store));
     err failed = OK;
     for (size_t i = 0; i < count; i++) {
         ops[i].error = failed != OK ? E_CLOSED : op_run(store, &ops[i], arena);
@@ -574,8 +601,8 @@ static err session_begin(struct embedded *store)
         e = meta_set(store, "session", store->session);
     }
     store->zxid++; /* a session is an event of its own */
-    store->wrote = true;
-    return finish(store, e);
+    store->session_waits = true;
+    return e;
 }
 
 static err refuse(struct embedded *store, const char *path, char reason[COORD_REASON_BYTES])
