@@ -359,6 +359,8 @@ static err load_snapshot(struct plog *log, const struct name_list *names, int64_
         } else if (e == E_CORRUPT) {
             log_warn(AREA, "removing a damaged producer snapshot file=%s", path);
             e = fs_unlink(log->env->fs, path);
+        } else if (err_to_errno(e) == ENOENT) {
+            e = OK; /* it was stray, and went after the names were read */
         }
         free(path);
     }

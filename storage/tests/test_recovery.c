@@ -270,6 +270,36 @@ static void test_damaged_snapshot(void)
     place_remove(&p);
 }
 
+/* Two snapshots beyond the last segment: the older goes because it is stray, the newer because it
+ * is damaged. Neither may be missed afterwards. */
+static void test_damaged_and_stray_snapshots(void)
+{
+    for (int clean = 0; clean < 2; clean++) {
+        struct place p;
+        place_make(&p);
+        struct how how = fresh();
+        struct plog *log = must_open(&p, &how);
+        for (int i = 0; i < 30; i++) {
+            MUST(append_spec(
+                log, &(struct batch_spec){.count = 2, .producer_id = 8, .sequence = 2 * i}, NULL));
+        }
+        MUST(plog_close(log));
+        spit(&p, "t-0/00000000000000000059.snapshot", "\0\1older", 7);
+        spit(&p, "t-0/00000000000000000060.snapshot", "", 0);
+        place_reboot(&p);
+        how.clean = clean == 1;
+        how.recovery_point = clean == 1 ? 60 : 40;
+        log = must_open(&p, &how);
+        CU_ASSERT_EQUAL(plog_end_offset(log), 60);
+        struct append_result result;
+        MUST(append_spec(log, &(struct batch_spec){.count = 2, .producer_id = 8, .sequence = 58},
+                         &result));
+        CU_ASSERT_TRUE(result.duplicate);
+        plog_abandon(log);
+        place_remove(&p);
+    }
+}
+
 /* A script of operations; the number of batches that were acknowledged. */
 static int play(struct place *p, int64_t *flushed)
 {
@@ -538,6 +568,6 @@ static void test_legacy(void)
 
 SUITE("recovery", TEST(test_torn_tail), TEST(test_uncovered_fields), TEST(test_bad_marker),
       TEST(test_cut_in_the_middle), TEST(test_damage), TEST(test_hole), TEST(test_missing_files),
-      TEST(test_damaged_snapshot), TEST(test_crash_points), TEST(test_each_operation_fails),
-      TEST(test_crash_in_recovery), TEST(test_failed_fsync), TEST(test_swap_files),
-      TEST(test_legacy))
+      TEST(test_damaged_snapshot), TEST(test_damaged_and_stray_snapshots), TEST(test_crash_points),
+      TEST(test_each_operation_fails), TEST(test_crash_in_recovery), TEST(test_failed_fsync),
+      TEST(test_swap_files), TEST(test_legacy))
