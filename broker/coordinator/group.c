@@ -436,7 +436,8 @@ static void try_complete_join(struct group *group, int64_t now_ms, struct group_
     }
 }
 
-static void end_syncs(struct group *group, err error, struct group_output *out)
+/* While it waited a member's session may have run out: it begins anew. */
+static void end_syncs(struct group *group, err error, int64_t now_ms, struct group_output *out)
 {
     list_each (item, &group->members) {
         struct member *m = container_of(item, struct member, link);
@@ -444,6 +445,7 @@ static void end_syncs(struct group *group, err error, struct group_output *out)
         if (m->sync_waiter != NULL) {
             add_action(out, ANSWER_SYNC, m->sync_waiter, error);
             m->sync_waiter = NULL;
+            m->session_deadline_ms = now_ms + m->session_timeout_ms;
         }
     }
 }
@@ -452,7 +454,7 @@ static void prepare(struct group *group, const struct group_limits *limits, int6
                     struct group_output *out)
 {
     if (group->state == GROUP_COMPLETING_REBALANCE) {
-        end_syncs(group, ERR_REBALANCE_IN_PROGRESS, out);
+        end_syncs(group, ERR_REBALANCE_IN_PROGRESS, now_ms, out);
         list_each (item, &group->members) {
             bytes_set(&container_of(item, struct member, link)->assignment, bytes_of("", 0));
         }
@@ -853,7 +855,7 @@ void group_assignment_stored(struct group *group, int32_t generation, err outcom
         list_each (item, &group->members) {
             bytes_set(&container_of(item, struct member, link)->assignment, bytes_of("", 0));
         }
-        end_syncs(group, outcome, out);
+        end_syncs(group, outcome, now_ms, out);
         static const struct group_limits NO_DELAY = {0};
         maybe_prepare(group, &NO_DELAY, now_ms, out);
         return;

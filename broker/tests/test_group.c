@@ -757,6 +757,25 @@ static void test_sync_timeout(void)
     }
 }
 
+/* Who waited in SyncGroup for longer than its session, and is told to join again, is alive. */
+static void test_session_after_a_long_sync(void)
+{
+    begin();
+    struct waiter *a = join("");
+    struct waiter *b = join("");
+    pass(DELAY_MS * 2);
+    struct waiter *sync = sync_follower(b->member);
+    for (int i = 0; i < 2; i++) {
+        pass(SESSION_MS - 1);
+        CU_ASSERT_EQUAL(heartbeat(a->member), OK);
+    }
+    CU_ASSERT_EQUAL(leave(a->member, NULL), OK);
+    CU_ASSERT_EQUAL(sync->error, ERR_REBALANCE_IN_PROGRESS);
+    pass(SESSION_MS - 1);
+    CU_ASSERT_EQUAL(join(b->member)->generation, 2);
+    end();
+}
+
 /* A new member does not know its id and cannot be told from one that is gone: five minutes. */
 static void test_new_member_gives_up(void)
 {
@@ -1018,8 +1037,8 @@ SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_change_while_syncing), TEST(test_stored_too_late), TEST(test_storing_fails),
       TEST(test_requests_are_replaced), TEST(test_checks), TEST(test_dead), TEST(test_commits),
       TEST(test_session_expires), TEST(test_rebalance_timeout), TEST(test_sync_timeout),
-      TEST(test_new_member_gives_up), TEST(test_leave), TEST(test_leave_while_joining),
-      TEST(test_static_member_comes_back), TEST(test_static_leader_comes_back),
-      TEST(test_static_member_with_other_protocols), TEST(test_static_member_is_fenced),
-      TEST(test_static_member_is_away), TEST(test_leave_by_instance), TEST(test_loaded),
-      TEST(test_state_names))
+      TEST(test_session_after_a_long_sync), TEST(test_new_member_gives_up), TEST(test_leave),
+      TEST(test_leave_while_joining), TEST(test_static_member_comes_back),
+      TEST(test_static_leader_comes_back), TEST(test_static_member_with_other_protocols),
+      TEST(test_static_member_is_fenced), TEST(test_static_member_is_away),
+      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names))
