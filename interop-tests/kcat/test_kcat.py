@@ -2,7 +2,6 @@
 
 import pytest
 
-from harness import broker as brokers
 from harness import clients
 from harness.clients import kcat
 from harness.life import LIVES, between, unique
@@ -58,11 +57,7 @@ def test_offsets(shared_broker, life):
     assert kcat("-b", b.bootstrap, "-Q", "-t", f"{topic}:0:1000") == [f"{topic} [0] offset 0"]
 
 
-OLD_FORMATS = pytest.mark.skipif(brokers.kind_under_test() == "ottla", reason="message formats 0 and 1 are not built")
-
-
-@pytest.mark.parametrize("version", ["1.0.0", "0.11.0", *(pytest.param(v, marks=OLD_FORMATS) for v in (
-    "0.10.2", "0.10.0", "0.9.0", "0.8.2"))])
+@pytest.mark.parametrize("version", ["1.0.0", "0.11.0", "0.10.2", "0.10.0", "0.9.0", "0.8.2"])
 def test_clients_of_long_ago(shared_broker, version):
     """Without ApiVersions, in the versions that a broker of that time had."""
     b = shared_broker
