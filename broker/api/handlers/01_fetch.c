@@ -239,17 +239,22 @@ static void fetch_abandon(struct req *r)
     }
 }
 
-/* An old client cannot read a topic that is compressed with zstd by configuration. */
-static err check_zstd(struct req *r, struct part *part)
+/* What an old client cannot read: a topic that is compressed with zstd by configuration, or one whose
+ * configuration forbids converting it. */
+static err check_readable(struct req *r, struct part *part)
 {
     if (r->version >= FIRST_ZSTD_VERSION) {
         return OK;
     }
     struct plog *log = NULL;
     TRY(partition_pin(part->partition, -1, true, &log));
-    int codec = plog_config(log).compression_type;
+    struct log_config config = plog_config(log);
     partition_unpin(part->partition);
-    return codec == CODEC_ZSTD ? ERR_UNSUPPORTED_COMPRESSION_TYPE : OK;
+    if (config.compression_type == CODEC_ZSTD) {
+        return ERR_UNSUPPORTED_COMPRESSION_TYPE;
+    }
+    bool converts = r->version < FIRST_RECORD_BATCH_VERSION;
+    return converts && !config.message_downconversion_enable ? ERR_UNSUPPORTED_VERSION : OK;
 }
 
 /* One round over all partitions. Returns true when the answer need not wait. */
@@ -273,7 +278,7 @@ static bool read_round(struct req *r, struct fetch *f)
         part->watch.seen = partition_high_watermark(part->partition);
         partition_read(part->partition, &read, &r->arena, &part->result);
         if (part->result.error == OK) {
-            part->result.error = check_zstd(r, part);
+            part->result.error = check_readable(r, part);
         }
         failed |= part->result.error != OK || part->result.diverged;
         /* A range that ends with its segment may hold all that is there: it counts as enough. */
