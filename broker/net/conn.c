@@ -57,7 +57,7 @@ struct conn {
     bool gone; /* closed while in_frame: freed when it returns */
     void *user;
     struct sockaddr_storage peer;
-    char peer_text[INET6_ADDRSTRLEN + 2];
+    char peer_text[PEER_TEXT_MAX];
 };
 
 static void on_ready(struct io_watch *watch, uint32_t events);
@@ -176,19 +176,19 @@ void net_loop_deinit(struct net_loop *net)
     writer_deinit(&net->spare_out);
 }
 
-static void describe_peer(struct conn *conn)
+void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX])
 {
-    conn->peer_text[0] = '/';
-    char *text = conn->peer_text + 1;
-    if (conn->peer.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&conn->peer;
+    *text++ = '/';
+    *text = '\0';
+    if (peer->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)peer;
         if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
             inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], text, INET6_ADDRSTRLEN);
         } else {
             inet_ntop(AF_INET6, &in6->sin6_addr, text, INET6_ADDRSTRLEN);
         }
     } else {
-        const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)&conn->peer;
+        const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)peer;
         inet_ntop(AF_INET, &in4->sin_addr, text, INET6_ADDRSTRLEN);
     }
 }
@@ -220,7 +220,7 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     list_init(&conn->starved_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
-    describe_peer(conn);
+    peer_format(peer, conn->peer_text);
     set_options(net, fd);
     list_append(&net->idle, &conn->link);
     atomic_fetch_add(&net->conns_n, 1);

@@ -94,6 +94,9 @@ struct listener *conn_listener(const struct conn *conn);
 /* The peer's address as text, as Kafka shows it in group members: "/127.0.0.1". */
 const char *conn_peer(const struct conn *conn);
 const struct sockaddr_storage *conn_peer_address(const struct conn *conn);
+/* An address in that form: an IPv4 client of a socket for both families is shown as IPv4. */
+enum { PEER_TEXT_MAX = INET6_ADDRSTRLEN + 2 };
+void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX]);
 int conn_fd(const struct conn *conn);
 /* Anything that the layer above hangs onto the connection. */
 void *conn_user(const struct conn *conn);

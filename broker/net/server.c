@@ -185,19 +185,6 @@ static struct net_loop *least_loaded(struct server *server)
     return best;
 }
 
-static void address_text(const struct sockaddr_storage *peer, char *text, size_t size)
-{
-    socklen_t len =
-        peer->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    if (getnameinfo((const struct sockaddr *)peer, len, text, (socklen_t)size, NULL, 0,
-                    NI_NUMERICHOST) != 0) {
-        text[0] = '\0';
-    }
-    if (strncmp(text, "::ffff:", 7) == 0) {
-        memmove(text, text + 7, strlen(text + 7) + 1);
-    }
-}
-
 /* False: stop accepting for now. */
 static bool accept_one(struct acceptor *acceptor)
 {
@@ -214,9 +201,9 @@ static bool accept_one(struct acceptor *acceptor)
         }
         return errno == ECONNABORTED || errno == EINTR;
     }
-    char address[64];
-    address_text(&peer, address, sizeof(address));
-    enum admission admission = admit(server, acceptor, address);
+    char address[PEER_TEXT_MAX];
+    peer_format(&peer, address);
+    enum admission admission = admit(server, acceptor, address + 1); /* as on_conn_gone counts */
     if (admission != ADMITTED) {
         close(fd);
         if (admission == REFUSED_TOTAL) {

@@ -120,6 +120,23 @@ static void test_all_addresses(void)
     end();
 }
 
+/* Connections are counted by this text when they come and when they go: no scope, no mapping. */
+static void test_addresses_as_text(void)
+{
+    static const char *const ADDRESSES[][2] = {
+        {"::ffff:10.1.2.3", "/10.1.2.3"}, {"fe80::1", "/fe80::1"}, {"::1", "/::1"}};
+    char text[PEER_TEXT_MAX];
+    for (size_t i = 0; i < sizeof(ADDRESSES) / sizeof(ADDRESSES[0]); i++) {
+        struct sockaddr_storage peer = {0};
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&peer;
+        in6->sin6_family = AF_INET6;
+        in6->sin6_scope_id = 1; /* "fe80::1%lo" to getnameinfo() */
+        CU_ASSERT_EQUAL(inet_pton(AF_INET6, ADDRESSES[i][0], &in6->sin6_addr), 1);
+        peer_format(&peer, text);
+        CU_ASSERT_STRING_EQUAL(text, ADDRESSES[i][1]);
+    }
+}
+
 static void test_port_is_taken(void)
 {
     struct server_config config = config_of();
@@ -306,6 +323,7 @@ static void test_stop_while_they_come(void)
     }
 }
 
-SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_port_is_taken),
-      TEST(test_connections_are_shared), TEST(test_limit_per_address), TEST(test_limit_of_all),
-      TEST(test_limit_of_a_listener), TEST(test_at_the_limit), TEST(test_stop_while_they_come))
+SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_addresses_as_text),
+      TEST(test_port_is_taken), TEST(test_connections_are_shared), TEST(test_limit_per_address),
+      TEST(test_limit_of_all), TEST(test_limit_of_a_listener), TEST(test_at_the_limit),
+      TEST(test_stop_while_they_come))
