@@ -129,6 +129,13 @@ static err adopt_all(struct broker *broker, struct survey *survey)
     return e;
 }
 
+/* The logs were loaded before their topics were known. */
+static void use_config(void *context, struct plog *log)
+{
+    struct log_config config = topic_configs_log_config(context, plog_name(log).topic);
+    plog_set_config(log, &config);
+}
+
 err adopt_logs(struct broker *broker)
 {
     struct arena arena;
@@ -147,6 +154,7 @@ err adopt_logs(struct broker *broker)
     map_init(&survey.topics);
     logs_each(broker->logs, look_at, &survey);
     e = adopt_all(broker, &survey);
+    logs_each(broker->logs, use_config, broker->topic_configs);
     map_each (entry, &survey.topics) {
         struct found_topic *topic = entry->value;
         free(topic->epochs);
