@@ -94,6 +94,20 @@ static bool next_item(const char **at, const char **item, size_t *len)
     return *len > 0;
 }
 
+/* One of controller.listener.names, of a file made for KRaft. */
+static bool is_controller_listener(const struct config *config, const char *name)
+{
+    const char *at = config->controller_listener_names;
+    const char *item = NULL;
+    size_t len = 0;
+    while (at != NULL && next_item(&at, &item, &len)) {
+        if (len == strlen(name) && strncasecmp(item, name, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The protocol that the map gives a listener must be one that is built. */
 static err check_protocol(const struct config *config, const struct listener *listener,
                           char reason[BROKER_REASON_BYTES])
@@ -156,8 +170,8 @@ static err parse_listeners(struct broker *broker, char reason[BROKER_REASON_BYTE
         struct listener *listener = &broker->listeners[broker->listeners_n];
         *listener = (struct listener){0};
         TRY(parse_url("listeners", item, len, listener, reason));
-        if (strcmp(listener->name, "CONTROLLER") == 0) {
-            continue; /* of a KRaft file: there is no such thing here */
+        if (is_controller_listener(broker->config, listener->name)) {
+            continue;
         }
         for (size_t i = 0; i < broker->listeners_n; i++) {
             if (strcmp(broker->listeners[i].name, listener->name) == 0) {

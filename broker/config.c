@@ -418,8 +418,18 @@ static err check_together(const struct config *config, char reason[CONFIG_REASON
     return OK;
 }
 
+/* A file made for KRaft: its node is this broker. */
+static void take_node_id(struct config *config)
+{
+    const char *node_id = properties_get(&config->properties, "node.id");
+    if (node_id != NULL && properties_get(&config->properties, "broker.id") == NULL) {
+        properties_set(&config->properties, "broker.id", node_id);
+    }
+}
+
 err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES])
 {
+    take_node_id(config);
     TRY(check_names(config, reason));
     for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
         TRY(field_set(config, &OPTIONS[i], reason));

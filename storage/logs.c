@@ -249,7 +249,7 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         if (e != OK) {
             return refuse(reason, "cannot start with %s: %s", dir->path, err_text(e));
         }
-        if (!dir->clean) {
+        if (!dir->clean && dir->subdirs.count > 0) {
             log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
         }
         TRY(load_dir(logs, i, reason));
