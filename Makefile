@@ -11,9 +11,9 @@ TEST_PACKAGES = $(BUILD_PACKAGES) libcunit1-dev clang libclang-rt-14-dev
 .PHONY: build run test test-all unit install-build install-test clean format
 
 build: install-build
-	@cmake --preset release >build-configure.log 2>&1 || (cat build-configure.log; rm -f build-configure.log; exit 1)
-	@rm -f build-configure.log
-	@cmake --build --preset release
+	@mkdir -p build
+	@cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+	@cmake --build --preset release --target ottla
 
 run: build
 	@echo "connect with bootstrap.servers=localhost:9092 (Ctrl-C stops the broker)"
