@@ -5,6 +5,7 @@
 #include "broker/cluster/config_changes.h"
 
 #include "base/log.h"
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 
 #include <stdio.h>
@@ -217,15 +218,16 @@ static err write_overrides(struct broker *broker, struct arena *arena, struct st
 
 static err check_names(const struct config_change *change, char message[CONFIG_REASON_BYTES])
 {
-    for (int32_t i = 0; i < change->edits_n; i++) {
-        for (int32_t j = 0; j < i; j++) {
-            if (str_equal(change->edits[i].name, change->edits[j].name)) {
-                return refuse(message, ERR_INVALID_REQUEST, "Duplicate config key",
-                              change->edits[i].name);
-            }
+    err e = OK;
+    struct seen seen;
+    seen_init(&seen);
+    for (int32_t i = 0; e == OK && i < change->edits_n; i++) {
+        if (seen_add(&seen, &(struct seen_key){.name = change->edits[i].name}) > 0) {
+            e = refuse(message, ERR_INVALID_REQUEST, "Duplicate config key", change->edits[i].name);
         }
     }
-    return OK;
+    seen_deinit(&seen);
+    return e;
 }
 
 static bool topic_is_known(struct broker *broker, struct str topic)

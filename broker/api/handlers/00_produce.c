@@ -4,6 +4,7 @@
  * under its own, and has its own error. With acks=all, or where every record must be on disk before
  * it is acknowledged (flush.messages=1), the request waits until the high watermark has passed what
  * it appended. (reference: requests §4.1, hardening §1) */
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 #include "protocol/legacy.h"
 #include "storage/validate.h"
@@ -178,17 +179,6 @@ static err check_request(const struct produce_request *in)
     return OK;
 }
 
-/* A partition named twice is appended and answered once. */
-static bool is_named_before(const struct produce_request_topic *topic, int32_t index)
-{
-    for (int32_t i = 0; i < index; i++) {
-        if (topic->partitions[i].index == topic->partitions[index].index) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void produce_one(struct req *r, struct produce *work, struct str topic,
                         const struct produce_request_partition *in, err refused,
                         struct produce_response_partition *out)
@@ -209,6 +199,23 @@ static void produce_one(struct req *r, struct produce *work, struct str topic,
     }
 }
 
+/* A partition named twice is appended and answered once. */
+static void produce_topic(struct req *r, struct produce *work,
+                          const struct produce_request_topic *in, err refused,
+                          struct produce_response_topic *out)
+{
+    struct seen seen;
+    seen_init(&seen);
+    out->name = in->name;
+    for (int32_t i = 0; i < in->partitions_n; i++) {
+        if (seen_add(&seen, &(struct seen_key){.number = in->partitions[i].index}) == 0) {
+            produce_one(r, work, out->name, &in->partitions[i], refused,
+                        &out->partitions[out->partitions_n++]);
+        }
+    }
+    seen_deinit(&seen);
+}
+
 static bool produce_all(struct req *r, struct produce *work)
 {
     const struct produce_request *in = r->in;
@@ -226,15 +233,9 @@ static bool produce_all(struct req *r, struct produce *work)
     err refused = check_request(in);
     for (int32_t t = 0; t < in->topics_n; t++) {
         struct produce_response_topic *topic = &out->topics[out->topics_n++];
-        topic->name = in->topics[t].name;
         topic->partitions = partitions;
-        for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
-            if (!is_named_before(&in->topics[t], i)) {
-                produce_one(r, work, topic->name, &in->topics[t].partitions[i], refused,
-                            partitions++);
-                topic->partitions_n++;
-            }
-        }
+        produce_topic(r, work, &in->topics[t], refused, topic);
+        partitions += topic->partitions_n;
     }
     return true;
 }

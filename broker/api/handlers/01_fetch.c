@@ -11,6 +11,7 @@
  * SMALL_BYTES and less are copied into the answer (one send instead of three system calls), larger
  * ones go out by sendfile. Versions before 4 get converted record formats. (reference: requests
  * §4.2, coordinators §5 and §6) */
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 #include "broker/replica/read.h"
 #include "protocol/legacy.h"
@@ -142,16 +143,21 @@ static bool parts_from_session(struct req *r, struct fetch *f, const struct fetc
     return true;
 }
 
-static bool part_is_named_before(const struct fetch *f, const struct part *part)
+/* Adds what a full request names; a partition named twice is one. */
+static void part_add(struct req *r, struct fetch *f, const struct fetch_request_topic *topic,
+                     const struct fetch_request_partition *in, struct seen *seen)
 {
-    for (int32_t i = 0; i < f->parts_n; i++) {
-        const struct part *other = &f->parts[i];
-        if (other->number == part->number && str_equal(other->topic, part->topic) &&
-            uuid_equal(other->topic_id, part->topic_id)) {
-            return true;
-        }
+    struct seen_key key = {.name = topic->topic, .id = topic->topic_id, .number = in->partition};
+    if (seen_add(seen, &key) > 0) {
+        return;
     }
-    return false;
+    struct session_partition one = {.topic = topic->topic,
+                                    .topic_id = topic->topic_id,
+                                    .partition = in->partition,
+                                    .high_watermark = -1,
+                                    .told_log_start_offset = -1};
+    remember(&one, in);
+    part_init(r, &f->parts[f->parts_n++], &one);
 }
 
 static bool parts_from_request(struct req *r, struct fetch *f)
@@ -165,21 +171,14 @@ static bool parts_from_request(struct req *r, struct fetch *f)
     if (f->parts == NULL) {
         return false;
     }
+    struct seen seen;
+    seen_init(&seen);
     for (int32_t t = 0; t < in->topics_n; t++) {
         for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
-            struct session_partition one = {.topic = in->topics[t].topic,
-                                            .topic_id = in->topics[t].topic_id,
-                                            .partition = in->topics[t].partitions[i].partition,
-                                            .high_watermark = -1,
-                                            .told_log_start_offset = -1};
-            remember(&one, &in->topics[t].partitions[i]);
-            struct part *part = &f->parts[f->parts_n];
-            part_init(r, part, &one);
-            /* Only small requests are searched for repetitions: sessions, which large ones use,
-             * have none. */
-            f->parts_n += total <= 64 && part_is_named_before(f, part) ? 0 : 1;
+            part_add(r, f, &in->topics[t], &in->topics[t].partitions[i], &seen);
         }
     }
+    seen_deinit(&seen);
     return true;
 }
 

@@ -1,4 +1,5 @@
 /* ListOffsets: the offset of a moment, or of an end of the log. (reference: requests §4.3) */
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 
 enum {
@@ -96,21 +97,37 @@ static err list_partition(struct req *r, struct str topic,
     return e;
 }
 
-static bool is_named_twice(const struct list_offsets_request *in, int32_t topic, int32_t index)
+static struct seen_key key_of(const struct list_offsets_request_topic *topic, int32_t index)
 {
-    int32_t number = in->topics[topic].partitions[index].partition_index;
+    return (struct seen_key){.name = topic->name,
+                             .number = topic->partitions[index].partition_index};
+}
+
+static void note_names(const struct list_offsets_request *in, struct seen *seen)
+{
     for (int32_t t = 0; t < in->topics_n; t++) {
-        if (!str_equal(in->topics[t].name, in->topics[topic].name)) {
-            continue;
-        }
         for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
-            bool itself = t == topic && i == index;
-            if (!itself && in->topics[t].partitions[i].partition_index == number) {
-                return true;
-            }
+            struct seen_key key = key_of(&in->topics[t], i);
+            (void)seen_add(seen, &key);
         }
     }
-    return false;
+}
+
+/* Every copy of a partition that is named twice is refused. */
+static void list_topic(struct req *r, const struct list_offsets_request_topic *in,
+                       struct seen *seen, struct list_offsets_response_topic *out)
+{
+    out->name = in->name;
+    out->partitions = req_array(r, in->partitions_n, sizeof(*out->partitions));
+    for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
+        struct list_offsets_response_partition *p = &out->partitions[out->partitions_n++];
+        list_offsets_response_partition_init(p);
+        p->partition_index = in->partitions[i].partition_index;
+        struct seen_key key = key_of(in, i);
+        err e = seen_times(seen, &key) > 1 ? ERR_INVALID_REQUEST
+                                           : list_partition(r, in->name, &in->partitions[i], p);
+        p->error_code = e <= -1000 ? (int16_t)ERR_UNKNOWN_SERVER_ERROR : kafka_error_wire(e);
+    }
 }
 
 enum req_status handle_list_offsets(struct req *r)
@@ -121,19 +138,12 @@ enum req_status handle_list_offsets(struct req *r)
     if (out->topics == NULL) {
         return REQ_CLOSE;
     }
+    struct seen seen;
+    seen_init(&seen);
+    note_names(in, &seen);
     for (int32_t t = 0; t < in->topics_n; t++) {
-        struct list_offsets_response_topic *topic = &out->topics[out->topics_n++];
-        topic->name = in->topics[t].name;
-        topic->partitions = req_array(r, in->topics[t].partitions_n, sizeof(*topic->partitions));
-        for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partitions_n; i++) {
-            struct list_offsets_response_partition *p = &topic->partitions[topic->partitions_n++];
-            list_offsets_response_partition_init(p);
-            p->partition_index = in->topics[t].partitions[i].partition_index;
-            err e = is_named_twice(in, t, i)
-                        ? ERR_INVALID_REQUEST
-                        : list_partition(r, topic->name, &in->topics[t].partitions[i], p);
-            p->error_code = e <= -1000 ? (int16_t)ERR_UNKNOWN_SERVER_ERROR : kafka_error_wire(e);
-        }
+        list_topic(r, &in->topics[t], &seen, &out->topics[out->topics_n++]);
     }
+    seen_deinit(&seen);
     return REQ_DONE;
 }

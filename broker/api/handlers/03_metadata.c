@@ -1,8 +1,9 @@
 /* Metadata: brokers and topics, from the current snapshot. A named topic that does not exist may be
  * created on the way: its znodes are written on the control thread, and the answer is
  * LEADER_NOT_AVAILABLE; the client asks again. (reference: requests §4.4) */
-#include "broker/broker.h"
 #include "broker/api/endpoint.h"
+#include "broker/api/seen.h"
+#include "broker/broker.h"
 #include "broker/cluster/topics.h"
 
 enum {
@@ -10,6 +11,7 @@ enum {
     FIRST_AUTO_CREATE_FLAG_VERSION = 4,
     FIRST_LISTENER_NOT_FOUND_VERSION = 6,
     FIRST_ID_VERSION = 12,
+    CREATED_MAX = 100,
 };
 
 typedef struct metadata_response_topic topic_out;
@@ -114,6 +116,12 @@ static void answer_all(struct req *r, const struct metadata *metadata)
     }
 }
 
+/* Only a topic that is not there has this error and no partitions. */
+static bool is_to_be_created(const topic_out *topic)
+{
+    return topic->error_code == ERR_LEADER_NOT_AVAILABLE && topic->partitions_n == 0;
+}
+
 /* A topic that is not there: created if that is allowed (then it is collected in `missing`). */
 static void answer_missing(struct req *r, struct str name, topic_out *out)
 {
@@ -128,45 +136,43 @@ static void answer_missing(struct req *r, struct str name, topic_out *out)
     }
 }
 
-static bool is_named_before(const struct metadata_request *in, int32_t index)
+static void answer_one(struct req *r, const struct metadata *metadata,
+                       const struct metadata_request_topic *in, topic_out *out)
 {
-    for (int32_t i = 0; i < index; i++) {
-        if (str_equal(in->topics[i].name, in->topics[index].name) &&
-            uuid_equal(in->topics[i].topic_id, in->topics[index].topic_id)) {
-            return true;
-        }
+    bool by_id = r->version >= FIRST_ID_VERSION && in->name.data == NULL;
+    const struct topic_info *found =
+        by_id ? metadata_topic_by_id(metadata, in->topic_id) : metadata_topic(metadata, in->name);
+    metadata_response_topic_init(out);
+    if (found != NULL) {
+        fill_topic(r, metadata, found, out);
+    } else if (by_id) {
+        out->name = (struct str){0};
+        out->topic_id = in->topic_id;
+        out->error_code = ERR_UNKNOWN_TOPIC_ID;
+    } else {
+        answer_missing(r, in->name, out);
     }
-    return false;
 }
 
-/* Returns whether some topic is to be created. */
+/* Each topic once. Returns whether some topic is to be created. */
 static bool answer_named(struct req *r, const struct metadata *metadata)
 {
     const struct metadata_request *in = r->in;
     struct metadata_response *out = r->out;
     bool missing = false;
+    struct seen seen;
+    seen_init(&seen);
     out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
     for (int32_t i = 0; out->topics != NULL && i < in->topics_n; i++) {
-        if (in->topics_n <= 256 && is_named_before(in, i)) {
+        struct seen_key key = {.name = in->topics[i].name, .id = in->topics[i].topic_id};
+        if (seen_add(&seen, &key) > 0) {
             continue;
         }
         topic_out *topic = &out->topics[out->topics_n++];
-        metadata_response_topic_init(topic);
-        bool by_id = r->version >= FIRST_ID_VERSION && in->topics[i].name.data == NULL;
-        const struct topic_info *found =
-            by_id ? metadata_topic_by_id(metadata, in->topics[i].topic_id)
-                  : metadata_topic(metadata, in->topics[i].name);
-        if (found != NULL) {
-            fill_topic(r, metadata, found, topic);
-        } else if (by_id) {
-            topic->name = (struct str){0};
-            topic->topic_id = in->topics[i].topic_id;
-            topic->error_code = ERR_UNKNOWN_TOPIC_ID;
-        } else {
-            answer_missing(r, in->topics[i].name, topic);
-            missing |= topic->error_code == ERR_LEADER_NOT_AVAILABLE;
-        }
+        answer_one(r, metadata, &in->topics[i], topic);
+        missing |= is_to_be_created(topic);
     }
+    seen_deinit(&seen);
     return missing;
 }
 
@@ -203,13 +209,17 @@ static enum req_status refuse_all(struct req *r)
     return REQ_DONE;
 }
 
-/* On the control thread: writes the missing topics' znodes. */
+/* On the control thread: writes the missing topics' znodes. What is over CREATED_MAX is created
+ * when the client asks again, as it does for every such topic: each is a transaction, and one
+ * request must not hold the control thread for longer. */
 static void create_missing(struct req *r)
 {
     struct metadata_response *out = r->out;
-    for (int32_t i = 0; i < out->topics_n; i++) {
+    int32_t created_n = 0;
+    for (int32_t i = 0; i < out->topics_n && created_n < CREATED_MAX; i++) {
         topic_out *topic = &out->topics[i];
-        if (topic->error_code == ERR_LEADER_NOT_AVAILABLE && topic->partitions_n == 0) {
+        if (is_to_be_created(topic)) {
+            created_n++;
             err e = topics_auto_create(r->broker, topic->name);
             topic->error_code = e == OK || e == ERR_TOPIC_ALREADY_EXISTS
                                     ? (int16_t)ERR_LEADER_NOT_AVAILABLE

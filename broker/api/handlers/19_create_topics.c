@@ -1,6 +1,7 @@
 /* CreateTopics: the wishes are checked and written on the control thread (cluster/topics.h); then
  * the request waits until every new partition has a leader, or until its time is over.
  * (reference: requests §6) */
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 #include "broker/cluster/topics.h"
 
@@ -12,16 +13,6 @@ typedef struct create_topics_response_topic topic_out;
 struct creation {
     struct metadata_wait wait;
 };
-
-static bool is_named_twice(const struct create_topics_request *in, int32_t index)
-{
-    for (int32_t i = 0; i < in->topics_n; i++) {
-        if (i != index && str_equal(in->topics[i].name, in->topics[index].name)) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* Partitions may come in any order, but from 0 and without a hole. */
 static err read_assignment(struct req *r, const topic_in *in, struct topic_wish *wish)
@@ -85,7 +76,7 @@ static void echo_config(struct req *r, const struct topic_wish *wish, topic_out 
     }
 }
 
-static void create_one(struct req *r, int32_t index)
+static void create_one(struct req *r, int32_t index, bool named_twice)
 {
     const struct create_topics_request *in = r->in;
     struct create_topics_response *response = r->out;
@@ -97,8 +88,7 @@ static void create_one(struct req *r, int32_t index)
     out->num_partitions = -1;
     out->replication_factor = -1;
     out->configs_n = -1;
-    err e =
-        is_named_twice(in, index) ? ERR_INVALID_REQUEST : read_wish(r, &in->topics[index], &wish);
+    err e = named_twice ? ERR_INVALID_REQUEST : read_wish(r, &in->topics[index], &wish);
     if (e == OK) {
         e = topics_create(r->broker, &wish, &made);
     } else {
@@ -124,11 +114,17 @@ static void create_all(struct req *r)
 {
     const struct create_topics_request *in = r->in;
     struct create_topics_response *out = r->out;
+    struct seen seen;
+    seen_init(&seen);
+    for (int32_t i = 0; i < in->topics_n; i++) {
+        (void)seen_add(&seen, &(struct seen_key){.name = in->topics[i].name});
+    }
     out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
     for (int32_t i = 0; out->topics != NULL && i < in->topics_n; i++) {
-        create_one(r, i);
+        create_one(r, i, seen_times(&seen, &(struct seen_key){.name = in->topics[i].name}) > 1);
         out->topics_n++;
     }
+    seen_deinit(&seen);
 }
 
 static bool is_ready(const struct metadata *metadata, const topic_out *topic)

@@ -1,18 +1,13 @@
 /* AlterConfigs: replaces all overrides of a topic. (reference: requests §7) */
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 #include "broker/cluster/config_changes.h"
 
 typedef struct alter_configs_request_resource resource_in;
 
-static bool is_named_twice(const struct alter_configs_request *in, int32_t index)
+static struct seen_key key_of(const resource_in *in)
 {
-    for (int32_t i = 0; i < in->resources_n; i++) {
-        if (i != index && in->resources[i].resource_type == in->resources[index].resource_type &&
-            str_equal(in->resources[i].resource_name, in->resources[index].resource_name)) {
-            return true;
-        }
-    }
-    return false;
+    return (struct seen_key){.name = in->resource_name, .number = in->resource_type};
 }
 
 static err alter_one(struct req *r, const resource_in *in, char message[CONFIG_REASON_BYTES])
@@ -40,17 +35,25 @@ static void alter_all(struct req *r)
 {
     const struct alter_configs_request *in = r->in;
     struct alter_configs_response *out = r->out;
+    struct seen seen;
+    seen_init(&seen);
+    for (int32_t i = 0; i < in->resources_n; i++) {
+        struct seen_key key = key_of(&in->resources[i]);
+        (void)seen_add(&seen, &key);
+    }
     out->resources = req_array(r, in->resources_n, sizeof(*out->resources));
     for (int32_t i = 0; out->resources != NULL && i < in->resources_n; i++) {
         char message[CONFIG_REASON_BYTES] = "Each resource must appear at most once.";
-        err e =
-            is_named_twice(in, i) ? ERR_INVALID_REQUEST : alter_one(r, &in->resources[i], message);
+        struct seen_key key = key_of(&in->resources[i]);
+        err e = seen_times(&seen, &key) > 1 ? ERR_INVALID_REQUEST
+                                            : alter_one(r, &in->resources[i], message);
         out->resources[out->resources_n++] = (struct alter_configs_response_resource){
             .error_code = kafka_error_wire(e),
             .error_message = e == OK ? (struct str){0} : arena_str(&r->arena, str_of(message)),
             .resource_type = in->resources[i].resource_type,
             .resource_name = in->resources[i].resource_name};
     }
+    seen_deinit(&seen);
 }
 
 enum req_status handle_alter_configs(struct req *r)

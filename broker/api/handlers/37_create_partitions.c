@@ -1,5 +1,6 @@
 /* CreatePartitions: rewrites the topic's node on the control thread, then waits for the leaders of
  * the new partitions. (reference: requests §6) */
+#include "broker/api/seen.h"
 #include "broker/broker.h"
 #include "broker/cluster/topics.h"
 
@@ -7,27 +8,8 @@ typedef struct create_partitions_request_topic topic_in;
 
 struct growth {
     struct metadata_wait wait;
+    int32_t *counts; /* how many partitions each result is to have */
 };
-
-static bool is_named_twice(const struct create_partitions_request *in, int32_t index)
-{
-    for (int32_t i = 0; i < in->topics_n; i++) {
-        if (i != index && str_equal(in->topics[i].name, in->topics[index].name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_named_before(const struct create_partitions_request *in, int32_t index)
-{
-    for (int32_t i = 0; i < index; i++) {
-        if (str_equal(in->topics[i].name, in->topics[index].name)) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static err grow_one(struct req *r, const topic_in *in, char message[TOPIC_MESSAGE_BYTES])
 {
@@ -44,36 +26,42 @@ static err grow_one(struct req *r, const topic_in *in, char message[TOPIC_MESSAG
     return topics_add_partitions(r->broker, &wish, message);
 }
 
-/* On the control thread. */
+static void answer_one(struct req *r, const topic_in *in, bool named_twice,
+                       struct create_partitions_response_result *out)
+{
+    char message[TOPIC_MESSAGE_BYTES] = "Duplicate topic in request.";
+    create_partitions_response_result_init(out);
+    err e = named_twice ? ERR_INVALID_REQUEST : grow_one(r, in, message);
+    out->name = in->name;
+    out->error_code = kafka_error_wire(e);
+    if (e != OK) {
+        out->error_message = arena_str(&r->arena, str_of(message));
+    }
+}
+
+/* On the control thread. A topic that is named twice is answered once. */
 static void grow_all(struct req *r)
 {
     const struct create_partitions_request *in = r->in;
     struct create_partitions_response *out = r->out;
-    out->results = req_array(r, in->topics_n, sizeof(*out->results));
-    for (int32_t i = 0; out->results != NULL && i < in->topics_n; i++) {
-        if (is_named_before(in, i)) {
-            continue;
-        }
-        struct create_partitions_response_result *result = &out->results[out->results_n++];
-        create_partitions_response_result_init(result);
-        char message[TOPIC_MESSAGE_BYTES] = "Duplicate topic in request.";
-        err e = is_named_twice(in, i) ? ERR_INVALID_REQUEST : grow_one(r, &in->topics[i], message);
-        result->name = in->topics[i].name;
-        result->error_code = kafka_error_wire(e);
-        if (e != OK) {
-            result->error_message = arena_str(&r->arena, str_of(message));
-        }
-    }
-}
-
-static int32_t wanted_count(const struct create_partitions_request *in, struct str name)
-{
+    struct growth *growth = r->state;
+    struct seen named;
+    struct seen answered;
+    seen_init(&named);
+    seen_init(&answered);
     for (int32_t i = 0; i < in->topics_n; i++) {
-        if (str_equal(in->topics[i].name, name)) {
-            return in->topics[i].count;
+        (void)seen_add(&named, &(struct seen_key){.name = in->topics[i].name});
+    }
+    for (int32_t i = 0; i < in->topics_n; i++) {
+        struct seen_key key = {.name = in->topics[i].name};
+        if (seen_add(&answered, &key) == 0) {
+            growth->counts[out->results_n] = in->topics[i].count;
+            answer_one(r, &in->topics[i], seen_times(&named, &key) > 1,
+                       &out->results[out->results_n++]);
         }
     }
-    return 0;
+    seen_deinit(&named);
+    seen_deinit(&answered);
 }
 
 static bool is_ready(const struct metadata *metadata, struct str name, int32_t count)
@@ -92,25 +80,30 @@ static bool is_ready(const struct metadata *metadata, struct str name, int32_t c
 
 static bool all_ready(struct metadata_wait *wait, const struct metadata *metadata)
 {
-    const struct create_partitions_request *in = wait->req->in;
+    const struct growth *growth = container_of(wait, struct growth, wait);
     const struct create_partitions_response *out = wait->req->out;
     for (int32_t i = 0; i < out->results_n; i++) {
         if (out->results[i].error_code == OK &&
-            !is_ready(metadata, out->results[i].name, wanted_count(in, out->results[i].name))) {
+            !is_ready(metadata, out->results[i].name, growth->counts[i])) {
             return false;
         }
     }
     return true;
 }
 
-static void time_out(struct req *r)
+/* `waited`: what is ready by now is no error. */
+static void time_out(struct req *r, bool waited)
 {
     struct create_partitions_response *out = r->out;
+    const struct growth *growth = r->state;
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
     for (int32_t i = 0; i < out->results_n; i++) {
-        if (out->results[i].error_code == OK) {
+        bool ready = waited && is_ready(metadata, out->results[i].name, growth->counts[i]);
+        if (out->results[i].error_code == OK && !ready) {
             out->results[i].error_code = ERR_REQUEST_TIMED_OUT;
         }
     }
+    metadata_release(metadata);
 }
 
 static enum req_status waited(struct req *r)
@@ -118,7 +111,7 @@ static enum req_status waited(struct req *r)
     struct growth *growth = r->state;
     metadata_wait_remove(r->broker->metadata_waits, &growth->wait);
     if (r->timed_out) {
-        time_out(r);
+        time_out(r, true);
     }
     return REQ_DONE;
 }
@@ -126,15 +119,14 @@ static enum req_status waited(struct req *r)
 static enum req_status wait_for_leaders(struct req *r)
 {
     const struct create_partitions_request *in = r->in;
-    struct growth *growth = req_alloc(r, sizeof(*growth));
-    if (in->validate_only || growth == NULL) {
+    struct growth *growth = r->state;
+    if (in->validate_only) {
         return REQ_DONE;
     }
     if (in->timeout_ms <= 0) {
-        time_out(r);
+        time_out(r, false);
         return REQ_DONE;
     }
-    r->state = growth;
     req_park(r, in->timeout_ms, waited);
     growth->wait = (struct metadata_wait){.req = r, .satisfied = all_ready};
     metadata_wait_add(r->broker->metadata_waits, &growth->wait);
@@ -143,5 +135,17 @@ static enum req_status wait_for_leaders(struct req *r)
 
 enum req_status handle_create_partitions(struct req *r)
 {
+    const struct create_partitions_request *in = r->in;
+    struct create_partitions_response *out = r->out;
+    struct growth *growth = req_alloc(r, sizeof(*growth));
+    out->results = req_array(r, in->topics_n, sizeof(*out->results));
+    if (growth == NULL || out->results == NULL) {
+        return REQ_CLOSE;
+    }
+    growth->counts = req_array(r, in->topics_n, sizeof(*growth->counts));
+    if (growth->counts == NULL) {
+        return REQ_CLOSE;
+    }
+    r->state = growth;
     return req_on_control(r, grow_all, wait_for_leaders);
 }
