@@ -641,16 +641,24 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
     return start_threads(broker);
 }
 
-static void broker_free(struct broker *broker)
+/* Requests that still wait for a partition are woken when the last flush is done, or when the
+ * partition goes: their loops must be there, and run once more. */
+static void end_requests(struct broker *broker)
 {
-    server_free(broker->server);
+    coordinator_free(broker->coordinator);
+    replicas_free(broker->replicas);
     for (int i = 0; broker->api_loops != NULL && i < broker->loops_n; i++) {
+        loop_drain(server_loop(broker->server, i)->loop);
         api_loop_deinit(&broker->api_loops[i]);
     }
     free(broker->api_loops);
+}
+
+static void broker_free(struct broker *broker)
+{
+    end_requests(broker);
+    server_free(broker->server);
     controller_free(broker->controller);
-    coordinator_free(broker->coordinator);
-    replicas_free(broker->replicas);
     fetch_sessions_free(broker->fetch_sessions);
     producer_ids_free(broker->producer_ids);
     metadata_waits_free(broker->metadata_waits);
