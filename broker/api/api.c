@@ -108,9 +108,8 @@ static bool header_is_flexible(const struct req *r)
 }
 
 /* Encodes the answer behind what the connection has to send already. */
-static err encode_answer(struct req *r)
+static err encode_behind(struct req *r, struct writer *out)
 {
-    struct writer *out = conn_out(r->conn);
     size_t start = out->len;
     size_t spliced = out->spliced_bytes;
     writer_i32(out, 0);
@@ -126,6 +125,23 @@ static err encode_answer(struct req *r)
     }
     store_u32(out->data + start, (uint32_t)size);
     return OK;
+}
+
+/* An answer that cannot be encoded leaves nothing behind: its files are the request's again. */
+static err encode_answer(struct req *r)
+{
+    struct writer *out = conn_out(r->conn);
+    size_t len = out->len;
+    size_t splices_n = out->splices_n;
+    size_t spliced_bytes = out->spliced_bytes;
+    err e = encode_behind(r, out);
+    if (e != OK) {
+        out->len = len;
+        out->splices_n = splices_n;
+        out->spliced_bytes = spliced_bytes;
+        out->failed = false;
+    }
+    return e;
 }
 
 /* Sends the answer and ends the request. The connection's answer is in its output on FRAME_DONE. */
