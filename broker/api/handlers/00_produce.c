@@ -14,7 +14,6 @@ enum {
     INFLATED_FACTOR = 8,
     FIRST_RECORD_BATCH_VERSION = 3,
     FIRST_ZSTD_VERSION = 7,
-    FIRST_CURRENT_LEADER_VERSION = 10,
 };
 
 /* A partition that was appended and is not yet safe. */
@@ -113,11 +112,13 @@ static err append_converted(struct req *r, struct partition *p, struct bytes rec
     struct writer converted;
     writer_init(&converted, INFLATED_FLOOR_BYTES * INFLATED_FACTOR);
     err e = legacy_up_convert(records, INFLATED_FLOOR_BYTES, &converted);
-    if (e == OK) {
+    if (e <= -1000) {
+        e = ERR_CORRUPT_MESSAGE;
+    } else if (e == OK) {
         e = validate_and_append(r, p, bytes_of(converted.data, converted.len), out, appended);
     }
     writer_deinit(&converted);
-    return e <= -1000 ? ERR_CORRUPT_MESSAGE : e;
+    return e;
 }
 
 static err produce_partition(struct req *r, struct str topic,
@@ -275,6 +276,7 @@ static err unsafe_outcome(struct pending *pending, bool timed_out)
     return timed_out ? ERR_REQUEST_TIMED_OUT : OK;
 }
 
+/* An append that is there but not safe keeps its offset in the answer, beside the error. */
 static enum req_status produce_finish(struct req *r, struct produce *work)
 {
     for (int32_t i = 0; i < work->pending_n; i++) {
@@ -282,7 +284,6 @@ static enum req_status produce_finish(struct req *r, struct produce *work)
         err e = is_safe(pending) ? OK : unsafe_outcome(pending, r->timed_out);
         if (e != OK) {
             pending->out->error_code = wire_produce(e);
-            pending->out->base_offset = -1;
             work->failed_n++;
         }
     }

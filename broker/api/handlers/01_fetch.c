@@ -26,7 +26,7 @@ enum {
     FIRST_SOFT_LIMIT_VERSION = 3,
     FIRST_FOLLOWER_READ_VERSION = 11,
     FIRST_ZSTD_VERSION = 10,
-    FIRST_CURRENT_LEADER_VERSION = 12,
+    FIRST_CURRENT_LEADER_VERSION = 16,
 };
 
 /* One partition of the request, and what was found. */
