@@ -791,19 +791,35 @@ static bool wanted(const struct str *filter, int32_t count, const char *value)
     return count <= 0;
 }
 
-static void list_shard(struct req *r, const struct shard *shard)
+/* Makes room for the groups of one more shard, by doubling: the arena frees nothing. */
+static bool list_reserve(struct req *r, size_t more, size_t *room)
 {
-    const struct list_groups_request *in = r->in;
     struct list_groups_response *out = r->out;
-    size_t count = (size_t)out->groups_n + shard->groups.count;
-    struct list_groups_response_group *groups = arena_array(&r->arena, count, sizeof(*groups));
-    if (groups == NULL || shard->groups.count == 0) {
-        return;
+    size_t wanted = (size_t)out->groups_n + more;
+    if (wanted <= *room) {
+        return true;
+    }
+    size_t fresh = wanted > *room * 2 ? wanted : *room * 2;
+    struct list_groups_response_group *groups = arena_array(&r->arena, fresh, sizeof(*groups));
+    if (groups == NULL) {
+        return false;
     }
     if (out->groups_n > 0) {
         memcpy(groups, out->groups, (size_t)out->groups_n * sizeof(*groups));
     }
     out->groups = groups;
+    *room = fresh;
+    return true;
+}
+
+static void list_shard(struct req *r, const struct shard *shard, size_t *room)
+{
+    const struct list_groups_request *in = r->in;
+    struct list_groups_response *out = r->out;
+    if (!list_reserve(r, shard->groups.count, room)) {
+        out->error_code = ERR_UNKNOWN_SERVER_ERROR;
+        return;
+    }
     map_each (entry, &shard->groups) {
         const struct group *group = entry->value;
         if (wanted(in->states_filter, in->states_filter_n, group_state_name(group->state)) &&
@@ -821,6 +837,7 @@ static void list_shard(struct req *r, const struct shard *shard)
 void coordinator_list_groups(struct coordinator *c, struct req *r)
 {
     struct list_groups_response *out = r->out;
+    size_t room = 0;
     for (int32_t i = 0;; i++) {
         struct shard *shard = shard_at(c, i);
         if (shard == NULL) {
@@ -830,7 +847,7 @@ void coordinator_list_groups(struct coordinator *c, struct req *r)
         if (shard->state == SHARD_LOADING) {
             out->error_code = ERR_COORDINATOR_LOAD_IN_PROGRESS;
         }
-        list_shard(r, shard);
+        list_shard(r, shard, &room);
         pthread_mutex_unlock(&shard->lock);
     }
 }

@@ -17,7 +17,11 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { OUTPUT_ARENA_BYTES = 256 << 20, NEW_MEMBER_JOIN_TIMEOUT_MS = 300000 };
+enum {
+    OUTPUT_ARENA_BYTES = 256 << 20,
+    NEW_MEMBER_JOIN_TIMEOUT_MS = 300000,
+    PROTOCOLS_MAX = 100, /* of one member: each is looked up in every other member's list */
+};
 
 struct pending_member {
     int64_t deadline_ms;
@@ -286,6 +290,9 @@ static bool all_offer(const struct group *group, struct str name)
 /* Does the newcomer share a protocol with all members? */
 static bool protocols_fit(const struct group *group, const struct join_event *e)
 {
+    if (e->protocols_n > PROTOCOLS_MAX) {
+        return false;
+    }
     if (group_size(group) == 0) {
         return e->protocol_type.len > 0 && e->protocols_n > 0;
     }
@@ -1005,21 +1012,20 @@ static bool expire_members(struct group *group, int64_t now_ms, struct group_out
 
 static bool expire_pending(struct group *group, int64_t now_ms)
 {
-    bool gone = false;
-    bool again = true;
-    while (again) {
-        again = false;
-        map_each (entry, &group->pending) {
-            struct pending_member *pending = entry->value;
-            if (pending->deadline_ms <= now_ms) {
-                struct str id = {.data = (const char *)entry->key, .len = entry->key_len};
-                (void)pending_remove(group, id);
-                gone = again = true;
-                break;
-            }
+    struct str *late = NULL;
+    size_t late_n = 0;
+    map_each (entry, &group->pending) {
+        const struct pending_member *pending = entry->value;
+        if (pending->deadline_ms <= now_ms) {
+            late = late != NULL ? late : xcalloc(group->pending.count, sizeof(*late));
+            late[late_n++] = (struct str){.data = (const char *)entry->key, .len = entry->key_len};
         }
     }
-    return gone;
+    for (size_t i = 0; i < late_n; i++) {
+        (void)pending_remove(group, late[i]);
+    }
+    free(late);
+    return late_n > 0;
 }
 
 int64_t group_next_deadline_ms(const struct group *group)

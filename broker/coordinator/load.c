@@ -270,18 +270,18 @@ static err load_chunk(struct load *load, struct plog *log, int64_t end, int64_t 
 /* Groups that were only mentioned: nothing committed, no members, no generation. */
 static void drop_empty(struct shard *shard)
 {
-    bool again = true;
-    while (again) {
-        again = false;
-        map_each (entry, &shard->groups) {
-            struct group *group = entry->value;
-            if (group->offsets.count == 0 && group->protocol_type.data == NULL) {
-                shard_group_remove(shard, group);
-                again = true;
-                break;
-            }
+    struct group **empty = xcalloc(shard->groups.count, sizeof(struct group *));
+    size_t empty_n = 0;
+    map_each (entry, &shard->groups) {
+        struct group *group = entry->value;
+        if (group->offsets.count == 0 && group->protocol_type.data == NULL) {
+            empty[empty_n++] = group;
         }
     }
+    for (size_t i = 0; i < empty_n; i++) {
+        shard_group_remove(shard, empty[i]);
+    }
+    free(empty);
 }
 
 err shard_load(struct shard *shard, struct plog *log)

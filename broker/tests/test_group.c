@@ -421,6 +421,14 @@ static void test_protocols_must_fit(void)
     e = join_event("", NULL);
     e.protocol_type = STR("");
     CU_ASSERT_EQUAL(join_with(e)->error, ERR_INCONSISTENT_GROUP_PROTOCOL);
+    struct protocol many[101];
+    for (int i = 0; i < 101; i++) {
+        many[i] = range_only[0];
+    }
+    e = join_event("", NULL);
+    e.protocols = many;
+    e.protocols_n = 101; /* a list that is too long to be compared with others */
+    CU_ASSERT_EQUAL(join_with(e)->error, ERR_INCONSISTENT_GROUP_PROTOCOL);
     CU_ASSERT_EQUAL(t.group->state, GROUP_EMPTY);
     (void)join("");
     e = join_event("", NULL);
