@@ -124,7 +124,9 @@ static bool is_old(const struct group *group, const struct committed *value, con
     if (group->state != GROUP_EMPTY) {
         return false; /* members may still need it */
     }
-    int64_t since_ms = simple ? value->commit_ms : group->state_timestamp_ms;
+    /* Records of before Kafka 2.1 do not tell since when the group is empty. */
+    bool unknown = group->state_timestamp_ms < 0;
+    int64_t since_ms = simple || unknown ? value->commit_ms : group->state_timestamp_ms;
     return age->now_ms - since_ms >= age->retention_ms;
 }
 
@@ -133,8 +135,13 @@ static void expire_group(struct shard *shard, struct group *group, const void *c
     remove_offsets(shard, group, is_old, context, true);
 }
 
+/* While a commit is being stored, the offset that it replaces looks old: a tombstone now would come
+ * behind it in the log. The next round is for that shard. */
 void shard_expire_offsets(struct shard *shard, int64_t now_ms)
 {
+    if (!list_empty(&shard->stores)) {
+        return;
+    }
     const struct config *config = shard->coordinator->config.config;
     struct age age = {.now_ms = now_ms,
                       .retention_ms = (int64_t)config->offsets_retention_minutes * 60000};
