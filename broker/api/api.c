@@ -27,10 +27,7 @@ enum {
 
 enum park_state { RUNNING, PARKED, WOKEN };
 
-static const struct {
-    enum req_status (*handle)(struct req *r);
-    int flags;
-} HANDLERS[KEY_MAX] = {
+static const struct api APIS[KEY_MAX] = {
 #define API(key, name, flags) [key] = {handle_##name, (flags)},
 #include "broker/api/api.def"
 #undef API
@@ -38,18 +35,8 @@ static const struct {
 
 const struct api *api_of(int16_t key)
 {
-    static _Thread_local struct api apis[KEY_MAX]; /* filled on first use */
-    if (key < 0 || key >= KEY_MAX || HANDLERS[key].handle == NULL) {
-        return NULL;
-    }
-    struct api *api = &apis[key];
-    if (api->schema == NULL) {
-        api->handle = HANDLERS[key].handle;
-        api->flags = HANDLERS[key].flags;
-        api->schema = api_schema_of(key);
-        CHECK(api->schema != NULL);
-    }
-    return api;
+    bool served = key >= 0 && key < KEY_MAX && APIS[key].handle != NULL;
+    return served ? &APIS[key] : NULL;
 }
 
 /* ---- request objects ---- */
@@ -104,7 +91,7 @@ void api_loop_deinit(struct api_loop *home)
 
 static bool header_is_flexible(const struct req *r)
 {
-    return r->api->schema->key != API_VERSIONS_KEY && r->version >= r->api->schema->flexible_min;
+    return r->schema->key != API_VERSIONS_KEY && r->version >= r->schema->flexible_min;
 }
 
 /* Encodes the answer behind what the connection has to send already. */
@@ -118,7 +105,7 @@ static err encode_behind(struct req *r, struct writer *out)
         writer_uvarint(out, 0);
     }
     int version = r->header_v0_body ? 0 : r->version;
-    TRY(message_encode(r->api->schema->response, version, r->out, out));
+    TRY(message_encode(r->schema->response, version, r->out, out));
     size_t size = out->len - start - 4 + (out->spliced_bytes - spliced);
     if (out->failed || size > INT32_MAX) {
         return E_LIMIT;
@@ -152,7 +139,7 @@ static enum frame_result finish(struct req *r, enum req_status status)
         err e = encode_answer(r);
         if (e != OK) {
             log_error("api", "cannot encode an answer api=%s version=%d error=\"%s\"",
-                      r->api->schema->name, r->version, err_text(e));
+                      r->schema->name, r->version, err_text(e));
             if (r->abandon != NULL) {
                 r->abandon(r);
             }
@@ -204,7 +191,7 @@ static bool skip_tags(struct reader *reader)
 
 static err decode_body(struct req *r, struct reader *reader)
 {
-    const struct api_schema *schema = r->api->schema;
+    const struct api_schema *schema = r->schema;
     void *in = req_alloc(r, message_struct_size(schema->request));
     if (in == NULL) {
         return E_LIMIT;
@@ -235,7 +222,7 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     if (!read_header(&reader, &header)) {
         return E_MALFORMED;
     }
-    bool flexible = r->version >= r->api->schema->flexible_min ||
+    bool flexible = r->version >= r->schema->flexible_min ||
                     (r->header_v0_body && r->version >= API_VERSIONS_FLEXIBLE);
     if (flexible && !skip_tags(&reader)) {
         return E_MALFORMED;
@@ -244,35 +231,24 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     r->client_id = header.client_id;
     TRY(decode_body(r, &reader));
     r->arena.cap_bytes += ANSWER_LIMIT_BYTES;
-    r->out = req_alloc(r, message_struct_size(r->api->schema->response));
+    r->out = req_alloc(r, message_struct_size(r->schema->response));
     if (r->out == NULL) {
         return E_LIMIT;
     }
-    message_init(r->api->schema->response, r->out);
+    message_init(r->schema->response, r->out);
     return OK;
 }
 
-static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *frame, size_t len)
+/* A request for this frame, as far as it is known before its header is read. */
+static struct req *req_begin(struct api_loop *home, struct conn *conn,
+                             const struct api_schema *schema, int16_t version)
 {
-    struct api_loop *home = context;
-    if (len < HEADER_MIN_BYTES) {
-        return FRAME_CLOSE;
-    }
-    int16_t key = (int16_t)load_u16(frame);
-    int16_t version = (int16_t)load_u16(frame + 2);
-    const struct api *api = api_of(key);
-    if (api == NULL) {
-        return FRAME_CLOSE;
-    }
-    bool known = version >= api->schema->version_min && version <= api->schema->version_max;
-    if (!known && key != API_VERSIONS_KEY) {
-        return FRAME_CLOSE;
-    }
     struct req *r = req_acquire(home);
     struct arena arena = r->arena;
     *r = (struct req){
         .broker = home->broker,
-        .api = api,
+        .api = api_of(schema->key),
+        .schema = schema,
         .home = home,
         .conn = conn,
         .listener = conn_listener(conn),
@@ -281,18 +257,33 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         .arena = arena,
         .now_ms = loop_now_ms(home->loop),
         .wall_ms = clock_wall_ms(home->broker->clock),
-        .header_v0_body = !known,
+        .header_v0_body = version < schema->version_min || version > schema->version_max,
         .timer.fire = on_timer,
         .task.run = on_woken,
     };
+    return r;
+}
+
+static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *frame, size_t len)
+{
+    if (len < HEADER_MIN_BYTES || api_of((int16_t)load_u16(frame)) == NULL) {
+        return FRAME_CLOSE;
+    }
+    const struct api_schema *schema = api_schema_of((int16_t)load_u16(frame));
+    int16_t version = (int16_t)load_u16(frame + 2);
+    bool known = version >= schema->version_min && version <= schema->version_max;
+    if (!known && schema->key != API_VERSIONS_KEY) {
+        return FRAME_CLOSE;
+    }
+    struct req *r = req_begin(context, conn, schema, version);
     err e = prepare(r, frame, len);
     if (e != OK) {
-        log_debug("api", "request refused api=%s version=%d peer=%s error=\"%s\"",
-                  api->schema->name, version, conn_peer(conn), err_text(e));
+        log_debug("api", "request refused api=%s version=%d peer=%s error=\"%s\"", schema->name,
+                  version, conn_peer(conn), err_text(e));
         req_release(r);
         return FRAME_CLOSE;
     }
-    enum req_status status = api->handle(r);
+    enum req_status status = r->api->handle(r);
     if (status == REQ_PARKED) {
         conn_set_user(conn, r);
         return FRAME_PARKED;

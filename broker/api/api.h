@@ -13,7 +13,6 @@ enum api_flags {
 };
 
 struct api {
-    const struct api_schema *schema;
     enum req_status (*handle)(struct req *r);
     int flags;
 };

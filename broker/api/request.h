@@ -29,6 +29,7 @@ enum req_status { REQ_DONE, REQ_PARKED, REQ_CLOSE };
 struct req {
     struct broker *broker;
     const struct api *api;
+    const struct api_schema *schema; /* what the protocol says of the API */
     struct api_loop *home;
     struct conn *conn; /* NULL: the client is gone */
     struct listener *listener;

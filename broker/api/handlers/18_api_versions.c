@@ -25,7 +25,7 @@ static bool name_is_legal(struct str name)
 
 static void add_key(struct api_versions_response *out, int16_t key)
 {
-    const struct api_schema *schema = api_of(key)->schema;
+    const struct api_schema *schema = api_schema_of(key);
     struct api_versions_response_api_key *entry = &out->api_keys[out->api_keys_n++];
     entry->api_key = schema->key;
     entry->min_version = schema->version_min;
