@@ -17,6 +17,7 @@ enum {
     FIRST_SKIP_ASSIGNMENT_VERSION = 9,
     FIRST_SYNC_PROTOCOL_VERSION = 5,
     FIRST_LEAVE_BATCH_VERSION = 3,
+    FIRST_FETCH_ERROR_VERSION = 2,
     FIRST_FETCH_GROUPS_VERSION = 8,
     COMMIT_TIMESTAMP_VERSION = 1,
 };
@@ -666,13 +667,13 @@ static void fetch_named(struct req *r, struct shard *shard, const struct group *
     }
 }
 
-/* With an error of the whole group, versions that have no place for it tell each partition. */
+/* With an error of the whole group, the version that has no place for it tells each partition. */
 static void fetch_one_group(struct coordinator *c, struct req *r, struct fetch_group *f)
 {
     struct shard *shard = NULL;
     f->error = shard_lock(c, f->group_id, true, &shard);
     const struct group *group = shard == NULL ? NULL : shard_group(shard, f->group_id);
-    if (f->topics_n >= 0) {
+    if (f->topics_n >= 0 && (f->error == OK || r->version < FIRST_FETCH_ERROR_VERSION)) {
         fetch_named(r, shard, group, f);
     } else if (f->error == OK) {
         fetch_all(r, shard, group, f);
@@ -705,10 +706,8 @@ void coordinator_offset_fetch(struct coordinator *c, struct req *r)
         offset_fetch_response_group_init(group);
         group->group_id = in->groups[i].group_id;
         group->error_code = kafka_error_wire(f.error);
-        if (f.error == OK) {
-            group->topics = f.out;
-            group->topics_n = f.out_n;
-        }
+        group->topics = f.out;
+        group->topics_n = f.out_n;
     }
 }
 

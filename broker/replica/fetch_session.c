@@ -111,9 +111,9 @@ err fetch_session_continue(struct fetch_sessions *sessions, int32_t id, int32_t 
         return ERR_FETCH_SESSION_ID_NOT_FOUND;
     }
     pthread_mutex_lock(&session->lock);
-    err e = session->uses_ids != uses_ids ? ERR_FETCH_SESSION_TOPIC_ID_ERROR
-            : session->epoch != epoch     ? ERR_INVALID_FETCH_SESSION_EPOCH
-                                          : OK;
+    err e = session->epoch != epoch         ? ERR_INVALID_FETCH_SESSION_EPOCH
+            : session->uses_ids != uses_ids ? ERR_FETCH_SESSION_TOPIC_ID_ERROR
+                                            : OK;
     if (e != OK) {
         fetch_session_done(sessions, session);
         return e;

@@ -440,7 +440,7 @@ static void session_note(struct fetch_session *session, const struct part *part)
 static int32_t session_make(struct req *r, struct fetch *f)
 {
     const struct fetch_request *in = r->in;
-    if (!f->keep_session || f->parts_n == 0) {
+    if (!f->keep_session) {
         return 0;
     }
     struct fetch_session *session = fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, false);
