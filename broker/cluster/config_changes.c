@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8 };
-enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000, LIST_MAX_BYTES = 4096 };
+enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000 };
 
 #define CHANGE_PREFIX "config_change_"
 
@@ -131,23 +131,25 @@ static bool list_holds(const char *list, const char *item, size_t len)
     return false;
 }
 
-/* Adds or takes away elements, from the override or from the default. */
-static void edit_list(const char *before, const char *edit, bool append, char out[LIST_MAX_BYTES])
+/* Adds or takes away elements, from the override or from the default. Returns malloc'd text. */
+static char *edit_list(const char *before, const char *edit, bool append)
 {
+    size_t size = strlen(before) + strlen(edit) + 2;
     size_t len = 0;
-    out[0] = '\0';
+    char *out = xcalloc(size, 1);
     const char *sources[] = {before, append ? edit : ""};
     for (int s = 0; s < 2; s++) {
         for (const char *at = sources[s]; *at != '\0';) {
             size_t n = strcspn(at, ",");
             bool keep = n > 0 && !list_holds(out, at, n) && (append || !list_holds(edit, at, n));
-            if (keep && len + n + 2 < LIST_MAX_BYTES) {
-                len += (size_t)snprintf(out + len, LIST_MAX_BYTES - len, "%s%.*s",
-                                        len > 0 ? "," : "", (int)n, at);
+            if (keep) {
+                len += (size_t)snprintf(out + len, size - len, "%s%.*s", len > 0 ? "," : "", (int)n,
+                                        at);
             }
             at += at[n] == ',' ? n + 1 : n;
         }
     }
+    return out;
 }
 
 static err edit_one(struct broker *broker, struct properties *overrides,
@@ -170,8 +172,6 @@ static err edit_one(struct broker *broker, struct properties *overrides,
         return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name", edit->name);
     }
     char *value = str_dup(edit->value);
-    char list[LIST_MAX_BYTES];
-    const char *set = value;
     err e = OK;
     if (edit->operation != CONFIG_SET && option->type != OPTION_LIST) {
         e = refuse(message, ERR_INVALID_CONFIG,
@@ -179,14 +179,16 @@ static err edit_one(struct broker *broker, struct properties *overrides,
     } else if (edit->operation != CONFIG_SET) {
         const char *before = properties_get(overrides, option->name);
         before = before != NULL ? before : topic_option_default(broker->config, option);
-        edit_list(before == NULL ? "" : before, value, edit->operation == CONFIG_APPEND, list);
-        set = list;
+        char *list =
+            edit_list(before == NULL ? "" : before, value, edit->operation == CONFIG_APPEND);
+        free(value);
+        value = list;
     }
     if (e == OK) {
-        e = topic_option_check(option, set, message);
+        e = topic_option_check(option, value, message);
     }
     if (e == OK) {
-        properties_set(overrides, option->name, set);
+        properties_set(overrides, option->name, value);
     }
     free(value);
     return e;

@@ -104,16 +104,20 @@ static bool list_repeats(const struct id_list *list)
 static err check_assignment(const struct metadata *metadata, const struct id_list *lists,
                             int32_t count, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
 {
+    if (count > PARTITIONS_PER_TOPIC_MAX || factor > REPLICAS_MAX) {
+        return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                      "The manual partition assignment is too large.");
+    }
     for (int32_t p = 0; p < count; p++) {
+        if (lists[p].count != factor) {
+            return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                          "All partitions should have the same number of replicas.");
+        }
         if (lists[p].count == 0 || list_repeats(&lists[p])) {
             return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
                           "The manual partition assignment has no replicas or the same one twice "
                           "in partition %" PRId32 ".",
                           p);
-        }
-        if (lists[p].count != factor || lists[p].count > REPLICAS_MAX) {
-            return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                          "All partitions should have the same number of replicas.");
         }
         for (int32_t i = 0; i < lists[p].count; i++) {
             if (metadata_broker(metadata, lists[p].ids[i]) == NULL) {
