@@ -30,6 +30,7 @@ enum {
     OPEN_FILES_MAX = 100000,
     DESCRIPTORS_RESERVED = 64,
     START_ARENA_BYTES = 64 << 20,
+    ELECTION_RETRY_MS = 5000,
 };
 
 #define COORDINATION_FILE "ottla-coordination.db"
@@ -358,6 +359,22 @@ struct watch_event {
     char path[];
 };
 
+/* A controller that met an error of the store (a full disk) has resigned. Nobody else can take its
+ * place here, so it stands for election until the store works again. */
+static void elect_again(struct broker *broker)
+{
+    if (!controller_is_active(broker->controller)) {
+        timer_start(broker->control, &broker->election, ELECTION_RETRY_MS);
+    }
+}
+
+static void on_election(struct timer *timer)
+{
+    struct broker *broker = container_of(timer, struct broker, election);
+    err_ignore(controller_elect(broker->controller)); /* logged there */
+    elect_again(broker);
+}
+
 static void on_watch_task(struct loop_task *task)
 {
     struct watch_event *event = container_of(task, struct watch_event, task);
@@ -365,6 +382,7 @@ static void on_watch_task(struct loop_task *task)
         config_changes_on_watch(event->broker);
     } else {
         controller_on_watch(event->broker->controller, event->type, event->path);
+        elect_again(event->broker);
     }
     free(event);
 }
@@ -690,6 +708,7 @@ err broker_start(const struct config *config, struct broker **out, char reason[B
     broker->storage = (struct storage_env){.fs = fs_system(), .clock = broker->clock};
     broker->id = -1;
     broker->config_change_seen = -1;
+    broker->election.fire = on_election;
     broker->loops_n = loops_wanted(config);
     reason[0] = '\0';
     err e = start(broker, reason);

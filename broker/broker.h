@@ -54,6 +54,7 @@ struct broker {
     struct topic_configs *topic_configs;   /* control thread only */
     int64_t config_change_seen;            /* the last notification; control thread only */
     struct controller *controller;         /* control thread only */
+    struct timer election;                 /* after the controller has resigned */
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct coordinator *coordinator;

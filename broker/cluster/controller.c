@@ -858,11 +858,23 @@ static err take_over(struct controller *c)
     return on_delete_requests(c);
 }
 
+/* After an event that failed the node of the last election is still there, and this session's. */
+static err holds_office(struct controller *c, bool *own)
+{
+    struct coord_op get = {.type = COORD_GET, .path = ZNODE_CONTROLLER};
+    TRY(coord_run(c->config.coord, &get, 1, &c->arena));
+    *own = get.error == OK && get.stat.ephemeral_owner == coord_session_id(c->config.coord);
+    return get.error == E_NOT_FOUND ? OK : get.error;
+}
+
 static err elect(struct controller *c)
 {
+    bool own = false;
     TRY(read_epoch(c));
+    TRY(holds_office(c, &own));
     int64_t now_ms = clock_wall_ms(c->config.clock);
-    struct coord_op ops[2] = {
+    struct coord_op ops[3] = {
+        {.type = COORD_DELETE, .path = ZNODE_CONTROLLER, .version = COORD_ANY_VERSION},
         {.type = COORD_CREATE,
          .path = ZNODE_CONTROLLER,
          .data = znode_controller_encode(&c->arena, c->config.broker_id, now_ms),
@@ -872,7 +884,8 @@ static err elect(struct controller *c)
          .data = znode_number_encode(&c->arena, c->epoch + 1),
          .version = c->epoch_version},
     };
-    err e = coord_multi(c->config.coord, ops, 2, &c->arena);
+    int skipped = own ? 0 : 1;
+    err e = coord_multi(c->config.coord, ops + skipped, (size_t)(3 - skipped), &c->arena);
     if (e == E_EXISTS || e == E_VERSION) {
         return OK; /* another broker was faster */
     }

@@ -41,7 +41,7 @@ struct controller *controller_new(const struct controller_config *config);
 void controller_free(struct controller *controller);
 
 /* Takes part in the election, and when elected takes over: loads everything, elects leaders, tells
- * all brokers. */
+ * all brokers. Called again after an event that failed, when it is not active any more. */
 NODISCARD err controller_elect(struct controller *controller);
 /* Something that the controller watches has changed. */
 void controller_on_watch(struct controller *controller, enum coord_watch_type type,

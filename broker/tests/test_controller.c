@@ -284,6 +284,47 @@ static void test_another_controller_is_there(void)
     end();
 }
 
+/* The store refuses every transaction, as with a full disk; reading goes on. */
+static err refuse_multi(struct coord *coord, struct coord_op *ops, size_t count,
+                        struct arena *arena)
+{
+    (void)coord;
+    (void)ops;
+    (void)count;
+    (void)arena;
+    return err_from_errno(ENOSPC);
+}
+
+static void test_store_fails_for_a_while(void)
+{
+    begin();
+    elect();
+    deliver();
+    const struct coord_ops *usual = t.coord->ops;
+    const struct coord_ops full = {
+        .run = usual->run, .multi = refuse_multi, .session_id = usual->session_id};
+    create_topic("a", "{\"0\":[1]}");
+    t.coord->ops = &full;
+    deliver();
+    CU_ASSERT_FALSE(controller_is_active(t.controller));
+    CU_ASSERT_NOT_EQUAL(controller_elect(t.controller), OK);
+    CU_ASSERT_FALSE(controller_is_active(t.controller));
+    t.coord->ops = usual;
+    t.sent[0] = '\0';
+    MUST(controller_elect(t.controller));
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "2"));
+    CU_ASSERT(was_sent("umr to=1 epoch=2 live=1\n"
+                       "lisr to=1 epoch=2 a-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=2 live=1 a-0:1\n"));
+    create_topic("b", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(holds("/brokers/topics/b/partitions/0/state",
+                    "{\"controller_epoch\":2,\"leader\":1,\"version\":1,\"leader_epoch\":0,"
+                    "\"isr\":[1]}"));
+    end();
+}
+
 static void test_create_topic(void)
 {
     begin();
@@ -520,7 +561,7 @@ static void test_many_partitions(void)
 }
 
 SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
-      TEST(test_create_topic), TEST(test_restart), TEST(test_topic_made_in_between),
-      TEST(test_add_partitions), TEST(test_delete_topic), TEST(test_deletion_is_disabled),
-      TEST(test_foreign_epoch), TEST(test_several_brokers), TEST(test_deletion_waits),
-      TEST(test_other_topic_nodes), TEST(test_many_partitions))
+      TEST(test_store_fails_for_a_while), TEST(test_create_topic), TEST(test_restart),
+      TEST(test_topic_made_in_between), TEST(test_add_partitions), TEST(test_delete_topic),
+      TEST(test_deletion_is_disabled), TEST(test_foreign_epoch), TEST(test_several_brokers),
+      TEST(test_deletion_waits), TEST(test_other_topic_nodes), TEST(test_many_partitions))
