@@ -85,11 +85,36 @@ static inline int64_t reader_i64(struct reader *r)
     return at == NULL ? 0 : (int64_t)load_u64(at);
 }
 
-/* Unsigned LEB128, at most 5 bytes and 32 bits. */
-uint32_t reader_uvarint(struct reader *r);
-/* Zig-zag LEB128, at most 5 bytes. */
-int32_t reader_varint(struct reader *r);
-/* Zig-zag LEB128, at most 10 bytes. */
-int64_t reader_varlong(struct reader *r);
+/* The rest of a variable-length integer: what reader_leb128 does not decide at once. */
+uint64_t reader_leb128_long(struct reader *r, int bytes_max);
+
+/* LEB128; most are one byte, in records nearly all. */
+static inline uint64_t reader_leb128(struct reader *r, int bytes_max)
+{
+    if (!r->failed && r->next < r->end && *r->next < 0x80) {
+        return *r->next++;
+    }
+    return reader_leb128_long(r, bytes_max);
+}
+
+/* Unsigned, at most 5 bytes and 32 bits. */
+static inline uint32_t reader_uvarint(struct reader *r)
+{
+    return (uint32_t)reader_leb128(r, 5);
+}
+
+/* Zig-zag, at most 5 bytes. */
+static inline int32_t reader_varint(struct reader *r)
+{
+    uint32_t raw = (uint32_t)reader_leb128(r, 5);
+    return (int32_t)(raw >> 1 ^ (~(raw & 1) + 1));
+}
+
+/* Zig-zag, at most 10 bytes. */
+static inline int64_t reader_varlong(struct reader *r)
+{
+    uint64_t raw = reader_leb128(r, 10);
+    return (int64_t)(raw >> 1 ^ (~(raw & 1) + 1));
+}
 
 #endif
