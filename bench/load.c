@@ -8,10 +8,10 @@
  *   record=1024      bytes of a value
  *   connections=1
  *   seconds=5        how long, or
- *   bytes_max=0      until so many bytes of batches were answered, whichever comes first; 0: no
- * limit rate=0           requests a second over all connections; 0: as fast as answers come acks=-1
- * 1 or -1: every request is answered pid=0            a process whose CPU time over the run is
- * told: the broker's
+ *   bytes_max=0      until so many bytes of batches were answered, whichever comes first; 0: no limit
+ *   rate=0           requests a second over all connections; 0: as fast as answers come
+ *   acks=-1          1 or -1: every request is answered
+ *   pid=0            a process whose CPU time over the run is told: the broker's
  *
  * One request is under way per connection; all go to partition 0. Latencies under a rate count from
  * when the request was due (open loop). A fetch begins again at offset 0 when it has come to the
