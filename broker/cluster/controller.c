@@ -363,7 +363,8 @@ static bool state_first(struct controller *c, struct ctl_partition *p)
     return true;
 }
 
-/* An offline partition: the first assigned replica that lives and is in sync. False: no change. */
+/* An offline partition: the first assigned replica that lives and is in sync leads, or nobody. False:
+ * no change. */
 static bool state_elect(struct controller *c, struct ctl_partition *p)
 {
     if (p->state.leader != NO_LEADER && broker_is_live(c, p->state.leader)) {
@@ -379,13 +380,15 @@ static bool state_elect(struct controller *c, struct ctl_partition *p)
             isr[isr_n++] = id;
         }
     }
-    if (leader == NO_LEADER) {
-        return false;
+    if (leader == NO_LEADER && p->state.leader == NO_LEADER) {
+        return false; /* known to be offline */
     }
     p->state.leader = leader;
     p->state.leader_epoch++;
     p->state.controller_epoch = c->epoch;
-    isr_set(c, p, isr, isr_n);
+    if (leader != NO_LEADER) {
+        isr_set(c, p, isr, isr_n); /* else the last in-sync replicas keep their claim */
+    }
     return true;
 }
 

@@ -3,33 +3,53 @@
 #include "broker/broker.h"
 #include "zk/znodes.h"
 
-/* Creates the nodes above, then the offset. */
-static err write_offset(struct broker *broker, struct arena *arena, struct str group,
-                        struct str topic, const struct offset_commit_request_partition *p)
+enum { OPS_PER_OFFSET = 5, OFFSETS_PER_WRITE = 100 };
+
+/* Offsets that are written together: a transaction of the store costs a flush of the disk. */
+struct old_offsets {
+    struct coord_op ops[OPS_PER_OFFSET * OFFSETS_PER_WRITE];
+    struct offset_commit_response_partition *out[OFFSETS_PER_WRITE];
+    size_t count;
+};
+
+static void write_offsets(struct req *r, struct old_offsets *old)
 {
-    const char *paths[] = {
-        arena_format(arena, "/consumers/%.*s", (int)group.len, group.data).data,
-        arena_format(arena, "/consumers/%.*s/offsets", (int)group.len, group.data).data,
-        arena_format(arena, "/consumers/%.*s/offsets/%.*s", (int)group.len, group.data,
-                     (int)topic.len, topic.data)
-            .data,
-        arena_format(arena, "/consumers/%.*s/offsets/%.*s/%d", (int)group.len, group.data,
-                     (int)topic.len, topic.data, p->partition_index)
-            .data,
-    };
-    struct coord_op ops[5] = {{0}};
-    for (int i = 0; i < 4; i++) {
-        if (paths[i] == NULL) {
-            return E_LIMIT;
-        }
+    err e = coord_run(r->broker->coord, old->ops, old->count * OPS_PER_OFFSET, &r->arena);
+    for (size_t i = 0; i < old->count; i++) {
+        const struct coord_op *set = &old->ops[(i + 1) * OPS_PER_OFFSET - 1];
+        old->out[i]->error_code = kafka_error_wire(e != OK ? e : set->error);
+    }
+    old->count = 0;
+}
+
+/* Creates the nodes above, where they are not there, then sets the offset. */
+static void add_offset(struct req *r, struct old_offsets *old, struct str topic,
+                       const struct offset_commit_request_partition *p,
+                       struct offset_commit_response_partition *out)
+{
+    const struct offset_commit_request *in = r->in;
+    struct arena *arena = &r->arena;
+    struct str group =
+        arena_format(arena, "/consumers/%.*s", (int)in->group_id.len, in->group_id.data);
+    struct str offsets = arena_format(arena, "%s/offsets", group.data);
+    struct str parent = arena_format(arena, "%s/%.*s", offsets.data, (int)topic.len, topic.data);
+    struct str path = arena_format(arena, "%s/%d", parent.data, p->partition_index);
+    struct bytes number = znode_number_encode(arena, p->committed_offset);
+    const char *paths[] = {group.data, offsets.data, parent.data, path.data};
+    if (path.data == NULL || number.data == NULL) {
+        out->error_code = ERR_UNKNOWN_SERVER_ERROR;
+        return;
+    }
+    struct coord_op *ops = &old->ops[old->count * OPS_PER_OFFSET];
+    for (int i = 0; i < OPS_PER_OFFSET - 1; i++) {
         ops[i] = (struct coord_op){.type = COORD_CREATE, .path = paths[i]};
     }
-    ops[4] = (struct coord_op){.type = COORD_SET,
-                               .path = paths[3],
-                               .data = znode_number_encode(arena, p->committed_offset),
-                               .version = COORD_ANY_VERSION};
-    TRY(coord_run(broker->coord, ops, 5, arena));
-    return ops[4].error;
+    ops[OPS_PER_OFFSET - 1] = (struct coord_op){
+        .type = COORD_SET, .path = path.data, .data = number, .version = COORD_ANY_VERSION};
+    old->out[old->count++] = out;
+    if (old->count == OFFSETS_PER_WRITE) {
+        write_offsets(r, old);
+    }
 }
 
 static bool exists(struct broker *broker, struct str topic, int32_t partition)
@@ -41,27 +61,43 @@ static bool exists(struct broker *broker, struct str topic, int32_t partition)
     return there;
 }
 
+static void commit_topic(struct req *r, struct old_offsets *old,
+                         const struct offset_commit_request_topic *in,
+                         struct offset_commit_response_topic *out)
+{
+    const struct offset_commit_request *request = r->in;
+    struct str group = request->group_id;
+    bool legal = group.len > 0 && memchr(group.data, '/', group.len) == NULL;
+    out->name = in->name;
+    out->partitions = req_array(r, in->partitions_n, sizeof(*out->partitions));
+    for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
+        const struct offset_commit_request_partition *p = &in->partitions[i];
+        struct offset_commit_response_partition *answer = &out->partitions[out->partitions_n++];
+        answer->partition_index = p->partition_index;
+        if (!legal) {
+            answer->error_code = ERR_INVALID_GROUP_ID;
+        } else if (!exists(r->broker, in->name, p->partition_index)) {
+            answer->error_code = ERR_UNKNOWN_TOPIC_OR_PARTITION;
+        } else {
+            add_offset(r, old, in->name, p, answer);
+        }
+    }
+}
+
 /* On the control thread. */
 static void commit_old_style(struct req *r)
 {
     const struct offset_commit_request *in = r->in;
     struct offset_commit_response *out = r->out;
+    struct old_offsets *old = req_alloc(r, sizeof(*old));
     out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
-    for (int32_t t = 0; out->topics != NULL && t < in->topics_n; t++) {
-        struct offset_commit_response_topic *topic = &out->topics[out->topics_n++];
-        topic->name = in->topics[t].name;
-        topic->partitions = req_array(r, in->topics[t].partitions_n, sizeof(*topic->partitions));
-        for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partitions_n; i++) {
-            const struct offset_commit_request_partition *p = &in->topics[t].partitions[i];
-            bool slash = memchr(in->group_id.data, '/', in->group_id.len) != NULL;
-            err e = in->group_id.len == 0 || slash ? ERR_INVALID_GROUP_ID
-                    : exists(r->broker, topic->name, p->partition_index)
-                        ? write_offset(r->broker, &r->arena, in->group_id, topic->name, p)
-                        : ERR_UNKNOWN_TOPIC_OR_PARTITION;
-            topic->partitions[topic->partitions_n++] = (struct offset_commit_response_partition){
-                .partition_index = p->partition_index, .error_code = kafka_error_wire(e)};
-        }
+    if (old == NULL || out->topics == NULL) {
+        return;
     }
+    for (int32_t t = 0; t < in->topics_n; t++) {
+        commit_topic(r, old, &in->topics[t], &out->topics[out->topics_n++]);
+    }
+    write_offsets(r, old);
 }
 
 enum req_status handle_offset_commit(struct req *r)
