@@ -36,7 +36,8 @@ static void add_offset(struct req *r, struct old_offsets *old, struct str topic,
     struct str path = arena_format(arena, "%s/%d", parent.data, p->partition_index);
     struct bytes number = znode_number_encode(arena, p->committed_offset);
     const char *paths[] = {group.data, offsets.data, parent.data, path.data};
-    if (path.data == NULL || number.data == NULL) {
+    if (group.data == NULL || offsets.data == NULL || parent.data == NULL || path.data == NULL ||
+        number.data == NULL) {
         out->error_code = ERR_UNKNOWN_SERVER_ERROR;
         return;
     }
