@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { IDLE_MS = 120000, KEY_MAX = 260 };
+enum { IDLE_MS = 120000, KEY_MAX = 260, PARTITIONS_MAX = 1 << 20 };
 
 struct fetch_sessions {
     pthread_mutex_t lock;
     int32_t slots;
+    size_t partitions_n; /* the sizes of all sessions */
     struct map by_id;
     struct list used; /* least recently first */
 };
@@ -73,6 +74,7 @@ static void remove_locked(struct fetch_sessions *sessions, struct fetch_session 
     if (map_remove_i64(&sessions->by_id, session->id) == NULL) {
         return;
     }
+    sessions->partitions_n -= session->size;
     list_remove(&session->link);
     unref(session);
 }
@@ -139,8 +141,17 @@ struct fetch_session *fetch_session_find(struct fetch_sessions *sessions, int32_
 
 void fetch_session_done(struct fetch_sessions *sessions, struct fetch_session *session)
 {
+    size_t size = session->by_key.count;
     pthread_mutex_unlock(&session->lock);
     pthread_mutex_lock(&sessions->lock);
+    if (map_get_i64(&sessions->by_id, session->id) == session) {
+        bool grown = size > session->size;
+        sessions->partitions_n += size - session->size;
+        session->size = size;
+        if (grown && sessions->partitions_n > PARTITIONS_MAX) {
+            remove_locked(sessions, session);
+        }
+    }
     unref(session);
     pthread_mutex_unlock(&sessions->lock);
 }
@@ -163,28 +174,44 @@ static bool may_evict(const struct fetch_session *old, const struct fetch_sessio
         return true;
     }
     return fresh->privileged == old->privileged && now_ms - old->created_ms > IDLE_MS &&
-           old->by_key.count < fresh->by_key.count;
+           old->size < fresh->size;
+}
+
+static bool has_room(const struct fetch_sessions *sessions, const struct fetch_session *fresh)
+{
+    return (int64_t)sessions->by_id.count < sessions->slots &&
+           sessions->partitions_n + fresh->size <= PARTITIONS_MAX;
+}
+
+static struct fetch_session *find_evictable(struct fetch_sessions *sessions,
+                                            const struct fetch_session *fresh, int64_t now_ms)
+{
+    list_each (item, &sessions->used) {
+        struct fetch_session *old = container_of(item, struct fetch_session, link);
+        if (may_evict(old, fresh, now_ms)) {
+            return old;
+        }
+    }
+    return NULL;
 }
 
 static bool make_room(struct fetch_sessions *sessions, const struct fetch_session *fresh,
                       int64_t now_ms)
 {
-    if ((int64_t)sessions->by_id.count < sessions->slots) {
-        return true;
-    }
-    list_each (item, &sessions->used) {
-        struct fetch_session *old = container_of(item, struct fetch_session, link);
-        if (may_evict(old, fresh, now_ms)) {
-            remove_locked(sessions, old);
-            return true;
+    while (!has_room(sessions, fresh)) {
+        struct fetch_session *old = find_evictable(sessions, fresh, now_ms);
+        if (old == NULL || fresh->size > PARTITIONS_MAX) {
+            return false;
         }
+        remove_locked(sessions, old);
     }
-    return false;
+    return true;
 }
 
 bool fetch_session_keep(struct fetch_sessions *sessions, struct fetch_session *session,
                         int64_t now_ms)
 {
+    session->size = session->by_key.count;
     pthread_mutex_lock(&sessions->lock);
     bool room = make_room(sessions, session, now_ms);
     if (room) {
@@ -196,6 +223,7 @@ bool fetch_session_keep(struct fetch_sessions *sessions, struct fetch_session *s
         session->created_ms = session->used_ms = now_ms;
         (void)map_set_i64(&sessions->by_id, session->id, session);
         list_append(&sessions->used, &session->link);
+        sessions->partitions_n += session->size;
     }
     pthread_mutex_unlock(&sessions->lock);
     return room;

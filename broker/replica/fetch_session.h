@@ -2,8 +2,8 @@
  * that requests and answers carry only what changed.
  *
  * Rules (reference: coordinators §5): a session is an id and an epoch that grows with each request;
- * it is not tied to a connection. The cache has a fixed number of slots; without one a client
- * simply stays sessionless. Thread-safe: a session is used by one request at a time (session_lock).
+ * it is not tied to a connection. The cache has a fixed number of slots, and of partitions that all
+ * sessions hold together; without room a client simply stays sessionless. Thread-safe: a session is used by one request at a time (session_lock).
  */
 #ifndef OTTLA_BROKER_REPLICA_FETCH_SESSION_H
 #define OTTLA_BROKER_REPLICA_FETCH_SESSION_H
@@ -36,7 +36,8 @@ struct session_partition {
 struct fetch_session {
     struct list link; /* least recently used first */
     pthread_mutex_t lock;
-    int refs; /* under the cache's lock */
+    int refs;    /* under the cache's lock, as is `size` */
+    size_t size; /* how many partitions it had when it was last given back */
     int32_t id;
     int32_t epoch; /* expected of the next request */
     bool uses_ids;
@@ -58,7 +59,7 @@ NODISCARD err fetch_session_continue(struct fetch_sessions *sessions, int32_t id
                                      bool uses_ids, int64_t now_ms, struct fetch_session **session);
 /* The session again, locked, to note what was told; NULL when it is gone. */
 struct fetch_session *fetch_session_find(struct fetch_sessions *sessions, int32_t id);
-/* Unlocks and gives back. */
+/* Unlocks and gives back. A session that has grown over what there is room for ends. */
 void fetch_session_done(struct fetch_sessions *sessions, struct fetch_session *session);
 /* Ends a session; unknown ids are harmless. */
 void fetch_session_remove(struct fetch_sessions *sessions, int32_t id);
