@@ -64,7 +64,6 @@ struct group {
     bool joined_in_window;         /* only in the very first generation */
     bool storing;                  /* an assignment is being stored */
     struct map offsets;            /* offsets.h */
-    int32_t unstable_offsets_n;    /* pending transactional commits */
 };
 
 struct group_limits {

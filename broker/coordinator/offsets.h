@@ -14,7 +14,6 @@ struct committed {
     struct str metadata; /* owned */
     struct str topic;    /* owned */
     int32_t partition;
-    bool removed; /* a tombstone is on its way */
 };
 
 /* NULL when nothing is committed. */
