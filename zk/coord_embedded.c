@@ -84,13 +84,6 @@ static const char SCHEMA[] =
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT "
     "ROWID;";
 
-/* A watch that waits; kind: data or children. */
-struct waiting {
-    struct list link;
-    bool children;
-    char path[];
-};
-
 /* A watch that fires when the transaction is committed, and waits on when it is not. */
 struct firing {
     struct list link;
@@ -110,7 +103,8 @@ struct embedded {
     int64_t zxid_before; /* of the running call */
     bool wrote;          /* in the running call */
     bool session_waits;  /* its own changes are not committed yet */
-    struct list waiting;
+    struct map data_watches;
+    struct map child_watches;
     struct list firing;
 };
 
@@ -192,37 +186,29 @@ static err meta_set(struct embedded *store, const char *name, int64_t value)
 
 /* ---- watches ---- */
 
+/* Two maps, one for data and one for children: path → the store itself, as a mark. */
+static struct map *watches_of(struct embedded *store, bool children)
+{
+    return children ? &store->child_watches : &store->data_watches;
+}
+
 static void watch_add(struct embedded *store, const char *path, bool children)
 {
-    list_each (item, &store->waiting) {
-        struct waiting *w = container_of(item, struct waiting, link);
-        if (w->children == children && strcmp(w->path, path) == 0) {
-            return;
-        }
-    }
-    size_t size = strlen(path) + 1;
-    struct waiting *w = xmalloc(sizeof(*w) + size);
-    w->children = children;
-    memcpy(w->path, path, size);
-    list_append(&store->waiting, &w->link);
+    (void)map_set_str(watches_of(store, children), str_of(path), store);
 }
 
 static void watch_fire(struct embedded *store, const char *path, size_t len, bool children,
                        enum coord_watch_type type)
 {
-    list_each_safe (item, &store->waiting) {
-        struct waiting *w = container_of(item, struct waiting, link);
-        if (w->children != children || strlen(w->path) != len || memcmp(w->path, path, len) != 0) {
-            continue;
-        }
-        struct firing *f = xmalloc(sizeof(*f) + len + 1);
-        f->type = type;
-        f->children = children;
-        memcpy(f->path, w->path, len + 1);
-        list_append(&store->firing, &f->link);
-        list_remove(&w->link);
-        free(w);
+    if (map_remove(watches_of(store, children), bytes_of(path, len)) == NULL) {
+        return;
     }
+    struct firing *f = xmalloc(sizeof(*f) + len + 1);
+    f->type = type;
+    f->children = children;
+    memcpy(f->path, path, len);
+    f->path[len] = '\0';
+    list_append(&store->firing, &f->link);
 }
 
 static void watches_deliver(struct embedded *store, bool committed)
@@ -535,9 +521,8 @@ static void store_free(struct embedded *store)
         sqlite3_finalize(store->statements[i]);
     }
     sqlite3_close(store->db);
-    list_each_safe (item, &store->waiting) {
-        free(container_of(item, struct waiting, link));
-    }
+    map_deinit(&store->data_watches);
+    map_deinit(&store->child_watches);
     free(store);
 }
 
@@ -625,7 +610,8 @@ err coord_embedded_open(const char *path, struct clock *clock, const struct coor
     store->coord.ops = &OPS;
     store->clock = clock;
     store->events = *events;
-    list_init(&store->waiting);
+    map_init(&store->data_watches);
+    map_init(&store->child_watches);
     list_init(&store->firing);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
