@@ -49,6 +49,19 @@ static inline int64_t coordinator_now_ms(const struct coordinator *c)
     return clock_monotonic_ms(c->config.clock) + c->wall_offset_ms;
 }
 
+/* The shard of a partition's number, or NULL. */
+struct shard *shard_at(struct coordinator *c, int32_t number);
+/* The gate: the shard of a group, locked; shard_unlock() it. INVALID_GROUP_ID, NOT_COORDINATOR or
+ * COORDINATOR_LOAD_IN_PROGRESS. */
+NODISCARD err shard_lock(struct coordinator *c, struct str group_id, bool empty_allowed,
+                         struct shard **out);
+void shard_unlock(struct shard *shard);
+
+static inline struct str text_or_empty(struct str s)
+{
+    return s.data == NULL ? STR("") : s;
+}
+
 struct shard *shard_new(struct coordinator *coordinator, int32_t number);
 void shard_free(struct shard *shard);
 /* Takes over a partition and loads it: at once when it is small, else soon. */
