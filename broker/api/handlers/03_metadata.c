@@ -50,15 +50,20 @@ static void fill_partition(struct req *r, const struct metadata *metadata,
     }
 }
 
+/* Kafka names them also for a topic that is not there, unless it was asked for by its id. */
+static int32_t topic_operations(const struct req *r)
+{
+    const struct metadata_request *in = r->in;
+    return in->include_topic_authorized_operations ? TOPIC_ALL_OPERATIONS : INT32_MIN;
+}
+
 static void fill_topic(struct req *r, const struct metadata *metadata,
                        const struct topic_info *topic, topic_out *out)
 {
-    const struct metadata_request *in = r->in;
     out->name = topic->name;
     out->topic_id = topic->id;
     out->is_internal = topic->internal;
-    out->topic_authorized_operations =
-        in->include_topic_authorized_operations ? TOPIC_ALL_OPERATIONS : INT32_MIN;
+    out->topic_authorized_operations = topic_operations(r);
     out->partitions = req_array(r, topic->partitions_n, sizeof(*out->partitions));
     for (int32_t i = 0; out->partitions != NULL && i < topic->partitions_n; i++) {
         if (topic->partitions[i].known) {
@@ -127,7 +132,7 @@ static void answer_missing(struct req *r, struct str name, topic_out *out)
 {
     out->name = name;
     out->is_internal = topic_is_internal(name);
-    out->topic_authorized_operations = INT32_MIN;
+    out->topic_authorized_operations = topic_operations(r);
     if (!topic_name_is_legal(name)) {
         out->error_code = ERR_INVALID_TOPIC_EXCEPTION;
     } else {
