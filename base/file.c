@@ -270,15 +270,26 @@ static char *parent_of(const char *path)
     return slash == path ? xstrdup("/") : strndup(path, (size_t)(slash - path));
 }
 
-static err write_synced(struct fs *fs, const char *path, struct bytes data)
+static err write_whole(struct fs *fs, const char *path, struct bytes data, bool sync)
 {
     int fd = -1;
     TRY(fs_open(fs, path, O_WRONLY | O_CREAT | O_TRUNC, &fd));
     err e = fs_write(fs, fd, data, 0);
-    if (e == OK) {
+    if (e == OK && sync) {
         e = result(fs->ops->fsync(fs, fd));
     }
     fs_close(fs, fd);
+    return e;
+}
+
+err fs_replace(struct fs *fs, const char *path, struct bytes data)
+{
+    char *temporary = xasprintf("%s.tmp", path);
+    err e = write_whole(fs, temporary, data, false);
+    if (e == OK) {
+        e = fs_rename(fs, temporary, path);
+    }
+    free(temporary);
     return e;
 }
 
@@ -286,7 +297,7 @@ err fs_write_atomic(struct fs *fs, const char *path, struct bytes data)
 {
     char *temporary = xasprintf("%s.tmp", path);
     char *parent = parent_of(path);
-    err e = write_synced(fs, temporary, data);
+    err e = write_whole(fs, temporary, data, true);
     if (e == OK) {
         e = fs_rename(fs, temporary, path);
     }

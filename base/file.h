@@ -70,6 +70,9 @@ NODISCARD err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, c
 /* Replaces a file so that a crash leaves the old or the new one: writes `path`.tmp, fsync, rename,
  * fsync of the directory. */
 NODISCARD err fs_write_atomic(struct fs *fs, const char *path, struct bytes data);
+/* The same without any fsync: the end of the process leaves the old or the new one, a power cut may
+ * leave an empty file. For hints that can be missed. */
+NODISCARD err fs_replace(struct fs *fs, const char *path, struct bytes data);
 
 /* The names in a directory, sorted, without "." and "..". */
 struct name_list {

@@ -738,7 +738,7 @@ void broker_stop(struct broker *broker)
     for (int i = 0; i < broker->loops_n; i++) {
         loop_drain(server_loop(broker->server, i)->loop);
     }
-    err e = replicas_checkpoint_high_watermarks(broker->replicas);
+    err e = replicas_checkpoint_high_watermarks(broker->replicas, true);
     if (e != OK) {
         log_error("broker", "cannot write high watermarks error=\"%s\"", err_text(e));
     }

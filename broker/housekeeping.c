@@ -42,7 +42,7 @@ static void on_checkpoint(struct timer *timer)
     struct housekeeping *h = container_of(timer, struct housekeeping, checkpoint);
     struct broker *broker = h->broker;
     atomic_store(&h->dirty, false); /* changes from here on arm the timer again */
-    log_failure("high watermarks", replicas_checkpoint_high_watermarks(broker->replicas));
+    log_failure("high watermarks", replicas_checkpoint_high_watermarks(broker->replicas, false));
     int64_t now_ms = loop_now_ms(broker->control);
     int32_t interval_ms = broker->config->log_flush_offset_checkpoint_interval_ms;
     if (now_ms - h->recovery_points_ms >= interval_ms) {

@@ -125,7 +125,8 @@ void offset_checkpoint_add(struct offset_checkpoint *checkpoint, struct str topi
     checkpoint->count++;
 }
 
-err offset_checkpoint_write(struct offset_checkpoint *checkpoint, struct fs *fs, const char *path)
+err offset_checkpoint_write(struct offset_checkpoint *checkpoint, struct fs *fs, const char *path,
+                            bool durable)
 {
     struct writer whole;
     writer_init(&whole, CHECKPOINT_BYTES_MAX);
@@ -133,9 +134,10 @@ err offset_checkpoint_write(struct offset_checkpoint *checkpoint, struct fs *fs,
     int len = snprintf(head, sizeof(head), "0\n%d\n", checkpoint->count);
     writer_bytes(&whole, head, (size_t)len);
     writer_bytes(&whole, checkpoint->lines.data, checkpoint->lines.len);
-    err e = whole.failed || checkpoint->lines.failed
-                ? E_LIMIT
-                : fs_write_atomic(fs, path, bytes_of(whole.data, whole.len));
+    struct bytes text = bytes_of(whole.data, whole.len);
+    err e = whole.failed || checkpoint->lines.failed ? E_LIMIT
+            : durable                                ? fs_write_atomic(fs, path, text)
+                                                     : fs_replace(fs, path, text);
     writer_deinit(&whole);
     writer_deinit(&checkpoint->lines);
     return e;

@@ -23,7 +23,7 @@ void offset_checkpoint_begin(struct offset_checkpoint *checkpoint);
 void offset_checkpoint_add(struct offset_checkpoint *checkpoint, struct str topic,
                            int32_t partition, int64_t offset);
 NODISCARD err offset_checkpoint_write(struct offset_checkpoint *checkpoint, struct fs *fs,
-                                      const char *path);
+                                      const char *path, bool durable);
 
 struct epoch_entry {
     int32_t epoch;

@@ -301,8 +301,8 @@ static err checkpoints_write(struct next_checkpoints *next, struct fs *fs,
 {
     char *points = xasprintf("%s/recovery-point-offset-checkpoint", dir->path);
     char *starts = xasprintf("%s/log-start-offset-checkpoint", dir->path);
-    err e = offset_checkpoint_write(&next->points, fs, points);
-    err e2 = offset_checkpoint_write(&next->starts, fs, starts);
+    err e = offset_checkpoint_write(&next->points, fs, points, true);
+    err e2 = offset_checkpoint_write(&next->starts, fs, starts, true);
     free(points);
     free(starts);
     return e != OK ? e : e2;
@@ -566,7 +566,7 @@ int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partiti
     return offset;
 }
 
-err logs_write_high_watermarks(struct logs *logs,
+err logs_write_high_watermarks(struct logs *logs, bool durable,
                                int64_t (*high_watermark)(void *context, struct plog *log),
                                void *context)
 {
@@ -588,7 +588,7 @@ err logs_write_high_watermarks(struct logs *logs,
         }
         pthread_mutex_unlock(&logs->lock);
         char *path = xasprintf("%s/replication-offset-checkpoint", logs->dirs[i].path);
-        err e = offset_checkpoint_write(&next, logs->env->fs, path);
+        err e = offset_checkpoint_write(&next, logs->env->fs, path, durable);
         free(path);
         first = first == OK ? e : first;
     }

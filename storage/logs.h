@@ -67,9 +67,11 @@ NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);
 
-/* replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. */
+/* replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. The periodic one
+ * need not be durable: a leader finds its high watermark again, and an fsync every five seconds makes
+ * ext4 commit what all logs have written, which appends then wait for (bench/compare, ack p99). */
 int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name);
-NODISCARD err logs_write_high_watermarks(struct logs *logs,
+NODISCARD err logs_write_high_watermarks(struct logs *logs, bool durable,
                                          int64_t (*high_watermark)(void *context, struct plog *log),
                                          void *context);
 /* recovery-point-offset-checkpoint and log-start-offset-checkpoint. */

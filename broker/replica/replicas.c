@@ -413,9 +413,9 @@ static int64_t high_watermark_of(void *context, struct plog *log)
     return high_watermark;
 }
 
-err replicas_checkpoint_high_watermarks(struct replicas *replicas)
+err replicas_checkpoint_high_watermarks(struct replicas *replicas, bool durable)
 {
-    return logs_write_high_watermarks(replicas->config.logs, high_watermark_of, replicas);
+    return logs_write_high_watermarks(replicas->config.logs, durable, high_watermark_of, replicas);
 }
 
 struct config_change {

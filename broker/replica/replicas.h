@@ -48,8 +48,8 @@ void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_
                            int64_t broker_epoch, struct arena *arena,
                            struct stop_replica_response *response);
 
-/* Writes replication-offset-checkpoint. */
-NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas);
+/* Writes replication-offset-checkpoint (logs_write_high_watermarks). */
+NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas, bool durable);
 /* Applies a changed topic configuration to its logs. */
 void replicas_set_config(struct replicas *replicas, struct str topic,
                          const struct log_config *config);

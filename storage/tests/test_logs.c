@@ -94,7 +94,7 @@ static void test_life(void)
     CU_ASSERT_EQUAL(logs_create(logs, tp("my-topic", 3), (struct uuid){{8}}, &config, &other),
                     ERR_INCONSISTENT_TOPIC_ID);
     MUST(plog_advance_start(logs_get(logs, tp("my-topic", 5)), 7));
-    MUST(logs_write_high_watermarks(logs, minus_one, NULL));
+    MUST(logs_write_high_watermarks(logs, true, minus_one, NULL));
     CU_ASSERT_PTR_NULL(logs_get(logs, tp("my-topic", 9)));
     CU_ASSERT_TRUE(exists(&t.p, "a/.lock"));
     logs_close(logs);
@@ -221,7 +221,7 @@ static void test_delete(void)
     MUST(plog_flush(log));
     MUST(plog_advance_start(log, 50));
     MUST(logs_write_recovery_points(logs));
-    MUST(logs_write_high_watermarks(logs, minus_one, NULL));
+    MUST(logs_write_high_watermarks(logs, true, minus_one, NULL));
     MUST(logs_delete(logs, tp(longest, 0)));
     MUST(logs_delete(logs, tp("gone", 0)));
     CU_ASSERT_EQUAL(logs_delete(logs, tp("gone", 0)), E_NOT_FOUND);
