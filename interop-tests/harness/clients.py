@@ -1,5 +1,6 @@
-"""Clients that are programs: kcat, and librdkafka/client.c. And topics without any client."""
+"""Clients that are programs: kcat, librdkafka/client.c and go/. And topics without any client."""
 
+import functools
 import shutil
 import subprocess
 
@@ -10,6 +11,7 @@ from . import paths
 from .wait import wait_for
 
 _SOURCE = paths.INTEROP / "librdkafka" / "client.c"
+_GO = paths.INTEROP / "go"
 
 
 def run(*argv, stdin: bytes = b"", timeout_s: float = 90, check: bool = True) -> subprocess.CompletedProcess:
@@ -42,6 +44,27 @@ def librdkafka_client() -> str:
     if not made.exists() or made.stat().st_mtime < _SOURCE.stat().st_mtime:
         paths.MADE.mkdir(parents=True, exist_ok=True)
         run("cc", "-O1", "-Wall", "-Wextra", "-o", made, _SOURCE, "-lrdkafka")
+    return str(made)
+
+
+@functools.cache
+def go_missing() -> str | None:
+    if not shutil.which("go"):
+        return "go is not installed"
+    try:
+        fetched = subprocess.run(["go", "mod", "download"], cwd=_GO, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return "the Go modules cannot be fetched in time"
+    why = (fetched.stderr.splitlines() or ["no reason given"])[-1]
+    return None if fetched.returncode == 0 else f"the Go modules cannot be fetched: {why}"
+
+
+@functools.cache
+def go_client() -> str:
+    """The compiled client; Go itself knows what is up to date."""
+    made = paths.MADE / "go-client"
+    paths.MADE.mkdir(parents=True, exist_ok=True)
+    run("go", "build", "-C", _GO, "-o", made, ".", timeout_s=300)
     return str(made)
 
 
