@@ -194,6 +194,9 @@ void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms)
         loop->heap_cap = loop->heap_cap == 0 ? 64 : loop->heap_cap * 2;
         loop->heap = xrealloc(loop->heap, loop->heap_cap * sizeof(struct timer *));
     }
+    if (!atomic_load_explicit(&loop->running, memory_order_relaxed)) {
+        loop->now_ms = clock_monotonic_ms(loop->clock); /* before the first turn it would be old */
+    }
     timer->due_ms = loop->now_ms + (delay_ms < 0 ? 0 : delay_ms);
     heap_up(loop, ++loop->heap_n, timer);
 }

@@ -108,8 +108,8 @@ static void test_idle_loop_sleeps(void)
     struct timer end = {.fire = on_end};
     turns = 0;
     loop_on_turn_end(loop, count_turn, NULL);
-    timer_start(loop, &end, 150);
     int64_t start_ms = now_ms();
+    timer_start(loop, &end, 150);
     loop_run(loop);
     CU_ASSERT(now_ms() - start_ms >= 150);
     CU_ASSERT(turns <= 3);
