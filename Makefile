@@ -5,7 +5,7 @@
 # make unit       the unit tests alone, release and with the sanitizers
 
 BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev libsqlite3-dev \
-	libjansson-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev
+	libjansson-dev libzookeeper-mt-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev
 TEST_PACKAGES = $(BUILD_PACKAGES) libcunit1-dev clang libclang-rt-14-dev
 
 .PHONY: build run test test-all unit install-build install-test clean format

@@ -4,12 +4,20 @@
  * Two implementations: an embedded store for a broker that runs alone, and ZooKeeper. Whoever uses
  * this interface does not know which one it has.
  *
- * Thread: every call is made by one thread, the control thread. A call takes a batch of operations,
- * sends them all, and returns when all are answered: ten thousand nodes are read at the speed of
- * the pipe, and the controller reads as a straight line. Watches and session events come through
- * coord_events, on any thread: they must only post.
+ * Thread: every call but coord_interrupt is made by one thread, the control thread. A call takes a
+ * batch of operations, sends them all, and returns when all are answered: ten thousand nodes are
+ * read at the speed of the pipe, and the controller reads as a straight line. Watches and session
+ * events come through coord_events, on any thread: they must only post.
+ *
+ * Connection: a call waits while the connection is lost, until it is back, the session has expired
+ * or the call is interrupted. What was under way when it was lost has an unknown outcome, which is
+ * found out here: reads are sent again; a write is sent again, and a refusal then is compared with
+ * what is there: if that is what was asked for, it is OK. A sequential node may so be created twice.
+ * Watches outlive a lost connection, but not the session.
+ *
  * Errors of an operation: OK, E_NOT_FOUND (the node, or its parent), E_EXISTS, E_VERSION,
- * E_NOT_EMPTY, E_SESSION (expired or closed), E_UNKNOWN_OUTCOME (the connection was lost: re-read).
+ * E_NOT_EMPTY, E_LIMIT (too large for the store, or for the arena), E_SESSION (expired: nothing
+ * works until coord_renew), E_CLOSED (interrupted), E_UNKNOWN_OUTCOME (lost many times in a row).
  */
 #ifndef OTTLA_ZK_COORD_H
 #define OTTLA_ZK_COORD_H
@@ -72,6 +80,7 @@ enum coord_watch_type {
     COORD_NODE_CHANGED,
     COORD_CHILDREN_CHANGED
 };
+/* Told when it changes; after COORD_EXPIRED nothing more is told before coord_renew. */
 enum coord_session { COORD_CONNECTED, COORD_DISCONNECTED, COORD_EXPIRED };
 
 struct coord_events {
@@ -84,6 +93,9 @@ struct coord_ops {
     err (*run)(struct coord *coord, struct coord_op *ops, size_t count, struct arena *arena);
     err (*multi)(struct coord *coord, struct coord_op *ops, size_t count, struct arena *arena);
     int64_t (*session_id)(struct coord *coord);
+    bool (*owned)(struct coord *coord, int64_t session_id);
+    err (*renew)(struct coord *coord);
+    void (*interrupt)(struct coord *coord);
     void (*close)(struct coord *coord);
 };
 
@@ -111,7 +123,28 @@ static inline int64_t coord_session_id(struct coord *coord)
     return coord->ops->session_id(coord);
 }
 
-/* Ends the session (ephemeral nodes vanish) and frees. */
+/* Is this the session, or one that it came after: is an ephemeral node with this owner one's own?
+ */
+static inline bool coord_owned(struct coord *coord, int64_t session_id)
+{
+    return coord->ops->owned(coord, session_id);
+}
+
+/* After COORD_EXPIRED: begins a new session; waits until there is one, however long that takes.
+ * Ephemeral nodes and watches of the old one are gone or will go. OK or E_CLOSED. */
+NODISCARD static inline err coord_renew(struct coord *coord)
+{
+    return coord->ops->renew(coord);
+}
+
+/* Any thread: calls that wait for the connection, now or later, end with E_CLOSED. Only closing is
+ * left. */
+static inline void coord_interrupt(struct coord *coord)
+{
+    coord->ops->interrupt(coord);
+}
+
+/* Ends the session (ephemeral nodes vanish, if the store can be reached) and frees. */
 static inline void coord_close(struct coord *coord)
 {
     coord->ops->close(coord);
@@ -123,5 +156,22 @@ enum { COORD_REASON_BYTES = 512 };
 NODISCARD err coord_embedded_open(const char *path, struct clock *clock,
                                   const struct coord_events *events, struct coord **coord,
                                   char reason[COORD_REASON_BYTES]);
+
+/* ZooKeeper. */
+struct coord_zookeeper {
+    const char *connect; /* host:port,host:port/chroot */
+    int32_t session_timeout_ms;
+    int32_t connection_timeout_ms; /* for the first connection */
+    int32_t in_flight_max;         /* requests under way */
+    const char *session_path;      /* the session's number and password are kept there, mode 0600 */
+};
+
+/* Connects, with the session of `session_path` if there is one that still lives: a process that was
+ * killed goes on with its own session, and finds its ephemeral nodes there. A file that was copied
+ * from elsewhere is not used. Refuses, with one line in `reason`, an ensemble that does not answer
+ * in time and a chroot that does not exist. */
+NODISCARD err coord_zookeeper_open(const struct coord_zookeeper *how, struct clock *clock,
+                                   const struct coord_events *events, struct coord **coord,
+                                   char reason[COORD_REASON_BYTES]);
 
 #endif

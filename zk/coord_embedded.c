@@ -515,6 +515,23 @@ static int64_t embedded_session_id(struct coord *coord)
     return container_of(coord, struct embedded, coord)->session;
 }
 
+/* Its session ends with the process: there is nothing to renew, and no call waits. */
+static bool embedded_owned(struct coord *coord, int64_t session_id)
+{
+    return session_id == embedded_session_id(coord);
+}
+
+static err embedded_renew(struct coord *coord)
+{
+    (void)coord;
+    return OK;
+}
+
+static void embedded_interrupt(struct coord *coord)
+{
+    (void)coord;
+}
+
 static void store_free(struct embedded *store)
 {
     for (int i = 0; i < SQL_COUNT; i++) {
@@ -605,6 +622,9 @@ err coord_embedded_open(const char *path, struct clock *clock, const struct coor
     static const struct coord_ops OPS = {.run = embedded_run,
                                          .multi = embedded_multi,
                                          .session_id = embedded_session_id,
+                                         .owned = embedded_owned,
+                                         .renew = embedded_renew,
+                                         .interrupt = embedded_interrupt,
                                          .close = embedded_close};
     struct embedded *store = xcalloc(1, sizeof(*store));
     store->coord.ops = &OPS;
