@@ -343,17 +343,17 @@ static err field_set(struct config *config, const struct option *option,
 
 /* ---- all of them together ---- */
 
+static bool has_prefix(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
 static bool is_security_name(const char *name)
 {
-    static const char *const PREFIXES[] = {"sasl.",
-                                           "ssl.",
-                                           "listener.name.",
-                                           "delegation.token.",
-                                           "zookeeper.ssl.",
-                                           "zookeeper.clientCnxnSocket",
+    static const char *const PREFIXES[] = {"sasl.", "ssl.", "listener.name.", "delegation.token.",
                                            "password.encoder."};
     for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
-        if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
+        if (has_prefix(name, PREFIXES[i])) {
             return true;
         }
     }
@@ -361,22 +361,70 @@ static bool is_security_name(const char *name)
            strcmp(name, "principal.builder.class") == 0;
 }
 
+/* What Kafka's ZooKeeper client can and the C client cannot: names or their beginnings, the first
+ * that fits counts; the one value that is fine, besides none; what to say to others. zookeeper.sasl
+ * are Java system properties, which some put into the file. */
+static const struct {
+    const char *name;
+    const char *fine;
+    const char *words;
+} NOT_BUILT[] = {
+    {"zookeeper.ssl.client.enable", "false", "TLS towards ZooKeeper is not built"},
+    {"zookeeper.ssl.", "", "TLS towards ZooKeeper is not built"},
+    {"zookeeper.sasl.", "false", "SASL towards ZooKeeper is not built"},
+    {"zookeeper.set.acl", "false",
+     "ACLs in ZooKeeper need SASL or TLS towards it, which are not built"},
+    {"zookeeper.clientCnxnSocket", "org.apache.zookeeper.ClientCnxnSocketNIO",
+     "TLS towards ZooKeeper is not built, so it must be org.apache.zookeeper.ClientCnxnSocketNIO"},
+    {"zookeeper.metadata.migration.enable", "false", "migration to KRaft is not built"},
+};
+
+static bool is_value(const char *raw, const char *wanted)
+{
+    char *text = trimmed(raw);
+    bool same = *text == '\0' || strcasecmp(text, wanted) == 0;
+    free(text);
+    return same;
+}
+
+static err check_zookeeper(const char *name, const char *value, char reason[CONFIG_REASON_BYTES])
+{
+    for (size_t i = 0; i < sizeof(NOT_BUILT) / sizeof(NOT_BUILT[0]); i++) {
+        if (!has_prefix(name, NOT_BUILT[i].name)) {
+            continue;
+        }
+        if (is_value(value, NOT_BUILT[i].fine)) {
+            return OK;
+        }
+        snprintf(reason, CONFIG_REASON_BYTES, "option %s: %s; remove the option", name,
+                 NOT_BUILT[i].words);
+        return E_CONFIG;
+    }
+    return OK;
+}
+
 /* A security feature that is configured and not built refuses to start. */
 static err check_names(const struct config *config, char reason[CONFIG_REASON_BYTES])
 {
     for (size_t i = 0; i < config->properties.count; i++) {
         const char *name = config->properties.items[i].name;
+        TRY(check_zookeeper(name, config->properties.items[i].value, reason));
         if (is_security_name(name) && *config->properties.items[i].value != '\0') {
             snprintf(reason, CONFIG_REASON_BYTES,
                      "option %s: TLS, SASL and authorization are not built; remove the option",
                      name);
             return E_CONFIG;
         }
-        if (config_option(name) == NULL) {
+        if (config_option(name) == NULL && !has_prefix(name, "zookeeper.sasl.")) {
             log_warn("config", "unknown option, ignored name=%s", name);
         }
     }
     return OK;
+}
+
+static bool is_given(const char *text)
+{
+    return text != NULL && *text != '\0';
 }
 
 static err check_together(const struct config *config, char reason[CONFIG_REASON_BYTES])
@@ -395,10 +443,10 @@ static err check_together(const struct config *config, char reason[CONFIG_REASON
                  (long long)config->queued_max_request_bytes, config->socket_request_max_bytes);
         return E_CONFIG;
     }
-    if (config->zookeeper_connect != NULL && *config->zookeeper_connect != '\0') {
+    if (is_given(config->zookeeper_connect) && is_given(config->process_roles)) {
         snprintf(reason, CONFIG_REASON_BYTES,
-                 "option zookeeper.connect: coordination by ZooKeeper is not built; remove the "
-                 "option to run alone");
+                 "option process.roles: with it Kafka runs KRaft and does not use "
+                 "zookeeper.connect; remove one of the two");
         return E_CONFIG;
     }
     if (config->group_min_session_timeout_ms > config->group_max_session_timeout_ms) {

@@ -82,11 +82,50 @@ static void test_bad_values(void)
     refused("compression.type=brotli", "compression.type", "\"brotli\"", "gzip");
     refused("compression.type=gzip|lz4", "compression.type", "gzip|lz4", "gzip");
     refused("log.cleanup.policy=delete,shrink", "log.cleanup.policy", "delete,shrink", "compact");
-    refused("zookeeper.connect=localhost:2181", "zookeeper.connect", "not built", "remove");
     refused("ssl.keystore.location=/x", "ssl.keystore.location", "not built", "remove");
     refused("sasl.enabled.mechanisms=PLAIN", "sasl.enabled.mechanisms", "not built", "remove");
     refused("authorizer.class.name=x.Y", "authorizer.class.name", "not built", "remove");
     refused("broker.id=5000", "broker.id", "5000", "reserved.broker.max.id");
+}
+
+/* What Kafka's ZooKeeper client can and this broker's cannot is refused, each by its own words;
+ * false and nothing are fine. */
+static void test_zookeeper(void)
+{
+    refused("zookeeper.set.acl=true", "zookeeper.set.acl", "ACLs in ZooKeeper", "not built");
+    refused("zookeeper.ssl.client.enable=true", "zookeeper.ssl.client.enable", "TLS", "not built");
+    refused("zookeeper.ssl.keystore.location=/x", "zookeeper.ssl.keystore.location",
+            "TLS towards ZooKeeper", "not built");
+    refused("zookeeper.ssl.crl.enable=false", "zookeeper.ssl.crl.enable", "TLS", "not built");
+    refused("zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty",
+            "zookeeper.clientCnxnSocket", "ClientCnxnSocketNIO", "remove");
+    refused("zookeeper.sasl.client=true", "zookeeper.sasl.client", "SASL towards ZooKeeper",
+            "not built");
+    refused("zookeeper.sasl.clientconfig=Client", "zookeeper.sasl.clientconfig", "SASL", "not");
+    refused("zookeeper.metadata.migration.enable=true", "zookeeper.metadata.migration.enable",
+            "migration to KRaft", "not built");
+    refused("zookeeper.session.timeout.ms=0", "zookeeper.session.timeout.ms", "\"0\"", "1..");
+    static const char *const FINE[] = {
+        "zookeeper.connect=a:2181,b/kafka",
+        "zookeeper.set.acl=false",
+        "zookeeper.ssl.client.enable=False",
+        "zookeeper.ssl.keystore.location=",
+        "zookeeper.sasl.client=false ",
+        "zookeeper.metadata.migration.enable=false",
+        "zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNIO",
+        "zookeeper.connection.timeout.ms=6000",
+        "process.roles="};
+    MUST(finish(FINE, sizeof(FINE) / sizeof(FINE[0])));
+    CU_ASSERT_STRING_EQUAL(config.zookeeper_connect, "a:2181,b/kafka");
+    CU_ASSERT_EQUAL(config.zookeeper_connection_timeout_ms, 6000);
+    CU_ASSERT_FALSE(config.zookeeper_ssl_client_enable);
+    config_deinit(&config);
+    static const char *const BOTH[] = {"zookeeper.connect=a:2181", "process.roles=broker"};
+    CU_ASSERT_EQUAL(finish(BOTH, 2), E_CONFIG);
+    CU_ASSERT(strstr(reason, "process.roles") != NULL && strstr(reason, "KRaft") != NULL);
+    config_deinit(&config);
+    MUST(finish(BOTH + 1, 1));
+    config_deinit(&config);
 }
 
 /* Both ends of every range, and one past them. */
@@ -283,6 +322,6 @@ static void test_units(void)
     config_deinit(&config);
 }
 
-SUITE("config", TEST(test_every_default_is_valid), TEST(test_bad_values), TEST(test_ranges),
-      TEST(test_good_values), TEST(test_override_form), TEST(test_environment), TEST(test_file),
-      TEST(test_topic_options), TEST(test_units))
+SUITE("config", TEST(test_every_default_is_valid), TEST(test_bad_values), TEST(test_zookeeper),
+      TEST(test_ranges), TEST(test_good_values), TEST(test_override_form), TEST(test_environment),
+      TEST(test_file), TEST(test_topic_options), TEST(test_units))
