@@ -15,7 +15,12 @@ from harness import broker as brokers  # noqa: E402
 from harness import paths, toolhost  # noqa: E402
 
 WHOLE = os.environ.get("OTTLA_INTEROP", "slice") == "all"
+PASS = brokers.coordination()
+AGAIN = PASS == "zookeeper" and brokers.kind_under_test() == "ottla"  # the second of two passes
 _results = {}
+
+# What is about ZooKeeper itself needs no pass without it.
+collect_ignore = ["zookeeper"] if PASS == "embedded" else []
 
 
 def pytest_collection_modifyitems(items):
@@ -23,12 +28,16 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("whole"):
                 item.add_marker(pytest.mark.skip(reason="only in the whole run: interop-tests/run all"))
+            elif AGAIN and item.get_closest_marker("once"):
+                item.add_marker(pytest.mark.skip(reason="on ZooKeeper only in the whole run: interop-tests/run all"))
 
 
 def pytest_sessionstart():
     why = brokers.missing()
     if why:
-        pytest.exit(f"skipped, because {why}", 5)
+        _results["all"] = {"client": "all", "test": f"skipped, because {why}", "outcome": "skipped", "seconds": 0}
+        _write_results()
+        pytest.exit(f"skipped, because {why}", 5 if PASS == "zookeeper" else 2)
 
 
 def _client(item) -> str:
@@ -49,9 +58,13 @@ def pytest_runtest_makereport(item, call):
                 report.sections.append(("the broker's log", b.log_tail(25)))
 
 
-def pytest_sessionfinish():
+def _write_results():
     paths.MADE.mkdir(parents=True, exist_ok=True)
-    (paths.MADE / "results.json").write_text(json.dumps(_results, indent=1))
+    (paths.MADE / f"results-{PASS}.json").write_text(json.dumps(_results, indent=1))
+
+
+def pytest_sessionfinish():
+    _write_results()
     toolhost.close_all()
     brokers.ZooKeeper.destroy_shared()
 

@@ -53,6 +53,7 @@ def test_group(shared_broker, library, life):
     assert sorted(client("group", topic, group, 500)) == sorted(second)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_codecs(shared_broker, library, codec):
@@ -62,6 +63,7 @@ def test_codecs(shared_broker, library, codec):
     assert sorted(client("consume", topic, 1, 1000)) == sorted(sent)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("version", ["0.10.0.0", "0.10.2.0", "0.11.0.0", "1.0.0", "2.0.0", "2.4.0", "2.8.0", "3.6.0"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_versions(shared_broker, library, version):

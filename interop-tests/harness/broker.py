@@ -1,7 +1,8 @@
 """Brokers under test, behind one interface: Ottla, and Apache Kafka 3.9.1 as the oracle.
 
-BROKER_UNDER_TEST=ottla|kafka chooses (default ottla). A broker keeps its port and its directory over restarts; both
-are given up by destroy().
+BROKER_UNDER_TEST=ottla|kafka chooses (default ottla), and OTTLA_COORDINATION=embedded|zookeeper (default embedded)
+where Ottla keeps its state; Kafka is always on ZooKeeper. A broker keeps its port, its directory and its chroot over
+restarts; all are given up by destroy().
 """
 
 import json
@@ -11,15 +12,16 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import tempfile
 
 from wire import schema
 
-from . import paths
+from . import jvm, paths, zookeeper
+from .jvm import KAFKA_VERSION
 from .process import Process, free_port
 from .wait import wait_for
-
-KAFKA_VERSION = "3.9.1"
+from .zookeeper import ZooKeeper
 
 # Where a single node differs from the shipped server.properties: one replica for the internal topics is there already;
 # groups need not wait for more members.
@@ -61,21 +63,38 @@ class Broker:
     kind = ""
     start_timeout_s = 30.0
 
-    def __init__(self, overrides: dict | None = None):
+    def __init__(self, overrides: dict | None = None, on: ZooKeeper | None = None):
+        """On the ZooKeeper given, with a new chroot; otherwise where its kind keeps its state by default."""
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"ottla-interop-{self.kind}-"))
         self.data_dir = self.directory / "data"
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.zookeeper = on or self._default_zookeeper()
         self.properties = {
             **DEFAULTS,
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "log.dirs": str(self.data_dir),
-            **self._properties(),
-            **(overrides or {}),
         }
+        if self.zookeeper:
+            self.chroot = self.zookeeper.new_chroot()
+            self.properties["zookeeper.connect"] = f"127.0.0.1:{self.zookeeper.port}{self.chroot}"
+        self.properties |= {**self._properties(), **(overrides or {})}
         self.process: Process | None = None
+        self._log_from = 0
+
+    @classmethod
+    def in_place_of(cls, other: "Broker") -> "Broker":
+        """A broker with the directories, the port, the chroot and the very server.properties of another that is
+        stopped. The directory stays the other's: only one of the two is to be destroyed."""
+        assert other.process is None
+        b = cls.__new__(cls)
+        b.__dict__.update(other.__dict__)
+        return b
 
     # what differs between the kinds
+    def _default_zookeeper(self) -> ZooKeeper | None:
+        return None
+
     def _properties(self) -> dict:
         return {}
 
@@ -90,11 +109,7 @@ class Broker:
 
     # the interface
     def start(self) -> "Broker":
-        assert self.process is None
-        config = self.directory / "server.properties"
-        config.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
-        self._before_start()
-        self.process = Process(self.kind, self._argv(config), self.directory / "broker.log", cwd=self.directory)
+        self.launch()
         try:
             wait_for(self._answers, self.start_timeout_s, f"{self.kind} to answer on {self.bootstrap}")
         except AssertionError as e:
@@ -103,10 +118,36 @@ class Broker:
             raise AssertionError(f"{e}\n{tail}") from None
         return self
 
+    def launch(self) -> None:
+        """A start that nobody waits for."""
+        assert self.process is None
+        config = self.directory / "server.properties"
+        config.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
+        self._before_start()
+        log = self.directory / "broker.log"
+        self._log_from = log.stat().st_size if log.exists() else 0
+        self.process = Process(self.kind, self._argv(config), log, cwd=self.directory)
+
+    def start_refused(self, timeout_s: float) -> tuple[int, str]:
+        """A start that has to fail: the exit status, and what it said."""
+        self.launch()
+        process, self.process = self.process, None
+        try:
+            return process.wait(timeout_s), self.said()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"{self.kind} did not refuse to start in {timeout_s:g} s\n{process.tail()}") from None
+
+    def said(self) -> str:
+        """The log since the last start."""
+        with open(self.directory / "broker.log", "rb") as f:
+            f.seek(self._log_from)
+            return f.read().decode(errors="replace")
+
     def _answers(self) -> bool:
         if not self.process.running():
             tail = self.process.tail()
-            raise RuntimeError(f"{self.kind} ended with status {self.process._popen.returncode} at start\n{tail}")
+            raise RuntimeError(f"{self.kind} ended with status {self.process.wait(1)} at start\n{tail}")
         return _metadata_ready(self.port)
 
     def stop(self) -> None:
@@ -137,6 +178,8 @@ class Broker:
 
     def destroy(self) -> None:
         self.kill()
+        if self.zookeeper and self.zookeeper.process:
+            self.zookeeper.remove(self.chroot)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def alive(self) -> bool:
@@ -153,84 +196,40 @@ class Ottla(Broker):
     kind = "ottla"
     start_timeout_s = 10.0
 
+    def _default_zookeeper(self):
+        return ZooKeeper.shared() if coordination() == "zookeeper" else None
+
+    def _properties(self):
+        return {"zookeeper.session.timeout.ms": "6000"} if self.zookeeper else {}
+
+    def _before_start(self):
+        # It does not make its chroot: a typing error in zookeeper.connect would be a new, empty cluster. The session
+        # of a broker that was killed need not have expired: the next one takes it over.
+        if self.zookeeper:
+            self.zookeeper.create(self.chroot)
+
     def _argv(self, config):
         return [paths.ottla_binary(), config]
-
-
-_JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
-
-
-def java(*args) -> list:
-    return ["java", *_JVM, *args]
-
-
-def classpath(version: str) -> str:
-    return str(paths.JARS / version) + "/*"
-
-
-class ZooKeeper:
-    """One ZooKeeper for all brokers of a run; each broker has its own chroot."""
-
-    _shared = None
-
-    def __init__(self):
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ottla-interop-zookeeper-"))
-        self.port = free_port()
-        config = self.directory / "zoo.cfg"
-        config.write_text(
-            f"dataDir={self.directory}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\ntickTime=500\n"
-            "maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n")
-        self.process = Process(
-            "zookeeper",
-            java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
-                 classpath(KAFKA_VERSION), "org.apache.zookeeper.server.ZooKeeperServerMain", config),
-            self.directory / "zookeeper.log")
-        wait_for(lambda: "Mode: standalone" in self.command("srvr"), 30, "ZooKeeper to answer")
-
-    def command(self, word: str) -> str:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
-            s.sendall(word.encode())
-            return s.makefile().read()
-
-    def destroy(self):
-        self.process.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    @classmethod
-    def shared(cls) -> "ZooKeeper":
-        if cls._shared is None:
-            cls._shared = cls()
-        return cls._shared
-
-    @classmethod
-    def destroy_shared(cls) -> None:
-        if cls._shared is not None:
-            cls._shared.destroy()
-            cls._shared = None
 
 
 class Kafka(Broker):
     kind = "kafka"
     start_timeout_s = 60.0
-    _count = 0
+
+    def _default_zookeeper(self):
+        return ZooKeeper.shared()
 
     def _properties(self):
-        Kafka._count += 1
-        self.chroot = f"/b{Kafka._count}"
-        return {
-            "zookeeper.connect": f"127.0.0.1:{ZooKeeper.shared().port}{self.chroot}",
-            "zookeeper.session.timeout.ms": "2000",
-            "log.cleaner.dedupe.buffer.size": "2097152",
-        }
+        return {"zookeeper.session.timeout.ms": "2000", "log.cleaner.dedupe.buffer.size": "2097152"}
 
     def _argv(self, config):
-        return java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
-                    classpath(KAFKA_VERSION), "kafka.Kafka", config)
+        return jvm.java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
+                        jvm.classpath(KAFKA_VERSION), "kafka.Kafka", config)
 
     def _before_start(self):
         # A killed broker's ephemeral znode must have expired, or Kafka refuses to start.
         mine = f"{self.chroot}/brokers/ids/{self.properties['broker.id']}\n"
-        wait_for(lambda: mine not in ZooKeeper.shared().command("dump") + "\n", 30, "the old session to expire")
+        wait_for(lambda: mine not in self.zookeeper.command("dump") + "\n", 30, "the old session to expire")
 
     def seed_zookeeper(self, cluster_id: str, topics: dict) -> None:
         """Makes this broker's chroot know a cluster id and topics: name -> (id, partitions on broker.id)."""
@@ -244,7 +243,7 @@ class Kafka(Broker):
                 {"version": 3, "topic_id": topic_id, "adding_replicas": {}, "removing_replicas": {},
                  "partitions": {str(i): [int(node)] for i in range(partitions)}}, separators=(",", ":"))
         for path, data in nodes.items():
-            tools(KAFKA_VERSION).run("zookeeper-shell", "-server", f"127.0.0.1:{ZooKeeper.shared().port}", "create",
+            tools(KAFKA_VERSION).run("zookeeper-shell", "-server", f"127.0.0.1:{self.zookeeper.port}", "create",
                                      self.chroot + path, data)
 
     def _answers(self):
@@ -269,20 +268,31 @@ class Kafka(Broker):
 
 
 def kind_under_test() -> str:
-    kind = os.environ.get("BROKER_UNDER_TEST", "ottla")
-    if kind not in ("ottla", "kafka"):
-        raise SystemExit(f"BROKER_UNDER_TEST={kind}: ottla or kafka is possible")
-    return kind
+    return _chosen("BROKER_UNDER_TEST", "ottla", "kafka")
 
 
-def missing(kind: str | None = None) -> str | None:
+def coordination() -> str:
+    """Where the broker under test keeps its state."""
+    return "zookeeper" if kind_under_test() == "kafka" else _chosen("OTTLA_COORDINATION", "embedded", "zookeeper")
+
+
+def _chosen(variable: str, *possible) -> str:
+    chosen = os.environ.get(variable, possible[0])
+    if chosen not in possible:
+        raise SystemExit(f"{variable}={chosen}: {' or '.join(possible)} is possible")
+    return chosen
+
+
+def missing() -> str | None:
     """Why the broker under test cannot be run, or None."""
-    kind = kind or kind_under_test()
-    if kind == "ottla":
-        binary = paths.ottla_binary()
-        return None if os.access(binary, os.X_OK) else f"{binary} is not there"
-    return None if paths.jars_present(KAFKA_VERSION) else f"the jars of Kafka {KAFKA_VERSION} are not there"
+    if kind_under_test() == "ottla" and not os.access(paths.ottla_binary(), os.X_OK):
+        return f"{paths.ottla_binary()} is not there"
+    if coordination() == "embedded":
+        return None
+    if kind_under_test() == "ottla" and b"coordination by ZooKeeper is not built" in paths.ottla_binary().read_bytes():
+        return "this Ottla has no coordination by ZooKeeper"
+    return zookeeper.missing()
 
 
-def new_broker(overrides: dict | None = None) -> Broker:
-    return (Ottla if kind_under_test() == "ottla" else Kafka)(overrides)
+def new_broker(overrides: dict | None = None, on: ZooKeeper | None = None) -> Broker:
+    return (Ottla if kind_under_test() == "ottla" else Kafka)(overrides, on)

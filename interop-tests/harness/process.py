@@ -53,6 +53,13 @@ class Process:
     def running(self) -> bool:
         return self._popen.poll() is None
 
+    def wait(self, timeout_s: float) -> int:
+        """The exit status of a process that ends by itself."""
+        return self._popen.wait(timeout_s)
+
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
     def terminate(self, timeout_s: float = 30) -> int:
         """SIGTERM; returns the exit status. Kills, and raises, when the process does not end in time."""
         if self.running():

@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 
 from . import paths
-from .broker import classpath, java
+from .jvm import classpath, java
 from .process import Process
 from .wait import wait_for
 

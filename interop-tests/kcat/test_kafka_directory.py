@@ -12,7 +12,7 @@ from harness.life import LIVES, between
 
 pytestmark = [
     pytest.mark.skipif(bool(clients.kcat_missing()), reason=f"skipped, because {clients.kcat_missing()}"),
-    pytest.mark.skipif(brokers.kind_under_test() == "kafka", reason="a new Kafka does not know the topics of a directory"),
+    pytest.mark.skipif(brokers.coordination() == "zookeeper", reason="a new chroot does not know the topics of a directory"),
 ]
 WRITTEN = paths.ROOT / "storage" / "tests" / "kafka-data-dir"
 

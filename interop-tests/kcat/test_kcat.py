@@ -57,6 +57,7 @@ def test_offsets(shared_broker, life):
     assert kcat("-b", b.bootstrap, "-Q", "-t", f"{topic}:0:1000") == [f"{topic} [0] offset 0"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("version", ["1.0.0", "0.11.0", "0.10.2", "0.10.0", "0.9.0", "0.8.2"])
 def test_clients_of_long_ago(shared_broker, version):
     """Without ApiVersions, in the versions that a broker of that time had."""

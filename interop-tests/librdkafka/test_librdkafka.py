@@ -38,6 +38,7 @@ def test_group(shared_broker, life):
     assert sorted(client("group", b.bootstrap, topic, group, 500)) == sorted(second)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
 def test_codecs(shared_broker, codec):
     b = shared_broker

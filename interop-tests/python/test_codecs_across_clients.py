@@ -66,6 +66,7 @@ PAIRS = [("Java 3.9.1", "kcat"), ("kcat", "Java 4.3.0"), ("Java 4.3.0", "conflue
 
 
 @pytest.mark.client("across clients")
+@pytest.mark.once
 @pytest.mark.parametrize("writer, reader", PAIRS, ids=[f"{w} to {r}" for w, r in PAIRS])
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_codec(shared_broker, codec, writer, reader):

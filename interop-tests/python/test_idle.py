@@ -31,6 +31,7 @@ def proxied():
         b.destroy()
 
 
+@pytest.mark.once
 def test_idle_fetches_wait(proxied):
     b, proxy, bootstrap = proxied
     topic = clients.create_topic(b, unique("idle"), 3)

@@ -18,6 +18,7 @@ def _value(i: int) -> bytes:
     return b"%d:" % i + hashlib.blake2b(b"%d" % i, digest_size=24).hexdigest().encode()
 
 
+@pytest.mark.once
 def test_a_million_records(broker):
     topic = clients.create_topic(broker, unique("million"), PARTITIONS)
     producer = ck.Producer({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True, "linger.ms": 5,
