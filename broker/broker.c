@@ -616,6 +616,7 @@ static err join_cluster(struct broker *broker, struct arena *arena,
     TRY(settle_broker_id(broker, arena, &identity, reason));
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
+    TRY(logs_refuse_open_transactions(broker->logs, reason)); /* nothing here could end them */
     TRY(register_broker(broker, arena));
     TRY(adopt_logs(broker));
     make_parts(broker);

@@ -3,7 +3,8 @@
  * A start: lock every directory, learn who they belong to, then (logs_load) remove the clean
  * marker, read the checkpoints and open every partition. A stop: close every log, checkpoints,
  * marker, lock. The marker is removed before the first log is opened, so a crash while loading
- * counts as unclean.
+ * counts as unclean. A start that fails after that writes it again, if no log was changed: what was
+ * stopped cleanly needs no recovery because somebody tried to start.
  *
  * A log that is damaged below its recovery point is not opened: it stays in the table as a name
  * without a log, with the checkpoint entries it had, so that the next start comes to the same
@@ -188,6 +189,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     struct plog *log = NULL;
     err e = plog_open(logs->env, &how, &log);
     if (e != OK && e != E_CORRUPT) {
+        dir->failed = true;
         e = refuse(reason, "cannot load %s: %s", path, err_text(e));
     } else {
         struct entry *entry = entry_add(logs, key, at, name, log);
@@ -339,23 +341,7 @@ static err close_dir(struct logs *logs, size_t at)
     return checkpoints_write(&next, logs->env->fs, dir);
 }
 
-void logs_close(struct logs *logs)
-{
-    for (size_t i = 0; i < logs->dirs_n && logs->loaded; i++) {
-        struct log_dir *dir = &logs->dirs[i];
-        err e = close_dir(logs, i);
-        if (e == OK && !dir->failed) {
-            e = log_dir_end(dir, logs->env->fs);
-        }
-        if (e != OK || dir->failed) {
-            log_error(AREA, "the stop is not clean, the next start recovers dir=%s error=\"%s\"",
-                      dir->path, err_text(e));
-        }
-    }
-    logs_abandon(logs);
-}
-
-void logs_abandon(struct logs *logs)
+static void logs_free(struct logs *logs)
 {
     if (logs == NULL) {
         return;
@@ -377,6 +363,105 @@ void logs_abandon(struct logs *logs)
     map_deinit(&logs->stale);
     pthread_mutex_destroy(&logs->lock);
     free(logs);
+}
+
+void logs_close(struct logs *logs)
+{
+    for (size_t i = 0; i < logs->dirs_n && logs->loaded; i++) {
+        struct log_dir *dir = &logs->dirs[i];
+        err e = close_dir(logs, i);
+        if (e == OK && !dir->failed) {
+            e = log_dir_end(dir, logs->env->fs);
+        }
+        if (e != OK || dir->failed) {
+            log_error(AREA, "the stop is not clean, the next start recovers dir=%s error=\"%s\"",
+                      dir->path, err_text(e));
+        }
+    }
+    logs_free(logs);
+}
+
+/* Is every log of this directory as a clean stop left it? */
+static bool dir_is_unchanged(const struct logs *logs, size_t at)
+{
+    bool unchanged = logs->dirs[at].clean && !logs->dirs[at].failed;
+    map_each (found, &logs->entries) {
+        const struct entry *entry = found->value;
+        if (entry->dir == at) {
+            unchanged = unchanged && entry->log != NULL && plog_is_unchanged(entry->log);
+        }
+    }
+    return unchanged;
+}
+
+void logs_abandon(struct logs *logs)
+{
+    for (size_t i = 0; logs != NULL && i < logs->dirs_n; i++) {
+        struct log_dir *dir = &logs->dirs[i];
+        err e = dir_is_unchanged(logs, i) ? log_dir_end(dir, logs->env->fs) : OK;
+        if (e != OK) {
+            log_error(AREA, "cannot mark a directory as clean again dir=%s error=\"%s\"", dir->path,
+                      err_text(e));
+        }
+    }
+    logs_free(logs);
+}
+
+/* The first log by name that has one, and how many have. */
+struct open_search {
+    const struct plog *first;
+    size_t count;
+};
+
+static int compare_names(struct topic_partition a, struct topic_partition b)
+{
+    size_t len = a.topic.len < b.topic.len ? a.topic.len : b.topic.len;
+    int order = memcmp(a.topic.data, b.topic.data, len);
+    if (order == 0 && a.topic.len != b.topic.len) {
+        order = a.topic.len < b.topic.len ? -1 : 1;
+    }
+    return order != 0 ? order : a.partition - b.partition;
+}
+
+static void look_for_open(void *context, struct plog *log)
+{
+    struct open_search *search = context;
+    if (plog_open_txns(log) == 0) {
+        return;
+    }
+    search->count++;
+    if (search->first == NULL || compare_names(plog_name(log), plog_name(search->first)) < 0) {
+        search->first = log;
+    }
+}
+
+err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_REASON_BYTES])
+{
+    struct open_search search = {0};
+    struct open_transaction open;
+    logs_each(logs, look_for_open, &search);
+    if (search.first == NULL || !plog_open_transaction(search.first, &open)) {
+        return OK;
+    }
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        err e = log_dir_take_back_identity(&logs->dirs[i], logs->env->fs);
+        if (e != OK) {
+            log_warn(AREA, "cannot remove a new meta.properties dir=%s error=\"%s\"",
+                     logs->dirs[i].path, err_text(e));
+        }
+    }
+    char others[64] = "";
+    if (search.count > 1) {
+        snprintf(others, sizeof(others), " and %zu more partitions have one", search.count - 1);
+    }
+    struct topic_partition name = plog_name(search.first);
+    const char *dir = plog_dir(search.first);
+    return refuse(reason,
+                  "log directory %.*s: %.*s-%d has an open transaction (producer id %lld, since "
+                  "offset %lld)%s; let Apache Kafka finish or abort it first",
+                  (int)(strrchr(dir, '/') - dir), dir, (int)name.topic.len, name.topic.data,
+                  name.partition, (long long)open.producer_id, (long long)open.first_offset,
+                  others);
 }
 
 static struct entry *entry_get(struct logs *logs, struct topic_partition name)

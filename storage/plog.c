@@ -567,6 +567,11 @@ err plog_flush(struct plog *log)
     return OK;
 }
 
+bool plog_is_unchanged(const struct plog *log)
+{
+    return !log->touched && !plog_is_offline(log);
+}
+
 static err close_clean(struct plog *log)
 {
     if (!log->touched) {

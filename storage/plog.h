@@ -60,6 +60,9 @@ struct topic_partition plog_name(const struct plog *log);
 void plog_set_config(struct plog *log, const struct log_config *config);
 struct log_config plog_config(const struct plog *log);
 bool plog_is_offline(const struct plog *log);
+/* Opening it repaired nothing, and nothing was appended, rolled or truncated since: after a clean
+ * stop its files are still those of a clean stop. */
+bool plog_is_unchanged(const struct plog *log);
 
 /* partition.metadata. Zero when there is none. Written (atomically) before the first byte of data;
  * INCONSISTENT_TOPIC_ID when another id is there. */
@@ -158,6 +161,12 @@ NODISCARD err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, stru
                                 struct aborted_txn **txns, int32_t *count);
 /* How many producers have a transaction open here. */
 int plog_open_txns(const struct plog *log);
+struct open_transaction {
+    int64_t producer_id;
+    int64_t first_offset;
+};
+/* The open transaction that began first; false when there is none. */
+bool plog_open_transaction(const struct plog *log, struct open_transaction *out);
 
 struct producer_info {
     int64_t producer_id;

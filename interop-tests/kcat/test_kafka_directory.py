@@ -1,5 +1,6 @@
 """A log directory that a real Kafka 3.9.1 wrote (storage/tests/kafka-data-dir), served without the ZooKeeper it had."""
 
+import pathlib
 import re
 import shutil
 
@@ -17,10 +18,18 @@ pytestmark = [
 WRITTEN = paths.ROOT / "storage" / "tests" / "kafka-data-dir"
 
 
-@pytest.fixture(scope="module")
-def broker():
+def new_broker() -> brokers.Broker:
     b = brokers.new_broker({"broker.id": 4, "log.retention.check.interval.ms": 100})
     shutil.copytree(WRITTEN, b.data_dir, ignore=shutil.ignore_patterns("README.md", "decoded.txt"))
+    return b
+
+
+@pytest.fixture(scope="module")
+def broker():
+    """Without the last segment of txn, where a transaction was left open: see test_open_transaction."""
+    b = new_broker()
+    for file in (*(b.data_dir / "txn-0").glob("*21.*"), *(b.data_dir / "txn-0").glob("*22.snapshot")):
+        file.unlink()
     b.start()
     yield b
     b.destroy()
@@ -57,4 +66,27 @@ def test_aborted_records_are_hidden(broker):
     read = ("-b", broker.bootstrap, "-C", "-t", "txn", "-o", "beginning", "-e", "-q")
     assert kcat(*read, "-X", "isolation.level=read_committed") == ["c1", "c2", "c3", "c4", "with-offsets"]
     everything = kcat(*read, "-X", "isolation.level=read_uncommitted")
-    assert {"a1", "a2", "a3", "a4", "open-first", "left-open"} < set(everything)
+    assert {"a1", "a2", "a3", "a4", "open-first"} < set(everything)
+
+
+def test_open_transaction():
+    """Refused with one line, and left as clean as it was: Kafka goes on there without recovery."""
+    b = new_broker()
+    before = files(b.data_dir)
+    try:
+        with pytest.raises(RuntimeError) as refusal:
+            b.start()
+        assert (f"log directory {b.data_dir}: txn-0 has an open transaction (producer id 1, since offset 21); "
+                "let Apache Kafka finish or abort it first") in str(refusal.value)
+        changed = {name for name, data in files(b.data_dir).items()
+                   if before.get(name) != data and not name.startswith("ottla-coordination.db")}
+        # What a load does in Kafka too: of two snapshots above the last segment the older one goes, epochs that
+        # begin below the log's start are cut to it.
+        assert changed == {"comp-0/leader-epoch-checkpoint"}
+        assert before.keys() - files(b.data_dir).keys() == {"plain-0/00000000000000000043.snapshot"}
+    finally:
+        b.destroy()
+
+
+def files(directory: pathlib.Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
