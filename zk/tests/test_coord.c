@@ -1,197 +1,11 @@
-/* The contract of zk/coord.h, against any implementation of it: a row in IMPLEMENTATIONS.
- *
- * Watches may come late and on another thread, so a test waits for them. Every test begins with a
- * store of its own; reopening it is a new session on the same nodes. */
+/* The contract of zk/coord.h, against the embedded store; and beside a ZooKeeper
+ * (tests/with-zookeeper) against that one. */
 #define _GNU_SOURCE
-#include "zk/coord.h"
-
-#include "base/tests/suite.h"
+#include "zk/tests/coord_suite.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
-
-enum { ARENA_BYTES = 64 << 20, WATCHES_MAX = 64, WATCH_PATIENCE_MS = 3000, QUIET_MS = 5 };
-
-struct implementation {
-    const char *name;
-    /* Opens the store that lives in the directory, as a new session. */
-    err (*open)(const char *dir, struct clock *clock, const struct coord_events *events,
-                struct coord **coord, char reason[COORD_REASON_BYTES]);
-};
-
-static err open_embedded(const char *dir, struct clock *clock, const struct coord_events *events,
-                         struct coord **coord, char reason[COORD_REASON_BYTES])
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/coordination", dir);
-    return coord_embedded_open(path, clock, events, coord, reason);
-}
-
-static const struct implementation IMPLEMENTATIONS[] = {{"embedded", open_embedded}};
-static const struct implementation *implementation = &IMPLEMENTATIONS[0];
-
-/* ---- a store, and what it tells ---- */
-
-struct seen {
-    enum coord_watch_type type;
-    char path[64];
-};
-
-static struct {
-    char dir[64];
-    struct coord *coord;
-    struct arena arena;
-    struct manual_clock clock;
-    pthread_mutex_t lock;
-    struct seen watches[WATCHES_MAX];
-    int watches_n;
-} s = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void on_watch(void *context, enum coord_watch_type type, const char *path)
-{
-    (void)context;
-    pthread_mutex_lock(&s.lock);
-    if (s.watches_n < WATCHES_MAX) {
-        s.watches[s.watches_n].type = type;
-        snprintf(s.watches[s.watches_n++].path, sizeof(s.watches[0].path), "%s", path);
-    }
-    pthread_mutex_unlock(&s.lock);
-}
-
-static void on_session(void *context, enum coord_session state)
-{
-    (void)context;
-    (void)state;
-}
-
-static const struct coord_events EVENTS = {.watch = on_watch, .session = on_session};
-
-static void reopen(void)
-{
-    if (s.coord != NULL) {
-        coord_close(s.coord);
-    }
-    char reason[COORD_REASON_BYTES] = "";
-    s.coord = NULL;
-    err e = implementation->open(s.dir, &s.clock.clock, &EVENTS, &s.coord, reason);
-    CU_ASSERT_EQUAL_FATAL(e, OK);
-}
-
-static void begin(void)
-{
-    temp_dir_make(s.dir);
-    arena_init(&s.arena, ARENA_BYTES);
-    manual_clock_init(&s.clock, 1700000000000);
-    s.watches_n = 0;
-    s.coord = NULL;
-    reopen();
-}
-
-static void end(void)
-{
-    coord_close(s.coord);
-    s.coord = NULL;
-    arena_deinit(&s.arena);
-    temp_dir_remove(s.dir);
-}
-
-/* Has this watch fired? Then it is taken from the list. */
-static bool took_watch(enum coord_watch_type type, const char *path)
-{
-    bool found = false;
-    pthread_mutex_lock(&s.lock);
-    for (int i = 0; i < s.watches_n && !found; i++) {
-        if (s.watches[i].type == type && strcmp(s.watches[i].path, path) == 0) {
-            s.watches[i] = s.watches[--s.watches_n];
-            found = true;
-        }
-    }
-    pthread_mutex_unlock(&s.lock);
-    return found;
-}
-
-static void sleep_ms(int ms)
-{
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-    nanosleep(&time, NULL);
-}
-
-static bool fired(enum coord_watch_type type, const char *path)
-{
-    for (int ms = 0; ms < WATCH_PATIENCE_MS; ms++) {
-        if (took_watch(type, path)) {
-            return true;
-        }
-        sleep_ms(1);
-    }
-    return false;
-}
-
-static bool quiet(void)
-{
-    sleep_ms(QUIET_MS);
-    pthread_mutex_lock(&s.lock);
-    bool none = s.watches_n == 0;
-    pthread_mutex_unlock(&s.lock);
-    return none;
-}
-
-/* ---- single operations ---- */
-
-static struct coord_op run(struct coord_op op)
-{
-    err e = coord_run(s.coord, &op, 1, &s.arena);
-    CU_ASSERT_EQUAL(e, OK);
-    return op;
-}
-
-static struct bytes text(const char *data)
-{
-    return data == NULL ? (struct bytes){0} : bytes_of(data, strlen(data));
-}
-
-static struct coord_op create(const char *path, const char *data, int flags)
-{
-    return run(
-        (struct coord_op){.type = COORD_CREATE, .path = path, .data = text(data), .flags = flags});
-}
-
-static struct coord_op get(const char *path, int flags)
-{
-    return run((struct coord_op){.type = COORD_GET, .path = path, .flags = flags});
-}
-
-static struct coord_op set(const char *path, const char *data, int32_t version)
-{
-    return run(
-        (struct coord_op){.type = COORD_SET, .path = path, .data = text(data), .version = version});
-}
-
-static err delete (const char *path, int32_t version)
-{
-    return run((struct coord_op){.type = COORD_DELETE, .path = path, .version = version}).error;
-}
-
-static struct coord_op children(const char *path, int flags)
-{
-    return run((struct coord_op){.type = COORD_CHILDREN, .path = path, .flags = flags});
-}
-
-static bool there(const char *path)
-{
-    return get(path, 0).error == OK;
-}
-
-static bool holds(const char *path, const char *expected)
-{
-    struct coord_op op = get(path, 0);
-    struct bytes want = text(expected);
-    return op.error == OK && (op.value.data == NULL) == (want.data == NULL) &&
-           bytes_equal(op.value, want);
-}
 
 /* ---- the contract ---- */
 
@@ -509,7 +323,7 @@ static void test_stat(void)
     CU_ASSERT_EQUAL(made.ctime_ms, made.mtime_ms);
     CU_ASSERT(made.version == 0 && made.children_version == 0 && made.children_n == 0);
     CU_ASSERT_EQUAL(made.data_len, 5);
-    s.clock.now_ms += 1000;
+    implementation->time_passes();
     struct coord_stat told = set("/a", "123", 0).stat;
     struct coord_stat changed = get("/a", 0).stat;
     CU_ASSERT(told.mzxid == changed.mzxid && told.mtime_ms == changed.mtime_ms);
@@ -583,9 +397,10 @@ static void write_until_killed(int to, int first)
             {.type = COORD_SET, .path = "/last", .data = text(a), .version = COORD_ANY_VERSION},
             {.type = COORD_CREATE, .path = b, .data = text("value")},
         };
-        bool done = i % 2 == 0 ? multi(ops, 3) == OK
-                               : coord_run(s.coord, ops, 3, &s.arena) == OK && ops[0].error == OK &&
-                                     ops[1].error == OK && ops[2].error == OK;
+        bool done = i % 2 == 0 || !implementation->batches_are_whole
+                        ? multi(ops, 3) == OK
+                        : coord_run(s.coord, ops, 3, &s.arena) == OK && ops[0].error == OK &&
+                              ops[1].error == OK && ops[2].error == OK;
         if (!done || write(to, &i, sizeof(i)) != sizeof(i)) {
             _exit(1);
         }
@@ -634,6 +449,7 @@ static void test_kill(void)
     for (int kills = 0; kills < KILLS; kills++) {
         int acknowledged = run_and_kill(next, (int)random_below(&random, 15));
         reopen();
+        sleep_ms(implementation->late_ms);
         CU_ASSERT(acknowledged >= next);
         struct coord_op list = children("/k", 0);
         /* Pairs only, without a hole, everything acknowledged, at most one more. */
@@ -661,8 +477,7 @@ static void test_kill(void)
 
 static void test_embedded_refuses_garbage(void)
 {
-    begin();
-    end();
+    manual_clock_init(&s.clock, 0);
     temp_dir_make(s.dir);
     char path[128];
     snprintf(path, sizeof(path), "%s/coordination", s.dir);
@@ -672,8 +487,8 @@ static void test_embedded_refuses_garbage(void)
         fprintf(file, "this is no database\n");
     }
     fclose(file);
-    char reason[COORD_REASON_BYTES] = "";
     struct coord *coord = NULL;
+    char reason[COORD_REASON_BYTES] = "";
     err e = coord_embedded_open(path, &s.clock.clock, &EVENTS, &coord, reason);
     CU_ASSERT_EQUAL(e, E_CORRUPT);
     CU_ASSERT_PTR_NOT_NULL(strstr(reason, path));
@@ -683,8 +498,25 @@ static void test_embedded_refuses_garbage(void)
     temp_dir_remove(s.dir);
 }
 
-SUITE("coord", TEST(test_create_and_get), TEST(test_set_by_version), TEST(test_delete_and_children),
-      TEST(test_sequential), TEST(test_ephemeral), TEST(test_multi), TEST(test_batch),
-      TEST(test_data_watches), TEST(test_child_watches), TEST(test_watches_and_multi),
-      TEST(test_stat), TEST(test_zxid_grows), TEST(test_arena_is_too_small), TEST(test_kill),
-      TEST(test_embedded_refuses_garbage))
+int main(int argc, char **argv)
+{
+    const struct suite_test tests[] = {
+        TEST(test_create_and_get),
+        TEST(test_set_by_version),
+        TEST(test_delete_and_children),
+        TEST(test_sequential),
+        TEST(test_ephemeral),
+        TEST(test_multi),
+        TEST(test_batch),
+        TEST(test_data_watches),
+        TEST(test_child_watches),
+        TEST(test_watches_and_multi),
+        TEST(test_stat),
+        TEST(test_zxid_grows),
+        TEST(test_arena_is_too_small),
+        TEST(test_kill),
+        TEST(test_embedded_refuses_garbage),
+    };
+    implementation = getenv("OTTLA_TEST_ZOOKEEPER") == NULL ? &EMBEDDED : &ZOOKEEPER;
+    return suite_run(implementation->name, tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
+}

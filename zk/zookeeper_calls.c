@@ -1,0 +1,887 @@
+/* How a call runs. Each operation is a step; the steps that can be sent stand in `ready`, in the
+ * caller's order, and at most in_flight_max of them are under way. An answer ends its step, or puts
+ * it back: for a second question, or because the connection was lost. So order is kept also when
+ * things are sent again (a parent before its child).
+ *
+ * Memory: an answer comes on the client's thread and is copied into the caller's arena under the
+ * lock, while the caller waits. A call that ends early (interrupted, expired) forgets its requests:
+ * their `step` becomes NULL, and a late answer touches nothing but its own request. What the client
+ * writes without asking (the results of a transaction) lies in the request for the same reason.
+ *
+ * Loss: whatever was under way when the connection was lost has an unknown outcome and is sent again
+ * once the connection is back. A write that is refused then is compared with what is there, read
+ * after a sync: if that is what was asked for, the first attempt did it.
+ *
+ * Watches on a node that is absent: a get that finds none sets no watch, an exists does. So a get
+ * with a watch is followed by an exists where it found nothing; and that one, if the node has come
+ * meanwhile, by a get. The watch stands before the answer that is believed: nothing is missed.
+ *
+ * A server closes the connection on a request over its jute.maxbuffer (0xfffff), each time it is
+ * sent again; so nothing near that is sent. The window also keeps the client's wake-up pipe from
+ * filling: when it is full, the client closes its socket on the caller's thread. */
+#define _GNU_SOURCE
+#include "zk/zookeeper_calls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    REQUEST_BYTES_MAX = 1000000,
+    OP_OVERHEAD_BYTES = 64,
+    SEQUENCE_BYTES = 12, /* digits, a sign, a zero byte */
+    LOSSES_MAX = 20,
+    FOUND_BYTES_MAX = 4 << 20, /* a node, read to compare */
+};
+
+enum ask {
+    ASK_OP,     /* what the operation says */
+    ASK_ABSENT, /* a watch on a node that is not there */
+    ASK_STAT,   /* the stat of the node */
+    ASK_FRESH,  /* the node after a sync */
+    ASK_MULTI,  /* all operations, as a transaction */
+};
+
+struct step {
+    struct list link; /* in the call's `ready` */
+    enum ask ask;
+    struct coord_op *ops;
+    size_t ops_n; /* 1, but for ASK_MULTI */
+    int losses;
+    bool done;
+    err error;
+};
+
+struct call {
+    struct step *steps;
+    size_t steps_n;
+    size_t left;
+    size_t under_way;
+    struct list ready;
+    struct arena *arena;
+};
+
+/* What the client fills in for a transaction, one of each for every operation. */
+struct transaction {
+    zoo_op_t *ops;
+    zoo_op_result_t *results;
+    struct Stat *stats;
+    char **paths; /* NULL where nothing is created */
+    size_t count;
+};
+
+struct request {
+    struct list link; /* in zookeeper_calls.requests */
+    struct zookeeper_calls *calls;
+    struct step *step; /* NULL: the call is over */
+    struct transaction transaction;
+};
+
+/* ---- what may be sent ---- */
+
+static bool name_valid(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) {
+            return false;
+        }
+    }
+    return !(len == 1 && name[0] == '.') && !(len == 2 && name[0] == '.' && name[1] == '.');
+}
+
+bool zookeeper_path_valid(const char *path, bool sequential)
+{
+    if (path[0] != '/') {
+        return false;
+    }
+    if (path[1] == '\0') {
+        return true;
+    }
+    for (const char *name = path + 1;;) {
+        size_t len = strcspn(name, "/");
+        bool last = name[len] == '\0';
+        if (!(last && sequential) && (len == 0 || !name_valid(name, len))) {
+            return false;
+        }
+        if (last) {
+            return true;
+        }
+        name += len + 1;
+    }
+}
+
+static size_t request_bytes(const struct zookeeper_calls *calls, const struct coord_op *op)
+{
+    return calls->chroot_len + strlen(op->path) + op->data.len + OP_OVERHEAD_BYTES;
+}
+
+/* Clears the results and makes room for what the client is to tell. */
+static err op_prepare(struct coord_op *op, struct arena *arena)
+{
+    op->stat = (struct coord_stat){0};
+    op->value = (struct bytes){0};
+    op->children = NULL;
+    op->children_n = 0;
+    op->created_path = NULL;
+    if (!zookeeper_path_valid(op->path, (op->flags & COORD_SEQUENTIAL) != 0)) {
+        return E_MALFORMED;
+    }
+    if (op->type != COORD_CREATE) {
+        return OK;
+    }
+    op->created_path = arena_alloc(arena, strlen(op->path) + SEQUENCE_BYTES);
+    return op->created_path == NULL ? E_LIMIT : OK;
+}
+
+/* What was not created has no path. */
+static void op_finish(struct coord_op *op, err e)
+{
+    if (e != OK) {
+        op->created_path = NULL;
+    }
+}
+
+/* ---- answers as errors ---- */
+
+/* The outcome is unknown, or the request was not looked at: it is sent again. */
+static bool is_loss(int rc)
+{
+    return rc == ZCONNECTIONLOSS || rc == ZOPERATIONTIMEOUT || rc == ZSYSTEMERROR ||
+           rc == ZRUNTIMEINCONSISTENCY || rc == ZSESSIONMOVED || rc == ZTHROTTLEDOP;
+}
+
+static bool is_end_of_session(int rc)
+{
+    return rc == ZSESSIONEXPIRED || rc == ZINVALIDSTATE || rc == ZAUTHFAILED || rc == ZCLOSING;
+}
+
+static err err_of(int rc)
+{
+    switch (rc) {
+    case ZOK:
+        return OK;
+    case ZNONODE:
+        return E_NOT_FOUND;
+    case ZNODEEXISTS:
+        return E_EXISTS;
+    case ZBADVERSION:
+        return E_VERSION;
+    case ZNOTEMPTY:
+        return E_NOT_EMPTY;
+    case ZNOCHILDRENFOREPHEMERALS:
+        return E_UNSUPPORTED;
+    case ZBADARGUMENTS:
+        return E_MALFORMED;
+    case ZNOAUTH:
+    case ZSESSIONCLOSEDREQUIRESASLAUTH:
+        return err_from_errno(EACCES);
+    default:
+        return is_end_of_session(rc) ? E_SESSION : err_from_errno(EIO);
+    }
+}
+
+/* Something that the store answers, and not a reason to stop. */
+static bool is_refusal(err e)
+{
+    return e == E_NOT_FOUND || e == E_EXISTS || e == E_VERSION || e == E_NOT_EMPTY ||
+           e == E_UNSUPPORTED;
+}
+
+/* ---- steps ---- */
+
+static void step_finish(struct call *call, struct step *step, err e)
+{
+    step->done = true;
+    step->error = e;
+    call->left--;
+}
+
+/* Back into `ready`, before every step that comes after it. */
+static void step_again(struct call *call, struct step *step)
+{
+    struct list *after = call->ready.next;
+    while (after != &call->ready && container_of(after, struct step, link) < step) {
+        after = after->next;
+    }
+    list_append(after, &step->link);
+}
+
+static void step_lost(struct call *call, struct step *step)
+{
+    if (++step->losses >= LOSSES_MAX) {
+        step_finish(call, step, E_UNKNOWN_OUTCOME);
+    } else {
+        step_again(call, step);
+    }
+}
+
+/* `e` is what became of the copy, when the server said ZOK. */
+static void step_answered(struct zookeeper_calls *calls, struct step *step, int rc, err e)
+{
+    struct call *call = calls->call;
+    bool watches = step->ops->type == COORD_GET && (step->ops->flags & COORD_WATCH) != 0;
+    if (is_loss(rc)) {
+        step_lost(call, step);
+    } else if (is_end_of_session(rc)) {
+        calls->link = LINK_EXPIRED;
+        step_again(call, step);
+    } else if (step->ask == ASK_OP && watches && rc == ZNONODE) {
+        step->ask = ASK_ABSENT;
+        step_again(call, step);
+    } else if (step->ask == ASK_ABSENT && rc == ZOK) {
+        step->ask = ASK_OP;
+        step_again(call, step);
+    } else {
+        step_finish(call, step, rc == ZOK ? e : err_of(rc));
+    }
+}
+
+/* ---- requests ---- */
+
+static void transaction_deinit(struct transaction *transaction)
+{
+    for (size_t i = 0; i < transaction->count; i++) {
+        free(transaction->paths[i]);
+    }
+    free(transaction->paths);
+    free(transaction->stats);
+    free(transaction->results);
+    free(transaction->ops);
+}
+
+static void request_free(struct request *request)
+{
+    list_remove(&request->link);
+    transaction_deinit(&request->transaction);
+    free(request);
+}
+
+/* The request of an answer; locks. */
+static struct request *answer_begin(const void *data)
+{
+    struct request *request = (struct request *)data;
+    pthread_mutex_lock(&request->calls->lock);
+    return request;
+}
+
+/* Frees the request and unlocks. */
+static void answer_end(struct request *request, int rc, err e)
+{
+    struct zookeeper_calls *calls = request->calls;
+    struct step *step = request->step;
+    request_free(request);
+    if (step != NULL) {
+        calls->call->under_way--;
+        step_answered(calls, step, rc, e);
+    }
+    pthread_cond_broadcast(&calls->changed);
+    pthread_mutex_unlock(&calls->lock);
+}
+
+/* ---- answers ---- */
+
+static struct coord_stat stat_of(const struct Stat *stat)
+{
+    return (struct coord_stat){
+        .czxid = stat->czxid,
+        .mzxid = stat->mzxid,
+        .ctime_ms = stat->ctime,
+        .mtime_ms = stat->mtime,
+        .version = stat->version,
+        .children_version = stat->cversion,
+        .ephemeral_owner = stat->ephemeralOwner,
+        .data_len = stat->dataLength,
+        .children_n = stat->numChildren,
+    };
+}
+
+static err value_copy(struct arena *arena, struct coord_op *op, const char *value, int len)
+{
+    if (len < 0) {
+        return OK; /* null data */
+    }
+    uint8_t *copy = arena_alloc(arena, (size_t)len + 1);
+    if (copy == NULL) {
+        return E_LIMIT;
+    }
+    if (len > 0) {
+        memcpy(copy, value, (size_t)len);
+    }
+    op->value = bytes_of(copy, (size_t)len);
+    return OK;
+}
+
+static void on_data(int rc, const char *value, int len, const struct Stat *stat, const void *data)
+{
+    struct request *request = answer_begin(data);
+    struct step *step = request->step;
+    err e = OK;
+    if (step != NULL && rc == ZOK) {
+        step->ops->stat = stat_of(stat);
+        e = value_copy(request->calls->call->arena, step->ops, value, len);
+    }
+    answer_end(request, rc, e);
+}
+
+static void on_stat(int rc, const struct Stat *stat, const void *data)
+{
+    struct request *request = answer_begin(data);
+    if (request->step != NULL && rc == ZOK) {
+        request->step->ops->stat = stat_of(stat);
+    }
+    answer_end(request, rc, OK);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static err children_copy(struct arena *arena, struct coord_op *op,
+                         const struct String_vector *names)
+{
+    size_t count = (size_t)names->count;
+    op->children = arena_array(arena, count + 1, sizeof(*op->children));
+    if (op->children == NULL) {
+        return E_LIMIT;
+    }
+    for (size_t i = 0; i < count; i++) {
+        op->children[i] = arena_str(arena, str_of(names->data[i])).data;
+        if (op->children[i] == NULL) {
+            return E_LIMIT;
+        }
+    }
+    op->children_n = names->count;
+    qsort(op->children, count, sizeof(*op->children), compare_names);
+    return OK;
+}
+
+static void on_children(int rc, const struct String_vector *names, const struct Stat *stat,
+                        const void *data)
+{
+    struct request *request = answer_begin(data);
+    struct step *step = request->step;
+    err e = OK;
+    if (step != NULL && rc == ZOK) {
+        step->ops->stat = stat_of(stat);
+        e = children_copy(request->calls->call->arena, step->ops, names);
+    }
+    answer_end(request, rc, e);
+}
+
+/* op_prepare has made the room that the path needs. */
+static void created_path_set(struct coord_op *op, const char *path)
+{
+    size_t len = strlen(path);
+    CHECK(len < strlen(op->path) + SEQUENCE_BYTES);
+    memcpy((char *)op->created_path, path, len + 1);
+}
+
+static void on_created(int rc, const char *path, const struct Stat *stat, const void *data)
+{
+    struct request *request = answer_begin(data);
+    if (request->step != NULL && rc == ZOK) {
+        request->step->ops->stat = stat_of(stat);
+        created_path_set(request->step->ops, path);
+    }
+    answer_end(request, rc, OK);
+}
+
+static void on_deleted(int rc, const void *data)
+{
+    answer_end(answer_begin(data), rc, OK);
+}
+
+static void on_synced(int rc, const char *path, const void *data)
+{
+    (void)rc; /* if it is lost, so is the read behind it */
+    (void)path;
+    (void)data;
+}
+
+/* The operations before the one that failed have no error of their own, those behind it were not
+ * looked at. */
+static void transaction_errors_copy(const struct transaction *transaction, struct coord_op *ops)
+{
+    bool failed = false;
+    for (size_t i = 0; i < transaction->count; i++) {
+        int rc = transaction->results[i].err;
+        ops[i].error = failed ? E_CLOSED : err_of(rc);
+        failed = failed || rc != ZOK;
+    }
+}
+
+static void transaction_results_copy(const struct transaction *transaction, struct coord_op *ops)
+{
+    for (size_t i = 0; i < transaction->count; i++) {
+        ops[i].error = OK;
+        if (ops[i].type == COORD_CREATE && transaction->results[i].value != NULL) {
+            created_path_set(&ops[i], transaction->paths[i]);
+        } else if (ops[i].type == COORD_SET) {
+            ops[i].stat = stat_of(&transaction->stats[i]);
+        }
+    }
+}
+
+static void on_multi(int rc, const void *data)
+{
+    struct request *request = answer_begin(data);
+    struct step *step = request->step;
+    if (step != NULL && rc == ZOK) {
+        transaction_results_copy(&request->transaction, step->ops);
+    } else if (step != NULL && !is_loss(rc)) {
+        transaction_errors_copy(&request->transaction, step->ops);
+    }
+    answer_end(request, rc, OK);
+}
+
+/* ---- questions ---- */
+
+/* The client's length of null data is -1. */
+static int data_len(struct bytes data)
+{
+    return data.data == NULL ? -1 : (int)data.len;
+}
+
+static int create_mode(const struct coord_op *op)
+{
+    return ((op->flags & COORD_EPHEMERAL) != 0 ? ZOO_EPHEMERAL : 0) |
+           ((op->flags & COORD_SEQUENTIAL) != 0 ? ZOO_SEQUENCE : 0);
+}
+
+static void transaction_op_init(struct transaction *transaction, size_t i,
+                                const struct coord_op *op)
+{
+    zoo_op_t *to = &transaction->ops[i];
+    const char *data = (const char *)op->data.data;
+    size_t room = strlen(op->path) + SEQUENCE_BYTES;
+    switch (op->type) {
+    case COORD_CREATE:
+        transaction->paths[i] = xcalloc(1, room);
+        zoo_create_op_init(to, op->path, data, data_len(op->data), &ZOO_OPEN_ACL_UNSAFE,
+                           create_mode(op), transaction->paths[i], (int)room);
+        break;
+    case COORD_SET:
+        zoo_set_op_init(to, op->path, data, data_len(op->data), op->version,
+                        &transaction->stats[i]);
+        break;
+    case COORD_DELETE:
+        zoo_delete_op_init(to, op->path, op->version);
+        break;
+    default:
+        CHECK(op->type == COORD_CHECK);
+        zoo_check_op_init(to, op->path, op->version);
+    }
+}
+
+static int send_multi(zhandle_t *handle, const struct step *step, struct request *request)
+{
+    struct transaction *transaction = &request->transaction;
+    *transaction = (struct transaction){
+        .ops = xcalloc(step->ops_n, sizeof(*transaction->ops)),
+        .results = xcalloc(step->ops_n, sizeof(*transaction->results)),
+        .stats = xcalloc(step->ops_n, sizeof(*transaction->stats)),
+        .paths = xcalloc(step->ops_n, sizeof(*transaction->paths)),
+        .count = step->ops_n,
+    };
+    for (size_t i = 0; i < step->ops_n; i++) {
+        transaction_op_init(transaction, i, &step->ops[i]);
+    }
+    return zoo_amulti(handle, (int)step->ops_n, transaction->ops, transaction->results, on_multi,
+                      request);
+}
+
+static int send_op(const struct zookeeper_calls *calls, const struct step *step,
+                   struct request *request)
+{
+    zhandle_t *handle = calls->handle;
+    const struct coord_op *op = step->ops;
+    const char *data = (const char *)op->data.data;
+    watcher_fn watcher = (op->flags & COORD_WATCH) != 0 ? calls->watcher : NULL;
+    switch (op->type) {
+    case COORD_GET:
+        return zoo_awget(handle, op->path, watcher, calls->watcher_context, on_data, request);
+    case COORD_CHILDREN:
+        return zoo_awget_children2(handle, op->path, watcher, calls->watcher_context, on_children,
+                                   request);
+    case COORD_CREATE:
+        return zoo_acreate2(handle, op->path, data, data_len(op->data), &ZOO_OPEN_ACL_UNSAFE,
+                            create_mode(op), on_created, request);
+    case COORD_SET:
+        return zoo_aset(handle, op->path, data, data_len(op->data), op->version, on_stat, request);
+    case COORD_DELETE:
+        return zoo_adelete(handle, op->path, op->version, on_deleted, request);
+    default:
+        return send_multi(handle, step, request);
+    }
+}
+
+static int send_step(const struct zookeeper_calls *calls, const struct step *step,
+                     struct request *request)
+{
+    zhandle_t *handle = calls->handle;
+    const char *path = step->ops->path;
+    switch (step->ask) {
+    case ASK_OP:
+        return send_op(calls, step, request);
+    case ASK_ABSENT:
+        return zoo_awexists(handle, path, calls->watcher, calls->watcher_context, on_stat, request);
+    case ASK_STAT:
+        return zoo_aexists(handle, path, 0, on_stat, request);
+    case ASK_FRESH:
+        (void)zoo_async(handle, path, on_synced, NULL);
+        return zoo_aget(handle, path, 0, on_data, request);
+    default:
+        return send_multi(handle, step, request);
+    }
+}
+
+static struct request *request_new(struct zookeeper_calls *calls, struct step *step)
+{
+    struct request *request = xcalloc(1, sizeof(*request));
+    request->calls = calls;
+    request->step = step;
+    list_append(&calls->requests, &request->link);
+    return request;
+}
+
+/* Does the client see it as we do? Its events come a little later than its state. To ask it for a
+ * transaction when the session has just expired would be worse than useless: it frees memory that is
+ * not its own then (zoo_amulti, 3.8.0). */
+static bool is_connected(struct zookeeper_calls *calls)
+{
+    if (zoo_state(calls->handle) == ZOO_CONNECTED_STATE) {
+        return true;
+    }
+    calls->link = is_unrecoverable(calls->handle) ? LINK_EXPIRED : LINK_DOWN;
+    return false;
+}
+
+/* Takes the first step that is ready. Where the client refuses a request for lack of memory, an
+ * answer may come all the same: that one stays in the list until the end. */
+static void send_next(struct zookeeper_calls *calls)
+{
+    struct call *call = calls->call;
+    struct step *step = container_of(call->ready.next, struct step, link);
+    list_remove(&step->link);
+    struct request *request = request_new(calls, step);
+    int rc = send_step(calls, step, request);
+    if (rc == ZOK) {
+        call->under_way++;
+        return;
+    }
+    request->step = NULL;
+    if (rc == ZBADARGUMENTS || rc == ZINVALIDSTATE) {
+        request_free(request);
+    }
+    step_answered(calls, step, rc, OK);
+}
+
+/* ---- a call ---- */
+
+err calls_obstacle(const struct zookeeper_calls *calls)
+{
+    if (calls->interrupted) {
+        return E_CLOSED;
+    }
+    if (calls->link == LINK_EXPIRED) {
+        return E_SESSION;
+    }
+    if (calls->link == LINK_REFUSED) {
+        return err_from_errno(EACCES);
+    }
+    return clock_monotonic_ms(clock_system()) >= calls->deadline_ms ? E_BUSY : OK;
+}
+
+void calls_wait(struct zookeeper_calls *calls, int64_t until_ms)
+{
+    if (until_ms == INT64_MAX) {
+        pthread_cond_wait(&calls->changed, &calls->lock);
+        return;
+    }
+    struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+    pthread_cond_timedwait(&calls->changed, &calls->lock, &until);
+}
+
+/* Ends what has not ended; answers that are still to come are not wanted. */
+static void call_abandon(struct zookeeper_calls *calls, err e)
+{
+    struct call *call = calls->call;
+    for (size_t i = 0; i < call->steps_n; i++) {
+        if (!call->steps[i].done) {
+            step_finish(call, &call->steps[i], e);
+        }
+    }
+    list_each (item, &calls->requests) {
+        container_of(item, struct request, link)->step = NULL;
+    }
+}
+
+/* Runs the steps to their end, whatever that is. Locked. */
+static void call_drive(struct zookeeper_calls *calls, struct step *steps, size_t count,
+                       struct arena *arena)
+{
+    struct call call = {.steps = steps, .steps_n = count, .left = count, .arena = arena};
+    list_init(&call.ready);
+    for (size_t i = 0; i < count; i++) {
+        list_append(&call.ready, &steps[i].link);
+    }
+    CHECK(calls->call == NULL);
+    calls->call = &call;
+    err obstacle = OK;
+    while (call.left > 0 && (obstacle = calls_obstacle(calls)) == OK) {
+        bool can_send = calls->link == LINK_UP && call.under_way < calls->in_flight_max &&
+                        !list_empty(&call.ready);
+        if (!can_send) {
+            calls_wait(calls, calls->deadline_ms);
+        } else if (is_connected(calls)) {
+            send_next(calls);
+        }
+    }
+    call_abandon(calls, obstacle);
+    calls->call = NULL;
+}
+
+/* ---- a refusal of what was sent twice ---- */
+
+static bool data_same(struct bytes a, struct bytes b)
+{
+    return (a.data == NULL) == (b.data == NULL) && bytes_equal(a, b);
+}
+
+/* Is what was found what the operation was to make? */
+static bool looks_applied(const struct zookeeper_calls *calls, const struct coord_op *op,
+                          const struct coord_op *found)
+{
+    int64_t owner = (op->flags & COORD_EPHEMERAL) != 0 ? calls->session_id : 0;
+    switch (op->type) {
+    case COORD_CREATE:
+        return found->error == OK && found->stat.ephemeral_owner == owner &&
+               data_same(found->value, op->data);
+    case COORD_SET:
+        return found->error == OK && data_same(found->value, op->data) &&
+               (op->version == COORD_ANY_VERSION || found->stat.version == op->version + 1);
+    default:
+        return found->error == E_NOT_FOUND;
+    }
+}
+
+/* OK when it was applied, with its results; `refused` when it was not; or why nobody knows. */
+static err op_settle(struct zookeeper_calls *calls, struct coord_op *op, err refused)
+{
+    struct arena arena;
+    arena_init(&arena, FOUND_BYTES_MAX);
+    struct coord_op found = {.type = COORD_GET, .path = op->path};
+    struct step step = {.ask = ASK_FRESH, .ops = &found, .ops_n = 1};
+    call_drive(calls, &step, 1, &arena);
+    found.error = step.error;
+    err e = refused;
+    if (found.error != OK && found.error != E_NOT_FOUND) {
+        e = found.error;
+    } else if (looks_applied(calls, op, &found)) {
+        e = OK;
+        op->stat = found.stat;
+        if (op->type == COORD_CREATE) {
+            created_path_set(op, op->path);
+        }
+    }
+    arena_deinit(&arena);
+    return e;
+}
+
+/* The refusal that an operation gets when it was done before. */
+static bool may_be_applied(const struct coord_op *op, err refused)
+{
+    switch (op->type) {
+    case COORD_CREATE:
+        return refused == E_EXISTS && (op->flags & COORD_SEQUENTIAL) == 0;
+    case COORD_SET:
+        return refused == E_VERSION;
+    case COORD_DELETE:
+        return refused == E_NOT_FOUND;
+    default:
+        return false;
+    }
+}
+
+/* Does the transaction leave its trace here: not a check, not followed by another operation on the
+ * same node, not a node whose number is unknown? */
+static bool leaves_trace(const struct coord_op *ops, size_t count, size_t i)
+{
+    if (ops[i].type == COORD_CHECK || (ops[i].flags & COORD_SEQUENTIAL) != 0) {
+        return false;
+    }
+    for (size_t k = i + 1; k < count; k++) {
+        if (ops[k].type != COORD_CHECK && strcmp(ops[k].path, ops[i].path) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static err multi_settle(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
+                        err refused)
+{
+    bool traces = false;
+    for (size_t i = 0; i < count; i++) {
+        if (leaves_trace(ops, count, i)) {
+            TRY(op_settle(calls, &ops[i], refused));
+            traces = true;
+        }
+    }
+    if (!traces) {
+        return refused;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ops[i].error = OK;
+        if (ops[i].type == COORD_CREATE && (ops[i].flags & COORD_SEQUENTIAL) != 0) {
+            ops[i].created_path = NULL;
+        } else if (ops[i].type == COORD_CREATE) {
+            created_path_set(&ops[i], ops[i].path);
+        }
+    }
+    return OK;
+}
+
+/* ---- the interface ---- */
+
+void calls_init(struct zookeeper_calls *calls)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&calls->lock, NULL);
+    pthread_cond_init(&calls->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    calls->deadline_ms = INT64_MAX;
+    list_init(&calls->requests);
+}
+
+void calls_deinit(struct zookeeper_calls *calls)
+{
+    list_each_safe (item, &calls->requests) {
+        request_free(container_of(item, struct request, link));
+    }
+    pthread_cond_destroy(&calls->changed);
+    pthread_mutex_destroy(&calls->lock);
+}
+
+err calls_run(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
+              struct arena *arena)
+{
+    struct step *steps = xcalloc(count + 1, sizeof(*steps));
+    size_t steps_n = 0;
+    for (size_t i = 0; i < count; i++) {
+        ops[i].error = op_prepare(&ops[i], arena);
+        if (ops[i].error == OK && request_bytes(calls, &ops[i]) > REQUEST_BYTES_MAX) {
+            ops[i].error = E_LIMIT;
+        }
+        if (ops[i].error == OK) {
+            steps[steps_n++] = (struct step){.ask = ASK_OP, .ops = &ops[i], .ops_n = 1};
+        }
+    }
+    pthread_mutex_lock(&calls->lock);
+    call_drive(calls, steps, steps_n, arena);
+    for (size_t i = 0; i < steps_n; i++) {
+        struct coord_op *op = steps[i].ops;
+        op->error = steps[i].error;
+        if (steps[i].losses > 0 && may_be_applied(op, op->error)) {
+            op->error = op_settle(calls, op, op->error);
+        }
+    }
+    pthread_mutex_unlock(&calls->lock);
+    free(steps);
+    err e = OK;
+    for (size_t i = count; i-- > 0;) {
+        op_finish(&ops[i], ops[i].error);
+        e = ops[i].error == OK || is_refusal(ops[i].error) ? e : ops[i].error;
+    }
+    return e;
+}
+
+static err multi_prepare(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
+                         struct arena *arena)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        ops[i].error = op_prepare(&ops[i], arena);
+        TRY(ops[i].error);
+        bytes += request_bytes(calls, &ops[i]);
+        if (bytes > REQUEST_BYTES_MAX) {
+            ops[i].error = E_LIMIT;
+            return E_LIMIT;
+        }
+    }
+    return OK;
+}
+
+/* The answer to a transaction says of a created node only its path: the stat is read. Another may
+ * have deleted it since; then there is none. */
+static err created_stats_read(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
+                              struct arena *arena)
+{
+    struct step *steps = xcalloc(count + 1, sizeof(*steps));
+    struct coord_op *reads = xcalloc(count + 1, sizeof(*reads));
+    struct coord_op **created = xcalloc(count + 1, sizeof(*created));
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i].type == COORD_CREATE && ops[i].created_path != NULL) {
+            created[n] = &ops[i];
+            reads[n] = (struct coord_op){.type = COORD_GET, .path = ops[i].created_path};
+            steps[n] = (struct step){.ask = ASK_STAT, .ops = &reads[n], .ops_n = 1};
+            n++;
+        }
+    }
+    call_drive(calls, steps, n, arena);
+    err e = OK;
+    for (size_t i = 0; i < n; i++) {
+        created[i]->stat = reads[i].stat;
+        e = steps[i].error == OK || is_refusal(steps[i].error) ? e : steps[i].error;
+    }
+    free(created);
+    free(reads);
+    free(steps);
+    return e;
+}
+
+err calls_multi(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
+                struct arena *arena)
+{
+    if (count == 0) {
+        return OK;
+    }
+    TRY(multi_prepare(calls, ops, count, arena));
+    struct step step = {.ask = ASK_MULTI, .ops = ops, .ops_n = count};
+    pthread_mutex_lock(&calls->lock);
+    call_drive(calls, &step, 1, arena);
+    err e = step.error;
+    if (step.losses > 0 && is_refusal(e)) {
+        e = multi_settle(calls, ops, count, e);
+    }
+    if (e == OK) {
+        e = created_stats_read(calls, ops, count, arena);
+    }
+    pthread_mutex_unlock(&calls->lock);
+    for (size_t i = 0; i < count; i++) {
+        op_finish(&ops[i], e);
+    }
+    return e;
+}
+
+err calls_drain(struct zookeeper_calls *calls, int64_t patience_ms)
+{
+    int64_t until_ms = clock_monotonic_ms(clock_system()) + patience_ms;
+    pthread_mutex_lock(&calls->lock);
+    struct coord_op nothing = {.type = COORD_GET, .path = "/"};
+    struct step step = {.ask = ASK_STAT, .ops = &nothing, .ops_n = 1};
+    struct request *request = request_new(calls, NULL);
+    err e = err_of(send_step(calls, &step, request));
+    while (e == OK && !list_empty(&calls->requests)) {
+        if (clock_monotonic_ms(clock_system()) >= until_ms) {
+            e = E_BUSY;
+        } else {
+            calls_wait(calls, until_ms);
+        }
+    }
+    pthread_mutex_unlock(&calls->lock);
+    return e;
+}
