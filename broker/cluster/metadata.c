@@ -327,6 +327,13 @@ const struct topic_info *metadata_topic_by_id(const struct metadata *metadata, s
     return map_get(&metadata->ids, bytes_of(id.bytes, sizeof(id)));
 }
 
+bool metadata_has_partition(const struct metadata *metadata, struct str topic, int32_t partition)
+{
+    const struct topic_info *info = metadata_topic(metadata, topic);
+    return info != NULL && partition >= 0 && partition < info->partitions_n &&
+           info->partitions[partition].known;
+}
+
 const struct broker_info *metadata_broker(const struct metadata *metadata, int32_t id)
 {
     for (int32_t i = 0; i < metadata->brokers_n; i++) {

@@ -74,6 +74,8 @@ void metadata_update(struct metadata_cache *cache, const struct update_metadata_
 
 const struct topic_info *metadata_topic(const struct metadata *metadata, struct str name);
 const struct topic_info *metadata_topic_by_id(const struct metadata *metadata, struct uuid id);
+/* A hole in a topic's numbering is no partition. */
+bool metadata_has_partition(const struct metadata *metadata, struct str topic, int32_t partition);
 const struct broker_info *metadata_broker(const struct metadata *metadata, int32_t id);
 /* The broker's endpoint on that listener, or NULL. */
 const struct broker_endpoint *broker_endpoint_of(const struct broker_info *broker,

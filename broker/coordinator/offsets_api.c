@@ -21,13 +21,6 @@ static size_t utf16_len(struct str s)
     return units;
 }
 
-static bool partition_exists(const struct metadata *metadata, struct str topic, int32_t partition)
-{
-    const struct topic_info *info = metadata_topic(metadata, topic);
-    return info != NULL && partition >= 0 && partition < info->partitions_n &&
-           info->partitions[partition].known;
-}
-
 /* Answers every partition; those without an error of their own get `common`. */
 static bool commit_prepare(struct coordinator *c, struct req *r, err common)
 {
@@ -42,7 +35,7 @@ static bool commit_prepare(struct coordinator *c, struct req *r, err common)
         for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partitions_n; i++) {
             const struct offset_commit_request_partition *p = &in->topics[t].partitions[i];
             int32_t limit = c->config.config->offset_metadata_max_bytes;
-            err e = !partition_exists(metadata, topic->name, p->partition_index)
+            err e = !metadata_has_partition(metadata, topic->name, p->partition_index)
                         ? ERR_UNKNOWN_TOPIC_OR_PARTITION
                     : common != OK ? common
                     : utf16_len(p->committed_metadata) > (size_t)limit

@@ -56,8 +56,7 @@ static void add_offset(struct req *r, struct old_offsets *old, struct str topic,
 static bool exists(struct broker *broker, struct str topic, int32_t partition)
 {
     struct metadata *metadata = metadata_acquire(broker->metadata);
-    const struct topic_info *info = metadata_topic(metadata, topic);
-    bool there = info != NULL && partition >= 0 && partition < info->partitions_n;
+    bool there = metadata_has_partition(metadata, topic, partition);
     metadata_release(metadata);
     return there;
 }
