@@ -56,8 +56,9 @@ struct logs {
     void *context;
     bool loaded;
     pthread_mutex_t lock;
-    struct map entries; /* "topic-partition" to struct entry, owned */
-    struct map stale;   /* names in the checkpoint files that have no log; value unused */
+    pthread_mutex_t points_lock; /* taken first: one writer of recovery points at a time */
+    struct map entries;          /* "topic-partition" to struct entry, owned */
+    struct map stale;            /* names in the checkpoint files that have no log; value unused */
     struct deleted_dir *deleted;
     size_t deleted_n;
     size_t deleted_cap;
@@ -123,6 +124,7 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     made->context = how->context;
     made->dirs = xcalloc(how->dirs_n, sizeof(*made->dirs));
     pthread_mutex_init(&made->lock, NULL);
+    pthread_mutex_init(&made->points_lock, NULL);
     map_init(&made->entries);
     map_init(&made->stale);
     reason[0] = '\0';
@@ -362,6 +364,7 @@ static void logs_free(struct logs *logs)
     map_deinit(&logs->entries);
     map_deinit(&logs->stale);
     pthread_mutex_destroy(&logs->lock);
+    pthread_mutex_destroy(&logs->points_lock);
     free(logs);
 }
 
@@ -505,6 +508,60 @@ size_t logs_count(struct logs *logs)
     return count;
 }
 
+static err write_recovery_points(struct logs *logs)
+{
+    err first = OK;
+    pthread_mutex_lock(&logs->lock);
+    struct map were_stale = logs->stale;
+    map_init(&logs->stale); /* a log that is deleted from here on may be in the new files */
+    pthread_mutex_unlock(&logs->lock);
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct next_checkpoints next;
+        checkpoints_begin(&next);
+        pthread_mutex_lock(&logs->lock);
+        map_each (found, &logs->entries) {
+            const struct entry *entry = found->value;
+            if (entry->dir == i && entry->log != NULL) {
+                checkpoints_add(&next, entry, plog_recovery_point(entry->log),
+                                plog_start_to_checkpoint(entry->log));
+            } else if (entry->dir == i) {
+                checkpoints_add(&next, entry, entry->recovery_point, entry->start_offset);
+            }
+        }
+        pthread_mutex_unlock(&logs->lock);
+        err e = checkpoints_write(&next, logs->env->fs, &logs->dirs[i]);
+        first = first == OK ? e : first;
+    }
+    if (first != OK) {
+        pthread_mutex_lock(&logs->lock);
+        note_stale(logs, &were_stale);
+        pthread_mutex_unlock(&logs->lock);
+    }
+    map_deinit(&were_stale);
+    return first;
+}
+
+err logs_write_recovery_points(struct logs *logs)
+{
+    pthread_mutex_lock(&logs->points_lock);
+    err e = write_recovery_points(logs);
+    pthread_mutex_unlock(&logs->points_lock);
+    return e;
+}
+
+/* Before a log is created: the files must not know one of its name. A write that is under way is
+ * waited for. */
+static err forget_stale(struct logs *logs, const char *key)
+{
+    pthread_mutex_lock(&logs->points_lock);
+    pthread_mutex_lock(&logs->lock);
+    bool stale = map_get_str(&logs->stale, str_of(key)) != NULL;
+    pthread_mutex_unlock(&logs->lock);
+    err e = stale ? write_recovery_points(logs) : OK;
+    pthread_mutex_unlock(&logs->points_lock);
+    return e;
+}
+
 static size_t emptiest_dir(const struct logs *logs)
 {
     size_t best = 0;
@@ -537,9 +594,7 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     }
     char *key = key_of(name);
     err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
-    if (e == OK && map_get_str(&logs->stale, str_of(key)) != NULL) {
-        e = logs_write_recovery_points(logs);
-    }
+    e = e == OK ? forget_stale(logs, key) : e;
     size_t at = emptiest_dir(logs);
     char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
     struct plog_open how = {.dir = path, .name = name, .config = *config, .clean = true};
@@ -676,35 +731,6 @@ err logs_write_high_watermarks(struct logs *logs, bool durable,
         err e = offset_checkpoint_write(&next, logs->env->fs, path, durable);
         free(path);
         first = first == OK ? e : first;
-    }
-    return first;
-}
-
-err logs_write_recovery_points(struct logs *logs)
-{
-    err first = OK;
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct next_checkpoints next;
-        checkpoints_begin(&next);
-        pthread_mutex_lock(&logs->lock);
-        map_each (found, &logs->entries) {
-            const struct entry *entry = found->value;
-            if (entry->dir == i && entry->log != NULL) {
-                checkpoints_add(&next, entry, plog_recovery_point(entry->log),
-                                plog_start_to_checkpoint(entry->log));
-            } else if (entry->dir == i) {
-                checkpoints_add(&next, entry, entry->recovery_point, entry->start_offset);
-            }
-        }
-        pthread_mutex_unlock(&logs->lock);
-        err e = checkpoints_write(&next, logs->env->fs, &logs->dirs[i]);
-        first = first == OK ? e : first;
-    }
-    if (first == OK) {
-        pthread_mutex_lock(&logs->lock);
-        map_deinit(&logs->stale);
-        map_init(&logs->stale);
-        pthread_mutex_unlock(&logs->lock);
     }
     return first;
 }
