@@ -2,19 +2,22 @@
  *
  * Start: listening sockets are bound first (a port that is taken is the commonest refusal, and
  * ports must be known to register), the log directories are locked and their identity read, the
- * coordination store is opened, topic configurations are read, logs are loaded, the broker
- * registers, the controller is elected and makes partitions lead; only then are connections
- * accepted. All of it runs on the caller's thread; the control thread and the loops start at the
- * end.
+ * coordination store is opened and must know the same cluster, topic configurations are read, logs
+ * are loaded, the broker registers, the controller is elected and makes partitions lead; only then
+ * are connections accepted. All of it runs on the caller's thread; the control thread, the
+ * background thread and the loops start at the end.
  *
  * Stop is the reverse: no new connections, waiting group members are told, the loops end (what is
- * in progress is answered), the control thread ends, logs are closed and marked clean. */
+ * in progress is answered), the control thread ends, logs are closed and marked clean; the session
+ * with the store ends last, so that nobody takes over what is still being closed. */
 #define _GNU_SOURCE
 #include "broker/broker.h"
 
 #include "base/log.h"
 #include "broker/cluster/adopt.h"
 #include "broker/cluster/config_changes.h"
+#include "broker/cluster/local_link.h"
+#include "broker/cluster/membership.h"
 #include "broker/housekeeping.h"
 
 #include <stdarg.h>
@@ -29,11 +32,7 @@ enum {
     OPEN_FILES_MIN = 64,
     OPEN_FILES_MAX = 100000,
     DESCRIPTORS_RESERVED = 64,
-    START_ARENA_BYTES = 64 << 20,
-    ELECTION_RETRY_MS = 5000,
 };
-
-#define COORDINATION_FILE "ottla-coordination.db"
 
 /* ---- listeners ---- */
 
@@ -296,7 +295,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     return server_new(broker->clock, &server, &broker->server, reason, BROKER_REASON_BYTES);
 }
 
-/* ---- log directories and coordination ---- */
+/* ---- log directories ---- */
 
 struct dir_list {
     char **dirs;
@@ -352,203 +351,7 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
     return e;
 }
 
-struct watch_event {
-    struct loop_task task;
-    struct broker *broker;
-    enum coord_watch_type type;
-    char path[];
-};
-
-/* A controller that met an error of the store (a full disk) has resigned. Nobody else can take its
- * place here, so it stands for election until the store works again. */
-static void elect_again(struct broker *broker)
-{
-    if (!controller_is_active(broker->controller)) {
-        timer_start(broker->control, &broker->election, ELECTION_RETRY_MS);
-    }
-}
-
-static void on_election(struct timer *timer)
-{
-    struct broker *broker = container_of(timer, struct broker, election);
-    err_ignore(controller_elect(broker->controller)); /* logged there */
-    elect_again(broker);
-}
-
-static void on_watch_task(struct loop_task *task)
-{
-    struct watch_event *event = container_of(task, struct watch_event, task);
-    if (strcmp(event->path, ZNODE_CONFIG_CHANGES) == 0) {
-        config_changes_on_watch(event->broker);
-    } else {
-        controller_on_watch(event->broker->controller, event->type, event->path);
-        elect_again(event->broker);
-    }
-    free(event);
-}
-
-static void on_watch(void *context, enum coord_watch_type type, const char *path)
-{
-    struct broker *broker = context;
-    size_t size = strlen(path) + 1;
-    struct watch_event *event = xmalloc(sizeof(*event) + size);
-    *event = (struct watch_event){.task.run = on_watch_task, .broker = broker, .type = type};
-    memcpy(event->path, path, size);
-    loop_post(broker->control, &event->task);
-}
-
-static void on_session(void *context, enum coord_session state)
-{
-    (void)context;
-    (void)state; /* the embedded store's session does not end */
-}
-
-static err open_coord(struct broker *broker, char reason[BROKER_REASON_BYTES])
-{
-    struct coord_events events = {.watch = on_watch, .session = on_session, .context = broker};
-    char *path = xasprintf("%s/%s", logs_first_dir(broker->logs), COORDINATION_FILE);
-    err e = coord_embedded_open(path, broker->clock, &events, &broker->coord, reason);
-    free(path);
-    return e;
-}
-
-static err create_base(struct broker *broker, struct arena *arena)
-{
-    struct coord_op *ops = arena_array(arena, ZNODE_PERSISTENT_N, sizeof(*ops));
-    CHECK(ops != NULL);
-    for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
-        ops[i] = (struct coord_op){.type = COORD_CREATE, .path = ZNODE_PERSISTENT[i]};
-    }
-    TRY(coord_run(broker->coord, ops, ZNODE_PERSISTENT_N, arena));
-    for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
-        if (ops[i].error != OK && ops[i].error != E_EXISTS) {
-            return ops[i].error;
-        }
-    }
-    return OK;
-}
-
-/* The store's cluster id; a new store takes over the one of the log directories. */
-static err settle_cluster_id(struct broker *broker, struct arena *arena,
-                             const struct logs_identity *identity, char reason[BROKER_REASON_BYTES])
-{
-    struct coord_op get = {.type = COORD_GET, .path = ZNODE_CLUSTER_ID};
-    TRY(coord_run(broker->coord, &get, 1, arena));
-    if (get.error == E_NOT_FOUND) {
-        char fresh[UUID_TEXT_LEN + 1];
-        uuid_format(uuid_random(), fresh);
-        struct str id = str_of(identity->cluster_id[0] != '\0' ? identity->cluster_id : fresh);
-        struct coord_op create = {.type = COORD_CREATE,
-                                  .path = ZNODE_CLUSTER_ID,
-                                  .data = znode_cluster_id_encode(arena, id)};
-        TRY(coord_run(broker->coord, &create, 1, arena));
-        TRY(create.error);
-        snprintf(broker->cluster_id, sizeof(broker->cluster_id), "%s", id.data);
-        return OK;
-    }
-    TRY(get.error);
-    struct str id = {0};
-    TRY(znode_cluster_id_decode(arena, get.value, &id));
-    snprintf(broker->cluster_id, sizeof(broker->cluster_id), "%.*s", (int)id.len, id.data);
-    if (identity->cluster_id[0] != '\0' && strcmp(identity->cluster_id, broker->cluster_id) != 0) {
-        return refuse(reason,
-                      "meta.properties says cluster.id=%s, but the coordination store says %s",
-                      identity->cluster_id, broker->cluster_id);
-    }
-    return OK;
-}
-
-/* The number that is configured, or that the directories have, or a generated one. */
-static err settle_broker_id(struct broker *broker, struct arena *arena,
-                            const struct logs_identity *identity, char reason[BROKER_REASON_BYTES])
-{
-    const struct config *config = broker->config;
-    broker->id = config->broker_id >= 0 ? config->broker_id : identity->broker_id;
-    if (broker->id >= 0) {
-        return OK;
-    }
-    if (!config->broker_id_generation_enable) {
-        return refuse(reason, "option broker.id: it must be set when broker.id.generation.enable "
-                              "is false");
-    }
-    struct coord_op set = {.type = COORD_SET,
-                           .path = ZNODE_SEQID,
-                           .data = bytes_of("", 0),
-                           .version = COORD_ANY_VERSION};
-    TRY(coord_run(broker->coord, &set, 1, arena));
-    TRY(set.error);
-    broker->id = config->reserved_broker_max_id + set.stat.version;
-    return OK;
-}
-
-static err register_broker(struct broker *broker, struct arena *arena)
-{
-    char hostname[LISTENER_HOST_MAX] = "localhost";
-    (void)gethostname(hostname, sizeof(hostname) - 1);
-    struct znode_broker node = {
-        .endpoints = arena_array(arena, broker->listeners_n, sizeof(*node.endpoints)),
-        .endpoints_n = (int32_t)broker->listeners_n,
-        .rack = str_of(broker->config->broker_rack),
-        .timestamp_ms = clock_wall_ms(broker->clock),
-    };
-    CHECK(node.endpoints != NULL);
-    for (size_t i = 0; i < broker->listeners_n; i++) {
-        const struct listener *l = &broker->listeners[i];
-        const char *bound =
-            l->host[0] != '\0' && strcmp(l->host, "0.0.0.0") != 0 ? l->host : hostname;
-        node.endpoints[i] = (struct znode_endpoint){
-            .listener = str_of(l->name),
-            .host = str_of(l->advertised_host[0] != '\0' ? l->advertised_host : bound),
-            .port = l->advertised_host[0] != '\0' ? l->advertised_port : l->port,
-            .security_protocol = STR("PLAINTEXT"),
-        };
-    }
-    const char *path = znode_broker_path(arena, broker->id);
-    struct coord_op ops[2] = {
-        {.type = COORD_CREATE, .path = path, .flags = COORD_EPHEMERAL},
-        {.type = COORD_SET, .path = path, .data = znode_broker_encode(arena, &node), .version = 0},
-    };
-    TRY(coord_multi(broker->coord, ops, 2, arena));
-    broker->epoch = ops[0].stat.czxid;
-    return OK;
-}
-
-/* ---- the controller's messages to this broker ---- */
-
-static void on_leader_and_isr(void *context, int32_t broker_id,
-                              const struct leader_and_isr_request *request, struct arena *arena,
-                              struct leader_and_isr_response *response)
-{
-    struct broker *broker = context;
-    CHECK(broker_id == broker->id);
-    replicas_leader_and_isr(broker->replicas, request, broker->epoch, arena, response);
-}
-
-static void on_topic_removed(void *context, struct str topic)
-{
-    struct broker *broker = context;
-    topic_configs_forget(broker->topic_configs, topic);
-    coordinator_topic_deleted(broker->coordinator, topic);
-}
-
-static void on_update_metadata(void *context, int32_t broker_id,
-                               const struct update_metadata_request *request)
-{
-    struct broker *broker = context;
-    CHECK(broker_id == broker->id);
-    metadata_update(broker->metadata, request, on_topic_removed, broker);
-    metadata_waits_check(broker->metadata_waits);
-}
-
-static void on_stop_replica(void *context, int32_t broker_id,
-                            const struct stop_replica_request *request, struct arena *arena,
-                            struct stop_replica_response *response)
-{
-    struct broker *broker = context;
-    CHECK(broker_id == broker->id);
-    replicas_stop_replica(broker->replicas, request, broker->epoch, arena, response);
-    housekeeping_expect_removal(broker->housekeeping);
-}
+/* ---- start ---- */
 
 static void on_became_leader(void *context, struct partition *p, int32_t leader_epoch)
 {
@@ -565,8 +368,6 @@ static void on_resigned(void *context, struct topic_partition name, int32_t lead
         coordinator_partition_resigned(broker->coordinator, name.partition, leader_epoch);
     }
 }
-
-/* ---- start ---- */
 
 static void make_parts(struct broker *broker)
 {
@@ -589,45 +390,56 @@ static void make_parts(struct broker *broker)
     struct coordinator_config coordinator = {.config = broker->config,
                                              .clock = broker->clock,
                                              .metadata = broker->metadata,
-                                             .control = broker->control};
+                                             .background = broker->background};
     broker->coordinator = coordinator_new(&coordinator);
     struct controller_config controller = {
         .broker_id = broker->id,
         .delete_topic_enable = broker->config->delete_topic_enable,
+        .imbalance_percent = broker->config->leader_imbalance_per_broker_percentage,
         .coord = broker->coord,
         .clock = broker->clock,
-        .links = {.leader_and_isr = on_leader_and_isr,
-                  .update_metadata = on_update_metadata,
-                  .stop_replica = on_stop_replica,
-                  .context = broker},
+        .links = {.send = local_link_send, .context = broker},
     };
     broker->controller = controller_new(&controller);
 }
 
-static err join_cluster(struct broker *broker, struct arena *arena,
-                        char reason[BROKER_REASON_BYTES])
+/* Nothing is written anywhere before the log directories, the store and the configuration are known
+ * to fit. */
+static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     struct logs_identity identity;
     TRY(lock_logs(broker, &identity, reason));
-    TRY(open_coord(broker, reason));
+    TRY(membership_connect(broker, reason));
+    TRY(membership_settle(broker, &identity, reason));
     topic_configs_use(broker->topic_configs, broker->coord);
-    TRY(create_base(broker, arena));
-    TRY(settle_cluster_id(broker, arena, &identity, reason));
-    TRY(settle_broker_id(broker, arena, &identity, reason));
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
     TRY(logs_refuse_open_transactions(broker->logs, reason)); /* nothing here could end them */
-    TRY(register_broker(broker, arena));
+    TRY(membership_register(broker, reason));
     TRY(adopt_logs(broker));
     make_parts(broker);
     TRY(config_changes_begin(broker));
-    return controller_elect(broker->controller);
+    TRY(membership_elect(broker));
+    loop_drain(broker->control); /* the controller's requests to this broker */
+    return OK;
 }
 
-static void *control_thread(void *argument)
+static void *run_loop(void *loop)
 {
-    loop_run(((struct broker *)argument)->control);
+    loop_run(loop);
     return NULL;
+}
+
+/* The control thread may wait for the store: it is told not to. */
+static void stop_threads(struct broker *broker)
+{
+    coord_interrupt(broker->coord);
+    loop_stop(broker->control);
+    pthread_join(broker->control_thread, NULL);
+    membership_stop(broker);
+    loop_stop(broker->background);
+    pthread_join(broker->background_thread, NULL);
+    housekeeping_stop(broker->housekeeping);
 }
 
 static err start_threads(struct broker *broker)
@@ -640,8 +452,14 @@ static err start_threads(struct broker *broker)
         handlers[i] = api_conn_handler(&broker->api_loops[i]);
     }
     housekeeping_start(broker->housekeeping);
-    int failed = pthread_create(&broker->control_thread, NULL, control_thread, broker);
-    err e = failed != 0 ? err_from_errno(failed) : server_start(broker->server, handlers);
+    int failed = pthread_create(&broker->background_thread, NULL, run_loop, broker->background);
+    CHECK(failed == 0);
+    failed = pthread_create(&broker->control_thread, NULL, run_loop, broker->control);
+    CHECK(failed == 0);
+    err e = server_start(broker->server, handlers);
+    if (e != OK) {
+        stop_threads(broker);
+    }
     free(handlers);
     return e;
 }
@@ -650,13 +468,10 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     broker->storage.files = file_cache_new(broker->storage.fs, open_files_max());
     TRY(loop_new(broker->clock, &broker->control));
+    TRY(loop_new(broker->clock, &broker->background));
     broker->topic_configs = topic_configs_new(broker->config);
     TRY(bind_listeners(broker, reason));
-    struct arena arena;
-    arena_init(&arena, START_ARENA_BYTES);
-    err e = join_cluster(broker, &arena, reason);
-    arena_deinit(&arena);
-    TRY(e);
+    TRY(join_cluster(broker, reason));
     return start_threads(broker);
 }
 
@@ -678,21 +493,24 @@ static void broker_free(struct broker *broker)
     end_requests(broker);
     server_free(broker->server);
     controller_free(broker->controller);
+    broker->controller = NULL; /* events that still come find none */
     fetch_sessions_free(broker->fetch_sessions);
     producer_ids_free(broker->producer_ids);
     metadata_waits_free(broker->metadata_waits);
     metadata_cache_free(broker->metadata);
     topic_configs_free(broker->topic_configs);
     housekeeping_free(broker->housekeeping);
-    if (broker->coord != NULL) {
-        coord_close(broker->coord);
-    }
     if (broker->logs != NULL && broker->started) {
         logs_close(broker->logs);
     } else if (broker->logs != NULL) {
         logs_abandon(broker->logs);
     }
+    if (broker->coord != NULL) {
+        coord_close(broker->coord); /* last: who sees the registration go may take over */
+        loop_drain(broker->control);
+    }
     loop_free(broker->control);
+    loop_free(broker->background);
     if (broker->storage.files != NULL) {
         file_cache_free(broker->storage.files);
     }
@@ -709,7 +527,6 @@ err broker_start(const struct config *config, struct broker **out, char reason[B
     broker->storage = (struct storage_env){.fs = fs_system(), .clock = broker->clock};
     broker->id = -1;
     broker->config_change_seen = -1;
-    broker->election.fire = on_election;
     broker->loops_n = loops_wanted(config);
     reason[0] = '\0';
     err e = start(broker, reason);
@@ -731,11 +548,10 @@ void broker_stop(struct broker *broker)
 {
     server_stop_accepting(broker->server);
     coordinator_shutdown(broker->coordinator);
-    loop_stop(broker->control);
-    pthread_join(broker->control_thread, NULL);
-    housekeeping_stop(broker->housekeeping);
+    stop_threads(broker);
     server_stop(broker->server);
     loop_drain(broker->control); /* what requests still asked of it; it wakes them */
+    loop_drain(broker->background);
     for (int i = 0; i < broker->loops_n; i++) {
         loop_drain(server_loop(broker->server, i)->loop);
     }

@@ -3,9 +3,11 @@
  * Nothing below it is global: two brokers can live in one process. What it uses of the outside
  * (clock, files, coordination) is handed to it or made by it here, and nowhere else.
  *
- * Threads: the event loops (net/server.h), one control thread (a loop without connections), the
- * flusher. The control thread alone uses the coordination store, runs the controller, and changes
- * partitions and metadata. */
+ * Threads: the event loops (net/server.h), the control thread and the background thread (loops
+ * without connections), the flusher. The control thread alone uses the coordination store, runs the
+ * controller, and changes partitions and metadata; it waits for the store when that is out of reach.
+ * The background thread does what must go on meanwhile: timers and loading of groups,
+ * checkpoints, retention. */
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
@@ -32,7 +34,8 @@ struct broker {
 
     int32_t id;
     char cluster_id[CLUSTER_ID_MAX];
-    int64_t epoch; /* czxid of the registration */
+    int64_t epoch;   /* czxid of the registration; control thread only */
+    bool registered; /* in this session; control thread only */
     bool started;
 
     struct listener *listeners;
@@ -45,6 +48,8 @@ struct broker {
 
     struct loop *control; /* the control thread's loop */
     pthread_t control_thread;
+    struct loop *background; /* the background thread's loop */
+    pthread_t background_thread;
 
     struct coord *coord; /* control thread only */
     struct logs *logs;
@@ -54,7 +59,8 @@ struct broker {
     struct topic_configs *topic_configs;   /* control thread only */
     int64_t config_change_seen;            /* the last notification; control thread only */
     struct controller *controller;         /* control thread only */
-    struct timer election;                 /* after the controller has resigned */
+    struct timer membership_retry;         /* registration and election, after a failure */
+    struct timer rebalance;                /* of preferred leaders */
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct coordinator *coordinator;

@@ -111,4 +111,10 @@ const char *topic_option_default(const struct config *config, const struct topic
 /* The options with overrides applied over the broker's values; overrides are valid. */
 struct log_config topic_log_config(const struct config *config, const struct properties *overrides);
 
+/* Coordinated by ZooKeeper, or alone? */
+static inline bool config_uses_zookeeper(const struct config *config)
+{
+    return config->zookeeper_connect != NULL && *config->zookeeper_connect != '\0';
+}
+
 #endif

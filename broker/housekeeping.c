@@ -12,7 +12,9 @@ enum { FIRST_RETENTION_MS = 30000, REMOVAL_RETRY_MS = 1000 };
 struct housekeeping {
     struct broker *broker;
     atomic_bool dirty;
+    atomic_bool removal_expected;
     struct loop_task arm;
+    struct loop_task expect;
     struct timer checkpoint;
     struct timer retention;
     struct timer removal;
@@ -25,8 +27,17 @@ static void on_arm(struct loop_task *task)
 {
     struct housekeeping *h = container_of(task, struct housekeeping, arm);
     if (!h->stopped) {
-        timer_start(h->broker->control, &h->checkpoint,
+        timer_start(h->broker->background, &h->checkpoint,
                     h->broker->config->replica_high_watermark_checkpoint_interval_ms);
+    }
+}
+
+static void on_expect(struct loop_task *task)
+{
+    struct housekeeping *h = container_of(task, struct housekeeping, expect);
+    atomic_store(&h->removal_expected, false);
+    if (!h->stopped) {
+        timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
     }
 }
 
@@ -43,7 +54,7 @@ static void on_checkpoint(struct timer *timer)
     struct broker *broker = h->broker;
     atomic_store(&h->dirty, false); /* changes from here on arm the timer again */
     log_failure("high watermarks", replicas_checkpoint_high_watermarks(broker->replicas, false));
-    int64_t now_ms = loop_now_ms(broker->control);
+    int64_t now_ms = loop_now_ms(broker->background);
     int32_t interval_ms = broker->config->log_flush_offset_checkpoint_interval_ms;
     if (now_ms - h->recovery_points_ms >= interval_ms) {
         h->recovery_points_ms = now_ms;
@@ -58,7 +69,7 @@ static void on_retention(struct timer *timer)
         log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
         housekeeping_expect_removal(h);
     }
-    timer_start(h->broker->control, timer, h->broker->config->log_retention_check_interval_ms);
+    timer_start(h->broker->background, timer, h->broker->config->log_retention_check_interval_ms);
 }
 
 static void on_removal(struct timer *timer)
@@ -66,7 +77,7 @@ static void on_removal(struct timer *timer)
     struct housekeeping *h = container_of(timer, struct housekeeping, removal);
     int64_t more_ms = logs_remove_deleted(h->broker->logs);
     if (more_ms >= 0) {
-        timer_start(h->broker->control, timer,
+        timer_start(h->broker->background, timer,
                     more_ms < REMOVAL_RETRY_MS ? REMOVAL_RETRY_MS : more_ms);
     }
 }
@@ -87,9 +98,9 @@ static void flush_if_due(void *context, struct partition *p)
 static void on_flush(struct timer *timer)
 {
     struct housekeeping *h = container_of(timer, struct housekeeping, flush);
-    int64_t now_ms = loop_now_ms(h->broker->control);
+    int64_t now_ms = loop_now_ms(h->broker->background);
     replicas_each(h->broker->replicas, flush_if_due, &now_ms);
-    timer_start(h->broker->control, timer, h->broker->config->log_flush_scheduler_interval_ms);
+    timer_start(h->broker->background, timer, h->broker->config->log_flush_scheduler_interval_ms);
 }
 
 struct housekeeping *housekeeping_new(struct broker *broker)
@@ -97,6 +108,7 @@ struct housekeeping *housekeeping_new(struct broker *broker)
     struct housekeeping *h = xcalloc(1, sizeof(*h));
     h->broker = broker;
     h->arm.run = on_arm;
+    h->expect.run = on_expect;
     h->checkpoint.fire = on_checkpoint;
     h->retention.fire = on_retention;
     h->removal.fire = on_removal;
@@ -108,21 +120,21 @@ void housekeeping_start(struct housekeeping *h)
 {
     const struct config *config = h->broker->config;
     int64_t interval_ms = config->log_retention_check_interval_ms;
-    timer_start(h->broker->control, &h->retention,
+    timer_start(h->broker->background, &h->retention,
                 interval_ms < FIRST_RETENTION_MS ? interval_ms : FIRST_RETENTION_MS);
-    timer_start(h->broker->control, &h->removal, REMOVAL_RETRY_MS);
+    timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
     if (config->log_flush_scheduler_interval_ms < INT64_MAX) {
-        timer_start(h->broker->control, &h->flush, config->log_flush_scheduler_interval_ms);
+        timer_start(h->broker->background, &h->flush, config->log_flush_scheduler_interval_ms);
     }
 }
 
 void housekeeping_stop(struct housekeeping *h)
 {
     h->stopped = true;
-    timer_stop(h->broker->control, &h->checkpoint);
-    timer_stop(h->broker->control, &h->retention);
-    timer_stop(h->broker->control, &h->removal);
-    timer_stop(h->broker->control, &h->flush);
+    timer_stop(h->broker->background, &h->checkpoint);
+    timer_stop(h->broker->background, &h->retention);
+    timer_stop(h->broker->background, &h->removal);
+    timer_stop(h->broker->background, &h->flush);
 }
 
 void housekeeping_free(struct housekeeping *h)
@@ -135,11 +147,13 @@ void housekeeping_mark_dirty(void *housekeeping)
     struct housekeeping *h = housekeeping;
     if (!atomic_load_explicit(&h->dirty, memory_order_relaxed) &&
         !atomic_exchange(&h->dirty, true)) {
-        loop_post(h->broker->control, &h->arm);
+        loop_post(h->broker->background, &h->arm);
     }
 }
 
 void housekeeping_expect_removal(struct housekeeping *h)
 {
-    timer_start(h->broker->control, &h->removal, REMOVAL_RETRY_MS);
+    if (!atomic_exchange(&h->removal_expected, true)) {
+        loop_post(h->broker->background, &h->expect);
+    }
 }

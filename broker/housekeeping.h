@@ -1,6 +1,6 @@
 /* What a broker does from time to time: checkpoints, retention, removal of deleted files.
  *
- * Timers on the control thread, armed only when there is something to do, so that an idle broker
+ * Timers on the background thread, armed only when there is something to do, so that an idle broker
  * sleeps: the first append after a checkpoint arms the next. */
 #ifndef OTTLA_BROKER_HOUSEKEEPING_H
 #define OTTLA_BROKER_HOUSEKEEPING_H
@@ -9,13 +9,13 @@ struct broker;
 struct housekeeping;
 
 struct housekeeping *housekeeping_new(struct broker *broker);
-/* Control thread. */
+/* While the background thread does not run. */
 void housekeeping_start(struct housekeeping *housekeeping);
 void housekeeping_stop(struct housekeeping *housekeeping);
 void housekeeping_free(struct housekeeping *housekeeping);
 /* Any thread, cheap: logs have changed. A struct housekeeping, as a partition_env's context. */
 void housekeeping_mark_dirty(void *housekeeping);
-/* Control thread: files wait to be removed. */
+/* Any thread: files wait to be removed. */
 void housekeeping_expect_removal(struct housekeeping *housekeeping);
 
 #endif

@@ -520,6 +520,48 @@ err znode_producer_ids_decode(struct arena *arena, struct bytes json,
     return read ? OK : E_MALFORMED;
 }
 
+static err read_partitions(struct arena *arena, const json_t *array, struct znode_partitions *list)
+{
+    size_t count = json_array_size(array);
+    if (!json_is_array(array) || count > PARTITIONS_MAX) {
+        return E_MALFORMED;
+    }
+    list->topics = arena_array(arena, count, sizeof(*list->topics));
+    list->partitions = arena_array(arena, count, sizeof(*list->partitions));
+    if (list->topics == NULL || list->partitions == NULL) {
+        return E_LIMIT;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        list->topics[i] = read_text(arena, json_object_get(item, "topic"));
+        if (list->topics[i].data == NULL || !read_i32(item, "partition", &list->partitions[i])) {
+            return E_MALFORMED;
+        }
+    }
+    list->count = (int32_t)count;
+    return OK;
+}
+
+err znode_partitions_decode(struct arena *arena, struct bytes json, struct znode_partitions *list)
+{
+    *list = (struct znode_partitions){0};
+    json_t *object = load_object(json);
+    err e = object == NULL ? E_MALFORMED
+                           : read_partitions(arena, json_object_get(object, "partitions"), list);
+    json_decref(object);
+    return e;
+}
+
+struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id)
+{
+    enum { LOG_DIR_FAILURE = 1 };
+    json_t *object = json_object();
+    put(object, "version", json_integer(1));
+    put(object, "broker", json_integer(broker_id));
+    put(object, "event", json_integer(LOG_DIR_FAILURE));
+    return dump(arena, object);
+}
+
 struct bytes znode_feature_encode(struct arena *arena)
 {
     json_t *object = json_object();

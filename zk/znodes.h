@@ -9,17 +9,20 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define ZNODE_BROKER_IDS       "/brokers/ids"
-#define ZNODE_TOPICS           "/brokers/topics"
-#define ZNODE_SEQID            "/brokers/seqid"
-#define ZNODE_CLUSTER_ID       "/cluster/id"
-#define ZNODE_CONTROLLER       "/controller"
-#define ZNODE_CONTROLLER_EPOCH "/controller_epoch"
-#define ZNODE_CONFIG_TOPICS    "/config/topics"
-#define ZNODE_CONFIG_CHANGES   "/config/changes"
-#define ZNODE_DELETE_TOPICS    "/admin/delete_topics"
-#define ZNODE_PRODUCER_IDS     "/latest_producer_id_block"
-#define ZNODE_FEATURE          "/feature"
+#define ZNODE_BROKER_IDS         "/brokers/ids"
+#define ZNODE_TOPICS             "/brokers/topics"
+#define ZNODE_SEQID              "/brokers/seqid"
+#define ZNODE_CLUSTER_ID         "/cluster/id"
+#define ZNODE_CONTROLLER         "/controller"
+#define ZNODE_CONTROLLER_EPOCH   "/controller_epoch"
+#define ZNODE_CONFIG_TOPICS      "/config/topics"
+#define ZNODE_CONFIG_CHANGES     "/config/changes"
+#define ZNODE_DELETE_TOPICS      "/admin/delete_topics"
+#define ZNODE_PRODUCER_IDS       "/latest_producer_id_block"
+#define ZNODE_FEATURE            "/feature"
+#define ZNODE_ISR_CHANGES        "/isr_change_notification"
+#define ZNODE_LOG_DIR_EVENTS     "/log_dir_event_notification"
+#define ZNODE_PREFERRED_ELECTION "/admin/preferred_replica_election"
 
 /* What must be there before a broker registers; parents first. */
 extern const char *const ZNODE_PERSISTENT[];
@@ -114,6 +117,18 @@ struct znode_producer_ids {
 struct bytes znode_producer_ids_encode(struct arena *arena, const struct znode_producer_ids *block);
 NODISCARD err znode_producer_ids_decode(struct arena *arena, struct bytes json,
                                         struct znode_producer_ids *block);
+
+/* /admin/preferred_replica_election: topics and partitions, side by side. */
+struct znode_partitions {
+    struct str *topics;
+    int32_t *partitions;
+    int32_t count;
+};
+NODISCARD err znode_partitions_decode(struct arena *arena, struct bytes json,
+                                      struct znode_partitions *list);
+
+/* /log_dir_event_notification/log_dir_event_N: a directory of this broker has failed. */
+struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id);
 
 /* /feature, with no features. */
 struct bytes znode_feature_encode(struct arena *arena);

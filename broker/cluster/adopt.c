@@ -140,8 +140,8 @@ err adopt_logs(struct broker *broker)
 {
     struct arena arena;
     struct coord_op children = {.type = COORD_CHILDREN, .path = ZNODE_TOPICS};
-    if (logs_count(broker->logs) == 0) {
-        return OK;
+    if (config_uses_zookeeper(broker->config) || logs_count(broker->logs) == 0) {
+        return OK; /* what ZooKeeper does not know is no topic */
     }
     arena_init(&arena, ARENA_BYTES);
     err e = coord_run(broker->coord, &children, 1, &arena);

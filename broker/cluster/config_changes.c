@@ -204,18 +204,19 @@ static err write_overrides(struct broker *broker, struct arena *arena, struct st
             .name = str_of(overrides->items[i].name), .value = str_of(overrides->items[i].value)};
     }
     const char *path = znode_topic_config_path(arena, topic);
-    struct bytes data = znode_config_encode(arena, &node);
-    struct coord_op create = {.type = COORD_CREATE, .path = path, .data = data};
-    struct coord_op set = {
-        .type = COORD_SET, .path = path, .data = data, .version = COORD_ANY_VERSION};
-    struct coord_op notify = {.type = COORD_CREATE,
-                              .path = ZNODE_CONFIG_CHANGES "/" CHANGE_PREFIX,
-                              .data = znode_config_change_encode(arena, STR("topics"), topic),
-                              .flags = COORD_SEQUENTIAL};
-    struct coord_op ops[] = {create, set, notify}; /* the first fails where the node is there */
-    TRY(coord_run(broker->coord, ops, 3, arena));
-    TRY(ops[1].error);
-    return ops[2].error;
+    struct coord_op there = {.type = COORD_GET, .path = path};
+    TRY(coord_run(broker->coord, &there, 1, arena));
+    struct coord_op ops[] = {
+        {.type = there.error == OK ? COORD_SET : COORD_CREATE,
+         .path = path,
+         .data = znode_config_encode(arena, &node),
+         .version = COORD_ANY_VERSION},
+        {.type = COORD_CREATE,
+         .path = ZNODE_CONFIG_CHANGES "/" CHANGE_PREFIX,
+         .data = znode_config_change_encode(arena, STR("topics"), topic),
+         .flags = COORD_SEQUENTIAL},
+    };
+    return controller_multi(broker->controller, ops, 2, arena);
 }
 
 static err check_names(const struct config_change *change, char message[CONFIG_REASON_BYTES])

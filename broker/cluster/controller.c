@@ -1,103 +1,45 @@
-/* The controller's state is a model of what is in the store: live brokers, topics, assignments,
- * partition states with their versions. An event re-reads what changed, the model follows, and the
- * difference becomes writes (checked against the epoch) and messages.
+/* From events to decisions, and from decisions to writes and requests.
  *
- * An event that meets an error of the store ends the leadership: the next election starts from what
- * is really there. Writes of one event are grouped, at most MULTI_MAX operations in a transaction.
- */
+ * An event re-reads what changed and puts it into the model (controller_state.h), which decides; the
+ * writes are made, and when they are all made the requests go out. An event that meets an error of
+ * the store ends the leadership: the next election starts from what is really there. Writes are
+ * grouped, at most MULTI_MAX operations in a transaction. */
 #include "broker/cluster/controller.h"
 
 #include "base/log.h"
-#include "base/map.h"
+#include "broker/cluster/controller_requests.h"
 #include "protocol/error.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 enum {
     MULTI_MAX = 900,
+    ELECTION_TRIES_MAX = 10,
     ARENA_BYTES = 1 << 30,
-    NO_LEADER = -1,
-    LEADER_DURING_DELETE = -2,
-    EPOCH_DURING_DELETE = -2,
-    NO_STATE = -1, /* version of a state node that does not exist */
-};
-
-struct ctl_partition {
-    struct id_list replicas; /* malloc'd */
-    struct znode_state state;
-    int32_t state_version; /* of the znode: the partition epoch; NO_STATE */
-    bool is_new;
-};
-
-struct ctl_topic {
-    struct str name; /* owned */
-    struct uuid id;
-    struct ctl_partition *partitions;
-    int32_t partitions_n;
-    bool deleting;
-};
-
-struct ctl_broker {
-    int32_t id;
-    int64_t epoch;
-    struct znode_broker node; /* memory in controller.brokers_arena */
+    KEY_LEADER_AND_ISR = 4,
+    KEY_STOP_REPLICA = 5,
+    KEY_UPDATE_METADATA = 6,
+    VERSION_LEADER_AND_ISR = 7,
+    VERSION_STOP_REPLICA = 4,
+    VERSION_UPDATE_METADATA = 8,
 };
 
 struct controller {
     struct controller_config config;
+    struct ctl_state state;
     bool active;
-    int32_t epoch;
     int32_t epoch_version; /* of /controller_epoch */
+    int32_t known_leader;  /* the controller that was last read; -1 */
     struct arena arena;    /* of the current event */
-    struct arena brokers_arena;
-    struct ctl_broker *brokers;
-    int32_t brokers_n;
-    struct map topics; /* name → struct ctl_topic */
 };
-
-/* ---- the model ---- */
-
-static void id_list_set(struct id_list *to, const struct id_list *from)
-{
-    free(to->ids);
-    to->count = from->count;
-    to->ids = xcalloc((size_t)from->count, sizeof(*to->ids));
-    for (int32_t i = 0; i < from->count; i++) {
-        to->ids[i] = from->ids[i];
-    }
-}
-
-static void topic_free(struct ctl_topic *topic)
-{
-    for (int32_t i = 0; i < topic->partitions_n; i++) {
-        free(topic->partitions[i].replicas.ids);
-        free(topic->partitions[i].state.isr.ids);
-    }
-    free(topic->partitions);
-    free((void *)(uintptr_t)topic->name.data);
-    free(topic);
-}
-
-static void model_clear(struct controller *c)
-{
-    map_each (entry, &c->topics) {
-        topic_free(entry->value);
-    }
-    map_deinit(&c->topics);
-    map_init(&c->topics);
-    free(c->brokers);
-    c->brokers = NULL;
-    c->brokers_n = 0;
-}
 
 struct controller *controller_new(const struct controller_config *config)
 {
     struct controller *c = xcalloc(1, sizeof(*c));
     c->config = *config;
-    map_init(&c->topics);
+    c->known_leader = -1;
+    ctl_state_init(&c->state, config->broker_id);
     arena_init(&c->arena, ARENA_BYTES);
-    arena_init(&c->brokers_arena, ARENA_BYTES);
     return c;
 }
 
@@ -106,10 +48,8 @@ void controller_free(struct controller *c)
     if (c == NULL) {
         return;
     }
-    model_clear(c);
-    map_deinit(&c->topics);
+    ctl_state_deinit(&c->state);
     arena_deinit(&c->arena);
-    arena_deinit(&c->brokers_arena);
     free(c);
 }
 
@@ -118,27 +58,14 @@ bool controller_is_active(const struct controller *c)
     return c->active;
 }
 
-static bool broker_is_live(const struct controller *c, int32_t id)
+void controller_resign(struct controller *c, const char *why)
 {
-    for (int32_t i = 0; i < c->brokers_n; i++) {
-        if (c->brokers[i].id == id) {
-            return true;
-        }
+    if (c->active) {
+        log_warn("controller", "resigned epoch=%d why=\"%s\"", c->state.epoch, why);
     }
-    return false;
+    c->active = false;
+    ctl_state_clear(&c->state);
 }
-
-static bool list_holds(const struct id_list *list, int32_t id)
-{
-    for (int32_t i = 0; i < list->count; i++) {
-        if (list->ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* ---- writing ---- */
 
 static void *ctl_alloc(struct controller *c, size_t count, size_t size)
 {
@@ -147,182 +74,110 @@ static void *ctl_alloc(struct controller *c, size_t count, size_t size)
     return memory;
 }
 
-/* One transaction behind a check of the controller's epoch. */
-static err checked_multi(struct controller *c, const struct coord_op *ops, size_t count)
+/* ---- reading and writing ---- */
+
+static err read_node(struct controller *c, const char *path, int flags, struct coord_op *get)
 {
-    struct coord_op *all = ctl_alloc(c, count + 1, sizeof(*all));
+    *get = (struct coord_op){.type = COORD_GET, .path = path, .flags = flags};
+    return coord_run(c->config.coord, get, 1, &c->arena);
+}
+
+static err read_children(struct controller *c, const char *path, int flags, struct coord_op *list)
+{
+    *list = (struct coord_op){.type = COORD_CHILDREN, .path = path, .flags = flags};
+    TRY(coord_run(c->config.coord, list, 1, &c->arena));
+    return list->error;
+}
+
+/* One transaction behind a check of the controller's epoch. */
+static err fenced_multi(struct controller *c, const struct coord_op *ops, size_t count,
+                        struct arena *arena)
+{
+    struct coord_op *all = arena_array(arena, count + 1, sizeof(*all));
+    if (all == NULL) {
+        return E_LIMIT;
+    }
     all[0] = (struct coord_op){
         .type = COORD_CHECK, .path = ZNODE_CONTROLLER_EPOCH, .version = c->epoch_version};
     memcpy(all + 1, ops, count * sizeof(*ops));
-    err e = coord_multi(c->config.coord, all, count + 1, &c->arena);
+    err e = coord_multi(c->config.coord, all, count + 1, arena);
     if (all[0].error == E_VERSION || all[0].error == E_NOT_FOUND) {
-        log_warn("controller", "another controller was elected; resigning epoch=%d", c->epoch);
-        c->active = false;
+        controller_resign(c, "another controller was elected");
     }
     return e;
 }
 
-/* Operations of one event, written in groups. */
-struct batch_ops {
-    struct coord_op ops[MULTI_MAX];
-    size_t count;
-};
-
-static err ops_flush(struct controller *c, struct batch_ops *batch)
+static err checked_multi(struct controller *c, const struct coord_op *ops, size_t count)
 {
-    err e = batch->count == 0 ? OK : checked_multi(c, batch->ops, batch->count);
-    batch->count = 0;
+    return fenced_multi(c, ops, count, &c->arena);
+}
+
+err controller_multi(struct controller *c, const struct coord_op *ops, size_t count,
+                     struct arena *arena)
+{
+    if (c->active) {
+        return fenced_multi(c, ops, count, arena);
+    }
+    struct coord_op *copy = arena_array(arena, count, sizeof(*copy));
+    if (copy == NULL) {
+        return E_LIMIT;
+    }
+    memcpy(copy, ops, count * sizeof(*ops));
+    return coord_multi(c->config.coord, copy, count, arena);
+}
+
+static err commit(struct controller *c, struct ctl_writes *writes)
+{
+    err e = OK;
+    for (size_t at = 0; e == OK && at < writes->count; at += MULTI_MAX) {
+        size_t left = writes->count - at;
+        e = checked_multi(c, writes->ops + at, left < MULTI_MAX ? left : MULTI_MAX);
+    }
+    ctl_writes_deinit(writes);
     return e;
 }
 
-static err ops_add(struct controller *c, struct batch_ops *batch, struct coord_op op)
+/* The children of a directory of notifications are gone, whatever they said. */
+static err remove_children(struct controller *c, const char *path, const struct coord_op *list)
 {
-    if (batch->count == MULTI_MAX) {
-        TRY(ops_flush(c, batch));
+    struct ctl_writes writes = {0};
+    for (int32_t i = 0; i < list->children_n; i++) {
+        const char *child = arena_format(&c->arena, "%s/%s", path, list->children[i]).data;
+        ctl_writes_add(
+            &writes,
+            (struct coord_op){.type = COORD_DELETE, .path = child, .version = COORD_ANY_VERSION});
     }
-    batch->ops[batch->count++] = op;
-    return OK;
+    return commit(c, &writes);
 }
 
-/* ---- messages ---- */
+/* ---- requests ---- */
 
-static struct update_metadata_request_live_broker *live_brokers(struct controller *c)
+static void send(struct controller *c, const struct ctl_broker *to, int16_t api_key, int version,
+                 const void *request)
 {
-    struct update_metadata_request_live_broker *out =
-        ctl_alloc(c, (size_t)c->brokers_n, sizeof(*out));
-    for (int32_t i = 0; i < c->brokers_n; i++) {
-        const struct znode_broker *node = &c->brokers[i].node;
-        out[i].id = c->brokers[i].id;
-        out[i].rack = node->rack;
-        out[i].endpoints_n = node->endpoints_n;
-        out[i].endpoints = ctl_alloc(c, (size_t)node->endpoints_n, sizeof(*out[i].endpoints));
-        for (int32_t e = 0; e < node->endpoints_n; e++) {
-            out[i].endpoints[e].host = node->endpoints[e].host;
-            out[i].endpoints[e].port = node->endpoints[e].port;
-            out[i].endpoints[e].listener = node->endpoints[e].listener;
-        }
-    }
-    return out;
-}
-
-struct topic_list {
-    struct ctl_topic **topics;
-    int32_t count;
-};
-
-static struct update_metadata_request_topic_state *metadata_topics(struct controller *c,
-                                                                   const struct topic_list *list)
-{
-    struct update_metadata_request_topic_state *out =
-        ctl_alloc(c, (size_t)list->count, sizeof(*out));
-    for (int32_t t = 0; t < list->count; t++) {
-        const struct ctl_topic *topic = list->topics[t];
-        out[t].topic_name = topic->name;
-        out[t].topic_id = topic->id;
-        out[t].partition_states =
-            ctl_alloc(c, (size_t)topic->partitions_n, sizeof(*out[t].partition_states));
-        for (int32_t p = 0; p < topic->partitions_n; p++) {
-            const struct ctl_partition *in = &topic->partitions[p];
-            if (in->state_version == NO_STATE) {
-                continue;
-            }
-            struct update_metadata_request_partition_state *state =
-                &out[t].partition_states[out[t].partition_states_n++];
-            state->topic_name = topic->name;
-            state->partition_index = p;
-            state->controller_epoch = in->state.controller_epoch;
-            state->leader = topic->deleting ? LEADER_DURING_DELETE : in->state.leader;
-            state->leader_epoch = in->state.leader_epoch;
-            state->isr = in->state.isr.ids;
-            state->isr_n = in->state.isr.count;
-            state->zk_version = in->state_version;
-            state->replicas = in->replicas.ids;
-            state->replicas_n = in->replicas.count;
-        }
-    }
-    return out;
+    c->config.links.send(c->config.links.context, to->id, api_key, version, request);
 }
 
 /* The brokers, and the states of these topics, to every live broker. */
 static void send_metadata(struct controller *c, const struct topic_list *list)
 {
-    for (int32_t b = 0; b < c->brokers_n; b++) {
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
         struct update_metadata_request request;
-        update_metadata_request_init(&request);
-        request.controller_id = c->config.broker_id;
-        request.controller_epoch = c->epoch;
-        request.broker_epoch = c->brokers[b].epoch;
-        request.live_brokers = live_brokers(c);
-        request.live_brokers_n = c->brokers_n;
-        request.topic_states = metadata_topics(c, list);
-        request.topic_states_n = list->count;
-        c->config.links.update_metadata(c->config.links.context, c->brokers[b].id, &request);
-    }
-}
-
-static void fill_leader_and_isr(struct controller *c, const struct ctl_topic *topic, int32_t broker,
-                                struct leader_and_isr_request_topic_state *out)
-{
-    out->topic_name = topic->name;
-    out->topic_id = topic->id;
-    out->partition_states =
-        ctl_alloc(c, (size_t)topic->partitions_n, sizeof(*out->partition_states));
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        const struct ctl_partition *in = &topic->partitions[p];
-        if (in->state_version == NO_STATE || !list_holds(&in->replicas, broker)) {
-            continue;
-        }
-        struct leader_and_isr_request_partition_state *state =
-            &out->partition_states[out->partition_states_n++];
-        state->topic_name = topic->name;
-        state->partition_index = p;
-        state->controller_epoch = in->state.controller_epoch;
-        state->leader = in->state.leader;
-        state->leader_epoch = in->state.leader_epoch;
-        state->isr = in->state.isr.ids;
-        state->isr_n = in->state.isr.count;
-        state->partition_epoch = in->state_version;
-        state->replicas = in->replicas.ids;
-        state->replicas_n = in->replicas.count;
-        state->is_new = in->is_new;
-    }
-}
-
-static void log_refusals(const struct leader_and_isr_response *response)
-{
-    for (int32_t i = 0; i < response->partition_errors_n; i++) {
-        const struct leader_and_isr_response_partition_error *p = &response->partition_errors[i];
-        if (p->error_code != OK && p->error_code != ERR_STALE_CONTROLLER_EPOCH) {
-            log_error("controller", "replica refused its role topic=%.*s partition=%d error=%s",
-                      (int)p->topic_name.len, p->topic_name.data, p->partition_index,
-                      kafka_error_name(p->error_code));
-        }
+        const struct ctl_broker *to = &c->state.brokers[b];
+        ctl_update_metadata(&c->state, &c->arena, to, list, &request);
+        send(c, to, KEY_UPDATE_METADATA, VERSION_UPDATE_METADATA, &request);
     }
 }
 
 /* Roles of these topics to the brokers that hold them. */
 static void send_roles(struct controller *c, const struct topic_list *list)
 {
-    for (int32_t b = 0; b < c->brokers_n; b++) {
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
         struct leader_and_isr_request request;
-        leader_and_isr_request_init(&request);
-        request.controller_id = c->config.broker_id;
-        request.controller_epoch = c->epoch;
-        request.broker_epoch = c->brokers[b].epoch;
-        request.topic_states = ctl_alloc(c, (size_t)list->count, sizeof(*request.topic_states));
-        for (int32_t t = 0; t < list->count; t++) {
-            struct leader_and_isr_request_topic_state *out =
-                &request.topic_states[request.topic_states_n];
-            fill_leader_and_isr(c, list->topics[t], c->brokers[b].id, out);
-            request.topic_states_n += out->partition_states_n > 0 ? 1 : 0;
+        const struct ctl_broker *to = &c->state.brokers[b];
+        if (ctl_leader_and_isr(&c->state, &c->arena, to, list, &request)) {
+            send(c, to, KEY_LEADER_AND_ISR, VERSION_LEADER_AND_ISR, &request);
         }
-        if (request.topic_states_n == 0) {
-            continue;
-        }
-        struct leader_and_isr_response response = {0};
-        c->config.links.leader_and_isr(c->config.links.context, c->brokers[b].id, &request,
-                                       &c->arena, &response);
-        log_refusals(&response);
     }
     for (int32_t t = 0; t < list->count; t++) {
         for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
@@ -331,179 +186,41 @@ static void send_roles(struct controller *c, const struct topic_list *list)
     }
 }
 
-/* ---- elections ---- */
-
-static void isr_set(struct controller *c, struct ctl_partition *p, const int32_t *ids,
-                    int32_t count)
+/* Settles these topics in the store, and tells the brokers. */
+static err settle_and_send(struct controller *c, const struct topic_list *list)
 {
-    struct id_list list = {.ids = ctl_alloc(c, (size_t)count, sizeof(int32_t)), .count = count};
-    for (int32_t i = 0; i < count; i++) {
-        list.ids[i] = ids[i];
-    }
-    id_list_set(&p->state.isr, &list);
-}
-
-/* A new partition: the first live replica leads, all live ones are in sync. False: none lives. */
-static bool state_first(struct controller *c, struct ctl_partition *p)
-{
-    int32_t *live = ctl_alloc(c, (size_t)p->replicas.count, sizeof(*live));
-    int32_t live_n = 0;
-    for (int32_t i = 0; i < p->replicas.count; i++) {
-        if (broker_is_live(c, p->replicas.ids[i])) {
-            live[live_n++] = p->replicas.ids[i];
-        }
-    }
-    if (live_n == 0) {
-        return false;
-    }
-    p->state.leader = live[0];
-    p->state.leader_epoch = 0;
-    p->state.controller_epoch = c->epoch;
-    isr_set(c, p, live, live_n);
-    return true;
-}
-
-/* An offline partition: the first assigned replica that lives and is in sync leads, or nobody. False:
- * no change. */
-static bool state_elect(struct controller *c, struct ctl_partition *p)
-{
-    if (p->state.leader != NO_LEADER && broker_is_live(c, p->state.leader)) {
-        return false;
-    }
-    int32_t leader = NO_LEADER;
-    int32_t *isr = ctl_alloc(c, (size_t)p->state.isr.count, sizeof(*isr));
-    int32_t isr_n = 0;
-    for (int32_t i = 0; i < p->replicas.count; i++) {
-        int32_t id = p->replicas.ids[i];
-        if (broker_is_live(c, id) && list_holds(&p->state.isr, id)) {
-            leader = leader == NO_LEADER ? id : leader;
-            isr[isr_n++] = id;
-        }
-    }
-    if (leader == NO_LEADER && p->state.leader == NO_LEADER) {
-        return false; /* known to be offline */
-    }
-    p->state.leader = leader;
-    p->state.leader_epoch++;
-    p->state.controller_epoch = c->epoch;
-    if (leader != NO_LEADER) {
-        isr_set(c, p, isr, isr_n); /* else the last in-sync replicas keep their claim */
-    }
-    return true;
-}
-
-static err create_state(struct controller *c, struct batch_ops *batch, struct ctl_topic *topic,
-                        int32_t partition)
-{
-    struct ctl_partition *p = &topic->partitions[partition];
-    TRY(ops_add(
-        c, batch,
-        (struct coord_op){.type = COORD_CREATE,
-                          .path = znode_partition_path(&c->arena, topic->name, partition)}));
-    TRY(ops_add(c, batch,
-                (struct coord_op){.type = COORD_CREATE,
-                                  .path = znode_state_path(&c->arena, topic->name, partition),
-                                  .data = znode_state_encode(&c->arena, &p->state)}));
-    p->state_version = 0;
-    p->is_new = true;
+    struct ctl_writes writes = {0};
+    (void)ctl_settle(&c->state, &c->arena, list, &writes);
+    TRY(commit(c, &writes));
+    send_roles(c, list);
+    send_metadata(c, list);
     return OK;
-}
-
-/* Gives every partition of a topic that has none a state, and offline ones a new leader. */
-static err settle_topic(struct controller *c, struct batch_ops *batch, struct ctl_topic *topic,
-                        bool *changed)
-{
-    bool parent_there = false;
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        parent_there |= topic->partitions[p].state_version != NO_STATE;
-    }
-    for (int32_t i = 0; i < topic->partitions_n; i++) {
-        struct ctl_partition *p = &topic->partitions[i];
-        if (p->state_version == NO_STATE && state_first(c, p)) {
-            if (!parent_there) {
-                const char *path = znode_partitions_path(&c->arena, topic->name);
-                TRY(ops_add(c, batch, (struct coord_op){.type = COORD_CREATE, .path = path}));
-                parent_there = true;
-            }
-            TRY(create_state(c, batch, topic, i));
-            *changed = true;
-        } else if (p->state_version != NO_STATE && state_elect(c, p)) {
-            TRY(ops_add(c, batch,
-                        (struct coord_op){.type = COORD_SET,
-                                          .path = znode_state_path(&c->arena, topic->name, i),
-                                          .data = znode_state_encode(&c->arena, &p->state),
-                                          .version = p->state_version}));
-            p->state_version++;
-            *changed = true;
-        }
-    }
-    return OK;
-}
-
-static err settle_topics(struct controller *c, const struct topic_list *list)
-{
-    struct batch_ops *batch = ctl_alloc(c, 1, sizeof(*batch));
-    bool changed = false;
-    for (int32_t t = 0; t < list->count; t++) {
-        TRY(settle_topic(c, batch, list->topics[t], &changed));
-    }
-    return ops_flush(c, batch);
 }
 
 /* ---- loading ---- */
 
 static err load_brokers(struct controller *c)
 {
-    struct coord_op ids = {.type = COORD_CHILDREN, .path = ZNODE_BROKER_IDS, .flags = COORD_WATCH};
-    TRY(coord_run(c->config.coord, &ids, 1, &c->arena));
-    TRY(ids.error);
+    struct coord_op ids;
+    TRY(read_children(c, ZNODE_BROKER_IDS, COORD_WATCH, &ids));
     struct coord_op *gets = ctl_alloc(c, (size_t)ids.children_n, sizeof(*gets));
     for (int32_t i = 0; i < ids.children_n; i++) {
         const char *path = arena_format(&c->arena, "%s/%s", ZNODE_BROKER_IDS, ids.children[i]).data;
-        gets[i] = (struct coord_op){.type = COORD_GET, .path = path};
+        gets[i] = (struct coord_op){.type = COORD_GET, .path = path, .flags = COORD_WATCH};
     }
-    arena_reset(&c->brokers_arena, ARENA_BYTES);
-    TRY(coord_run(c->config.coord, gets, (size_t)ids.children_n, &c->brokers_arena));
-    free(c->brokers);
-    c->brokers = xcalloc((size_t)ids.children_n, sizeof(*c->brokers));
-    c->brokers_n = 0;
+    TRY(coord_run(c->config.coord, gets, (size_t)ids.children_n, &c->arena));
+    struct ctl_broker_snapshot *brokers = ctl_alloc(c, (size_t)ids.children_n, sizeof(*brokers));
+    int32_t brokers_n = 0;
     for (int32_t i = 0; i < ids.children_n; i++) {
-        struct ctl_broker *broker = &c->brokers[c->brokers_n];
-        if (gets[i].error != OK ||
-            znode_broker_decode(&c->brokers_arena, gets[i].value, &broker->node) != OK) {
-            log_warn("controller", "broker node unreadable, ignored id=%s", ids.children[i]);
-            continue;
+        if (gets[i].error == OK) {
+            brokers[brokers_n++] =
+                (struct ctl_broker_snapshot){.id = (int32_t)strtol(ids.children[i], NULL, 10),
+                                             .epoch = gets[i].stat.czxid,
+                                             .json = gets[i].value};
         }
-        broker->id = (int32_t)strtol(ids.children[i], NULL, 10);
-        broker->epoch = gets[i].stat.czxid;
-        c->brokers_n++;
     }
+    ctl_set_brokers(&c->state, brokers, brokers_n);
     return OK;
-}
-
-/* Grows or makes the model of a topic by its node. */
-static struct ctl_topic *model_topic(struct controller *c, struct str name,
-                                     const struct znode_topic *node)
-{
-    struct ctl_topic *topic = map_get_str(&c->topics, name);
-    if (topic == NULL) {
-        topic = xcalloc(1, sizeof(*topic));
-        topic->name = (struct str){.data = str_dup(name), .len = name.len};
-        (void)map_set_str(&c->topics, topic->name, topic);
-    }
-    topic->id = node->id;
-    if (node->partitions_n > topic->partitions_n) {
-        topic->partitions =
-            xrealloc(topic->partitions, (size_t)node->partitions_n * sizeof(*topic->partitions));
-        for (int32_t i = topic->partitions_n; i < node->partitions_n; i++) {
-            topic->partitions[i] = (struct ctl_partition){.state_version = NO_STATE};
-        }
-        topic->partitions_n = node->partitions_n;
-    }
-    for (int32_t i = 0; i < node->partitions_n; i++) {
-        id_list_set(&topic->partitions[i].replicas, &node->partitions[i]);
-    }
-    return topic;
 }
 
 /* Topics written before Kafka 2.8 have no id: the controller gives them one. */
@@ -536,18 +253,13 @@ static err load_states(struct controller *c, const struct topic_list *list)
     n = 0;
     for (int32_t t = 0; t < list->count; t++) {
         for (int32_t p = 0; p < list->topics[t]->partitions_n; p++, n++) {
-            struct ctl_partition *partition = &list->topics[t]->partitions[p];
             struct znode_state state;
             if (gets[n].error == E_NOT_FOUND) {
                 continue;
             }
             TRY(gets[n].error);
             TRY(znode_state_decode(&c->arena, gets[n].value, &state));
-            struct id_list isr = state.isr;
-            state.isr = partition->state.isr;
-            partition->state = state;
-            id_list_set(&partition->state.isr, &isr);
-            partition->state_version = gets[n].stat.version;
+            ctl_set_partition(list->topics[t], p, &state, gets[n].stat.version);
         }
     }
     return OK;
@@ -579,37 +291,29 @@ static err load_topics(struct controller *c, const char *const *names, int32_t c
         if (uuid_is_zero(node.id)) {
             TRY(assign_id(c, gets[i].path, &node, gets[i].stat.version));
         }
-        list->topics[list->count++] = model_topic(c, str_of(names[i]), &node);
+        list->topics[list->count++] = ctl_set_topic(&c->state, str_of(names[i]), &node);
     }
     return load_states(c, list);
-}
-
-static err topic_names(struct controller *c, struct coord_op *children)
-{
-    *children =
-        (struct coord_op){.type = COORD_CHILDREN, .path = ZNODE_TOPICS, .flags = COORD_WATCH};
-    TRY(coord_run(c->config.coord, children, 1, &c->arena));
-    return children->error;
 }
 
 /* ---- deletion ---- */
 
 static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
 {
-    struct batch_ops *batch = ctl_alloc(c, 1, sizeof(*batch));
+    struct ctl_writes writes = {0};
     struct arena *arena = &c->arena;
     bool states = false;
     for (int32_t p = 0; p < topic->partitions_n; p++) {
-        if (topic->partitions[p].state_version == NO_STATE) {
+        if (topic->partitions[p].state_version == CTL_NO_STATE) {
             continue;
         }
         states = true;
         const char *paths[] = {znode_state_path(arena, topic->name, p),
                                znode_partition_path(arena, topic->name, p)};
         for (int i = 0; i < 2; i++) {
-            TRY(ops_add(c, batch,
-                        (struct coord_op){
-                            .type = COORD_DELETE, .path = paths[i], .version = COORD_ANY_VERSION}));
+            ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
+                                                      .path = paths[i],
+                                                      .version = COORD_ANY_VERSION});
         }
     }
     const char *rest[] = {states ? znode_partitions_path(arena, topic->name) : NULL,
@@ -617,81 +321,52 @@ static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
                           znode_topic_config_path(arena, topic->name),
                           znode_delete_topic_path(arena, topic->name)};
     for (int i = 0; i < 4; i++) {
-        struct coord_op there = {.type = COORD_GET, .path = rest[i]};
-        if (rest[i] == NULL) {
-            continue;
+        struct coord_op there = {.error = E_NOT_FOUND};
+        err e = rest[i] == NULL ? OK : read_node(c, rest[i], 0, &there);
+        if (e != OK) {
+            ctl_writes_deinit(&writes);
+            return e;
         }
-        TRY(coord_run(c->config.coord, &there, 1, arena));
         if (there.error == OK) {
-            TRY(ops_add(c, batch,
-                        (struct coord_op){
-                            .type = COORD_DELETE, .path = rest[i], .version = COORD_ANY_VERSION}));
+            ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
+                                                      .path = rest[i],
+                                                      .version = COORD_ANY_VERSION});
         }
     }
-    return ops_flush(c, batch);
+    return commit(c, &writes);
 }
 
-static void send_stop(struct controller *c, const struct ctl_topic *topic, int32_t broker,
-                      int64_t broker_epoch)
+static err finish_deletion(struct controller *c, struct ctl_topic *topic)
 {
-    struct stop_replica_request request;
-    stop_replica_request_init(&request);
-    struct stop_replica_request_topic_state *state = ctl_alloc(c, 1, sizeof(*state));
-    state->topic_name = topic->name;
-    state->partition_states =
-        ctl_alloc(c, (size_t)topic->partitions_n, sizeof(*state->partition_states));
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        if (list_holds(&topic->partitions[p].replicas, broker)) {
-            struct stop_replica_request_partition_state *out =
-                &state->partition_states[state->partition_states_n++];
-            out->partition_index = p;
-            out->leader_epoch = EPOCH_DURING_DELETE;
-            out->delete_partition = true;
-        }
-    }
-    request.controller_id = c->config.broker_id;
-    request.controller_epoch = c->epoch;
-    request.broker_epoch = broker_epoch;
-    request.topic_states = state;
-    request.topic_states_n = 1;
-    struct stop_replica_response response = {0};
-    if (state->partition_states_n > 0) {
-        c->config.links.stop_replica(c->config.links.context, broker, &request, &c->arena,
-                                     &response);
-    }
+    TRY(delete_znodes(c, topic));
+    log_info("controller", "topic deleted topic=%.*s", (int)topic->name.len, topic->name.data);
+    ctl_remove_topic(&c->state, topic);
+    return OK;
 }
 
-/* Halted while a replica is on a broker that is not live. */
-static bool all_replicas_live(const struct controller *c, const struct ctl_topic *topic)
+/* Clients hear of it first, then the replicas go; when every broker has confirmed, the znodes. */
+static err begin_deletion(struct controller *c, struct ctl_topic *topic)
 {
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        for (int32_t r = 0; r < topic->partitions[p].replicas.count; r++) {
-            if (!broker_is_live(c, topic->partitions[p].replicas.ids[r])) {
-                return false;
-            }
-        }
+    if (topic->stops.count > 0) {
+        return OK; /* under way */
     }
-    return true;
-}
-
-static err delete_topic(struct controller *c, struct ctl_topic *topic)
-{
-    topic->deleting = true;
+    bool all_live = ctl_begin_deletion(&c->state, topic);
     struct topic_list list = {.topics = &topic, .count = 1};
     send_metadata(c, &list);
-    if (!all_replicas_live(c, topic)) {
+    if (!all_live) {
         log_warn("controller", "deletion waits for an offline replica topic=%.*s",
                  (int)topic->name.len, topic->name.data);
         return OK;
     }
-    for (int32_t b = 0; b < c->brokers_n; b++) {
-        send_stop(c, topic, c->brokers[b].id, c->brokers[b].epoch);
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        const struct ctl_broker *to = &c->state.brokers[b];
+        if (id_list_holds(&topic->stops, to->id)) {
+            struct stop_replica_request request;
+            ctl_stop_replica(&c->state, &c->arena, to, topic, &request);
+            send(c, to, KEY_STOP_REPLICA, VERSION_STOP_REPLICA, &request);
+        }
     }
-    TRY(delete_znodes(c, topic));
-    log_info("controller", "topic deleted topic=%.*s", (int)topic->name.len, topic->name.data);
-    (void)map_remove_str(&c->topics, topic->name);
-    topic_free(topic);
-    return OK;
+    return topic->stops.count == 0 ? finish_deletion(c, topic) : OK;
 }
 
 static err remove_request(struct controller *c, const char *name)
@@ -704,29 +379,56 @@ static err remove_request(struct controller *c, const char *name)
 
 static err on_delete_requests(struct controller *c)
 {
-    struct coord_op children = {
-        .type = COORD_CHILDREN, .path = ZNODE_DELETE_TOPICS, .flags = COORD_WATCH};
-    TRY(coord_run(c->config.coord, &children, 1, &c->arena));
-    TRY(children.error);
-    for (int32_t i = 0; i < children.children_n; i++) {
-        struct ctl_topic *topic = map_get_str(&c->topics, str_of(children.children[i]));
-        TRY(topic == NULL || !c->config.delete_topic_enable
-                ? remove_request(c, children.children[i])
-                : delete_topic(c, topic));
+    struct coord_op list;
+    TRY(read_children(c, ZNODE_DELETE_TOPICS, COORD_WATCH, &list));
+    for (int32_t i = 0; i < list.children_n; i++) {
+        struct ctl_topic *topic = ctl_topic_find(&c->state, str_of(list.children[i]));
+        TRY(topic == NULL || !c->config.delete_topic_enable ? remove_request(c, list.children[i])
+                                                            : begin_deletion(c, topic));
     }
     return OK;
 }
 
-/* ---- events ---- */
+/* ---- topics ---- */
+
+static bool is_child(const struct coord_op *list, struct str name)
+{
+    int32_t low = 0;
+    int32_t high = list->children_n;
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        int order = strcmp(list->children[middle], name.data);
+        if (order == 0) {
+            return true;
+        }
+        low = order < 0 ? middle + 1 : low;
+        high = order < 0 ? high : middle;
+    }
+    return false;
+}
+
+/* Nodes that somebody else has deleted: the controller knows nothing of these topics any more. */
+static void forget_missing(struct controller *c, const struct coord_op *list)
+{
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    for (int32_t t = 0; t < all.count; t++) {
+        if (!is_child(list, all.topics[t]->name)) {
+            log_warn("controller", "topic node vanished topic=%.*s", (int)all.topics[t]->name.len,
+                     all.topics[t]->name.data);
+            ctl_remove_topic(&c->state, all.topics[t]);
+        }
+    }
+}
 
 static err on_topics_changed(struct controller *c)
 {
     struct coord_op children;
-    TRY(topic_names(c, &children));
+    TRY(read_children(c, ZNODE_TOPICS, COORD_WATCH, &children));
+    forget_missing(c, &children);
     const char **fresh = ctl_alloc(c, (size_t)children.children_n, sizeof(*fresh));
     int32_t fresh_n = 0;
     for (int32_t i = 0; i < children.children_n; i++) {
-        if (map_get_str(&c->topics, str_of(children.children[i])) == NULL) {
+        if (ctl_topic_find(&c->state, str_of(children.children[i])) == NULL) {
             fresh[fresh_n++] = children.children[i];
         }
     }
@@ -735,107 +437,278 @@ static err on_topics_changed(struct controller *c)
     }
     struct topic_list list;
     TRY(load_topics(c, fresh, fresh_n, &list));
-    TRY(settle_topics(c, &list));
     log_info("controller", "topics created count=%d first=%s", fresh_n, fresh[0]);
-    send_roles(c, &list);
-    send_metadata(c, &list);
-    return OK;
+    return settle_and_send(c, &list);
 }
 
 /* Partitions were added. */
 static err on_topic_changed(struct controller *c, const char *name)
 {
-    struct ctl_topic *known = map_get_str(&c->topics, str_of(name));
+    struct ctl_topic *known = ctl_topic_find(&c->state, str_of(name));
     if (known == NULL) {
         return OK; /* deleted, or on its way in by the list of topics */
     }
     int32_t before = known->partitions_n;
     struct topic_list list;
     TRY(load_topics(c, &name, 1, &list));
-    if (list.count == 0 || known->partitions_n == before) {
+    if (list.count == 0 || known->deleting || known->partitions_n == before) {
         return OK;
     }
-    TRY(settle_topics(c, &list));
     log_info("controller", "partitions added topic=%s from=%d to=%d", name, before,
              known->partitions_n);
-    send_roles(c, &list);
-    send_metadata(c, &list);
-    return OK;
+    return settle_and_send(c, &list);
 }
+
+/* ---- brokers ---- */
 
 static err on_brokers_changed(struct controller *c)
 {
     TRY(load_brokers(c));
-    struct topic_list all = {.topics = ctl_alloc(c, c->topics.count, sizeof(*all.topics))};
-    map_each (entry, &c->topics) {
-        struct ctl_topic *topic = entry->value;
-        if (!topic->deleting) {
-            all.topics[all.count++] = topic;
-        }
-    }
-    TRY(settle_topics(c, &all));
     struct topic_list none = {0};
     send_metadata(c, &none);
-    send_roles(c, &all);
-    send_metadata(c, &all);
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    TRY(settle_and_send(c, &all));
     return on_delete_requests(c); /* one may have waited for this broker */
 }
+
+/* A broker says that a directory has failed: asked for its roles again, it tells which. */
+static err on_log_dir_events(struct controller *c)
+{
+    struct coord_op list;
+    TRY(read_children(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH, &list));
+    if (list.children_n == 0) {
+        return OK;
+    }
+    TRY(remove_children(c, ZNODE_LOG_DIR_EVENTS, &list));
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    send_roles(c, &all);
+    return OK;
+}
+
+/* ---- preferred leaders ---- */
+
+static err prefer_all(struct controller *c, struct topic_list *changed, struct ctl_writes *writes)
+{
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    for (int32_t t = 0; t < all.count; t++) {
+        bool any = false;
+        for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
+            any |= ctl_prefer(&c->state, &c->arena, all.topics[t], p, writes);
+        }
+        if (any) {
+            all.topics[changed->count++] = all.topics[t];
+        }
+    }
+    changed->topics = all.topics;
+    return OK;
+}
+
+static err commit_and_send(struct controller *c, struct ctl_writes *writes,
+                           const struct topic_list *changed)
+{
+    TRY(commit(c, writes));
+    if (changed->count > 0) {
+        send_roles(c, changed);
+        send_metadata(c, changed);
+    }
+    return OK;
+}
+
+/* /admin/preferred_replica_election names partitions; it is deleted when they have been seen to. */
+static err on_preferred_election(struct controller *c)
+{
+    struct coord_op get;
+    TRY(read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get));
+    if (get.error == E_NOT_FOUND) {
+        return OK;
+    }
+    TRY(get.error);
+    struct znode_partitions wish;
+    if (znode_partitions_decode(&c->arena, get.value, &wish) != OK) {
+        log_error("controller", "node unreadable, removed path=%s", ZNODE_PREFERRED_ELECTION);
+        wish = (struct znode_partitions){0};
+    }
+    struct ctl_writes writes = {0};
+    struct topic_list changed = {.topics =
+                                     ctl_alloc(c, (size_t)wish.count, sizeof(*changed.topics))};
+    for (int32_t i = 0; i < wish.count; i++) {
+        struct ctl_topic *topic = ctl_topic_find(&c->state, wish.topics[i]);
+        if (topic != NULL && !topic->deleting && wish.partitions[i] >= 0 &&
+            wish.partitions[i] < topic->partitions_n &&
+            ctl_prefer(&c->state, &c->arena, topic, wish.partitions[i], &writes)) {
+            changed.topics[changed.count++] = topic;
+        }
+    }
+    ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
+                                              .path = ZNODE_PREFERRED_ELECTION,
+                                              .version = COORD_ANY_VERSION});
+    TRY(commit_and_send(c, &writes, &changed));
+    return read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get);
+}
+
+/* ---- answers ---- */
+
+/* A replica whose directory does not work cannot lead; one that works again may. */
+static err on_roles_answered(struct controller *c, int32_t broker,
+                             const struct leader_and_isr_response *response)
+{
+    struct topic_list changed = {
+        .topics = ctl_alloc(c, (size_t)response->topics_n, sizeof(*changed.topics))};
+    for (int32_t t = 0; t < response->topics_n; t++) {
+        const struct leader_and_isr_response_topic *in = &response->topics[t];
+        struct ctl_topic *topic = ctl_topic_by_id(&c->state, in->topic_id);
+        bool news = false;
+        for (int32_t i = 0; topic != NULL && i < in->partition_errors_n; i++) {
+            const struct leader_and_isr_response_partition_error *p = &in->partition_errors[i];
+            bool failed = p->error_code == ERR_KAFKA_STORAGE_ERROR;
+            news |= ctl_set_replica_offline(topic, p->partition_index, broker, failed);
+            if (p->error_code != OK && p->error_code != ERR_STALE_CONTROLLER_EPOCH) {
+                log_error("controller",
+                          "replica refused its role broker=%d topic=%.*s partition=%d error=%s",
+                          broker, (int)topic->name.len, topic->name.data, p->partition_index,
+                          kafka_error_name(p->error_code));
+            }
+        }
+        if (news && !topic->deleting) {
+            changed.topics[changed.count++] = topic;
+        }
+    }
+    return changed.count == 0 ? OK : settle_and_send(c, &changed);
+}
+
+static err on_stop_answered(struct controller *c, int32_t broker,
+                            const struct stop_replica_response *response)
+{
+    if (response->partition_errors_n <= 0) {
+        return OK;
+    }
+    struct ctl_topic *topic = ctl_topic_find(&c->state, response->partition_errors[0].topic_name);
+    err failed = response->error_code;
+    for (int32_t i = 0; i < response->partition_errors_n; i++) {
+        failed = failed == OK ? response->partition_errors[i].error_code : failed;
+    }
+    if (topic == NULL || !topic->deleting) {
+        return OK;
+    }
+    if (failed != OK) {
+        log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s", broker,
+                  (int)topic->name.len, topic->name.data, kafka_error_name(failed));
+        topic->stops.count = 0; /* tried again when a broker comes, or another deletion */
+        return OK;
+    }
+    return ctl_confirm_deletion(topic, broker) ? finish_deletion(c, topic) : OK;
+}
+
+/* ---- events ---- */
 
 static void event_done(struct controller *c, err e, const char *what)
 {
     arena_reset(&c->arena, ARENA_BYTES);
-    if (e != OK) {
-        log_error("controller", "event failed; resigning event=%s error=\"%s\"", what, err_text(e));
-        c->active = false;
+    if (e != OK && e != E_CLOSED) { /* E_CLOSED: the broker stops */
+        log_error("controller", "event failed event=%s error=\"%s\"", what, err_text(e));
+        controller_resign(c, "an event failed; it will be looked at again from the start");
     }
+}
+
+static err on_controller_changed(struct controller *c);
+
+static err on_child_of(struct controller *c, enum coord_watch_type type, const char *path)
+{
+    size_t topics_len = sizeof(ZNODE_TOPICS) - 1;
+    size_t ids_len = sizeof(ZNODE_BROKER_IDS) - 1;
+    if (type != COORD_NODE_CHANGED) {
+        return OK;
+    }
+    if (strncmp(path, ZNODE_TOPICS "/", topics_len + 1) == 0) {
+        return on_topic_changed(c, path + topics_len + 1);
+    }
+    return strncmp(path, ZNODE_BROKER_IDS "/", ids_len + 1) == 0 ? on_brokers_changed(c) : OK;
 }
 
 void controller_on_watch(struct controller *c, enum coord_watch_type type, const char *path)
 {
+    static const struct {
+        const char *path;
+        err (*act)(struct controller *c);
+    } WATCHED[] = {
+        {ZNODE_TOPICS, on_topics_changed},
+        {ZNODE_DELETE_TOPICS, on_delete_requests},
+        {ZNODE_BROKER_IDS, on_brokers_changed},
+        {ZNODE_LOG_DIR_EVENTS, on_log_dir_events},
+        {ZNODE_PREFERRED_ELECTION, on_preferred_election},
+    };
+    if (strcmp(path, ZNODE_CONTROLLER) == 0) {
+        event_done(c, on_controller_changed(c), path);
+        return;
+    }
     if (!c->active) {
         return;
     }
-    size_t topics_len = sizeof(ZNODE_TOPICS) - 1;
-    err e = OK;
-    if (type == COORD_CHILDREN_CHANGED && strcmp(path, ZNODE_TOPICS) == 0) {
-        e = on_topics_changed(c);
-    } else if (type == COORD_CHILDREN_CHANGED && strcmp(path, ZNODE_DELETE_TOPICS) == 0) {
-        e = on_delete_requests(c);
-    } else if (type == COORD_CHILDREN_CHANGED && strcmp(path, ZNODE_BROKER_IDS) == 0) {
-        e = on_brokers_changed(c);
-    } else if (type == COORD_NODE_CHANGED && strncmp(path, ZNODE_TOPICS "/", topics_len + 1) == 0) {
-        e = on_topic_changed(c, path + topics_len + 1);
+    for (size_t i = 0; i < sizeof(WATCHED) / sizeof(WATCHED[0]); i++) {
+        if (strcmp(path, WATCHED[i].path) == 0) {
+            event_done(c, WATCHED[i].act(c), path);
+            return;
+        }
     }
-    event_done(c, e, path);
+    event_done(c, on_child_of(c, type, path), path);
+}
+
+void controller_on_answer(struct controller *c, int32_t broker_id, int16_t api_key,
+                          int32_t controller_epoch, const void *response)
+{
+    if (!c->active || controller_epoch != c->state.epoch) {
+        return; /* to a controller that is no more */
+    }
+    err e = OK;
+    if (api_key == KEY_LEADER_AND_ISR) {
+        e = on_roles_answered(c, broker_id, response);
+    } else if (api_key == KEY_STOP_REPLICA) {
+        e = on_stop_answered(c, broker_id, response);
+    }
+    event_done(c, e, "answer");
+}
+
+void controller_rebalance(struct controller *c)
+{
+    if (!c->active || !ctl_is_imbalanced(&c->state, c->config.imbalance_percent)) {
+        return;
+    }
+    struct ctl_writes writes = {0};
+    struct topic_list changed = {0};
+    err e = prefer_all(c, &changed, &writes);
+    event_done(c, e == OK ? commit_and_send(c, &writes, &changed) : e, "rebalance");
 }
 
 /* ---- election ---- */
 
 static err read_epoch(struct controller *c)
 {
-    struct coord_op get = {.type = COORD_GET, .path = ZNODE_CONTROLLER_EPOCH};
-    TRY(coord_run(c->config.coord, &get, 1, &c->arena));
+    struct coord_op get;
+    TRY(read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
     if (get.error == E_NOT_FOUND) {
         struct coord_op create = {.type = COORD_CREATE,
                                   .path = ZNODE_CONTROLLER_EPOCH,
                                   .data = znode_number_encode(&c->arena, 0)};
         TRY(coord_run(c->config.coord, &create, 1, &c->arena));
-        c->epoch = 0;
-        c->epoch_version = 0;
-        return create.error;
+        if (create.error != E_EXISTS) {
+            c->state.epoch = 0;
+            c->epoch_version = 0;
+            return create.error;
+        }
+        TRY(read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
     }
     TRY(get.error);
     int64_t epoch = 0;
     TRY(znode_number_decode(get.value, &epoch));
-    c->epoch = (int32_t)epoch;
+    c->state.epoch = (int32_t)epoch;
     c->epoch_version = get.stat.version;
     return OK;
 }
 
 static err ensure_feature(struct controller *c)
 {
-    struct coord_op get = {.type = COORD_GET, .path = ZNODE_FEATURE};
-    TRY(coord_run(c->config.coord, &get, 1, &c->arena));
+    struct coord_op get;
+    TRY(read_node(c, ZNODE_FEATURE, 0, &get));
     if (get.error != E_NOT_FOUND) {
         return get.error;
     }
@@ -844,37 +717,55 @@ static err ensure_feature(struct controller *c)
     return checked_multi(c, &create, 1);
 }
 
+/* What was told to a controller before is not for this one: it reads everything anyway. */
+static err drop_notifications(struct controller *c, const char *path, int flags)
+{
+    struct coord_op list;
+    TRY(read_children(c, path, flags, &list));
+    return remove_children(c, path, &list);
+}
+
 static err take_over(struct controller *c)
 {
-    model_clear(c);
+    ctl_state_clear(&c->state);
     TRY(ensure_feature(c));
+    TRY(drop_notifications(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH));
+    TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));
     TRY(load_brokers(c));
     struct topic_list none = {0};
     send_metadata(c, &none);
-    struct coord_op children;
-    TRY(topic_names(c, &children));
+    struct coord_op names;
+    TRY(read_children(c, ZNODE_TOPICS, COORD_WATCH, &names));
     struct topic_list all;
-    TRY(load_topics(c, children.children, children.children_n, &all));
-    TRY(settle_topics(c, &all));
-    send_roles(c, &all);
-    send_metadata(c, &all);
-    return on_delete_requests(c);
+    TRY(load_topics(c, names.children, names.children_n, &all));
+    TRY(settle_and_send(c, &all));
+    TRY(on_delete_requests(c));
+    return on_preferred_election(c);
 }
 
-/* After an event that failed the node of the last election is still there, and this session's. */
-static err holds_office(struct controller *c, bool *own)
+/* Who is the controller? `there` is false when nobody is; `own` tells a node of this broker's own
+ * session, or of one before it, which is a left-over. */
+static err read_controller(struct controller *c, bool *there, bool *own)
 {
-    struct coord_op get = {.type = COORD_GET, .path = ZNODE_CONTROLLER};
-    TRY(coord_run(c->config.coord, &get, 1, &c->arena));
-    *own = get.error == OK && get.stat.ephemeral_owner == coord_session_id(c->config.coord);
-    return get.error == E_NOT_FOUND ? OK : get.error;
+    struct coord_op get;
+    TRY(read_node(c, ZNODE_CONTROLLER, COORD_WATCH, &get));
+    *there = get.error == OK;
+    *own = *there && coord_owned(c->config.coord, get.stat.ephemeral_owner);
+    if (get.error != OK) {
+        return get.error == E_NOT_FOUND ? OK : get.error;
+    }
+    int32_t id = -1;
+    TRY(znode_controller_decode(&c->arena, get.value, &id));
+    if (!*own && id != c->known_leader) {
+        log_info("controller", "another broker is the controller broker=%d", id);
+    }
+    c->known_leader = id;
+    return OK;
 }
 
-static err elect(struct controller *c)
+/* One attempt: the node and the next epoch, or neither. A node of one's own is replaced. */
+static err claim_office(struct controller *c, bool replace)
 {
-    bool own = false;
-    TRY(read_epoch(c));
-    TRY(holds_office(c, &own));
     int64_t now_ms = clock_wall_ms(c->config.clock);
     struct coord_op ops[3] = {
         {.type = COORD_DELETE, .path = ZNODE_CONTROLLER, .version = COORD_ANY_VERSION},
@@ -884,20 +775,50 @@ static err elect(struct controller *c)
          .flags = COORD_EPHEMERAL},
         {.type = COORD_SET,
          .path = ZNODE_CONTROLLER_EPOCH,
-         .data = znode_number_encode(&c->arena, c->epoch + 1),
+         .data = znode_number_encode(&c->arena, c->state.epoch + 1),
          .version = c->epoch_version},
     };
-    int skipped = own ? 0 : 1;
-    err e = coord_multi(c->config.coord, ops + skipped, (size_t)(3 - skipped), &c->arena);
-    if (e == E_EXISTS || e == E_VERSION) {
-        return OK; /* another broker was faster */
+    int skipped = replace ? 0 : 1;
+    return coord_multi(c->config.coord, ops + skipped, (size_t)(3 - skipped), &c->arena);
+}
+
+/* Stands for election until there is a controller. */
+static err elect(struct controller *c)
+{
+    for (int tries = 0; tries < ELECTION_TRIES_MAX; tries++) {
+        bool there = false;
+        bool own = false;
+        TRY(read_controller(c, &there, &own));
+        if (there && !own) {
+            return OK;
+        }
+        TRY(read_epoch(c));
+        err e = claim_office(c, own);
+        if (e == E_EXISTS || e == E_VERSION || e == E_NOT_FOUND) {
+            continue; /* another broker was faster: who? */
+        }
+        TRY(e);
+        c->state.epoch++;
+        c->epoch_version++;
+        c->active = true;
+        c->known_leader = c->config.broker_id;
+        log_info("controller", "elected broker=%d epoch=%d", c->config.broker_id, c->state.epoch);
+        return take_over(c);
     }
-    TRY(e);
-    c->epoch++;
-    c->epoch_version++;
-    c->active = true;
-    log_info("controller", "elected broker=%d epoch=%d", c->config.broker_id, c->epoch);
-    return take_over(c);
+    return E_EXISTS;
+}
+
+/* The controller came, went, or is another one. */
+static err on_controller_changed(struct controller *c)
+{
+    bool there = false;
+    bool own = false;
+    TRY(read_controller(c, &there, &own));
+    if (c->active && own) {
+        return OK;
+    }
+    controller_resign(c, "its node is gone");
+    return there ? OK : elect(c);
 }
 
 err controller_elect(struct controller *c)

@@ -1,12 +1,13 @@
 /* The controller: the one broker that decides who leads what.
  *
  * It is elected in the coordination store, keeps Kafka's znodes, and tells brokers by LeaderAndIsr,
- * UpdateMetadata and StopReplica messages, also the broker that it is itself. It reacts to watches
- * only: nobody calls it to create or delete a topic; they write znodes.
+ * UpdateMetadata and StopReplica requests, also the broker that it is itself. It reacts to events
+ * only: watches of the store, answers of brokers. Nobody calls it to create or delete a topic; they
+ * write znodes.
  * Every write of the controller is a transaction that checks /controller_epoch, so that one which
  * was deposed changes nothing.
  *
- * Thread: the control thread. (Source: reference zookeeper §4, §8, §9.) */
+ * Thread: the control thread. (Source: reference zookeeper §4, §5, §8, §9.) */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_H
 
@@ -16,22 +17,18 @@
 
 struct controller;
 
-/* How the decisions reach a broker. Requests live until the call returns. */
+/* How requests reach a broker: in the order in which they are sent. The request is copied before
+ * `send` returns; its answer comes later, by controller_on_answer. */
 struct controller_links {
-    void (*leader_and_isr)(void *context, int32_t broker_id,
-                           const struct leader_and_isr_request *request, struct arena *arena,
-                           struct leader_and_isr_response *response);
-    void (*update_metadata)(void *context, int32_t broker_id,
-                            const struct update_metadata_request *request);
-    void (*stop_replica)(void *context, int32_t broker_id,
-                         const struct stop_replica_request *request, struct arena *arena,
-                         struct stop_replica_response *response);
+    void (*send)(void *context, int32_t broker_id, int16_t api_key, int version,
+                 const void *request);
     void *context;
 };
 
 struct controller_config {
     int32_t broker_id;
     bool delete_topic_enable;
+    int32_t imbalance_percent; /* leader.imbalance.per.broker.percentage */
     struct coord *coord;
     struct clock *clock;
     struct controller_links links;
@@ -41,11 +38,24 @@ struct controller *controller_new(const struct controller_config *config);
 void controller_free(struct controller *controller);
 
 /* Takes part in the election, and when elected takes over: loads everything, elects leaders, tells
- * all brokers. Called again after an event that failed, when it is not active any more. */
+ * all brokers. Otherwise follows whoever is the controller, and stands again when that one goes.
+ * Called again after an event that failed, when it is not active any more. */
 NODISCARD err controller_elect(struct controller *controller);
-/* Something that the controller watches has changed. */
+/* The session has expired: whatever was decided is somebody else's now. */
+void controller_resign(struct controller *controller, const char *why);
+/* Something that a controller, or one in waiting, watches has changed. */
 void controller_on_watch(struct controller *controller, enum coord_watch_type type,
                          const char *path);
+/* A broker has answered a request that was sent in this epoch. `response` is of the API's type. */
+void controller_on_answer(struct controller *controller, int32_t broker_id, int16_t api_key,
+                          int32_t controller_epoch, const void *response);
+/* Gives partitions back to their preferred leaders where too many are led by others. */
+void controller_rebalance(struct controller *controller);
 bool controller_is_active(const struct controller *controller);
+/* A transaction for somebody else on the control thread: behind the check of the epoch while this
+ * is the controller, so that a deposed one writes nothing; plain otherwise. Results are not given
+ * back, but for the error. */
+NODISCARD err controller_multi(struct controller *controller, const struct coord_op *ops,
+                               size_t count, struct arena *arena);
 
 #endif

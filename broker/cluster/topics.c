@@ -26,11 +26,28 @@ __attribute__((format(printf, 3, 4))) static err refuse(char message[TOPIC_MESSA
     return code;
 }
 
-/* A store that fails: the client may try again. */
+/* A store that fails. Without a session, or deposed, this is no controller: the client looks for
+ * one, and tries again. */
 static err store_err(char message[TOPIC_MESSAGE_BYTES], err e)
 {
     log_error("topics", "coordination store failed error=\"%s\"", err_text(e));
+    if (e == E_SESSION || e == E_VERSION || e == E_CLOSED) {
+        return refuse(message, ERR_NOT_CONTROLLER, "This is not the correct controller.");
+    }
+    if (e == E_LIMIT) {
+        return refuse(message, ERR_POLICY_VIOLATION,
+                      "The topic is too large for a node of the "
+                      "coordination store.");
+    }
     return refuse(message, ERR_UNKNOWN_SERVER_ERROR, "The coordination store failed.");
+}
+
+/* Changes of topics are the controller's, except those that are created on the way. */
+static err check_controller(struct broker *broker, char message[TOPIC_MESSAGE_BYTES])
+{
+    return controller_is_active(broker->controller)
+               ? OK
+               : refuse(message, ERR_NOT_CONTROLLER, "This is not the correct controller.");
 }
 
 /* ---- checks ---- */
@@ -246,7 +263,7 @@ static err write_topic(struct broker *broker, struct arena *arena, const struct 
          .path = znode_topic_path(arena, wish->name),
          .data = znode_topic_encode(arena, node)},
     };
-    e = coord_multi(broker->coord, ops, 2, arena);
+    e = controller_multi(broker->controller, ops, 2, arena);
     if (e == E_EXISTS) {
         return refuse(message, ERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
                       (int)wish->name.len, wish->name.data);
@@ -280,7 +297,7 @@ static err create(struct broker *broker, struct arena *arena, const struct metad
     return wish->validate_only ? OK : write_topic(broker, arena, wish, &node, made->message);
 }
 
-err topics_create(struct broker *broker, const struct topic_wish *wish, struct topic_made *made)
+static err create_any(struct broker *broker, const struct topic_wish *wish, struct topic_made *made)
 {
     *made = (struct topic_made){.partitions_n = -1, .replication_factor = -1};
     struct arena arena;
@@ -290,6 +307,13 @@ err topics_create(struct broker *broker, const struct topic_wish *wish, struct t
     metadata_release(metadata);
     arena_deinit(&arena);
     return e;
+}
+
+err topics_create(struct broker *broker, const struct topic_wish *wish, struct topic_made *made)
+{
+    *made = (struct topic_made){.partitions_n = -1, .replication_factor = -1};
+    TRY(check_controller(broker, made->message));
+    return create_any(broker, wish, made);
 }
 
 /* ---- automatic creation ---- */
@@ -305,7 +329,7 @@ static err create_internal(struct broker *broker, struct topic_wish *wish, int32
         {STR("segment.bytes"), str_of(segment)},
     };
     wish->config = (struct znode_config){.entries = entries, .entries_n = 3};
-    return topics_create(broker, wish, made);
+    return create_any(broker, wish, made);
 }
 
 err topics_auto_create(struct broker *broker, struct str name)
@@ -319,7 +343,7 @@ err topics_auto_create(struct broker *broker, struct str name)
         wish.replication_factor = (int16_t)config->offsets_topic_replication_factor;
         e = create_internal(broker, &wish, config->offsets_topic_segment_bytes, "producer", &made);
     } else {
-        e = topics_create(broker, &wish, &made);
+        e = create_any(broker, &wish, &made);
     }
     if (e != OK && e != ERR_TOPIC_ALREADY_EXISTS) {
         log_warn("topics", "automatic creation failed topic=%.*s reason=\"%s\"", (int)name.len,
@@ -332,6 +356,8 @@ err topics_auto_create(struct broker *broker, struct str name)
 
 err topics_delete(struct broker *broker, struct str name)
 {
+    char message[TOPIC_MESSAGE_BYTES];
+    TRY(check_controller(broker, message));
     if (!broker->config->delete_topic_enable) {
         return ERR_TOPIC_DELETION_DISABLED;
     }
@@ -344,11 +370,10 @@ err topics_delete(struct broker *broker, struct str name)
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     struct coord_op op = {.type = COORD_CREATE, .path = znode_delete_topic_path(&arena, name)};
-    err e = coord_run(broker->coord, &op, 1, &arena);
+    err e = controller_multi(broker->controller, &op, 1, &arena);
     arena_deinit(&arena);
     topic_configs_forget(broker->topic_configs, name);
-    e = e == OK ? op.error : e;
-    return e == E_EXISTS ? OK : e;
+    return e == OK || e == E_EXISTS ? OK : store_err(message, e);
 }
 
 /* ---- more partitions ---- */
@@ -409,14 +434,14 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
                            .path = get.path,
                            .data = znode_topic_encode(arena, &node),
                            .version = get.stat.version};
-    e = coord_run(broker->coord, &set, 1, arena);
-    e = e == OK ? set.error : e;
+    e = controller_multi(broker->controller, &set, 1, arena);
     return e == OK ? OK : store_err(message, e);
 }
 
 err topics_add_partitions(struct broker *broker, const struct partitions_wish *wish,
                           char message[TOPIC_MESSAGE_BYTES])
 {
+    TRY(check_controller(broker, message));
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     struct metadata *metadata = metadata_acquire(broker->metadata);

@@ -26,7 +26,7 @@ static void on_expiry(struct timer *timer)
         pthread_mutex_unlock(&shard->lock);
     }
     pthread_rwlock_unlock(&c->lock);
-    timer_start(c->config.control, timer, c->config.config->offsets_retention_check_interval_ms);
+    timer_start(c->config.background, timer, c->config.config->offsets_retention_check_interval_ms);
 }
 
 struct coordinator *coordinator_new(const struct coordinator_config *config)
@@ -42,7 +42,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *config)
     c->wall_offset_ms = clock_wall_ms(config->clock) - clock_monotonic_ms(config->clock);
     pthread_rwlock_init(&c->lock, NULL);
     c->expiry.fire = on_expiry;
-    timer_start(config->control, &c->expiry, config->config->offsets_retention_check_interval_ms);
+    timer_start(config->background, &c->expiry, config->config->offsets_retention_check_interval_ms);
     return c;
 }
 
@@ -61,10 +61,10 @@ void coordinator_free(struct coordinator *c)
     if (c == NULL) {
         return;
     }
-    timer_stop(c->config.control, &c->expiry);
+    timer_stop(c->config.background, &c->expiry);
     for (int32_t i = 0; i < c->shards_n; i++) {
         shard_resign(c->shards[i], ERR_NOT_COORDINATOR);
-        timer_stop(c->config.control, &c->shards[i]->timer);
+        timer_stop(c->config.background, &c->shards[i]->timer);
         shard_free(c->shards[i]);
     }
     free(c->shards);

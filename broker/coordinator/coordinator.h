@@ -23,7 +23,7 @@ struct coordinator_config {
     const struct config *config;
     struct clock *clock;
     struct metadata_cache *metadata;
-    struct loop *control; /* timers run there */
+    struct loop *background; /* timers run there */
 };
 
 struct coordinator *coordinator_new(const struct coordinator_config *config);

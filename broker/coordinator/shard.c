@@ -2,7 +2,7 @@
  *
  * A store that is not safe at once (the high watermark waits for a flush or for followers) stands
  * in a queue; the partition's news come under the partition's lock, so they only post, and the
- * control thread completes the queue's head under the shard's lock. */
+ * background thread completes the queue's head under the shard's lock. */
 #include "broker/coordinator/shard.h"
 
 #include "base/log.h"
@@ -102,7 +102,7 @@ static void on_high_watermark(void *context, struct partition *p)
     struct shard *shard = context;
     (void)p;
     if (atomic_load(&shard->stores_n) > 0 && !atomic_exchange(&shard->advance_posted, true)) {
-        loop_post(shard->coordinator->config.control, &shard->advance);
+        loop_post(shard->coordinator->config.background, &shard->advance);
     }
 }
 
@@ -164,7 +164,7 @@ void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch)
         if (p->log != NULL && plog_size_bytes(p->log) <= LOAD_AT_ONCE_BYTES) {
             load_locked(shard);
         } else {
-            loop_post(shard->coordinator->config.control, &shard->load);
+            loop_post(shard->coordinator->config.background, &shard->load);
         }
     }
     pthread_mutex_unlock(&shard->lock);
@@ -288,7 +288,7 @@ static void arm(struct shard *shard, int64_t due_ms)
     shard->armed_ms = due_ms;
     if (!shard->arm_posted) {
         shard->arm_posted = true;
-        loop_post(shard->coordinator->config.control, &shard->arm);
+        loop_post(shard->coordinator->config.background, &shard->arm);
     }
 }
 
@@ -298,7 +298,7 @@ static void on_arm(struct loop_task *task)
     pthread_mutex_lock(&shard->lock);
     shard->arm_posted = false;
     if (!shard->coordinator->stopping && shard->armed_ms != INT64_MAX) {
-        timer_start(shard->coordinator->config.control, &shard->timer,
+        timer_start(shard->coordinator->config.background, &shard->timer,
                     shard->armed_ms - coordinator_now_ms(shard->coordinator));
     }
     pthread_mutex_unlock(&shard->lock);

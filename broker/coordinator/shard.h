@@ -1,7 +1,7 @@
 /* A shard: the groups of one partition of __consumer_offsets, while this broker leads it.
  *
  * Everything is under the shard's lock. Timers and the news that the high watermark has moved come
- * through the control thread's loop. */
+ * through the background thread's loop. */
 #ifndef OTTLA_BROKER_COORDINATOR_SHARD_H
 #define OTTLA_BROKER_COORDINATOR_SHARD_H
 
@@ -24,7 +24,7 @@ struct shard {
     struct list stores;   /* struct store, in the order of their offsets */
     atomic_int stores_n;  /* read without the lock */
     int64_t armed_ms;     /* when the timer is due; INT64_MAX: not armed */
-    struct timer timer;   /* control thread */
+    struct timer timer;   /* background thread */
     struct loop_task arm;
     struct loop_task advance;
     struct loop_task load;
@@ -40,7 +40,7 @@ struct coordinator {
     pthread_rwlock_t lock;  /* guards the array */
     struct shard **shards;
     int32_t shards_n;
-    struct timer expiry; /* of committed offsets; control thread */
+    struct timer expiry; /* of committed offsets; background thread */
     bool stopping;
 };
 

@@ -8,6 +8,15 @@
 
 enum { ARENA_BYTES = 64 << 20, QUEUE_MAX = 64 };
 
+/* Of a broker to StopReplica. */
+struct answer {
+    int32_t broker;
+    int32_t controller_epoch;
+    char topic[64];
+    int32_t partition;
+    int16_t error;
+};
+
 static struct {
     char dir[64];
     struct arena arena;
@@ -21,6 +30,10 @@ static struct {
         char path[128];
     } queue[QUEUE_MAX]; /* watches, as the control thread would get them */
     int queue_n;
+    struct answer answers[QUEUE_MAX];
+    int answers_n;
+    int16_t stop_error;
+    bool keep_answers;
 } t;
 
 /* ---- messages ---- */
@@ -42,13 +55,8 @@ static void note_ids(const char *name, const int32_t *ids, int32_t count)
     }
 }
 
-static void on_leader_and_isr(void *context, int32_t broker,
-                              const struct leader_and_isr_request *request, struct arena *arena,
-                              struct leader_and_isr_response *response)
+static void on_leader_and_isr(int32_t broker, const struct leader_and_isr_request *request)
 {
-    (void)context;
-    (void)arena;
-    (void)response;
     for (int32_t i = 0; i < request->topic_states_n; i++) {
         const struct leader_and_isr_request_topic_state *topic = &request->topic_states[i];
         CU_ASSERT_FALSE(uuid_is_zero(topic->topic_id));
@@ -64,10 +72,8 @@ static void on_leader_and_isr(void *context, int32_t broker,
     }
 }
 
-static void on_update_metadata(void *context, int32_t broker,
-                               const struct update_metadata_request *request)
+static void on_update_metadata(int32_t broker, const struct update_metadata_request *request)
 {
-    (void)context;
     note("umr to=%d epoch=%d live=%d", broker, request->controller_epoch, request->live_brokers_n);
     for (int32_t i = 0; i < request->topic_states_n; i++) {
         const struct update_metadata_request_topic_state *topic = &request->topic_states[i];
@@ -79,21 +85,41 @@ static void on_update_metadata(void *context, int32_t broker,
     note("\n");
 }
 
-static void on_stop_replica(void *context, int32_t broker,
-                            const struct stop_replica_request *request, struct arena *arena,
-                            struct stop_replica_response *response)
+static void on_stop_replica(int32_t broker, const struct stop_replica_request *request)
 {
-    (void)context;
-    (void)arena;
-    (void)response;
+    const struct stop_replica_request_topic_state *topic = &request->topic_states[0];
+    CU_ASSERT_FATAL(t.answers_n < QUEUE_MAX);
+    struct answer *answer = &t.answers[t.answers_n++];
+    *answer = (struct answer){.broker = broker,
+                              .controller_epoch = request->controller_epoch,
+                              .partition = topic->partition_states[0].partition_index,
+                              .error = t.stop_error};
+    snprintf(answer->topic, sizeof(answer->topic), "%.*s", (int)topic->topic_name.len,
+             topic->topic_name.data);
     for (int32_t i = 0; i < request->topic_states_n; i++) {
-        const struct stop_replica_request_topic_state *topic = &request->topic_states[i];
+        topic = &request->topic_states[i];
         for (int32_t p = 0; p < topic->partition_states_n; p++) {
             note("stop to=%d %.*s-%d epoch=%d%s\n", broker, (int)topic->topic_name.len,
                  topic->topic_name.data, topic->partition_states[p].partition_index,
                  topic->partition_states[p].leader_epoch,
                  topic->partition_states[p].delete_partition ? " delete" : "");
         }
+    }
+}
+
+static void on_send(void *context, int32_t broker, int16_t api_key, int version,
+                    const void *request)
+{
+    (void)context;
+    if (api_key == 4) {
+        CU_ASSERT_EQUAL(version, 7);
+        on_leader_and_isr(broker, request);
+    } else if (api_key == 5) {
+        CU_ASSERT_EQUAL(version, 4);
+        on_stop_replica(broker, request);
+    } else {
+        CU_ASSERT(api_key == 6 && version == 8);
+        on_update_metadata(broker, request);
     }
 }
 
@@ -124,10 +150,26 @@ static void on_session(void *context, enum coord_session state)
     (void)state;
 }
 
-/* Hands the watches to the controller, until there are none. */
+static void deliver_answer(void)
+{
+    struct answer answer = t.answers[0];
+    memmove(t.answers, t.answers + 1, (size_t)--t.answers_n * sizeof(t.answers[0]));
+    struct stop_replica_response_partition_error partition = {.topic_name = str_of(answer.topic),
+                                                              .partition_index = answer.partition,
+                                                              .error_code = answer.error};
+    struct stop_replica_response response = {.partition_errors = &partition,
+                                             .partition_errors_n = 1};
+    controller_on_answer(t.controller, answer.broker, 5, answer.controller_epoch, &response);
+}
+
+/* Hands watches and answers to the controller, until there are none. */
 static void deliver(void)
 {
-    while (t.queue_n > 0) {
+    while (t.queue_n > 0 || (t.answers_n > 0 && !t.keep_answers)) {
+        if (t.queue_n == 0) {
+            deliver_answer();
+            continue;
+        }
         char path[128];
         enum coord_watch_type type = t.queue[0].type;
         snprintf(path, sizeof(path), "%s", t.queue[0].path);
@@ -216,9 +258,8 @@ static void elect(void)
                                              .delete_topic_enable = t.delete_topic_enable,
                                              .coord = t.coord,
                                              .clock = &t.clock.clock,
-                                             .links = {.leader_and_isr = on_leader_and_isr,
-                                                       .update_metadata = on_update_metadata,
-                                                       .stop_replica = on_stop_replica}};
+                                             .imbalance_percent = 10,
+                                             .links = {.send = on_send}};
     t.controller = controller_new(&config);
     MUST(controller_elect(t.controller));
 }
@@ -301,8 +342,7 @@ static void test_store_fails_for_a_while(void)
     elect();
     deliver();
     const struct coord_ops *usual = t.coord->ops;
-    const struct coord_ops full = {
-        .run = usual->run, .multi = refuse_multi, .session_id = usual->session_id};
+    const struct coord_ops full = {.run = usual->run, .multi = refuse_multi, .owned = usual->owned};
     create_topic("a", "{\"0\":[1]}");
     t.coord->ops = &full;
     deliver();
@@ -560,8 +600,226 @@ static void test_many_partitions(void)
     end();
 }
 
+/* Its node goes (the session has expired at the store): it stands for election again, with the next
+ * epoch, and the leaders stay. */
+static void test_node_vanishes(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    t.sent[0] = '\0';
+    delete (ZNODE_CONTROLLER);
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "2"));
+    CU_ASSERT(was_sent("umr to=1 epoch=2 live=1\n"
+                       "lisr to=1 epoch=2 a-0 leader=1/0 version=0 replicas=1 isr=1\n"
+                       "umr to=1 epoch=2 live=1 a-0:1\n"));
+    end();
+}
+
+/* Another broker takes the office while this one believes to hold it; when that one goes, this one
+ * follows. */
+static void test_deposed_and_back(void)
+{
+    begin();
+    elect();
+    deliver();
+    delete (ZNODE_CONTROLLER);
+    set_text(ZNODE_CONTROLLER_EPOCH, "2");
+    create_text(ZNODE_CONTROLLER, "{\"version\":2,\"brokerid\":9,\"timestamp\":\"1\"}");
+    deliver();
+    CU_ASSERT_FALSE(controller_is_active(t.controller));
+    t.sent[0] = '\0';
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent(""));
+    delete (ZNODE_CONTROLLER);
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "3"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "lisr to=1 epoch=3 a-0 leader=1/0"));
+    end();
+}
+
+static void test_resign(void)
+{
+    begin();
+    elect();
+    deliver();
+    controller_resign(t.controller, "the test says so");
+    t.sent[0] = '\0';
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent(""));
+    MUST(controller_elect(t.controller)); /* its own old node does not keep it from it */
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "2"));
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds(ZNODE_CONTROLLER_EPOCH, "2"));
+    end();
+}
+
+/* The nodes of a topic go when its brokers have confirmed, not before; a refusal keeps them. */
+static void test_deletion_is_confirmed(void)
+{
+    begin();
+    register_broker(2);
+    elect();
+    create_topic("a", "{\"0\":[1,2]}");
+    deliver();
+    t.keep_answers = true;
+    t.stop_error = 56;
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    CU_ASSERT_EQUAL(t.answers_n, 2);
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    t.keep_answers = false;
+    deliver();
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    t.stop_error = 0;
+    delete ("/brokers/ids/2"); /* not while one is away */
+    deliver();
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    t.keep_answers = true;
+    register_broker(2);
+    deliver();
+    deliver_answer();
+    CU_ASSERT_FALSE(holds("/brokers/topics/a", NULL));
+    deliver_answer();
+    CU_ASSERT(holds("/brokers/topics/a", NULL) && holds("/admin/delete_topics/a", NULL));
+    CU_ASSERT(controller_is_active(t.controller));
+    end();
+}
+
+static void answer_roles(const char *name, int32_t broker, int16_t error)
+{
+    struct coord_op get = {.type = COORD_GET,
+                           .path = arena_format(&t.arena, "/brokers/topics/%s", name).data};
+    struct znode_topic node;
+    MUST(coord_run(t.coord, &get, 1, &t.arena));
+    MUST(znode_topic_decode(&t.arena, get.value, &node));
+    struct leader_and_isr_response_partition_error partition = {.error_code = error};
+    struct leader_and_isr_response_topic topic = {
+        .topic_id = node.id, .partition_errors = &partition, .partition_errors_n = 1};
+    struct leader_and_isr_response response = {.topics = &topic, .topics_n = 1};
+    controller_on_answer(t.controller, broker, 4, 1, &response);
+}
+
+/* A broker whose directory has failed asks to be asked; what it refuses then has another leader, or
+ * none, until it can be used again. */
+static void test_failed_directory(void)
+{
+    begin();
+    register_broker(2);
+    elect();
+    create_topic("a", "{\"0\":[1,2]}");
+    deliver();
+    t.sent[0] = '\0';
+    create_text("/log_dir_event_notification/log_dir_event_0000000000",
+                "{\"version\":1,\"broker\":1,\"event\":1}");
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "lisr to=1 epoch=1 a-0 leader=1/0"));
+    CU_ASSERT(holds("/log_dir_event_notification/log_dir_event_0000000000", NULL));
+    answer_roles("a", 1, 56);
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/1 version=1 replicas=1,2 isr=2\n"));
+    t.sent[0] = '\0';
+    answer_roles("a", 1, 56); /* no news */
+    CU_ASSERT(was_sent(""));
+    answer_roles("a", 2, 56);
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=-1/2 version=2 replicas=1,2 isr=2\n"));
+    answer_roles("a", 2, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/3 version=3 replicas=1,2 isr=2\n"));
+    CU_ASSERT(controller_is_active(t.controller));
+    end();
+}
+
+/* Preferred leaders: asked for by a node, or where too many partitions are led by others. */
+static void test_preferred_leaders(void)
+{
+    begin();
+    register_broker(2);
+    create_topic("a", "{\"0\":[2,1],\"1\":[2,1],\"2\":[2]}");
+    create_text("/brokers/topics/a/partitions", "");
+    create_text("/brokers/topics/a/partitions/0", "");
+    create_text("/brokers/topics/a/partitions/1", "");
+    create_text("/brokers/topics/a/partitions/0/state",
+                "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":4,"
+                "\"isr\":[1,2]}");
+    create_text("/brokers/topics/a/partitions/1/state",
+                "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":4,"
+                "\"isr\":[1]}");
+    elect();
+    deliver();
+    t.sent[0] = '\0';
+    create_text(ZNODE_PREFERRED_ELECTION,
+                "{\"version\":1,\"partitions\":[{\"topic\":\"nowhere\",\"partition\":0},"
+                "{\"topic\":\"a\",\"partition\":9},{\"topic\":\"a\",\"partition\":1}]}");
+    deliver();
+    CU_ASSERT(was_sent("")); /* 2 is not in sync in a-1 */
+    CU_ASSERT(holds(ZNODE_PREFERRED_ELECTION, NULL));
+    create_text(ZNODE_PREFERRED_ELECTION, "{\"version\":1,\"partitions\":7}");
+    deliver();
+    CU_ASSERT(was_sent("") && holds(ZNODE_PREFERRED_ELECTION, NULL));
+    create_text(ZNODE_PREFERRED_ELECTION,
+                "{\"version\":1,\"partitions\":[{\"topic\":\"a\",\"partition\":0}]}");
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/5 version=1 replicas=2,1 isr=1,2\n"));
+    set_text("/brokers/topics/a/partitions/1/state",
+             "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":4,"
+             "\"isr\":[1,2]}");
+    controller_resign(t.controller, "to read it again");
+    MUST(controller_elect(t.controller));
+    deliver();
+    t.sent[0] = '\0';
+    controller_rebalance(t.controller);
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-1 leader=2/5 version=2 replicas=2,1 isr=1,2\n"));
+    t.sent[0] = '\0';
+    controller_rebalance(t.controller);
+    CU_ASSERT(was_sent(""));
+    end();
+}
+
+/* Somebody removes a topic's nodes by hand: the controller forgets it, and goes on. */
+static void test_topic_node_vanishes(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    delete ("/brokers/topics/a/partitions/0/state");
+    delete ("/brokers/topics/a/partitions/0");
+    delete ("/brokers/topics/a/partitions");
+    delete ("/brokers/topics/a");
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    t.sent[0] = '\0';
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 a-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 a-0:1\n"));
+    end();
+}
+
+/* What an earlier controller was told is dropped. */
+static void test_old_notifications(void)
+{
+    begin();
+    create_text("/log_dir_event_notification/log_dir_event_0000000003", "");
+    create_text("/isr_change_notification/isr_change_0000000001", "");
+    elect();
+    CU_ASSERT(holds("/log_dir_event_notification/log_dir_event_0000000003", NULL));
+    CU_ASSERT(holds("/isr_change_notification/isr_change_0000000001", NULL));
+    end();
+}
+
 SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
       TEST(test_store_fails_for_a_while), TEST(test_create_topic), TEST(test_restart),
       TEST(test_topic_made_in_between), TEST(test_add_partitions), TEST(test_delete_topic),
       TEST(test_deletion_is_disabled), TEST(test_foreign_epoch), TEST(test_several_brokers),
-      TEST(test_deletion_waits), TEST(test_other_topic_nodes), TEST(test_many_partitions))
+      TEST(test_deletion_waits), TEST(test_other_topic_nodes), TEST(test_many_partitions),
+      TEST(test_node_vanishes), TEST(test_deposed_and_back), TEST(test_resign),
+      TEST(test_deletion_is_confirmed), TEST(test_failed_directory), TEST(test_preferred_leaders),
+      TEST(test_topic_node_vanishes), TEST(test_old_notifications))

@@ -1,0 +1,24 @@
+/* The controller's requests to brokers, made of its model (reference: zookeeper §5).
+ *
+ * Memory: in the arena, names and lists of the model's own; valid until the model changes. */
+#ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_REQUESTS_H
+#define OTTLA_BROKER_CLUSTER_CONTROLLER_REQUESTS_H
+
+#include "broker/cluster/controller_state.h"
+#include "protocol/messages.h"
+
+/* The roles of these topics' partitions to one broker that holds replicas of them. False: it holds
+ * none. */
+bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
+                        const struct ctl_broker *to, const struct topic_list *list,
+                        struct leader_and_isr_request *request);
+/* All live brokers, and the states of these topics (leader -2 for one that is being deleted). */
+void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
+                         const struct ctl_broker *to, const struct topic_list *list,
+                         struct update_metadata_request *request);
+/* Deletes a broker's replicas of a topic. */
+void ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
+                      const struct ctl_broker *to, const struct ctl_topic *topic,
+                      struct stop_replica_request *request);
+
+#endif

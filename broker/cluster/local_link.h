@@ -1,0 +1,16 @@
+/* The controller's link to the broker that it runs on: requests are taken as they would come over a
+ * connection (encoded, queued, one after the other), carried out, and answered.
+ *
+ * Thread: the control thread. A request is carried out as a task of its loop, after the event that
+ * sent it. */
+#ifndef OTTLA_BROKER_CLUSTER_LOCAL_LINK_H
+#define OTTLA_BROKER_CLUSTER_LOCAL_LINK_H
+
+#include <stdint.h>
+
+/* For struct controller_links; the context is the struct broker. A request to another broker goes
+ * nowhere: there is no connection between brokers yet. */
+void local_link_send(void *context, int32_t broker_id, int16_t api_key, int version,
+                     const void *request);
+
+#endif
