@@ -419,6 +419,7 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(adopt_logs(broker));
     make_parts(broker);
     TRY(config_changes_begin(broker));
+    broker->config_changes_watched = true;
     TRY(membership_elect(broker));
     loop_drain(broker->control); /* the controller's requests to this broker */
     return OK;

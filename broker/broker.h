@@ -58,6 +58,7 @@ struct broker {
     struct metadata_waits *metadata_waits; /* who waits for topics to come and go */
     struct topic_configs *topic_configs;   /* control thread only */
     int64_t config_change_seen;            /* the last notification; control thread only */
+    bool config_changes_watched;           /* control thread only */
     struct controller *controller;         /* control thread only */
     struct timer membership_retry;         /* registration and election, after a failure */
     struct timer rebalance;                /* of preferred leaders */

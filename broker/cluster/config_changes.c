@@ -81,7 +81,7 @@ static void process(struct broker *broker, struct arena *arena, const char *name
     }
 }
 
-void config_changes_on_watch(struct broker *broker)
+err config_changes_on_watch(struct broker *broker)
 {
     struct arena arena;
     struct coord_op children;
@@ -90,10 +90,11 @@ void config_changes_on_watch(struct broker *broker)
     for (int32_t i = 0; e == OK && i < children.children_n; i++) {
         process(broker, &arena, children.children[i]);
     }
-    if (e != OK) {
+    if (e != OK && e != E_CLOSED) {
         log_error("config-changes", "cannot read notifications error=\"%s\"", err_text(e));
     }
     arena_deinit(&arena);
+    return e;
 }
 
 /* ---- editing ---- */

@@ -13,8 +13,9 @@ struct broker;
 
 /* Watches from here on; what was notified before is known already. */
 NODISCARD err config_changes_begin(struct broker *broker);
-/* The list of notifications has changed: applies the new ones, deletes old ones. */
-void config_changes_on_watch(struct broker *broker);
+/* The list of notifications has changed, or may have: applies the new ones, deletes old ones, and
+ * watches on. After an error it does not watch. */
+NODISCARD err config_changes_on_watch(struct broker *broker);
 
 /* One operation on one option; values of IncrementalAlterConfigs. */
 enum config_operation { CONFIG_SET, CONFIG_DELETE, CONFIG_APPEND, CONFIG_SUBTRACT };

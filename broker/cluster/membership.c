@@ -40,26 +40,34 @@ __attribute__((format(printf, 2, 3))) static err refuse(char *reason, const char
 
 /* ---- events ---- */
 
-/* An event failed, or the registration: both are tried again. With one broker nobody else can take
- * its place. */
-static void try_again(struct broker *broker)
+static bool is_settled(const struct broker *broker)
 {
-    if (!broker->registered || !controller_is_active(broker->controller)) {
+    return broker->registered && broker->config_changes_watched &&
+           controller_is_active(broker->controller);
+}
+
+/* Does what is not done: registers, follows the notifications, stands for election. Each logs its
+ * own failure. What fails is tried again: with one broker nobody else can take its place. */
+static void settle_in(struct broker *broker)
+{
+    char reason[BROKER_REASON_BYTES] = "";
+    if (!broker->registered && membership_register(broker, reason) != OK) {
+        log_error("membership", "cannot register, trying again reason=\"%s\"", reason);
+    }
+    if (!broker->config_changes_watched) {
+        broker->config_changes_watched = config_changes_on_watch(broker) == OK;
+    }
+    if (!controller_is_active(broker->controller)) {
+        err_ignore(controller_elect(broker->controller));
+    }
+    if (!is_settled(broker)) {
         timer_start(broker->control, &broker->membership_retry, RETRY_MS);
     }
 }
 
 static void on_retry(struct timer *timer)
 {
-    struct broker *broker = container_of(timer, struct broker, membership_retry);
-    char reason[BROKER_REASON_BYTES] = "";
-    if (!broker->registered && membership_register(broker, reason) != OK) {
-        log_error("membership", "cannot register, trying again reason=\"%s\"", reason);
-    }
-    if (!controller_is_active(broker->controller)) {
-        err_ignore(controller_elect(broker->controller)); /* logged there */
-    }
-    try_again(broker);
+    settle_in(container_of(timer, struct broker, membership_retry));
 }
 
 static void on_rebalance(struct timer *timer)
@@ -86,10 +94,12 @@ static void on_watch_task(struct loop_task *task)
         return;
     }
     if (strcmp(event->path, ZNODE_CONFIG_CHANGES) == 0) {
-        config_changes_on_watch(broker);
+        broker->config_changes_watched = config_changes_on_watch(broker) == OK;
     } else {
         controller_on_watch(broker->controller, event->type, event->path);
-        try_again(broker);
+    }
+    if (!is_settled(broker)) {
+        timer_start(broker->control, &broker->membership_retry, RETRY_MS);
     }
     free(event);
 }
@@ -106,19 +116,12 @@ static void on_watch(void *context, enum coord_watch_type type, const char *path
 
 static void rejoin(struct broker *broker)
 {
-    char reason[BROKER_REASON_BYTES] = "";
     broker->registered = false;
+    broker->config_changes_watched = false;
     controller_resign(broker->controller, "the session has expired");
-    if (coord_renew(broker->coord) != OK) {
-        return; /* stopping */
-    }
-    err e = membership_register(broker, reason);
-    if (e != OK) {
-        log_error("membership", "cannot register, trying again reason=\"%s\"", reason);
-    }
-    config_changes_on_watch(broker);
-    err_ignore(controller_elect(broker->controller)); /* logged there */
-    try_again(broker);
+    if (coord_renew(broker->coord) == OK) {
+        settle_in(broker);
+    } /* else the broker stops */
 }
 
 struct session_event {
