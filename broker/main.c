@@ -1,13 +1,22 @@
-/* The command: reads the configuration, starts a broker, waits for a signal, stops it. */
+/* The command: reads the configuration, starts a broker, waits for a signal, stops it.
+ *
+ * Signals are taken by a thread of their own, so that one that comes during the start (which may
+ * wait long for ZooKeeper) is not left waiting: nothing is acknowledged yet, and the process ends as
+ * it is. */
 #define _GNU_SOURCE
 #include "base/log.h"
 #include "broker/broker.h"
 
 #include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { EXIT_STOPPED_STARTING = 130 };
 
 #ifndef OTTLA_VERSION
 #define OTTLA_VERSION "0.1.0"
@@ -100,7 +109,26 @@ static void announce(const struct broker *broker)
              OTTLA_VERSION, broker->cluster_id);
 }
 
-static int serve(const struct config *config, const sigset_t *signals)
+struct signals {
+    sigset_t set;
+    atomic_bool started;
+    sem_t stop; /* posted with the first signal after the start */
+    int number; /* of it */
+};
+
+static void *take_signals(void *argument)
+{
+    struct signals *signals = argument;
+    (void)sigwait(&signals->set, &signals->number);
+    if (!atomic_load(&signals->started)) {
+        log_warn("broker", "stopped during the start signal=%s", strsignal(signals->number));
+        _exit(EXIT_STOPPED_STARTING);
+    }
+    sem_post(&signals->stop);
+    return NULL;
+}
+
+static int serve(const struct config *config, struct signals *signals)
 {
     struct broker *broker = NULL;
     char reason[BROKER_REASON_BYTES];
@@ -108,13 +136,32 @@ static int serve(const struct config *config, const sigset_t *signals)
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
     }
+    atomic_store(&signals->started, true);
     announce(broker);
-    int signal_number = 0;
-    (void)sigwait(signals, &signal_number);
-    log_info("broker", "stopping signal=%s", strsignal(signal_number));
+    while (sem_wait(&signals->stop) != 0) {
+    }
+    log_info("broker", "stopping signal=%s", strsignal(signals->number));
     broker_stop(broker);
     log_info("broker", "stopped");
     return 0;
+}
+
+/* All threads are born with the signals blocked. */
+static int serve_with_signals(const struct config *config)
+{
+    struct signals signals = {0};
+    sigemptyset(&signals.set);
+    sigaddset(&signals.set, SIGTERM);
+    sigaddset(&signals.set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals.set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    sem_init(&signals.stop, 0, 0);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, take_signals, &signals) == 0);
+    int status = serve(config, &signals);
+    pthread_cancel(thread); /* it waits on where the start failed */
+    pthread_join(thread, NULL);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -127,15 +174,9 @@ int main(int argc, char **argv)
     config_init(&config);
     int status = parse_arguments(argc, argv, &arguments);
     if (status < 0) {
-        sigset_t signals;
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        sigaddset(&signals, SIGINT);
-        pthread_sigmask(SIG_BLOCK, &signals, NULL);
-        signal(SIGPIPE, SIG_IGN);
         char reason[CONFIG_REASON_BYTES];
         if (read_config(&config, &arguments, reason) == OK) {
-            status = serve(&config, &signals);
+            status = serve_with_signals(&config);
         } else {
             fprintf(stderr, "ottla: cannot start: %s\n", reason);
             status = 1;

@@ -170,6 +170,8 @@ static err connect_zookeeper(struct broker *broker, const struct coord_events *e
         .in_flight_max = config->zookeeper_max_in_flight_requests,
         .session_path = session,
     };
+    log_info("membership", "connecting zookeeper.connect=%s patience_ms=%d", how.connect,
+             how.connection_timeout_ms);
     err e = coord_zookeeper_open(&how, broker->clock, events, &broker->coord, reason);
     free(session);
     return e;
