@@ -7,7 +7,6 @@ hides, groups, configs, topic ids; and what ZooKeeper and the directory hold. A 
 
 import itertools
 import re
-import threading
 import time
 
 import pytest
@@ -19,6 +18,8 @@ from wire.player import Connection
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 admin = pytest.importorskip("confluent_kafka.admin")
+from harness.load import Load  # noqa: E402
+
 pytestmark = [pytest.mark.skipif(bool(toolhost.missing("3.9.1")), reason=f"skipped, because {toolhost.missing('3.9.1')}")]
 
 UnderTest = brokers.Ottla if brokers.kind_under_test() == "ottla" else brokers.Kafka
@@ -182,7 +183,7 @@ def everything_read(b, topics: dict, isolation: str) -> dict:
     return found
 
 
-def seen(b) -> dict:
+def seen(b, hour_ago: int) -> dict:
     """Everything a client can see, and what ZooKeeper holds, by name."""
     a = admin.AdminClient(conf(b))
     connection = Connection("127.0.0.1", b.port)
@@ -197,9 +198,18 @@ def seen(b) -> dict:
         for at, records in everything_read(b, topics, isolation).items():
             found[f"{isolation} {at}"] = records
     for name, n in topics.items():
+        asked = {"the end": -1, "the start": -2, "an hour ago": hour_ago}
+        if name != "trimmed":
+            asked["the newest"] = -3  # Kafka also finds it in what was deleted
+        for which, timestamp in asked.items():
+            answer = clients._ask(connection, "ListOffsets", 7, {"topics": [{"name": name, "partitions": [
+                {"partition_index": p, "timestamp": timestamp} for p in range(n)]}]})
+            found[f"{which} of {name}, and its epoch"] = sorted(
+                (p["partition_index"], p["error_code"], p["offset"], p["timestamp"], p["leader_epoch"])
+                for p in answer["topics"][0]["partitions"])
         answer = clients._ask(connection, "OffsetForLeaderEpoch", 3, {"topics": [{"topic": name, "partitions": [
-            {"partition": p, "current_leader_epoch": -1, "leader_epoch": 0} for p in range(n)]}]})
-        found[f"end of epoch 0 of {name}"] = answer["topics"]
+            {"partition": p, "current_leader_epoch": 0, "leader_epoch": 0} for p in range(n)]}]})
+        found[f"the end of epoch 0 of {name}"] = answer["topics"]
     connection.close()
 
     resources = [admin.ConfigResource(admin.ConfigResource.Type.TOPIC, t) for t in topics]
@@ -245,55 +255,9 @@ def assert_only_appended(before: dict, after: dict) -> None:
 
 
 def assert_no_repair(b) -> None:
-    bad = [line for line in b.said().splitlines() if REPAIR[b.kind].search(line)]
+    bad = [line for line in b.said().splitlines() if REPAIR[b.kind].search(line) and "unknown option" not in line]
     assert not bad, f"{b.kind} repaired something after a clean stop:\n" + "\n".join(bad[:10])
     assert CLEAN[b.kind].search(b.said()), f"{b.kind} did not take the stop for a clean one"
-
-
-class Live:
-    """An idempotent producer that stays up, and remembers what was acknowledged."""
-
-    def __init__(self, b):
-        self.acked, self.errors, self.sent, self._stop = {}, [], 0, threading.Event()
-        self._conf = conf(b, enable_idempotence=True, linger_ms=1, message_timeout_ms=0, retry_backoff_ms=20)
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _delivered(self, error, m):
-        if error:
-            self.errors.append(str(error))
-        else:
-            self.acked[int(m.value())] = (m.partition(), m.offset())
-
-    def _work(self):
-        p = ck.Producer(self._conf)
-        while not self._stop.is_set():
-            p.produce("live", b"%d" % self.sent, partition=self.sent % 2, on_delivery=self._delivered)
-            self.sent += 1
-            p.poll(0.002)
-        if p.flush(60):
-            self.errors.append("records are left in the producer")
-
-    def goes_on(self) -> None:
-        enough = len(self.acked) + 200
-        wait_for(lambda: len(self.acked) >= enough or self.errors, 30, "acknowledgements of the producer that stays up")
-        assert not self.errors, self.errors[:3]
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(90)
-
-    def check(self, b) -> None:
-        self.stop()
-        assert not self.errors and not self._thread.is_alive(), self.errors[:3]
-        assert len(self.acked) == self.sent
-        got = {}
-        for (_, p), records in everything_read(b, {"live": 2}, "read_uncommitted").items():
-            values = [int(r[3]) for r in records[1:]]
-            assert values == sorted(values), "not in the order they were sent in"
-            assert len(set(values)) == len(values), "records are there twice"
-            got |= {v: (p, r[0]) for v, r in zip(values, records[1:])}
-        assert got == self.acked
 
 
 def generation(b) -> int:
@@ -325,24 +289,25 @@ def test_in_each_others_place(place, end):
     fill(b, "by Kafka")
     transactions(b, "by Kafka")
     generations = [generation(b)]
-    live = Live(b)
+    live = Load(b, "live", 2)
     try:
         for kind in (UnderTest, brokers.Kafka, UnderTest):
             live.goes_on()
-            before = seen(b)
+            hour_ago = int(time.time() * 1000) - 3600_000
+            before = seen(b, hour_ago)
             logs = log_files(b)
             place.leave(end)
             b = place.enter(kind)
             if end == "stopped":
                 assert_no_repair(b)
-            compare(before, seen(b), f"in place of the other, {b.kind}")
+            compare(before, seen(b, hour_ago), f"in place of the other, {b.kind}")
             assert_only_appended(logs, log_files(b))
             live.goes_on()
             generations.append(generation(b))
             fill(b, f"by {b.kind}, in place")
             if b.kind == "kafka":
                 transactions(b, "by Kafka again")
-        live.check(b)
+        live.check()
     finally:
         live.stop()
     steps = {b - a for a, b in itertools.pairwise(generations)}
@@ -373,11 +338,14 @@ def test_an_open_transaction_is_refused(place, end):
 
     status, said = UnderTest.in_place_of(b).start_refused(20)
     assert status != 0
-    lines = [line for line in said.splitlines() if not re.match(r"\[\d{4}-.*\] INFO ", line)]
+    lines = [line for line in said.splitlines() if not re.match(r"\[\d{4}-", line)]
     assert len(lines) == 1 and lines[0].startswith("ottla: cannot start: ") and "open-1" in lines[0], said
     assert b.zookeeper.tree(b.chroot) == tree
     now = directory(b)
-    assert not [name for name in files | now if files.get(name) != now.get(name)]
+    changed = [name for name in files | now if files.get(name) != now.get(name)]
+    if end == "killed":  # recovery has made what can be made from the logs, and that is all
+        changed = [name for name in changed if not re.search(r"-\d+/\d{20}\.(index|timeindex|txnindex|snapshot)$", name)]
+    assert not changed
 
     b = place.enter(brokers.Kafka)
     assert not any(records[1:] for records in everything_read(b, {"open": 3}, "read_committed").values())
