@@ -71,7 +71,9 @@ struct coord_op {
     struct bytes value;     /* get */
     const char **children;  /* names, sorted */
     int32_t children_n;
-    const char *created_path; /* create: with its number */
+    /* Create: with its number. NULL in a transaction that was found to be done when its answer was
+     * lost, for a sequential node: its number is not known. */
+    const char *created_path;
 };
 
 enum coord_watch_type {
@@ -80,9 +82,11 @@ enum coord_watch_type {
     COORD_NODE_CHANGED,
     COORD_CHILDREN_CHANGED
 };
-/* Told when it changes; after COORD_EXPIRED nothing more is told before coord_renew. */
+/* Told when it changes. That a session has begun is not told: the open or the renew that waits for it
+ * returns. After COORD_EXPIRED nothing more is told before coord_renew. */
 enum coord_session { COORD_CONNECTED, COORD_DISCONNECTED, COORD_EXPIRED };
 
+/* They come from the moment that the session begins, which is a little before open returns. */
 struct coord_events {
     void (*watch)(void *context, enum coord_watch_type type, const char *path);
     void (*session)(void *context, enum coord_session state);
@@ -103,7 +107,9 @@ struct coord {
     const struct coord_ops *ops;
 };
 
-/* Independent operations; each has its own `error`. Returns the first session error, or OK. */
+/* Operations for themselves, in this order; each has its own `error`. Returns OK, or the first error
+ * that is no answer of the store: E_LIMIT, E_SESSION, E_CLOSED, E_UNKNOWN_OUTCOME, -errno. Those
+ * before and behind it may have been done. */
 static inline err coord_run(struct coord *coord, struct coord_op *ops, size_t count,
                             struct arena *arena)
 {
@@ -144,7 +150,8 @@ static inline void coord_interrupt(struct coord *coord)
     coord->ops->interrupt(coord);
 }
 
-/* Ends the session (ephemeral nodes vanish, if the store can be reached) and frees. */
+/* Ends the session (ephemeral nodes vanish, if the store can be reached) and frees. Takes three
+ * seconds at most, unless names are being resolved; never called from an event. */
 static inline void coord_close(struct coord *coord)
 {
     coord->ops->close(coord);
@@ -163,7 +170,9 @@ struct coord_zookeeper {
     int32_t session_timeout_ms;
     int32_t connection_timeout_ms; /* for the first connection */
     int32_t in_flight_max;         /* requests under way */
-    const char *session_path;      /* the session's number and password are kept there, mode 0600 */
+    /* The session's number and password are kept there, mode 0600, until it is closed at the server;
+     * NULL: they are not kept. */
+    const char *session_path;
 };
 
 /* Connects, with the session of `session_path` if there is one that still lives: a process that was

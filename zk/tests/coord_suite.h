@@ -43,6 +43,7 @@ static struct {
     pthread_mutex_t lock;
     struct seen watches[WATCHES_MAX];
     int watches_n;
+    int told[COORD_EXPIRED + 1]; /* how often each state of the session */
 } s = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct implementation *implementation;
@@ -61,7 +62,9 @@ static void on_watch(void *context, enum coord_watch_type type, const char *path
 static void on_session(void *context, enum coord_session state)
 {
     (void)context;
-    (void)state;
+    pthread_mutex_lock(&s.lock);
+    s.told[state]++;
+    pthread_mutex_unlock(&s.lock);
 }
 
 static const struct coord_events EVENTS = {.watch = on_watch, .session = on_session};
@@ -153,7 +156,7 @@ __attribute__((unused)) static const struct implementation ZOOKEEPER = {
 
 /* ---- the store of a test ---- */
 
-static void reopen(void)
+static inline void reopen(void)
 {
     if (s.coord != NULL) {
         coord_close(s.coord);
@@ -164,21 +167,30 @@ static void reopen(void)
     CU_ASSERT_EQUAL_FATAL(e, OK);
 }
 
-static void begin(void)
+/* All but the opening. */
+static void begin_closed(void)
 {
     temp_dir_make(s.dir);
     implementation->make(s.dir);
     arena_init(&s.arena, ARENA_BYTES);
     manual_clock_init(&s.clock, 1700000000000);
     s.watches_n = 0;
+    memset(s.told, 0, sizeof(s.told));
     s.coord = NULL;
+}
+
+static inline void begin(void)
+{
+    begin_closed();
     reopen();
 }
 
 static void end(void)
 {
-    coord_close(s.coord);
-    s.coord = NULL;
+    if (s.coord != NULL) {
+        coord_close(s.coord);
+        s.coord = NULL;
+    }
     arena_deinit(&s.arena);
     temp_dir_remove(s.dir);
 }
@@ -200,7 +212,7 @@ static bool took_watch(enum coord_watch_type type, const char *path)
     return found;
 }
 
-static bool fired(enum coord_watch_type type, const char *path)
+static inline bool fired(enum coord_watch_type type, const char *path)
 {
     for (int ms = 0; ms < WATCH_PATIENCE_MS; ms++) {
         if (took_watch(type, path)) {
@@ -211,7 +223,7 @@ static bool fired(enum coord_watch_type type, const char *path)
     return false;
 }
 
-static bool quiet(void)
+static inline bool quiet(void)
 {
     sleep_ms(QUIET_MS);
     pthread_mutex_lock(&s.lock);
@@ -234,39 +246,39 @@ static struct bytes text(const char *data)
     return data == NULL ? (struct bytes){0} : bytes_of(data, strlen(data));
 }
 
-static struct coord_op create(const char *path, const char *data, int flags)
+static inline struct coord_op create(const char *path, const char *data, int flags)
 {
     return run(
         (struct coord_op){.type = COORD_CREATE, .path = path, .data = text(data), .flags = flags});
 }
 
-static struct coord_op get(const char *path, int flags)
+static inline struct coord_op get(const char *path, int flags)
 {
     return run((struct coord_op){.type = COORD_GET, .path = path, .flags = flags});
 }
 
-static struct coord_op set(const char *path, const char *data, int32_t version)
+static inline struct coord_op set(const char *path, const char *data, int32_t version)
 {
     return run(
         (struct coord_op){.type = COORD_SET, .path = path, .data = text(data), .version = version});
 }
 
-static err delete (const char *path, int32_t version)
+static inline err delete (const char *path, int32_t version)
 {
     return run((struct coord_op){.type = COORD_DELETE, .path = path, .version = version}).error;
 }
 
-static struct coord_op children(const char *path, int flags)
+static inline struct coord_op children(const char *path, int flags)
 {
     return run((struct coord_op){.type = COORD_CHILDREN, .path = path, .flags = flags});
 }
 
-static bool there(const char *path)
+static inline bool there(const char *path)
 {
     return get(path, 0).error == OK;
 }
 
-static bool holds(const char *path, const char *expected)
+static inline bool holds(const char *path, const char *expected)
 {
     struct coord_op op = get(path, 0);
     struct bytes want = text(expected);
