@@ -1,11 +1,11 @@
 /* Start and stop of a broker, in the order that makes each step safe.
  *
- * Start: listening sockets are bound first (a port that is taken is the commonest refusal, and
- * ports must be known to register), the log directories are locked and their identity read, the
- * coordination store is opened and must know the same cluster, topic configurations are read, logs
- * are loaded, the broker registers, the controller is elected and makes partitions lead; only then
- * are connections accepted. All of it runs on the caller's thread; the control thread, the
- * background thread and the loops start at the end.
+ * Start: the log directories are locked and their identity read, the coordination store is opened
+ * and must know the same cluster, the options that it keeps of brokers are read, listening sockets
+ * are bound (before the long loading, and ports must be known to register), topic configurations
+ * are read, logs are loaded, the broker registers, the controller is elected and makes partitions
+ * lead; only then are connections accepted. All of it runs on the caller's thread; the control
+ * thread, the background thread and the loops start at the end.
  *
  * Stop is the reverse: no new connections, waiting group members are told, the loops end (what is
  * in progress is answered), the control thread ends, logs are closed and marked clean; the session
@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "broker/cluster/adopt.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/config_changes.h"
 #include "broker/cluster/local_link.h"
 #include "broker/cluster/membership.h"
@@ -274,10 +275,11 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     TRY(parse_listeners(broker, reason));
     TRY(parse_ip_overrides(config->max_connections_per_ip_overrides, &broker->ip_overrides,
                            &broker->ip_overrides_n, reason));
+    broker->loops_n = loops_wanted(config);
     struct server_config server = {
         .listeners = broker->listeners,
         .listeners_n = broker->listeners_n,
-        .loops_n = loops_wanted(config),
+        .loops_n = broker->loops_n,
         .backlog = config->socket_listen_backlog_size,
         .conns_max = connections_max(config),
         .conns_per_ip_max = config->max_connections_per_ip,
@@ -411,6 +413,8 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(lock_logs(broker, &identity, reason));
     TRY(membership_connect(broker, reason));
     TRY(membership_settle(broker, &identity, reason));
+    TRY(broker_configs_load(broker->config, broker->coord, broker->id));
+    TRY(bind_listeners(broker, reason));
     topic_configs_use(broker->topic_configs, broker->coord);
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
@@ -471,7 +475,6 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(loop_new(broker->clock, &broker->control));
     TRY(loop_new(broker->clock, &broker->background));
     broker->topic_configs = topic_configs_new(broker->config);
-    TRY(bind_listeners(broker, reason));
     TRY(join_cluster(broker, reason));
     return start_threads(broker);
 }
@@ -520,7 +523,7 @@ static void broker_free(struct broker *broker)
     free(broker);
 }
 
-err broker_start(const struct config *config, struct broker **out, char reason[BROKER_REASON_BYTES])
+err broker_start(struct config *config, struct broker **out, char reason[BROKER_REASON_BYTES])
 {
     struct broker *broker = xcalloc(1, sizeof(*broker));
     broker->config = config;
@@ -528,7 +531,6 @@ err broker_start(const struct config *config, struct broker **out, char reason[B
     broker->storage = (struct storage_env){.fs = fs_system(), .clock = broker->clock};
     broker->id = -1;
     broker->config_change_seen = -1;
-    broker->loops_n = loops_wanted(config);
     reason[0] = '\0';
     err e = start(broker, reason);
     if (e != OK) {

@@ -28,7 +28,7 @@
 enum { CLUSTER_ID_MAX = 64 };
 
 struct broker {
-    const struct config *config;
+    struct config *config; /* dynamic options change: cluster/broker_configs.h */
     struct clock *clock;
     struct storage_env storage;
 
@@ -71,8 +71,8 @@ struct broker {
 enum { BROKER_REASON_BYTES = 640 };
 
 /* Starts everything; on return clients are served. A refusal is one line in `reason`. `config`
- * outlives the broker. */
-NODISCARD err broker_start(const struct config *config, struct broker **broker,
+ * outlives the broker, which changes its dynamic options. */
+NODISCARD err broker_start(struct config *config, struct broker **broker,
                            char reason[BROKER_REASON_BYTES]);
 /* Stops: no new connections, groups told, requests in progress answered, logs closed cleanly. */
 void broker_stop(struct broker *broker);

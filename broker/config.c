@@ -1,8 +1,9 @@
 /* Reading and checking of the configuration, from the table in config.def.
  *
  * Order, later wins: built-in defaults, the properties file (or, without one, the values that
- * Kafka's own server.properties ships), the environment, --override. Only names that were set are
- * kept in `properties`, so that DescribeConfigs can tell a default from a value. */
+ * Kafka's own server.properties ships), the environment, --override; then the dynamic layers. Only
+ * names that were set are kept in a layer, so that DescribeConfigs can tell a default from a value.
+ */
 #define _GNU_SOURCE
 #include "broker/config.h"
 
@@ -16,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FILE_LIMIT_BYTES = 1 << 20 };
+enum { FILE_LIMIT_BYTES = 1 << 20, ADDRESS_BYTES_MAX = 64 };
 
 static const struct option OPTIONS[] = {
 #define OPTION(type, field, name, default_, range, dynamic, doc)                                   \
@@ -41,26 +42,53 @@ const struct option *config_option(const char *name)
     return NULL;
 }
 
+const char *config_text_from(const struct config *config, const struct option *option,
+                             enum config_source source)
+{
+    switch (source) {
+    case CONFIG_SOURCE_DYNAMIC_BROKER:
+        return properties_get(&config->dynamic, option->name);
+    case CONFIG_SOURCE_DYNAMIC_DEFAULT:
+        return properties_get(&config->dynamic_default, option->name);
+    case CONFIG_SOURCE_STATIC_BROKER:
+        return properties_get(&config->properties, option->name);
+    default:
+        return option->default_text;
+    }
+}
+
+enum config_source config_source(const struct config *config, const struct option *option)
+{
+    enum config_source source = CONFIG_SOURCE_DYNAMIC_BROKER;
+    while (source < CONFIG_SOURCE_DEFAULT && config_text_from(config, option, source) == NULL) {
+        source++;
+    }
+    return source;
+}
+
 const char *config_text(const struct config *config, const struct option *option)
 {
-    const char *set = properties_get(&config->properties, option->name);
-    return set != NULL ? set : option->default_text;
+    return config_text_from(config, option, config_source(config, option));
 }
 
 bool config_is_set(const struct config *config, const struct option *option)
 {
-    return properties_get(&config->properties, option->name) != NULL;
+    return config_source(config, option) != CONFIG_SOURCE_DEFAULT;
 }
 
 void config_init(struct config *config)
 {
     *config = (struct config){0};
     properties_init(&config->properties);
+    properties_init(&config->dynamic);
+    properties_init(&config->dynamic_default);
 }
 
 void config_deinit(struct config *config)
 {
     properties_deinit(&config->properties);
+    properties_deinit(&config->dynamic);
+    properties_deinit(&config->dynamic_default);
 }
 
 void config_use_shipped_defaults(struct config *config)
@@ -257,6 +285,25 @@ static bool parse_bool(const char *text, bool *value)
     return *value || strcasecmp(text, "false") == 0;
 }
 
+#define RANGE_COUNTS "address:count,…"
+
+/* max.connections.per.ip.overrides */
+static bool counts_fit(const char *text)
+{
+    char *copy = xstrdup(text);
+    char *save = NULL;
+    bool fit = true;
+    for (char *item = strtok_r(copy, ", ", &save); item != NULL;
+         item = strtok_r(NULL, ", ", &save)) {
+        char *colon = strrchr(item, ':');
+        int64_t count = 0;
+        fit = fit && colon != NULL && colon != item && colon - item < ADDRESS_BYTES_MAX &&
+              parse_long(colon + 1, 0, INT64_MAX, &count);
+    }
+    free(copy);
+    return fit;
+}
+
 /* A parsed value: one member is set, by the type. */
 struct value {
     bool boolean;
@@ -284,6 +331,9 @@ static bool value_parse(enum option_type type, const char *range, const char *te
     case OPTION_LIST:
         return *range == '\0' || list_in(range, text);
     default:
+        if (strcmp(range, RANGE_COUNTS) == 0) {
+            return counts_fit(text);
+        }
         return *range == '\0' || word_in(range, text, strlen(text));
     }
 }
@@ -427,6 +477,25 @@ static bool is_given(const char *text)
     return text != NULL && *text != '\0';
 }
 
+/* 0 would delete whatever is not being written to. */
+static err check_retention(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    bool in_ms = config->log_retention_ms != CONFIG_NULL_LONG;
+    bool in_minutes = config->log_retention_minutes != CONFIG_NULL_INT;
+    int64_t retention = in_ms        ? config->log_retention_ms
+                        : in_minutes ? config->log_retention_minutes
+                                     : config->log_retention_hours;
+    if (retention != 0) {
+        return OK;
+    }
+    snprintf(reason, CONFIG_REASON_BYTES,
+             "option log.retention.%s: 0 is not allowed; it must be -1 or at least 1",
+             in_ms        ? "ms"
+             : in_minutes ? "minutes"
+                          : "hours");
+    return E_CONFIG;
+}
+
 static err check_together(const struct config *config, char reason[CONFIG_REASON_BYTES])
 {
     if (config->broker_id > config->reserved_broker_max_id && config->broker_id_generation_enable) {
@@ -456,14 +525,7 @@ static err check_together(const struct config *config, char reason[CONFIG_REASON
                  config->group_min_session_timeout_ms, config->group_max_session_timeout_ms);
         return E_CONFIG;
     }
-    if (!list_in("delete|compact", config->log_cleanup_policy)) {
-        snprintf(reason, CONFIG_REASON_BYTES,
-                 "option log.cleanup.policy: \"%s\" is not allowed; it must be a list of delete, "
-                 "compact",
-                 config->log_cleanup_policy);
-        return E_CONFIG;
-    }
-    return OK;
+    return check_retention(config, reason);
 }
 
 /* A file made for KRaft: its node is this broker. */
@@ -486,6 +548,70 @@ err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES])
         config->log_dirs = config->log_dir;
     }
     return check_together(config, reason);
+}
+
+/* ---- dynamic values ---- */
+
+static err check_dynamic(const struct option *option, enum config_source source, const char *value,
+                         char reason[CONFIG_REASON_BYTES])
+{
+    struct value parsed = {0};
+    const char *wrong = NULL;
+    if (option->dynamic == READ_ONLY) {
+        wrong = "it can only be set in server.properties";
+    } else if (is_security_name(option->name)) {
+        wrong = "TLS and SASL are not built";
+    } else if (option->dynamic == PER_BROKER && source == CONFIG_SOURCE_DYNAMIC_DEFAULT) {
+        wrong = "it can only be set for single brokers";
+    }
+    if (wrong != NULL) {
+        snprintf(reason, CONFIG_REASON_BYTES, "%s", wrong);
+        return E_CONFIG;
+    }
+    if (!value_parse(option->type, option->range, value, &parsed)) {
+        snprintf(reason, CONFIG_REASON_BYTES, "it must be %s%s%s", type_words(option->type),
+                 *option->range == '\0' ? "" : " in ", option->range);
+        return E_CONFIG;
+    }
+    if (strcmp(option->name, "log.retention.ms") == 0 && parsed.number == 0) {
+        snprintf(reason, CONFIG_REASON_BYTES, "it must be -1 or at least 1"); /* check_retention */
+        return E_CONFIG;
+    }
+    return OK;
+}
+
+static void layer_put(struct properties *layer, const char *name, const char *value)
+{
+    if (value != NULL) {
+        properties_set(layer, name, value);
+        return;
+    }
+    for (size_t i = 0; i < layer->count; i++) {
+        if (strcmp(layer->items[i].name, name) == 0) {
+            free(layer->items[i].name);
+            free(layer->items[i].value);
+            layer->items[i] = layer->items[--layer->count];
+            return;
+        }
+    }
+}
+
+err config_set_dynamic(struct config *config, const struct option *option,
+                       enum config_source source, const char *value,
+                       char reason[CONFIG_REASON_BYTES])
+{
+    CHECK(source == CONFIG_SOURCE_DYNAMIC_BROKER || source == CONFIG_SOURCE_DYNAMIC_DEFAULT);
+    struct properties *layer =
+        source == CONFIG_SOURCE_DYNAMIC_BROKER ? &config->dynamic : &config->dynamic_default;
+    char *text = value == NULL ? NULL : trimmed(value);
+    err e = text == NULL ? OK : check_dynamic(option, source, text, reason);
+    if (e == OK) {
+        layer_put(layer, option->name, text);
+        e = field_set(config, option, reason);
+        CHECK(e == OK); /* every layer's values are valid by themselves */
+    }
+    free(text);
+    return e;
 }
 
 err topic_option_check(const struct topic_option *option, const char *value,

@@ -1,7 +1,12 @@
 /* The broker's configuration: server.properties with Kafka's names, meanings and defaults.
  *
  * Read once at the start; a value that is wrong stops it with one line that names the option, the
- * value and what is allowed. config.def is the one list of options. */
+ * value and what is allowed. config.def is the one list of options.
+ *
+ * Over these static values lie two layers of dynamic ones, of this broker and of the cluster, for
+ * the options that permit it (cluster/broker_configs.h). Options that are READ_ONLY never change
+ * after config_finish: any thread may read their fields. The others, the layers and all functions
+ * that take their text belong to the control thread once the broker runs. */
 #ifndef OTTLA_BROKER_CONFIG_H
 #define OTTLA_BROKER_CONFIG_H
 
@@ -38,9 +43,20 @@ enum option_dynamic { READ_ONLY, PER_BROKER, CLUSTER_WIDE };
 #define CONFIG_NULL_INT  INT32_MIN
 #define CONFIG_NULL_LONG INT64_MIN
 
-/* One field for each option; text is owned by `properties` or static, NULL for null. */
+/* Where a value comes from, as on the wire. Of a broker's, the smaller one wins. */
+enum config_source {
+    CONFIG_SOURCE_TOPIC = 1,
+    CONFIG_SOURCE_DYNAMIC_BROKER = 2,
+    CONFIG_SOURCE_DYNAMIC_DEFAULT = 3, /* of all brokers */
+    CONFIG_SOURCE_STATIC_BROKER = 4,
+    CONFIG_SOURCE_DEFAULT = 5,
+};
+
+/* One field for each option; text is owned by the three layers or static, NULL for null. */
 struct config {
     struct properties properties; /* what was set, defaults not among it */
+    struct properties dynamic;    /* of this broker */
+    struct properties dynamic_default;
 #define OPTION(type, field, name, default_, range, dynamic, doc) CONFIG_C_##type field;
 #include "broker/config.def"
 #undef OPTION
@@ -59,8 +75,13 @@ struct option {
 /* All options, in the order of config.def. */
 const struct option *config_options(size_t *count);
 const struct option *config_option(const char *name);
-/* The value as text, as DescribeConfigs shows it: NULL for null. */
+/* The value in force as text: NULL for null. */
 const char *config_text(const struct config *config, const struct option *option);
+enum config_source config_source(const struct config *config, const struct option *option);
+/* What one source says; NULL if nothing. */
+const char *config_text_from(const struct config *config, const struct option *option,
+                             enum config_source source);
+/* Is there a value other than the default? */
 bool config_is_set(const struct config *config, const struct option *option);
 
 enum { CONFIG_REASON_BYTES = 512 };
@@ -78,6 +99,13 @@ NODISCARD err config_override(struct config *config, const char *name_and_value,
                               char reason[CONFIG_REASON_BYTES]);
 /* Fills the fields and checks them, each by itself and together. Unknown names warn once. */
 NODISCARD err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES]);
+
+/* Sets the value of a dynamic layer (`source` is one of the two), or removes it (NULL), and the field
+ * after it. E_CONFIG, with nothing changed and the reason without the value, if the option or the
+ * layer does not permit it, or the value is not allowed. */
+NODISCARD err config_set_dynamic(struct config *config, const struct option *option,
+                                 enum config_source source, const char *value,
+                                 char reason[CONFIG_REASON_BYTES]);
 
 /* The manual: every option, its type, default, range and meaning, as Markdown on stdout. */
 void config_print_manual(void);
@@ -98,13 +126,8 @@ const struct topic_option *topic_option(struct str name);
 /* Is the value allowed? `reason` says what is. */
 NODISCARD err topic_option_check(const struct topic_option *option, const char *value,
                                  char reason[CONFIG_REASON_BYTES]);
-/* Where a value comes from, as on the wire. */
-enum config_source {
-    CONFIG_SOURCE_TOPIC = 1,
-    CONFIG_SOURCE_STATIC_BROKER = 4,
-    CONFIG_SOURCE_DEFAULT = 5,
-};
-/* The source of a topic option that has no override. */
+/* The source of a topic option that has no override. That log.retention.ms is derived from
+ * log.retention.hours does not count, as in Kafka: it is a default then. */
 int8_t topic_option_source(const struct config *config, const struct topic_option *option);
 /* The effective text of a topic option without an override. NULL for none. */
 const char *topic_option_default(const struct config *config, const struct topic_option *option);

@@ -128,7 +128,7 @@ static void *take_signals(void *argument)
     return NULL;
 }
 
-static int serve(const struct config *config, struct signals *signals)
+static int serve(struct config *config, struct signals *signals)
 {
     struct broker *broker = NULL;
     char reason[BROKER_REASON_BYTES];
@@ -147,7 +147,7 @@ static int serve(const struct config *config, struct signals *signals)
 }
 
 /* All threads are born with the signals blocked. */
-static int serve_with_signals(const struct config *config)
+static int serve_with_signals(struct config *config)
 {
     struct signals signals = {0};
     sigemptyset(&signals.set);

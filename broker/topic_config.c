@@ -69,18 +69,9 @@ const char *topic_option_default(const struct config *config, const struct topic
 
 int8_t topic_option_source(const struct config *config, const struct topic_option *option)
 {
-    static const char *const COARSER[][2] = {{"log.retention.ms", "log.retention.hours"},
-                                             {"log.retention.ms", "log.retention.minutes"},
-                                             {"log.roll.ms", "log.roll.hours"},
-                                             {"log.roll.jitter.ms", "log.roll.jitter.hours"}};
-    bool set = option->broker_option != NULL &&
-               config_is_set(config, config_option(option->broker_option));
-    for (size_t i = 0; option->broker_option != NULL && i < sizeof(COARSER) / sizeof(COARSER[0]);
-         i++) {
-        set |= strcmp(COARSER[i][0], option->broker_option) == 0 &&
-               config_is_set(config, config_option(COARSER[i][1]));
-    }
-    return set ? (int8_t)CONFIG_SOURCE_STATIC_BROKER : (int8_t)CONFIG_SOURCE_DEFAULT;
+    return option->broker_option == NULL
+               ? (int8_t)CONFIG_SOURCE_DEFAULT
+               : (int8_t)config_source(config, config_option(option->broker_option));
 }
 
 struct topic_view {

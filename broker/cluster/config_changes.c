@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "broker/api/seen.h"
 #include "broker/broker.h"
+#include "broker/cluster/broker_configs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,8 +50,13 @@ err config_changes_begin(struct broker *broker)
 
 static void apply(struct broker *broker, struct str entity)
 {
+    if (entity.len > 8 && memcmp(entity.data, "brokers/", 8) == 0) {
+        broker_configs_changed(broker,
+                               (struct str){.data = entity.data + 8, .len = entity.len - 8});
+        return;
+    }
     if (entity.data == NULL || entity.len <= 7 || memcmp(entity.data, "topics/", 7) != 0) {
-        return; /* users, clients, ips, brokers: nothing here depends on them */
+        return; /* users, clients, ips: nothing here depends on them */
     }
     struct str topic = {.data = entity.data + 7, .len = entity.len - 7};
     topic_configs_forget(broker->topic_configs, topic);

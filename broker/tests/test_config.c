@@ -82,6 +82,15 @@ static void test_bad_values(void)
     refused("compression.type=brotli", "compression.type", "\"brotli\"", "gzip");
     refused("compression.type=gzip|lz4", "compression.type", "gzip|lz4", "gzip");
     refused("log.cleanup.policy=delete,shrink", "log.cleanup.policy", "delete,shrink", "compact");
+    refused("log.retention.hours=0", "log.retention.hours", "0 is not allowed", "at least 1");
+    refused("log.retention.minutes=0", "log.retention.minutes", "0 is", "at least 1");
+    refused("log.retention.ms=0", "log.retention.ms", "0 is", "at least 1");
+    refused("max.connections.per.ip.overrides=:1", "max.connections.per.ip.overrides", "\":1\"",
+            "address:count");
+    refused("max.connections.per.ip.overrides=a:1,b", "max.connections.per.ip.overrides", "a:1,b",
+            "address:count");
+    refused("max.connections.per.ip.overrides=a:-1", "max.connections.per.ip.overrides", "a:-1",
+            "address:count");
     refused("ssl.keystore.location=/x", "ssl.keystore.location", "not built", "remove");
     refused("sasl.enabled.mechanisms=PLAIN", "sasl.enabled.mechanisms", "not built", "remove");
     refused("authorizer.class.name=x.Y", "authorizer.class.name", "not built", "remove");
@@ -165,6 +174,8 @@ static void test_good_values(void)
                                       "log.cleanup.policy= compact , delete ",
                                       "log.retention.ms=-1",
                                       "log.dirs= /a,/b ",
+                                      "log.retention.hours=0", /* ms wins */
+                                      "max.connections.per.ip.overrides=a:1, ::1:0",
                                       "no.such.option=is told, not refused",
                                       "num.network.threads= 2 ",
                                       "num.partitions=8",

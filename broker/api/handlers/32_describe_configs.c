@@ -1,5 +1,11 @@
-/* DescribeConfigs: what options have which value, and where it comes from. Topic overrides are read
- * from the coordination store, on the control thread. (reference: requests §7) */
+/* DescribeConfigs: what options have which value, and where it comes from. On the control thread,
+ * which topic overrides and dynamic options belong to. (reference: requests §7)
+ *
+ * Synonyms are every value that was given to an option, or to a coarser one that it is derived from
+ * (retention in ms, minutes, hours), the one that wins first: by source, then by name. What comes
+ * before the first value of the option itself is left out; so a retention of server.properties in
+ * hours is, for the option in ms and for topics, a default without synonyms. All of it as Kafka
+ * 3.9.1 answers. */
 #include "broker/broker.h"
 
 #include <stdio.h>
@@ -18,7 +24,7 @@ enum {
     WIRE_CLASS,
     WIRE_PASSWORD
 };
-enum { SYNONYMS_MAX = 6 };
+enum { WIRE_UNKNOWN = 0, NAMES_MAX = 3, SYNONYMS_MAX = 1 + NAMES_MAX * 4 };
 
 typedef struct describe_configs_request_resource resource_in;
 typedef struct describe_configs_response_result result_out;
@@ -67,45 +73,73 @@ static void begin_config(struct req *r, config_out *out, const char *name, enum 
     out->documentation = in->include_documentation ? str_of(doc) : (struct str){0};
 }
 
-/* The broker's value of an option and its default, as synonyms. */
-static void add_broker_synonyms(struct req *r, config_out *out, const struct option *option)
+/* The option and those it is derived from, the one that wins first. Returns their number. */
+static int names_behind(const char *name, const char *names[NAMES_MAX])
 {
-    const struct config *config = r->broker->config;
-    if (config_is_set(config, option)) {
-        add_synonym(out, str_of(option->name), str_of(config_text(config, option)),
-                    CONFIG_SOURCE_STATIC_BROKER);
+    static const struct {
+        const char *names[NAMES_MAX];
+        bool each; /* they are synonyms of one another */
+    } GROUPS[] = {
+        {{"log.retention.ms", "log.retention.minutes", "log.retention.hours"}, true},
+        {{"log.roll.ms", "log.roll.hours"}, true},
+        {{"log.roll.jitter.ms", "log.roll.jitter.hours"}, true},
+        {{"log.flush.interval.ms", "log.flush.scheduler.interval.ms"}, false},
+    };
+    for (size_t i = 0; i < sizeof(GROUPS) / sizeof(GROUPS[0]); i++) {
+        bool found = false;
+        int n = 0;
+        for (; n < NAMES_MAX && GROUPS[i].names[n] != NULL; n++) {
+            names[n] = GROUPS[i].names[n];
+            found |= strcmp(names[n], name) == 0 && (n == 0 || GROUPS[i].each);
+        }
+        if (found) {
+            return n;
+        }
     }
-    if (option->default_text != NULL) {
-        add_synonym(out, str_of(option->name), str_of(option->default_text), CONFIG_SOURCE_DEFAULT);
+    names[0] = name;
+    return 1;
+}
+
+/* What stands behind a broker's option, from `first` to `last`. */
+static void add_broker_synonyms(struct req *r, config_out *out, const char *name,
+                                enum config_source first, enum config_source last)
+{
+    const char *names[NAMES_MAX];
+    int names_n = names_behind(name, names);
+    bool begun = false;
+    for (enum config_source source = first; source <= last; source++) {
+        for (int i = 0; i < names_n; i++) {
+            const struct option *option = config_option(names[i]);
+            const char *text = config_text_from(r->broker->config, option, source);
+            begun |= text != NULL && strcmp(names[i], name) == 0;
+            if (text != NULL && begun) {
+                struct str value = option->type == OPTION_PASSWORD ? (struct str){0} : str_of(text);
+                add_synonym(out, str_of(option->name), value, (int8_t)source);
+            }
+        }
     }
+}
+
+/* A value as Kafka shows one that it has parsed: true and false in small letters, lists without
+ * blanks. */
+static struct str shown(struct req *r, enum option_type type, const char *text)
+{
+    if (text == NULL || type == OPTION_PASSWORD) {
+        return (struct str){0};
+    }
+    char *copy = req_array(r, (int32_t)strlen(text) + 1, 1);
+    size_t len = 0;
+    for (const char *c = text; copy != NULL && *c != '\0'; c++) {
+        if (type == OPTION_BOOL && *c >= 'A' && *c <= 'Z') {
+            copy[len++] = (char)(*c - 'A' + 'a');
+        } else if (type != OPTION_LIST || *c != ' ') {
+            copy[len++] = *c;
+        }
+    }
+    return (struct str){.data = copy, .len = len};
 }
 
 /* ---- topics ---- */
-
-/* Broker options that stand behind a topic option, the one that wins first. */
-static const char *const *broker_options_of(const struct topic_option *option)
-{
-    static const char *const RETENTION[] = {"log.retention.ms", "log.retention.minutes",
-                                            "log.retention.hours", NULL};
-    static const char *const ROLL[] = {"log.roll.ms", "log.roll.hours", NULL};
-    static const char *const JITTER[] = {"log.roll.jitter.ms", "log.roll.jitter.hours", NULL};
-    static const char *const FLUSH[] = {"log.flush.interval.ms", "log.flush.scheduler.interval.ms",
-                                        NULL};
-    static _Thread_local const char *one[2];
-    if (option->broker_option == NULL) {
-        one[0] = NULL;
-        return one;
-    }
-    const char *const *const GROUPS[] = {RETENTION, ROLL, JITTER, FLUSH};
-    for (size_t i = 0; i < sizeof(GROUPS) / sizeof(GROUPS[0]); i++) {
-        if (strcmp(GROUPS[i][0], option->broker_option) == 0) {
-            return GROUPS[i];
-        }
-    }
-    one[0] = option->broker_option;
-    one[1] = NULL;
-    return one;
-}
 
 static void describe_topic_option(struct req *r, const struct properties *overrides,
                                   const struct topic_option *option, config_out *out)
@@ -114,21 +148,15 @@ static void describe_topic_option(struct req *r, const struct properties *overri
     const char *override = properties_get(overrides, option->name);
     begin_config(r, out, option->name, option->type, option->doc);
     const char *value = override != NULL ? override : topic_option_default(config, option);
-    out->value = arena_str(&r->arena, str_of(value));
+    out->value = shown(r, option->type, value);
     out->config_source =
         override != NULL ? (int8_t)CONFIG_SOURCE_TOPIC : topic_option_source(config, option);
     if (override != NULL) {
         add_synonym(out, out->name, out->value, CONFIG_SOURCE_TOPIC);
     }
-    const char *const *names = broker_options_of(option);
-    for (int i = 0; names[i] != NULL; i++) {
-        const struct option *behind = config_option(names[i]);
-        if (i == 0) {
-            add_broker_synonyms(r, out, behind);
-        } else if (config_is_set(config, behind)) {
-            add_synonym(out, str_of(behind->name), str_of(config_text(config, behind)),
-                        CONFIG_SOURCE_STATIC_BROKER);
-        }
+    if (option->broker_option != NULL) {
+        add_broker_synonyms(r, out, option->broker_option, CONFIG_SOURCE_DYNAMIC_BROKER,
+                            CONFIG_SOURCE_DEFAULT);
     }
 }
 
@@ -161,21 +189,69 @@ static err describe_topic(struct req *r, const resource_in *in, result_out *out)
 static void describe_broker_option(struct req *r, const struct option *option, config_out *out)
 {
     const struct config *config = r->broker->config;
-    bool set = config_is_set(config, option);
     begin_config(r, out, option->name, option->type, option->doc);
-    out->value =
-        option->type == OPTION_PASSWORD ? (struct str){0} : str_of(config_text(config, option));
+    out->value = shown(r, option->type, config_text(config, option));
     out->read_only = option->dynamic == READ_ONLY;
-    out->config_source = set ? (int8_t)CONFIG_SOURCE_STATIC_BROKER : (int8_t)CONFIG_SOURCE_DEFAULT;
-    add_broker_synonyms(r, out, option);
+    out->config_source = (int8_t)config_source(config, option);
+    add_broker_synonyms(r, out, option->name, CONFIG_SOURCE_DYNAMIC_BROKER, CONFIG_SOURCE_DEFAULT);
 }
 
-/* An empty name asks for the cluster-wide dynamic values, of which there are none. */
+/* A name in server.properties that is no option: its value may be a secret. */
+static void describe_unknown(struct req *r, const char *name, config_out *out)
+{
+    begin_config(r, out, name, OPTION_PASSWORD, NULL);
+    out->config_type = WIRE_UNKNOWN;
+    out->value = (struct str){0};
+    out->read_only = true;
+    out->config_source = CONFIG_SOURCE_STATIC_BROKER;
+    add_synonym(out, out->name, (struct str){0}, CONFIG_SOURCE_STATIC_BROKER);
+}
+
+static void describe_all_options(struct req *r, const resource_in *in, result_out *out)
+{
+    size_t count = 0;
+    const struct option *options = config_options(&count);
+    const struct properties *set = &r->broker->config->properties;
+    out->configs = req_array(r, (int32_t)(count + set->count), sizeof(*out->configs));
+    for (size_t i = 0; out->configs != NULL && i < count; i++) {
+        if (is_wanted(in, options[i].name)) {
+            describe_broker_option(r, &options[i], &out->configs[out->configs_n++]);
+        }
+    }
+    for (size_t i = 0; out->configs != NULL && i < set->count; i++) {
+        const char *name = set->items[i].name;
+        if (config_option(name) == NULL && is_wanted(in, name)) {
+            describe_unknown(r, name, &out->configs[out->configs_n++]);
+        }
+    }
+}
+
+/* What is set for all brokers, and nothing else. */
+static void describe_cluster_options(struct req *r, const resource_in *in, result_out *out)
+{
+    const struct properties *set = &r->broker->config->dynamic_default;
+    out->configs = req_array(r, (int32_t)set->count, sizeof(*out->configs));
+    for (size_t i = 0; out->configs != NULL && i < set->count; i++) {
+        const struct option *option = config_option(set->items[i].name);
+        if (is_wanted(in, option->name)) {
+            config_out *c = &out->configs[out->configs_n++];
+            begin_config(r, c, option->name, option->type, option->doc);
+            c->value =
+                option->type == OPTION_PASSWORD ? (struct str){0} : str_of(set->items[i].value);
+            c->config_source = CONFIG_SOURCE_DYNAMIC_DEFAULT;
+            add_broker_synonyms(r, c, option->name, CONFIG_SOURCE_DYNAMIC_DEFAULT,
+                                CONFIG_SOURCE_DYNAMIC_DEFAULT);
+        }
+    }
+}
+
+/* An empty name asks for the options of all brokers. */
 static err describe_broker(struct req *r, const resource_in *in, result_out *out)
 {
     char own[16];
     snprintf(own, sizeof(own), "%d", r->broker->id);
     if (in->resource_name.len == 0) {
+        describe_cluster_options(r, in, out);
         return OK;
     }
     if (!str_is(in->resource_name, own)) {
@@ -185,14 +261,7 @@ static err describe_broker(struct req *r, const resource_in *in, result_out *out
                                           own, (int)in->resource_name.len, in->resource_name.data);
         return ERR_INVALID_REQUEST;
     }
-    size_t count = 0;
-    const struct option *options = config_options(&count);
-    out->configs = req_array(r, (int32_t)count, sizeof(*out->configs));
-    for (size_t i = 0; out->configs != NULL && i < count; i++) {
-        if (is_wanted(in, options[i].name)) {
-            describe_broker_option(r, &options[i], &out->configs[out->configs_n++]);
-        }
-    }
+    describe_all_options(r, in, out);
     return OK;
 }
 

@@ -1,0 +1,233 @@
+/* A node becomes a layer of the configuration: each of its options is set in the layer, and what the
+ * layer has and the node has not is removed from it.
+ *
+ * While the broker runs, only options that topics inherit change: nothing but the control thread
+ * reads them, which hands each log its new configuration under the log's own guard. Other dynamic
+ * options (threads, connections, listeners) were used at the start and stay as they were in force;
+ * a line says so.
+ *
+ * A node can hold secrets (passwords of key stores, encrypted, under names that are not known here):
+ * values are never logged. */
+#include "broker/cluster/broker_configs.h"
+
+#include "base/log.h"
+#include "base/map.h"
+#include "broker/broker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define AREA "broker-configs"
+
+enum { ARENA_BYTES = 64 << 20 };
+
+/* A layer and its node. */
+struct layer {
+    enum config_source source;
+    char entity[16]; /* as in its path */
+};
+
+static struct layer layer_of_all(void)
+{
+    return (struct layer){.source = CONFIG_SOURCE_DYNAMIC_DEFAULT, .entity = "<default>"};
+}
+
+static struct layer layer_of_broker(int32_t broker_id)
+{
+    struct layer layer = {.source = CONFIG_SOURCE_DYNAMIC_BROKER};
+    snprintf(layer.entity, sizeof(layer.entity), "%d", broker_id);
+    return layer;
+}
+
+/* A node that is not there, or cannot be read, says nothing. */
+static err read_node(struct coord *coord, const struct layer *layer, struct arena *arena,
+                     struct znode_config *node)
+{
+    struct str path = arena_format(arena, "/config/brokers/%s", layer->entity);
+    struct coord_op get = {.type = COORD_GET, .path = path.data};
+    *node = (struct znode_config){0};
+    TRY(coord_run(coord, &get, 1, arena));
+    if (get.error == E_NOT_FOUND) {
+        return OK;
+    }
+    TRY(get.error);
+    if (get.value.data != NULL && znode_config_decode(arena, get.value, node) != OK) {
+        log_warn(AREA, "node unreadable, its options are ignored path=%s", path.data);
+        *node = (struct znode_config){0};
+    }
+    return OK;
+}
+
+static const char *node_value(const struct znode_config *node, const struct option *option)
+{
+    for (int32_t i = 0; i < node->entries_n; i++) {
+        if (str_is(node->entries[i].name, option->name)) {
+            return node->entries[i].value.data;
+        }
+    }
+    return NULL;
+}
+
+static void warn_of_unknown(const struct layer *layer, const struct znode_config *node)
+{
+    for (int32_t i = 0; i < node->entries_n; i++) {
+        if (config_option(node->entries[i].name.data) == NULL) {
+            log_warn(AREA, "unknown option, ignored broker=%s name=%.100s", layer->entity,
+                     node->entries[i].name.data);
+        }
+    }
+}
+
+/* May it change while the broker runs? */
+static bool is_live(const struct option *option)
+{
+    size_t count = 0;
+    const struct topic_option *options = topic_options(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].broker_option != NULL &&
+            strcmp(options[i].broker_option, option->name) == 0) {
+            return true;
+        }
+    }
+    return strcmp(option->name, "producer.id.expiration.ms") == 0;
+}
+
+/* One option of a layer becomes `value`, or nothing where that is not allowed. True if it changed. */
+static bool set_option(struct config *config, const struct layer *layer,
+                       const struct option *option, const char *value)
+{
+    char reason[CONFIG_REASON_BYTES];
+    const char *known = config_text_from(config, option, layer->source);
+    if (value != NULL && known != NULL && strcmp(value, known) == 0) {
+        return false;
+    }
+    if (value != NULL && config_set_dynamic(config, option, layer->source, value, reason) == OK) {
+        return true;
+    }
+    if (value != NULL) {
+        log_warn(AREA, "option ignored broker=%s name=%s reason=\"%s\"", layer->entity,
+                 option->name, reason);
+    }
+    if (known == NULL) {
+        return false;
+    }
+    CHECK(config_set_dynamic(config, option, layer->source, NULL, reason) == OK);
+    return true;
+}
+
+/* Returns how many options of the layer have changed. */
+static int set_layer(struct config *config, const struct layer *layer,
+                     const struct znode_config *node, bool running)
+{
+    int changed = 0;
+    size_t count = 0;
+    const struct option *options = config_options(&count);
+    warn_of_unknown(layer, node);
+    for (size_t i = 0; i < count; i++) {
+        const struct option *option = &options[i];
+        const char *value = node_value(node, option);
+        const char *known = config_text_from(config, option, layer->source);
+        if (value == NULL && known == NULL) {
+            continue;
+        }
+        if (running && option->dynamic != READ_ONLY && !is_live(option)) {
+            if (value == NULL || known == NULL || strcmp(value, known) != 0) {
+                log_info(AREA, "option changes at the next start broker=%s name=%s", layer->entity,
+                         option->name);
+            }
+            continue;
+        }
+        changed += set_option(config, layer, option, value) ? 1 : 0;
+    }
+    return changed;
+}
+
+static err load_layer(struct config *config, struct coord *coord, const struct layer *layer,
+                      struct arena *arena)
+{
+    struct znode_config node;
+    TRY(read_node(coord, layer, arena, &node));
+    int set = set_layer(config, layer, &node, false);
+    if (set > 0) {
+        log_info(AREA, "options of the store are used broker=%s count=%d", layer->entity, set);
+    }
+    return OK;
+}
+
+err broker_configs_load(struct config *config, struct coord *coord, int32_t broker_id)
+{
+    struct arena arena;
+    struct layer all = layer_of_all();
+    struct layer own = layer_of_broker(broker_id);
+    arena_init(&arena, ARENA_BYTES);
+    err e = load_layer(config, coord, &all, &arena);
+    e = e == OK ? load_layer(config, coord, &own, &arena) : e;
+    arena_deinit(&arena);
+    return e;
+}
+
+/* ---- while the broker runs ---- */
+
+static void note_topic(void *context, struct plog *log)
+{
+    struct map *topics = context;
+    struct str topic = plog_name(log).topic;
+    if (map_get_str(topics, topic) == NULL) {
+        (void)map_set_str(topics, topic, xcalloc(1, sizeof(struct log_config)));
+    }
+}
+
+static void use_config(void *context, struct plog *log)
+{
+    const struct log_config *config = map_get_str(context, plog_name(log).topic);
+    if (config != NULL) {
+        plog_set_config(log, config);
+    }
+}
+
+/* Topics are read first: the store may have to be asked, and not under the lock of the logs. */
+static void use_everywhere(struct broker *broker)
+{
+    struct map topics;
+    map_init(&topics);
+    logs_each(broker->logs, note_topic, &topics);
+    map_each (entry, &topics) {
+        struct str topic = {.data = (const char *)entry->key, .len = entry->key_len};
+        *(struct log_config *)entry->value = topic_configs_log_config(broker->topic_configs, topic);
+    }
+    logs_each(broker->logs, use_config, &topics);
+    map_each (entry, &topics) {
+        free(entry->value);
+    }
+    map_deinit(&topics);
+}
+
+static err change_layer(struct broker *broker, const struct layer *layer)
+{
+    struct arena arena;
+    struct znode_config node;
+    arena_init(&arena, ARENA_BYTES);
+    err e = read_node(broker->coord, layer, &arena, &node);
+    int changed = e == OK ? set_layer(broker->config, layer, &node, true) : 0;
+    arena_deinit(&arena);
+    if (changed > 0) {
+        use_everywhere(broker);
+        log_info(AREA, "options changed broker=%s count=%d", layer->entity, changed);
+    }
+    return e;
+}
+
+void broker_configs_changed(struct broker *broker, struct str entity)
+{
+    struct layer layers[] = {layer_of_all(), layer_of_broker(broker->id)};
+    for (size_t i = 0; i < sizeof(layers) / sizeof(layers[0]); i++) {
+        if (!str_is(entity, layers[i].entity)) {
+            continue;
+        }
+        err e = change_layer(broker, &layers[i]);
+        if (e != OK) {
+            log_error(AREA, "cannot read changed options broker=%s error=\"%s\"", layers[i].entity,
+                      err_text(e));
+        }
+    }
+}

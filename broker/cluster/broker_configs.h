@@ -1,0 +1,24 @@
+/* Options of brokers that are kept in the coordination store: /config/brokers/<default> for all of
+ * them, /config/brokers/N for one, which wins; both win over server.properties (config.h). Written
+ * by kafka-configs, while no broker runs or through a broker that can. (reference: zookeeper §1,
+ * requests §7)
+ *
+ * Thread: the control thread; at the start the one that starts. */
+#ifndef OTTLA_BROKER_CLUSTER_BROKER_CONFIGS_H
+#define OTTLA_BROKER_CLUSTER_BROKER_CONFIGS_H
+
+#include "broker/config.h"
+#include "zk/coord.h"
+
+struct broker;
+
+/* Reads both nodes and sets what they say, before anything has used the options. What is unknown,
+ * not dynamic, not allowed or not readable is ignored with a warning each, as Kafka does it. Returns
+ * errors of the store only. */
+NODISCARD err broker_configs_load(struct config *config, struct coord *coord, int32_t broker_id);
+
+/* A notification names "brokers/<entity>". If that is this broker or <default>, its node is read
+ * again: what topics inherit takes effect on every log at once, the rest at the next start. */
+void broker_configs_changed(struct broker *broker, struct str entity);
+
+#endif
