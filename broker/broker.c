@@ -413,6 +413,7 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(lock_logs(broker, &identity, reason));
     TRY(membership_connect(broker, reason));
     TRY(membership_settle(broker, &identity, reason));
+    TRY(config_changes_begin(broker)); /* before what they change is read */
     TRY(broker_configs_load(broker->config, broker->coord, broker->id));
     TRY(bind_listeners(broker, reason));
     topic_configs_use(broker->topic_configs, broker->coord);
@@ -422,8 +423,6 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(membership_register(broker, reason));
     TRY(adopt_logs(broker));
     make_parts(broker);
-    TRY(config_changes_begin(broker));
-    broker->config_changes_watched = true;
     TRY(membership_elect(broker));
     loop_drain(broker->control); /* the controller's requests to this broker */
     return OK;

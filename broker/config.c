@@ -629,20 +629,3 @@ err topic_option_check(const struct topic_option *option, const char *value,
              type_words(option->type), *option->range == '\0' ? "" : " in ", option->range);
     return ERR_INVALID_CONFIG;
 }
-
-void config_print_manual(void)
-{
-    static const char *const TYPES[] = {"boolean", "int",  "long",     "double",
-                                        "string",  "list", "password", "class"};
-    printf("# Options of the broker\n\n| name | type | default | allowed | meaning |\n"
-           "|---|---|---|---|---|\n");
-    for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
-        const struct option *o = &OPTIONS[i];
-        printf("| `%s` | %s | %s | ", o->name, TYPES[o->type],
-               o->default_text == NULL ? "not set" : o->default_text);
-        for (const char *c = o->range; *c != '\0'; c++) {
-            printf(*c == '|' ? "\\|" : "%c", *c);
-        }
-        printf(" | %s |\n", o->doc);
-    }
-}

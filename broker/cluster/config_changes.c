@@ -45,6 +45,7 @@ err config_changes_begin(struct broker *broker)
             number > broker->config_change_seen ? number : broker->config_change_seen;
     }
     arena_deinit(&arena);
+    broker->config_changes_watched = e == OK;
     return e;
 }
 

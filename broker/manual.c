@@ -1,0 +1,96 @@
+/* The manual: what is to be known beside the table of options, and the table. Markdown; OPTIONS.md in
+ * the tree is a copy, and a test compares them. */
+#include "broker/config.h"
+
+#include <stdio.h>
+
+static const char INTRODUCTION[] =
+    "# Options of the broker\n"
+    "\n"
+    "An option comes from server.properties (Kafka's own file will do), from a `KAFKA_...` "
+    "variable of\n"
+    "the environment (`KAFKA_LOG_DIRS` is `log.dirs`; `__` is an underscore, `___` a dash) or "
+    "from\n"
+    "`--override name=value`; the later wins. Dynamic options may also be kept in the "
+    "coordination\n"
+    "store, for one broker (`/config/brokers/N`) or for all (`/config/brokers/<default>`); these "
+    "win\n"
+    "over all others, the one broker's first. What topics inherit then changes at once, the rest "
+    "at\n"
+    "the next start. They are written by `kafka-configs --zookeeper` while the broker is stopped, "
+    "or\n"
+    "were by the Kafka broker that ran there before; this broker's own protocol does not change "
+    "them.\n"
+    "\n"
+    "## With ZooKeeper\n"
+    "\n"
+    "    zookeeper.connect=zk1:2181,zk2:2181,zk3:2181/kafka\n"
+    "\n"
+    "The path at the end, the chroot, is optional and must exist. To make it:\n"
+    "\n"
+    "    zookeeper-shell zk1:2181 create /kafka \"\"\n"
+    "\n"
+    "Start and stop are as without ZooKeeper: `ottla server.properties`, and SIGTERM. The start "
+    "is\n"
+    "refused, with one line, when no server answers within zookeeper.connection.timeout.ms, when\n"
+    "meta.properties names another cluster or broker, and when another broker is registered: "
+    "clusters\n"
+    "of several are not built yet. A broker.id that is registered by a session which is dying is\n"
+    "waited for, as long as the session timeout; one's own session is taken up again at once\n"
+    "(ottla-zookeeper-session in the first log directory, readable by its owner only).\n"
+    "\n"
+    "Without a connection to ZooKeeper records and groups go on; topics and configurations cannot "
+    "be\n"
+    "changed until it is back. After the session has expired the broker registers again by "
+    "itself.\n"
+    "TLS, SASL and ACLs towards ZooKeeper are not built, and options that ask for them are "
+    "refused.\n"
+    "\n"
+    "## In the place of Apache Kafka, and back\n"
+    "\n"
+    "With a Kafka 3.x broker that is alone in its cluster, on ZooKeeper:\n"
+    "\n"
+    "    bin/kafka-server-stop.sh                       # wait until the process has ended\n"
+    "    ottla config/server.properties                 # the same file, the same directories\n"
+    "\n"
+    "and back:\n"
+    "\n"
+    "    kill -TERM $(pidof ottla)                      # wait until the process has ended\n"
+    "    bin/kafka-server-start.sh config/server.properties\n"
+    "\n"
+    "Either may have been killed: the next one checks the tail of the logs. Kafka refuses to "
+    "start\n"
+    "(NodeExists) while the session of a broker that was killed has not expired. A directory in "
+    "which\n"
+    "a transaction is open is refused with its name: let Kafka finish or abort it first. While "
+    "Ottla\n"
+    "runs nothing is compacted, and quotas are kept but not enforced.\n"
+    "\n"
+    "## The options\n"
+    "\n"
+    "| name | type | default | allowed | dynamic | meaning |\n"
+    "|---|---|---|---|---|---|\n";
+
+static void print_option(const struct option *o)
+{
+    static const char *const TYPES[] = {"boolean", "int",  "long",     "double",
+                                        "string",  "list", "password", "class"};
+    static const char *const DYNAMIC[] = {
+        [READ_ONLY] = "", [PER_BROKER] = "per broker", [CLUSTER_WIDE] = "cluster-wide"};
+    printf("| `%s` | %s | %s | ", o->name, TYPES[o->type],
+           o->default_text == NULL ? "not set" : o->default_text);
+    for (const char *c = o->range; *c != '\0'; c++) {
+        printf(*c == '|' ? "\\|" : "%c", *c);
+    }
+    printf(" | %s | %s |\n", DYNAMIC[o->dynamic], o->doc);
+}
+
+void config_print_manual(void)
+{
+    size_t count = 0;
+    const struct option *options = config_options(&count);
+    fputs(INTRODUCTION, stdout);
+    for (size_t i = 0; i < count; i++) {
+        print_option(&options[i]);
+    }
+}
