@@ -373,29 +373,6 @@ static void session_forget(const struct zookeeper *zk)
 
 /* ---- opening ---- */
 
-/* Connects with the old session, or where that has expired, with a new one. */
-static err session_open(struct zookeeper *zk)
-{
-    struct zookeeper_session old;
-    if (session_load(zk, &old)) {
-        log_info("zookeeper", "taking up the session of the last run session=0x%llx",
-                 (unsigned long long)old.id);
-        TRY(handle_open(zk, &old));
-        err e = connected_wait(zk);
-        if (e != E_SESSION) {
-            return e;
-        }
-        log_info("zookeeper", "the session of the last run has expired session=0x%llx",
-                 (unsigned long long)old.id);
-        (void)handle_close(zk);
-        former_add(zk, old.id);
-    }
-    TRY(handle_open(zk, NULL));
-    TRY(connected_wait(zk));
-    session_save(zk);
-    return OK;
-}
-
 /* E_NOT_FOUND when the chroot does not exist. The first answer also shows whether the servers want
  * to be told who we are. */
 static err root_check(struct zookeeper *zk)
@@ -406,6 +383,36 @@ static err root_check(struct zookeeper *zk)
     err e = calls_run(&zk->calls, &root, 1, &arena);
     arena_deinit(&arena);
     return e == OK ? root.error : e;
+}
+
+/* Connects, with the old session if there is one, until the chroot has answered. */
+static err session_begin(struct zookeeper *zk, const struct zookeeper_session *old)
+{
+    TRY(handle_open(zk, old));
+    TRY(connected_wait(zk));
+    return root_check(zk);
+}
+
+/* With the session of the last run, or where that has expired, with a new one. It may expire even
+ * now: when the server comes to read that the last run closed it. */
+static err session_open(struct zookeeper *zk)
+{
+    struct zookeeper_session old;
+    if (session_load(zk, &old)) {
+        log_info("zookeeper", "taking up the session of the last run session=0x%llx",
+                 (unsigned long long)old.id);
+        err e = session_begin(zk, &old);
+        if (e != E_SESSION) {
+            return e;
+        }
+        log_info("zookeeper", "the session of the last run has expired session=0x%llx",
+                 (unsigned long long)old.id);
+        (void)handle_close(zk);
+        former_add(zk, old.id);
+    }
+    TRY(session_begin(zk, NULL));
+    session_save(zk);
+    return OK;
 }
 
 static void open_reason(const struct zookeeper *zk, const struct coord_zookeeper *how, err e,
@@ -577,9 +584,6 @@ err coord_zookeeper_open(const struct coord_zookeeper *how, struct clock *clock,
     }
     zk->calls.deadline_ms = clock_monotonic_ms(clock_system()) + how->connection_timeout_ms;
     e = session_open(zk);
-    if (e == OK) {
-        e = root_check(zk);
-    }
     if (e != OK) {
         open_reason(zk, how, e, reason);
         if (handle_close(zk)) {

@@ -6,6 +6,7 @@
 #include "zk/tests/coord_suite.h"
 #include "zk/tests/proxy.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,38 @@ static int server_port(void)
 static void server_signal(int number)
 {
     CU_ASSERT_EQUAL(kill((pid_t)strtol(getenv("OTTLA_TEST_ZOOKEEPER_PID"), NULL, 10), number), 0);
+}
+
+/* Every thread of the server in state T? */
+static bool server_is_stopped(void)
+{
+    char tasks[64];
+    snprintf(tasks, sizeof(tasks), "/proc/%s/task", getenv("OTTLA_TEST_ZOOKEEPER_PID"));
+    DIR *dir = opendir(tasks);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+    bool stopped = true;
+    for (struct dirent *task = readdir(dir); task != NULL && stopped; task = readdir(dir)) {
+        char path[400];
+        char stat_line[256] = "";
+        snprintf(path, sizeof(path), "%s/%s/stat", tasks, task->d_name);
+        FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (file != NULL) {
+            stopped = fgets(stat_line, sizeof(stat_line), file) != NULL &&
+                      strstr(stat_line, ") T ") != NULL;
+            fclose(file);
+        }
+    }
+    closedir(dir);
+    return stopped;
+}
+
+/* A signal works when its threads come to run, not at once. */
+static void server_stop(void)
+{
+    server_signal(SIGSTOP);
+    while (!server_is_stopped()) {
+        sleep_ms(1);
+    }
 }
 
 static int64_t now_ms(void)
@@ -738,7 +771,7 @@ static void test_pause(void)
     int64_t id = coord_session_id(s.coord);
     static const int PAUSES_MS[] = {50, 1000};
     for (size_t i = 0; i < 2; i++) {
-        server_signal(SIGSTOP);
+        server_stop();
         struct call call;
         call_begin(&call, call_main);
         sleep_ms(PAUSES_MS[i]);
@@ -762,7 +795,7 @@ static void interrupted_while_paused(int pause_ms)
     session_path(path, s.dir);
     open_with_file(path, SESSION_MS);
     (void)create("/a", "1", 0);
-    server_signal(SIGSTOP);
+    server_stop();
     struct call call;
     call_begin(&call, call_main);
     sleep_ms(pause_ms);
