@@ -41,6 +41,7 @@ def test_idempotent_produce_and_consume(shared_broker, library, life):
     assert sorted(client("consume", topic, 3, 5100)) == sorted(sent)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("life", LIVES)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_group(shared_broker, library, life):

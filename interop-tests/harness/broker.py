@@ -287,11 +287,7 @@ def missing() -> str | None:
     """Why the broker under test cannot be run, or None."""
     if kind_under_test() == "ottla" and not os.access(paths.ottla_binary(), os.X_OK):
         return f"{paths.ottla_binary()} is not there"
-    if coordination() == "embedded":
-        return None
-    if kind_under_test() == "ottla" and b"coordination by ZooKeeper is not built" in paths.ottla_binary().read_bytes():
-        return "this Ottla has no coordination by ZooKeeper"
-    return zookeeper.missing()
+    return zookeeper.missing() if coordination() == "zookeeper" else None
 
 
 def new_broker(overrides: dict | None = None, on: ZooKeeper | None = None) -> Broker:

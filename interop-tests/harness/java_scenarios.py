@@ -85,6 +85,7 @@ class JavaScenarios:
         got = self.consume(b, topic, 50, *self._properties("formatter", "print.key=true", "print.headers=true"))
         assert sorted(got) == sorted(sent)
 
+    @pytest.mark.once
     def test_console_from_a_partition(self, shared_broker, life):
         b = shared_broker
         topic = self.create(b, unique("partition"), partitions=3)
@@ -100,6 +101,7 @@ class JavaScenarios:
             assert tail == got[-1:]
         assert sorted(everything) == sorted(f"v{i}" for i in range(60))
 
+    @pytest.mark.once
     def test_console_latest_sees_only_what_is_new(self, shared_broker):
         b = shared_broker
         topic = self.create(b, unique("latest"))
@@ -230,6 +232,7 @@ class JavaScenarios:
         assert sorted(v for v in self.offsets(b, topic, "--time", "max-timestamp").values() if v is not None)
         assert all(v in (0, None) for v in self.offsets(b, topic, "--time", 1000).values())
 
+    @pytest.mark.once
     def test_verifiable_clients(self, shared_broker, life):
         b = shared_broker
         topic, group = self.create(b, unique("verifiable"), partitions=3), unique("group")
@@ -285,6 +288,7 @@ class JavaScenarios:
         wrong = next((i for i, line in enumerate(lines) if line != f"line {i}"), None)
         assert wrong is None, f"line {wrong} is {lines[wrong]!r}"
 
+    @pytest.mark.once
     def test_producer_perf(self, shared_broker):
         b = shared_broker
         topic = self.create(b, unique("perf"), partitions=2)

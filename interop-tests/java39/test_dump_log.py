@@ -89,6 +89,7 @@ def check_everything(b) -> dict:
     return kinds
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_every_file(broker, end):
     fill(broker)

@@ -27,6 +27,7 @@ def test_idempotent_produce_and_consume(shared_broker, life):
     assert sorted(client("consume", b.bootstrap, topic, 3, 5100)) == sorted(sent + more)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("life", LIVES)
 def test_group(shared_broker, life):
     b = shared_broker

@@ -112,6 +112,7 @@ def test_clients_live_through(shared_broker, life):
     c.close()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("strategy", ["range", "roundrobin", "cooperative-sticky"])
 def test_two_members_share(shared_broker, strategy):
     b = shared_broker
@@ -135,6 +136,7 @@ def test_two_members_share(shared_broker, strategy):
             m.close()
 
 
+@pytest.mark.once
 def test_static_member_comes_back_to_its_partitions(shared_broker):
     b = shared_broker
     topic, group = create(b, unique("py-static"), 4), unique("group")

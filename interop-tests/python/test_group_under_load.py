@@ -75,6 +75,7 @@ class Member(threading.Thread):
             self.error = repr(e)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
 def test_members_come_and_go(broker, strategy):
     topic, group = clients.create_topic(broker, unique("load"), PARTITIONS), unique("group")

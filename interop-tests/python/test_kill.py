@@ -1,7 +1,7 @@
 """kill -9, many times, in the middle of acknowledged idempotent producing.
 
 Every acknowledged record is there, once, at the offset it was acknowledged with; and every start succeeds.
-OTTLA_KILLS sets how often: 200 in the whole run, 20 in the slice.
+OTTLA_KILLS sets how often: 200 in the whole run; 20 in the slice, and 10 on ZooKeeper.
 """
 
 import os
@@ -9,13 +9,15 @@ import threading
 
 import pytest
 
+from harness import broker as brokers
 from harness import clients
 from harness.life import unique
 from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 
-KILLS = int(os.environ.get("OTTLA_KILLS", "200" if os.environ.get("OTTLA_INTEROP") == "all" else "20"))
+KILLS = int(os.environ.get("OTTLA_KILLS", 0)) or (
+    200 if os.environ.get("OTTLA_INTEROP") == "all" else 20 if brokers.coordination() == "embedded" else 10)
 PARTITIONS = 3
 
 

@@ -320,7 +320,7 @@ def directory(b) -> dict:
 
 
 @pytest.mark.skipif(UnderTest is brokers.Kafka, reason="Kafka goes on with a transaction that is open")
-@pytest.mark.parametrize("end", ["stopped", "killed"])
+@pytest.mark.parametrize("end", [pytest.param("stopped", marks=pytest.mark.whole), "killed"])
 def test_an_open_transaction_is_refused(place, end):
     """Ottla has no transactions, so it must not take a directory in which one has yet to be ended; nothing is changed
     by the refusal, and the producer can end it when Kafka is back."""
