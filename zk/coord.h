@@ -179,7 +179,7 @@ struct coord_zookeeper {
  * killed goes on with its own session, and finds its ephemeral nodes there. A file that was copied
  * from elsewhere is not used. Refuses, with one line in `reason`, an ensemble that does not answer
  * in time and a chroot that does not exist. */
-NODISCARD err coord_zookeeper_open(const struct coord_zookeeper *how, struct clock *clock,
+NODISCARD err coord_zookeeper_open(const struct coord_zookeeper *how,
                                    const struct coord_events *events, struct coord **coord,
                                    char reason[COORD_REASON_BYTES]);
 

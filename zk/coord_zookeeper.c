@@ -373,6 +373,38 @@ static void session_forget(const struct zookeeper *zk)
 
 /* ---- opening ---- */
 
+/* E_CLOSED if interrupted meanwhile. */
+static err pause_ms(struct zookeeper *zk, int64_t ms)
+{
+    int64_t until_ms = clock_monotonic_ms(clock_system()) + ms;
+    pthread_mutex_lock(&zk->calls.lock);
+    while (!zk->calls.interrupted && clock_monotonic_ms(clock_system()) < until_ms) {
+        calls_wait(&zk->calls, until_ms);
+    }
+    err e = zk->calls.interrupted ? E_CLOSED : OK;
+    pthread_mutex_unlock(&zk->calls.lock);
+    return e;
+}
+
+static bool is_unresolved(err e)
+{
+    return e == err_from_errno(ENOENT) || e == err_from_errno(EINVAL);
+}
+
+/* Names may come to be known while we wait, as where all machines start at the same time. */
+static err handle_open_patiently(struct zookeeper *zk, const struct zookeeper_session *old)
+{
+    int64_t deadline_ms = zk->calls.deadline_ms;
+    for (;;) {
+        err e = handle_open(zk, old);
+        int64_t left_ms = deadline_ms - clock_monotonic_ms(clock_system());
+        if (!is_unresolved(e) || left_ms <= 0) {
+            return e;
+        }
+        TRY(pause_ms(zk, left_ms < RETRY_MS ? left_ms : RETRY_MS));
+    }
+}
+
 /* E_NOT_FOUND when the chroot does not exist. The first answer also shows whether the servers want
  * to be told who we are. */
 static err root_check(struct zookeeper *zk)
@@ -388,7 +420,7 @@ static err root_check(struct zookeeper *zk)
 /* Connects, with the old session if there is one, until the chroot has answered. */
 static err session_begin(struct zookeeper *zk, const struct zookeeper_session *old)
 {
-    TRY(handle_open(zk, old));
+    TRY(handle_open_patiently(zk, old));
     TRY(connected_wait(zk));
     return root_check(zk);
 }
@@ -428,7 +460,7 @@ static void open_reason(const struct zookeeper *zk, const struct coord_zookeeper
                  "zookeeper.connect: the chroot %.150s does not exist; to create it: "
                  "zookeeper-shell %.*s create %.150s \"\"",
                  zk->chroot, first_len < 100 ? first_len : 100, zk->servers, zk->chroot);
-    } else if (e == err_from_errno(ENOENT) || e == err_from_errno(EINVAL)) {
+    } else if (is_unresolved(e)) {
         (void)refuse(reason, zk->servers, "cannot be resolved: no host of this name");
     } else if (e == err_from_errno(EACCES)) {
         (void)refuse(reason, zk->servers, "wants authentication, which is not supported");
@@ -471,19 +503,6 @@ static bool zookeeper_owned(struct coord *coord, int64_t session_id)
     }
     pthread_mutex_unlock(&zk->calls.lock);
     return owned && session_id != 0;
-}
-
-/* E_CLOSED if interrupted meanwhile. */
-static err pause_ms(struct zookeeper *zk, int64_t ms)
-{
-    int64_t until_ms = clock_monotonic_ms(clock_system()) + ms;
-    pthread_mutex_lock(&zk->calls.lock);
-    while (!zk->calls.interrupted && clock_monotonic_ms(clock_system()) < until_ms) {
-        calls_wait(&zk->calls, until_ms);
-    }
-    err e = zk->calls.interrupted ? E_CLOSED : OK;
-    pthread_mutex_unlock(&zk->calls.lock);
-    return e;
 }
 
 static err zookeeper_renew(struct coord *coord)
@@ -569,12 +588,9 @@ static struct zookeeper *zookeeper_new(const struct coord_zookeeper *how,
     return zk;
 }
 
-/* The server's clock is the one that counts, and it cannot be held still: `clock` is not used. */
-err coord_zookeeper_open(const struct coord_zookeeper *how, struct clock *clock,
-                         const struct coord_events *events, struct coord **coord,
-                         char reason[COORD_REASON_BYTES])
+err coord_zookeeper_open(const struct coord_zookeeper *how, const struct coord_events *events,
+                         struct coord **coord, char reason[COORD_REASON_BYTES])
 {
-    (void)clock;
     client_silence();
     struct zookeeper *zk = zookeeper_new(how, events);
     err e = connect_parse(zk, how->connect, reason);

@@ -172,7 +172,7 @@ static err connect_zookeeper(struct broker *broker, const struct coord_events *e
     };
     log_info("membership", "connecting zookeeper.connect=%s patience_ms=%d", how.connect,
              how.connection_timeout_ms);
-    err e = coord_zookeeper_open(&how, broker->clock, events, &broker->coord, reason);
+    err e = coord_zookeeper_open(&how, events, &broker->coord, reason);
     free(session);
     return e;
 }

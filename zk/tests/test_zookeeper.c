@@ -86,7 +86,7 @@ static err open_how(const struct coord_zookeeper *how, char reason[COORD_REASON_
 {
     reason[0] = '\0';
     CU_ASSERT_PTR_NULL_FATAL(s.coord);
-    return coord_zookeeper_open(how, &s.clock.clock, &EVENTS, &s.coord, reason);
+    return coord_zookeeper_open(how, &EVENTS, &s.coord, reason);
 }
 
 static void open_must(const struct coord_zookeeper *how)
