@@ -14,8 +14,14 @@
  * killed, the old start offset would be taken for the new log's; so those names are remembered as
  * `stale`, and a creation that meets one writes the checkpoints first.
  *
- * Lock: one mutex over the table. It is not held over file operations, except the creation of a
- * log, which only the control thread does. */
+ * Locks: two, and no file operation under the first.
+ *   lock         the table, the stale names, the deleted directories, the old high watermarks. An
+ *                entry found under it lives until logs_delete: only the control thread, which is
+ *                the one that deletes, may use a log after unlocking, and none uses the entry. The
+ *                callbacks of logs_each and logs_write_high_watermarks run under it.
+ *   points_lock  one writer of recovery points at a time (the background thread; the control thread
+ *                when it meets a stale name). Held over the writing of the files, and `lock` is
+ *                taken inside of it, never the other way round. */
 #define _GNU_SOURCE
 #include "storage/logs.h"
 
@@ -56,9 +62,9 @@ struct logs {
     void *context;
     bool loaded;
     pthread_mutex_t lock;
-    pthread_mutex_t points_lock; /* taken first: one writer of recovery points at a time */
-    struct map entries;          /* "topic-partition" to struct entry, owned */
-    struct map stale;            /* names in the checkpoint files that have no log; value unused */
+    pthread_mutex_t points_lock;
+    struct map entries; /* "topic-partition" to struct entry, owned */
+    struct map stale;   /* names in the checkpoint files that have no log; value unused */
     struct deleted_dir *deleted;
     size_t deleted_n;
     size_t deleted_cap;
@@ -467,25 +473,31 @@ err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_REASON_BYT
                   others);
 }
 
-static struct entry *entry_get(struct logs *logs, struct topic_partition name)
+/* Is there such a log? *log is NULL when it is damaged. */
+static bool look_up(struct logs *logs, struct topic_partition name, struct plog **log)
 {
     char key[NAME_BYTES_MAX + 32];
     int len =
         snprintf(key, sizeof(key), "%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
+    *log = NULL;
     if (len < 0 || (size_t)len >= sizeof(key)) {
-        return NULL;
+        return false;
     }
     pthread_mutex_lock(&logs->lock);
-    struct entry *entry =
+    const struct entry *entry =
         map_get_str(&logs->entries, (struct str){.data = key, .len = (size_t)len});
+    if (entry != NULL) {
+        *log = entry->log;
+    }
     pthread_mutex_unlock(&logs->lock);
-    return entry;
+    return entry != NULL;
 }
 
 struct plog *logs_get(struct logs *logs, struct topic_partition name)
 {
-    struct entry *entry = entry_get(logs, name);
-    return entry == NULL ? NULL : entry->log;
+    struct plog *log = NULL;
+    (void)look_up(logs, name, &log);
+    return log;
 }
 
 void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context)
@@ -573,23 +585,23 @@ static size_t emptiest_dir(const struct logs *logs)
     return best;
 }
 
-static err existing(struct entry *entry, struct uuid topic_id, struct plog **log)
+static err existing(struct plog *known, struct uuid topic_id, struct plog **log)
 {
-    if (entry->log == NULL) {
+    if (known == NULL) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
     if (!uuid_is_zero(topic_id)) {
-        TRY(plog_set_topic_id(entry->log, topic_id));
+        TRY(plog_set_topic_id(known, topic_id));
     }
-    *log = entry->log;
+    *log = known;
     return OK;
 }
 
 err logs_create(struct logs *logs, struct topic_partition name, struct uuid topic_id,
                 const struct log_config *config, struct plog **log)
 {
-    struct entry *known = entry_get(logs, name);
-    if (known != NULL) {
+    struct plog *known = NULL;
+    if (look_up(logs, name, &known)) {
         return existing(known, topic_id, log);
     }
     char *key = key_of(name);
@@ -691,16 +703,19 @@ int64_t logs_remove_deleted(struct logs *logs)
     }
 }
 
+static int64_t old_high_watermark_locked(const struct logs *logs, const struct entry *entry,
+                                         struct bytes key)
+{
+    return checkpoint_offset(map_get(&logs->dirs[entry->dir].high_watermarks, key));
+}
+
 int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name)
 {
-    struct entry *entry = entry_get(logs, name);
-    if (entry == NULL) {
-        return 0;
-    }
     char *key = key_of(name);
+    struct bytes key_bytes = bytes_of(key, strlen(key));
     pthread_mutex_lock(&logs->lock);
-    int64_t offset =
-        checkpoint_offset(map_get_str(&logs->dirs[entry->dir].high_watermarks, str_of(key)));
+    const struct entry *entry = map_get(&logs->entries, key_bytes);
+    int64_t offset = entry == NULL ? 0 : old_high_watermark_locked(logs, entry, key_bytes);
     pthread_mutex_unlock(&logs->lock);
     free(key);
     return offset;
@@ -719,10 +734,8 @@ err logs_write_high_watermarks(struct logs *logs, bool durable,
             const struct entry *entry = found->value;
             struct bytes key = bytes_of(found->key, found->key_len);
             if (entry->dir == i) {
-                int64_t offset =
-                    entry->log != NULL
-                        ? high_watermark(context, entry->log)
-                        : checkpoint_offset(map_get(&logs->dirs[i].high_watermarks, key));
+                int64_t offset = entry->log == NULL ? -1 : high_watermark(context, entry->log);
+                offset = offset >= 0 ? offset : old_high_watermark_locked(logs, entry, key);
                 offset_checkpoint_add(&next, str_of(entry->topic), entry->partition, offset);
             }
         }

@@ -55,9 +55,11 @@ NODISCARD err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_
  * unless a log in it was repaired or written to; nothing else is written. */
 void logs_abandon(struct logs *logs);
 
-/* NULL when there is none. */
+/* NULL when there is none. The log is the caller's to use on the control thread only, or for as long
+ * as something keeps that thread from deleting it. */
 struct plog *logs_get(struct logs *logs, struct topic_partition name);
-/* Calls `each` for every log; no creation or deletion meanwhile (it holds the table's lock). */
+/* Calls `each` for every log; no creation or deletion meanwhile (it holds the table's lock: `each`
+ * may not call logs_*). */
 void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context);
 size_t logs_count(struct logs *logs);
 
@@ -74,7 +76,10 @@ int64_t logs_remove_deleted(struct logs *logs);
 
 /* replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. The periodic one
  * need not be durable: a leader finds its high watermark again, and an fsync every five seconds makes
- * ext4 commit what all logs have written, which appends then wait for (bench/compare, ack p99). */
+ * ext4 commit what all logs have written, which appends then wait for (bench/compare, ack p99).
+ *
+ * `high_watermark` tells it of a log, or -1: not known (nobody leads or follows it), then it stays
+ * what it was at the start. It runs under the table's lock: it may not call logs_*. */
 int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name);
 NODISCARD err logs_write_high_watermarks(struct logs *logs, bool durable,
                                          int64_t (*high_watermark)(void *context, struct plog *log),

@@ -400,13 +400,14 @@ void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_
 
 /* ---- periodic ---- */
 
+/* A log without a partition is one that no LeaderAndIsr has named: of a topic that is gone. */
 static int64_t high_watermark_of(void *context, struct plog *log)
 {
     struct replicas *replicas = context;
     struct topic_partition name = plog_name(log);
     struct partition *p = replicas_find(replicas, name.topic, name.partition);
     if (p == NULL) {
-        return logs_checkpointed_high_watermark(replicas->config.logs, name);
+        return -1;
     }
     int64_t high_watermark = partition_high_watermark(p);
     partition_release(p);

@@ -118,6 +118,39 @@ static void test_life(void)
     place_remove(&t.p);
 }
 
+static int64_t only_of_a(void *context, struct plog *log)
+{
+    (void)context;
+    return str_is(plog_name(log).topic, "a") ? 7 : -1;
+}
+
+/* A log that nobody leads keeps the high watermark that it had. */
+static void test_unknown_high_watermarks(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 2);
+    for (int i = 0; i < 4; i++) { /* two of each in each directory */
+        must_append(create(logs, i < 2 ? "a" : "stray", i), 9);
+    }
+    MUST(logs_write_high_watermarks(logs, true, minus_one, NULL));
+    logs_close(logs);
+    for (int round = 0; round < 2; round++) {
+        place_reboot(&t.p);
+        logs = start(&t, 2);
+        for (int i = 0; i < 4; i++) {
+            int64_t known = i >= 2 || round == 0 ? 8 : 7;
+            struct topic_partition name = tp(i < 2 ? "a" : "stray", i);
+            CU_ASSERT_EQUAL(logs_checkpointed_high_watermark(logs, name), known);
+        }
+        CU_ASSERT_EQUAL(logs_checkpointed_high_watermark(logs, tp("none", 0)), 0);
+        MUST(logs_write_high_watermarks(logs, false, only_of_a, NULL));
+        MUST(logs_write_high_watermarks(logs, true, only_of_a, NULL));
+        logs_close(logs);
+    }
+    place_remove(&t.p);
+}
+
 static void test_locks(void)
 {
     struct two t;
@@ -553,7 +586,7 @@ static void test_many(void)
     place_remove(&t.p);
 }
 
-SUITE("logs", TEST(test_life), TEST(test_locks), TEST(test_identity), TEST(test_delete),
-      TEST(test_kept_directories), TEST(test_unclean), TEST(test_open_transactions),
-      TEST(test_abandoned), TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints),
-      TEST(test_many))
+SUITE("logs", TEST(test_life), TEST(test_unknown_high_watermarks), TEST(test_locks),
+      TEST(test_identity), TEST(test_delete), TEST(test_kept_directories), TEST(test_unclean),
+      TEST(test_open_transactions), TEST(test_abandoned), TEST(test_checkpoint_format),
+      TEST(test_corrupt_checkpoints), TEST(test_many))
