@@ -423,7 +423,7 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(membership_register(broker, reason));
     TRY(adopt_logs(broker));
     make_parts(broker);
-    TRY(membership_elect(broker));
+    TRY(membership_elect(broker, reason));
     loop_drain(broker->control); /* the controller's requests to this broker */
     return OK;
 }

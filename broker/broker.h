@@ -34,8 +34,9 @@ struct broker {
 
     int32_t id;
     char cluster_id[CLUSTER_ID_MAX];
-    int64_t epoch;   /* czxid of the registration; control thread only */
-    bool registered; /* in this session; control thread only */
+    int64_t epoch;     /* czxid of the registration; control thread only */
+    bool registered;   /* in this session; control thread only */
+    bool session_over; /* and no new one has begun; control thread only */
     bool started;
 
     struct listener *listeners;
@@ -59,6 +60,7 @@ struct broker {
     struct topic_configs *topic_configs;   /* control thread only */
     int64_t config_change_seen;            /* the last notification; control thread only */
     bool config_changes_watched;           /* control thread only */
+    bool configs_known;                    /* read in this session; control thread only */
     struct controller *controller;         /* control thread only */
     struct timer membership_retry;         /* registration and election, after a failure */
     struct timer rebalance;                /* of preferred leaders */

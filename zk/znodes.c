@@ -44,6 +44,14 @@ const char *znode_broker_path(struct arena *arena, int32_t broker_id)
     return arena_format(arena, "%s/%" PRId32, ZNODE_BROKER_IDS, broker_id).data;
 }
 
+int32_t znode_broker_id(const char *name)
+{
+    int64_t number = -1;
+    bool fits = znode_number_decode(bytes_of(name, strlen(name)), &number) == OK && number >= 0 &&
+                number <= INT32_MAX;
+    return fits ? (int32_t)number : -1;
+}
+
 const char *znode_topic_path(struct arena *arena, struct str topic)
 {
     return arena_format(arena, "%s/%.*s", ZNODE_TOPICS, (int)topic.len, topic.data).data;

@@ -29,6 +29,8 @@ extern const char *const ZNODE_PERSISTENT[];
 extern const size_t ZNODE_PERSISTENT_N;
 
 const char *znode_broker_path(struct arena *arena, int32_t broker_id);
+/* The number of a child of /brokers/ids, or -1 if it is none. */
+int32_t znode_broker_id(const char *name);
 const char *znode_topic_path(struct arena *arena, struct str topic);
 const char *znode_partitions_path(struct arena *arena, struct str topic);
 const char *znode_partition_path(struct arena *arena, struct str topic, int32_t partition);

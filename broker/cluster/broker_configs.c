@@ -186,7 +186,7 @@ static void use_config(void *context, struct plog *log)
 }
 
 /* Topics are read first: the store may have to be asked, and not under the lock of the logs. */
-static void use_everywhere(struct broker *broker)
+void broker_configs_use(struct broker *broker)
 {
     struct map topics;
     map_init(&topics);
@@ -211,23 +211,19 @@ static err change_layer(struct broker *broker, const struct layer *layer)
     int changed = e == OK ? set_layer(broker->config, layer, &node, true) : 0;
     arena_deinit(&arena);
     if (changed > 0) {
-        use_everywhere(broker);
+        broker_configs_use(broker);
         log_info(AREA, "options changed broker=%s count=%d", layer->entity, changed);
     }
     return e;
 }
 
-void broker_configs_changed(struct broker *broker, struct str entity)
+err broker_configs_changed(struct broker *broker, struct str entity)
 {
     struct layer layers[] = {layer_of_all(), layer_of_broker(broker->id)};
     for (size_t i = 0; i < sizeof(layers) / sizeof(layers[0]); i++) {
-        if (!str_is(entity, layers[i].entity)) {
-            continue;
-        }
-        err e = change_layer(broker, &layers[i]);
-        if (e != OK) {
-            log_error(AREA, "cannot read changed options broker=%s error=\"%s\"", layers[i].entity,
-                      err_text(e));
+        if (str_is(entity, layers[i].entity)) {
+            TRY(change_layer(broker, &layers[i]));
         }
     }
+    return OK;
 }

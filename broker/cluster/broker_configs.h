@@ -18,7 +18,10 @@ struct broker;
 NODISCARD err broker_configs_load(struct config *config, struct coord *coord, int32_t broker_id);
 
 /* A notification names "brokers/<entity>". If that is this broker or <default>, its node is read
- * again: what topics inherit takes effect on every log at once, the rest at the next start. */
-void broker_configs_changed(struct broker *broker, struct str entity);
+ * again: what topics inherit takes effect on every log at once, the rest at the next start. Errors
+ * of the store. */
+NODISCARD err broker_configs_changed(struct broker *broker, struct str entity);
+/* Hands every log its configuration, as topics and broker now have it. */
+void broker_configs_use(struct broker *broker);
 
 #endif

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8 };
-enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000 };
+enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000, TRIES_MAX = 5 };
 
 #define CHANGE_PREFIX "config_change_"
 
@@ -49,43 +49,63 @@ err config_changes_begin(struct broker *broker)
     return e;
 }
 
-static void apply(struct broker *broker, struct str entity)
+/* An unreadable node is told, and passed over: what was known stays. */
+static err apply_topic(struct broker *broker, struct str topic)
 {
-    if (entity.len > 8 && memcmp(entity.data, "brokers/", 8) == 0) {
-        broker_configs_changed(broker,
-                               (struct str){.data = entity.data + 8, .len = entity.len - 8});
-        return;
+    err e = topic_configs_refresh(broker->topic_configs, topic, NULL);
+    if (e != OK) {
+        return e == E_MALFORMED ? OK : e;
     }
-    if (entity.data == NULL || entity.len <= 7 || memcmp(entity.data, "topics/", 7) != 0) {
-        return; /* users, clients, ips: nothing here depends on them */
-    }
-    struct str topic = {.data = entity.data + 7, .len = entity.len - 7};
-    topic_configs_forget(broker->topic_configs, topic);
     struct log_config config = topic_configs_log_config(broker->topic_configs, topic);
     replicas_set_config(broker->replicas, topic, &config);
     log_info("config-changes", "topic configuration changed topic=%.*s", (int)topic.len,
              topic.data);
+    return OK;
 }
 
-static void process(struct broker *broker, struct arena *arena, const char *name)
+static bool starts_with(struct str text, struct str prefix)
+{
+    return text.data != NULL && text.len > prefix.len &&
+           memcmp(text.data, prefix.data, prefix.len) == 0;
+}
+
+static err apply(struct broker *broker, struct str entity)
+{
+    struct str brokers = STR("brokers/");
+    struct str topics = STR("topics/");
+    if (starts_with(entity, brokers)) {
+        return broker_configs_changed(
+            broker, (struct str){entity.data + brokers.len, entity.len - brokers.len});
+    }
+    if (starts_with(entity, topics)) {
+        return apply_topic(broker, (struct str){entity.data + topics.len, entity.len - topics.len});
+    }
+    return OK; /* users, clients, ips: nothing here depends on them */
+}
+
+/* A notification counts as seen when it was applied. */
+static err process(struct broker *broker, struct arena *arena, const char *name)
 {
     struct str path = arena_format(arena, "%s/%s", ZNODE_CONFIG_CHANGES, name);
     struct coord_op get = {.type = COORD_GET, .path = path.data};
-    if (coord_run(broker->coord, &get, 1, arena) != OK || get.error != OK) {
-        return; /* deleted by somebody else */
+    TRY(coord_run(broker->coord, &get, 1, arena));
+    if (get.error != OK) {
+        return get.error == E_NOT_FOUND ? OK : get.error; /* deleted by somebody else */
     }
     int64_t number = number_of(name);
     struct str entity = {0};
-    if (number > broker->config_change_seen &&
-        znode_config_change_decode(arena, get.value, &entity) == OK) {
+    if (number > broker->config_change_seen) {
+        if (znode_config_change_decode(arena, get.value, &entity) == OK) {
+            TRY(apply(broker, entity));
+        }
         broker->config_change_seen = number;
-        apply(broker, entity);
     }
     if (clock_wall_ms(broker->clock) - get.stat.ctime_ms > KEPT_MS) {
         struct coord_op gone = {
             .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
-        (void)coord_run(broker->coord, &gone, 1, arena);
+        TRY(coord_run(broker->coord, &gone, 1, arena)); /* another may have been faster */
     }
+    return OK;
 }
 
 err config_changes_on_watch(struct broker *broker)
@@ -95,7 +115,7 @@ err config_changes_on_watch(struct broker *broker)
     arena_init(&arena, ARENA_BYTES);
     err e = list_changes(broker, &arena, &children);
     for (int32_t i = 0; e == OK && i < children.children_n; i++) {
-        process(broker, &arena, children.children[i]);
+        e = process(broker, &arena, children.children[i]);
     }
     if (e != OK && e != E_CLOSED) {
         log_error("config-changes", "cannot read notifications error=\"%s\"", err_text(e));
@@ -202,8 +222,9 @@ static err edit_one(struct broker *broker, struct properties *overrides,
     return e;
 }
 
+/* `version` is the node's that was read, -1 when there was none. */
 static err write_overrides(struct broker *broker, struct arena *arena, struct str topic,
-                           const struct properties *overrides)
+                           const struct properties *overrides, int32_t version)
 {
     struct znode_config node = {.entries =
                                     arena_array(arena, overrides->count, sizeof(*node.entries))};
@@ -211,14 +232,11 @@ static err write_overrides(struct broker *broker, struct arena *arena, struct st
         node.entries[node.entries_n++] = (struct znode_config_entry){
             .name = str_of(overrides->items[i].name), .value = str_of(overrides->items[i].value)};
     }
-    const char *path = znode_topic_config_path(arena, topic);
-    struct coord_op there = {.type = COORD_GET, .path = path};
-    TRY(coord_run(broker->coord, &there, 1, arena));
     struct coord_op ops[] = {
-        {.type = there.error == OK ? COORD_SET : COORD_CREATE,
-         .path = path,
+        {.type = version < 0 ? COORD_CREATE : COORD_SET,
+         .path = znode_topic_config_path(arena, topic),
          .data = znode_config_encode(arena, &node),
-         .version = COORD_ANY_VERSION},
+         .version = version},
         {.type = COORD_CREATE,
          .path = ZNODE_CONFIG_CHANGES "/" CHANGE_PREFIX,
          .data = znode_config_change_encode(arena, STR("topics"), topic),
@@ -249,6 +267,56 @@ static bool topic_is_known(struct broker *broker, struct str topic)
     return known;
 }
 
+static err edit_all(struct broker *broker, const struct config_change *change,
+                    const struct properties *before, struct properties *after,
+                    char message[CONFIG_REASON_BYTES])
+{
+    for (size_t i = 0; !change->replace_all && i < before->count; i++) {
+        properties_set(after, before->items[i].name, before->items[i].value);
+    }
+    for (int32_t i = 0; i < change->edits_n; i++) {
+        TRY(edit_one(broker, after, &change->edits[i], message));
+    }
+    return OK;
+}
+
+/* Reads the node, edits, and writes it back if it is still the one that was read. */
+static err alter_once(struct broker *broker, const struct config_change *change,
+                      char message[CONFIG_REASON_BYTES])
+{
+    int32_t version = -1;
+    const struct properties *before = NULL;
+    TRY(topic_configs_refresh(broker->topic_configs, change->name, &version));
+    TRY(topic_configs_get(broker->topic_configs, change->name, &before));
+    struct properties after;
+    properties_init(&after);
+    err e = edit_all(broker, change, before, &after, message);
+    if (e == OK && !change->validate_only) {
+        struct arena arena;
+        arena_init(&arena, ARENA_BYTES);
+        e = write_overrides(broker, &arena, change->name, &after, version);
+        arena_deinit(&arena);
+    }
+    properties_deinit(&after);
+    return e;
+}
+
+/* What the store says, as a client is told. */
+static err store_err(err e, struct str topic, char message[CONFIG_REASON_BYTES])
+{
+    if (e > -1000) {
+        return e; /* a refusal, with its words */
+    }
+    log_error("config-changes", "options not changed topic=%.*s error=\"%s\"", (int)topic.len,
+              topic.data, err_text(e));
+    if (e == E_MALFORMED) {
+        return refuse(message, ERR_UNKNOWN_SERVER_ERROR,
+                      "The topic's node in the coordination store cannot be read", topic);
+    }
+    return refuse(message, ERR_REQUEST_TIMED_OUT, "The coordination store cannot be reached",
+                  topic);
+}
+
 err config_alter(struct broker *broker, const struct config_change *change,
                  char message[CONFIG_REASON_BYTES])
 {
@@ -267,23 +335,9 @@ err config_alter(struct broker *broker, const struct config_change *change,
         return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic does not exist",
                       change->name);
     }
-    struct properties overrides;
-    properties_init(&overrides);
-    const struct properties *before = topic_configs_get(broker->topic_configs, change->name);
-    for (size_t i = 0; !change->replace_all && i < before->count; i++) {
-        properties_set(&overrides, before->items[i].name, before->items[i].value);
+    err e = E_VERSION;
+    for (int i = 0; i < TRIES_MAX && (e == E_VERSION || e == E_EXISTS || e == E_NOT_FOUND); i++) {
+        e = alter_once(broker, change, message); /* another may write at the same time */
     }
-    err e = OK;
-    for (int32_t i = 0; e == OK && i < change->edits_n; i++) {
-        e = edit_one(broker, &overrides, &change->edits[i], message);
-    }
-    if (e == OK && !change->validate_only) {
-        struct arena arena;
-        arena_init(&arena, ARENA_BYTES);
-        e = write_overrides(broker, &arena, change->name, &overrides);
-        arena_deinit(&arena);
-        topic_configs_forget(broker->topic_configs, change->name);
-    }
-    properties_deinit(&overrides);
-    return e;
+    return store_err(e, change->name, message);
 }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "broker/cluster/controller_requests.h"
+#include "broker/cluster/metadata.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
@@ -28,9 +29,11 @@ struct controller {
     struct controller_config config;
     struct ctl_state state;
     bool active;
-    int32_t epoch_version; /* of /controller_epoch */
-    int32_t known_leader;  /* the controller that was last read; -1 */
-    struct arena arena;    /* of the current event */
+    int32_t epoch_version;  /* of /controller_epoch */
+    int32_t known_leader;   /* the controller that was last read; -1 */
+    const char *unreadable; /* the node that an election stumbled over, or NULL */
+    struct map ignored;     /* topics whose nodes cannot be read, until they change; value unused */
+    struct arena arena;     /* of the current event */
 };
 
 struct controller *controller_new(const struct controller_config *config)
@@ -39,6 +42,7 @@ struct controller *controller_new(const struct controller_config *config)
     c->config = *config;
     c->known_leader = -1;
     ctl_state_init(&c->state, config->broker_id);
+    map_init(&c->ignored);
     arena_init(&c->arena, ARENA_BYTES);
     return c;
 }
@@ -49,6 +53,7 @@ void controller_free(struct controller *c)
         return;
     }
     ctl_state_deinit(&c->state);
+    map_deinit(&c->ignored);
     arena_deinit(&c->arena);
     free(c);
 }
@@ -137,23 +142,68 @@ static err commit(struct controller *c, struct ctl_writes *writes)
     return e;
 }
 
-/* The children of a directory of notifications are gone, whatever they said. */
+/* Adds the nodes of one level to `found`, those that are there, and gives their children's paths. */
+static err list_level(struct controller *c, const char ***paths, size_t *count,
+                      struct ctl_writes *found)
+{
+    struct coord_op *lists = ctl_alloc(c, *count, sizeof(*lists));
+    size_t below = 0;
+    for (size_t i = 0; i < *count; i++) {
+        lists[i] = (struct coord_op){.type = COORD_CHILDREN, .path = (*paths)[i]};
+    }
+    TRY(coord_run(c->config.coord, lists, *count, &c->arena));
+    for (size_t i = 0; i < *count; i++) {
+        below += lists[i].error == OK ? (size_t)lists[i].children_n : 0;
+    }
+    const char **next = ctl_alloc(c, below, sizeof(*next));
+    below = 0;
+    for (size_t i = 0; i < *count; i++) {
+        const char *path = (*paths)[i];
+        if (lists[i].error != OK) {
+            continue;
+        }
+        ctl_writes_add(
+            found,
+            (struct coord_op){.type = COORD_DELETE, .path = path, .version = COORD_ANY_VERSION});
+        for (int32_t k = 0; k < lists[i].children_n; k++) {
+            next[below++] = arena_format(&c->arena, "%s/%s", path, lists[i].children[k]).data;
+        }
+    }
+    *paths = next;
+    *count = below;
+    return OK;
+}
+
+/* Deletes these nodes and all below them, whoever made them; the lowest first. */
+static err remove_trees(struct controller *c, const char **paths, size_t count)
+{
+    struct ctl_writes found = {0};
+    struct ctl_writes writes = {0};
+    err e = OK;
+    while (e == OK && count > 0) {
+        e = list_level(c, &paths, &count, &found);
+    }
+    for (size_t i = found.count; e == OK && i-- > 0;) {
+        ctl_writes_add(&writes, found.ops[i]);
+    }
+    ctl_writes_deinit(&found);
+    return e == OK ? commit(c, &writes) : e;
+}
+
+/* The notifications of a directory are gone, whatever they said. */
 static err remove_children(struct controller *c, const char *path, const struct coord_op *list)
 {
-    struct ctl_writes writes = {0};
+    const char **paths = ctl_alloc(c, (size_t)list->children_n, sizeof(*paths));
     for (int32_t i = 0; i < list->children_n; i++) {
-        const char *child = arena_format(&c->arena, "%s/%s", path, list->children[i]).data;
-        ctl_writes_add(
-            &writes,
-            (struct coord_op){.type = COORD_DELETE, .path = child, .version = COORD_ANY_VERSION});
+        paths[i] = arena_format(&c->arena, "%s/%s", path, list->children[i]).data;
     }
-    return commit(c, &writes);
+    return remove_trees(c, paths, (size_t)list->children_n);
 }
 
 /* ---- requests ---- */
 
-static void send(struct controller *c, const struct ctl_broker *to, int16_t api_key, int version,
-                 const void *request)
+static void send_request(struct controller *c, const struct ctl_broker *to, int16_t api_key,
+                         int version, const void *request)
 {
     c->config.links.send(c->config.links.context, to->id, api_key, version, request);
 }
@@ -165,7 +215,7 @@ static void send_metadata(struct controller *c, const struct topic_list *list)
         struct update_metadata_request request;
         const struct ctl_broker *to = &c->state.brokers[b];
         ctl_update_metadata(&c->state, &c->arena, to, list, &request);
-        send(c, to, KEY_UPDATE_METADATA, VERSION_UPDATE_METADATA, &request);
+        send_request(c, to, KEY_UPDATE_METADATA, VERSION_UPDATE_METADATA, &request);
     }
 }
 
@@ -176,7 +226,7 @@ static void send_roles(struct controller *c, const struct topic_list *list)
         struct leader_and_isr_request request;
         const struct ctl_broker *to = &c->state.brokers[b];
         if (ctl_leader_and_isr(&c->state, &c->arena, to, list, &request)) {
-            send(c, to, KEY_LEADER_AND_ISR, VERSION_LEADER_AND_ISR, &request);
+            send_request(c, to, KEY_LEADER_AND_ISR, VERSION_LEADER_AND_ISR, &request);
         }
     }
     for (int32_t t = 0; t < list->count; t++) {
@@ -212,11 +262,12 @@ static err load_brokers(struct controller *c)
     struct ctl_broker_snapshot *brokers = ctl_alloc(c, (size_t)ids.children_n, sizeof(*brokers));
     int32_t brokers_n = 0;
     for (int32_t i = 0; i < ids.children_n; i++) {
-        if (gets[i].error == OK) {
-            brokers[brokers_n++] =
-                (struct ctl_broker_snapshot){.id = (int32_t)strtol(ids.children[i], NULL, 10),
-                                             .epoch = gets[i].stat.czxid,
-                                             .json = gets[i].value};
+        int32_t id = znode_broker_id(ids.children[i]);
+        if (id < 0) {
+            log_warn("controller", "no broker id, ignored path=%s", gets[i].path);
+        } else if (gets[i].error == OK) {
+            brokers[brokers_n++] = (struct ctl_broker_snapshot){
+                .id = id, .epoch = gets[i].stat.czxid, .json = gets[i].value};
         }
     }
     ctl_set_brokers(&c->state, brokers, brokers_n);
@@ -235,6 +286,50 @@ static err assign_id(struct controller *c, const char *path, struct znode_topic 
     return checked_multi(c, &set, 1);
 }
 
+/* One that cannot be read is told, and left alone: the others go on. */
+static void take_state(struct controller *c, struct ctl_topic *topic, int32_t partition,
+                       const struct coord_op *get)
+{
+    struct znode_state state;
+    if (get->error == E_NOT_FOUND) {
+        return;
+    }
+    if (get->error != OK || znode_state_decode(&c->arena, get->value, &state) != OK) {
+        ctl_set_unreadable(topic, partition);
+    } else if (ctl_set_partition(topic, partition, &state, get->stat.version) == OK) {
+        return;
+    }
+    log_error("controller", "partition state unreadable, the partition has no leader path=%s",
+              get->path);
+}
+
+/* Which of the znodes above missing states are there? A controller that died may have left them. */
+static err look_for_nodes(struct controller *c, const struct topic_list *list, size_t total)
+{
+    struct coord_op *gets = ctl_alloc(c, total + (size_t)list->count, sizeof(*gets));
+    bool **flags = ctl_alloc(c, total + (size_t)list->count, sizeof(*flags));
+    size_t n = 0;
+    for (int32_t t = 0; t < list->count; t++) {
+        struct ctl_topic *topic = list->topics[t];
+        for (int32_t p = 0; p < topic->partitions_n; p++) {
+            struct ctl_partition *partition = &topic->partitions[p];
+            if (partition->state_version == CTL_NO_STATE && !partition->unreadable) {
+                flags[n] = &partition->node_there;
+                gets[n++] = (struct coord_op){
+                    .type = COORD_GET, .path = znode_partition_path(&c->arena, topic->name, p)};
+            }
+        }
+        flags[n] = &topic->partitions_there;
+        gets[n++] = (struct coord_op){.type = COORD_GET,
+                                      .path = znode_partitions_path(&c->arena, topic->name)};
+    }
+    TRY(coord_run(c->config.coord, gets, n, &c->arena));
+    for (size_t i = 0; i < n; i++) {
+        *flags[i] = gets[i].error == OK;
+    }
+    return OK;
+}
+
 static err load_states(struct controller *c, const struct topic_list *list)
 {
     size_t total = 0;
@@ -251,18 +346,14 @@ static err load_states(struct controller *c, const struct topic_list *list)
     }
     TRY(coord_run(c->config.coord, gets, total, &c->arena));
     n = 0;
+    bool missing = false;
     for (int32_t t = 0; t < list->count; t++) {
         for (int32_t p = 0; p < list->topics[t]->partitions_n; p++, n++) {
-            struct znode_state state;
-            if (gets[n].error == E_NOT_FOUND) {
-                continue;
-            }
-            TRY(gets[n].error);
-            TRY(znode_state_decode(&c->arena, gets[n].value, &state));
-            ctl_set_partition(list->topics[t], p, &state, gets[n].stat.version);
+            missing |= gets[n].error == E_NOT_FOUND;
+            take_state(c, list->topics[t], p, &gets[n]);
         }
     }
-    return OK;
+    return missing ? look_for_nodes(c, list, total) : OK;
 }
 
 /* Reads these topics' nodes (and watches them) into the model. */
@@ -284,8 +375,10 @@ static err load_topics(struct controller *c, const char *const *names, int32_t c
             continue;
         }
         TRY(gets[i].error);
-        if (znode_topic_decode(&c->arena, gets[i].value, &node) != OK) {
-            log_error("controller", "topic node unreadable, ignored topic=%s", names[i]);
+        if (!topic_name_is_legal(str_of(names[i])) ||
+            znode_topic_decode(&c->arena, gets[i].value, &node) != OK) {
+            log_error("controller", "topic node unreadable, ignored topic=%.300s", names[i]);
+            (void)map_set_str(&c->ignored, str_of(names[i]), c);
             continue;
         }
         if (uuid_is_zero(node.id)) {
@@ -300,40 +393,10 @@ static err load_topics(struct controller *c, const char *const *names, int32_t c
 
 static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
 {
-    struct ctl_writes writes = {0};
-    struct arena *arena = &c->arena;
-    bool states = false;
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        if (topic->partitions[p].state_version == CTL_NO_STATE) {
-            continue;
-        }
-        states = true;
-        const char *paths[] = {znode_state_path(arena, topic->name, p),
-                               znode_partition_path(arena, topic->name, p)};
-        for (int i = 0; i < 2; i++) {
-            ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
-                                                      .path = paths[i],
-                                                      .version = COORD_ANY_VERSION});
-        }
-    }
-    const char *rest[] = {states ? znode_partitions_path(arena, topic->name) : NULL,
-                          znode_topic_path(arena, topic->name),
-                          znode_topic_config_path(arena, topic->name),
-                          znode_delete_topic_path(arena, topic->name)};
-    for (int i = 0; i < 4; i++) {
-        struct coord_op there = {.error = E_NOT_FOUND};
-        err e = rest[i] == NULL ? OK : read_node(c, rest[i], 0, &there);
-        if (e != OK) {
-            ctl_writes_deinit(&writes);
-            return e;
-        }
-        if (there.error == OK) {
-            ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
-                                                      .path = rest[i],
-                                                      .version = COORD_ANY_VERSION});
-        }
-    }
-    return commit(c, &writes);
+    const char *paths[] = {znode_topic_path(&c->arena, topic->name),
+                           znode_topic_config_path(&c->arena, topic->name),
+                           znode_delete_topic_path(&c->arena, topic->name)};
+    return remove_trees(c, paths, 3);
 }
 
 static err finish_deletion(struct controller *c, struct ctl_topic *topic)
@@ -363,7 +426,7 @@ static err begin_deletion(struct controller *c, struct ctl_topic *topic)
         if (id_list_holds(&topic->stops, to->id)) {
             struct stop_replica_request request;
             ctl_stop_replica(&c->state, &c->arena, to, topic, &request);
-            send(c, to, KEY_STOP_REPLICA, VERSION_STOP_REPLICA, &request);
+            send_request(c, to, KEY_STOP_REPLICA, VERSION_STOP_REPLICA, &request);
         }
     }
     return topic->stops.count == 0 ? finish_deletion(c, topic) : OK;
@@ -420,6 +483,18 @@ static void forget_missing(struct controller *c, const struct coord_op *list)
     }
 }
 
+static err on_topics_created(struct controller *c, const char *const *names, int32_t count)
+{
+    struct topic_list list;
+    TRY(load_topics(c, names, count, &list));
+    if (list.count == 0) {
+        return OK;
+    }
+    log_info("controller", "topics created count=%d first=%.*s", list.count,
+             (int)list.topics[0]->name.len, list.topics[0]->name.data);
+    return settle_and_send(c, &list);
+}
+
 static err on_topics_changed(struct controller *c)
 {
     struct coord_op children;
@@ -428,25 +503,21 @@ static err on_topics_changed(struct controller *c)
     const char **fresh = ctl_alloc(c, (size_t)children.children_n, sizeof(*fresh));
     int32_t fresh_n = 0;
     for (int32_t i = 0; i < children.children_n; i++) {
-        if (ctl_topic_find(&c->state, str_of(children.children[i])) == NULL) {
+        struct str name = str_of(children.children[i]);
+        if (ctl_topic_find(&c->state, name) == NULL && map_get_str(&c->ignored, name) == NULL) {
             fresh[fresh_n++] = children.children[i];
         }
     }
-    if (fresh_n == 0) {
-        return OK;
-    }
-    struct topic_list list;
-    TRY(load_topics(c, fresh, fresh_n, &list));
-    log_info("controller", "topics created count=%d first=%s", fresh_n, fresh[0]);
-    return settle_and_send(c, &list);
+    return on_topics_created(c, fresh, fresh_n);
 }
 
-/* Partitions were added. */
+/* Partitions were added, or what could not be read can be. */
 static err on_topic_changed(struct controller *c, const char *name)
 {
     struct ctl_topic *known = ctl_topic_find(&c->state, str_of(name));
     if (known == NULL) {
-        return OK; /* deleted, or on its way in by the list of topics */
+        (void)map_remove_str(&c->ignored, str_of(name));
+        return on_topics_created(c, &name, 1);
     }
     int32_t before = known->partitions_n;
     struct topic_list list;
@@ -616,10 +687,14 @@ static err on_child_of(struct controller *c, enum coord_watch_type type, const c
 {
     size_t topics_len = sizeof(ZNODE_TOPICS) - 1;
     size_t ids_len = sizeof(ZNODE_BROKER_IDS) - 1;
+    bool topic = strncmp(path, ZNODE_TOPICS "/", topics_len + 1) == 0;
+    if (type == COORD_NODE_DELETED && topic) {
+        (void)map_remove_str(&c->ignored, str_of(path + topics_len + 1));
+    }
     if (type != COORD_NODE_CHANGED) {
         return OK;
     }
-    if (strncmp(path, ZNODE_TOPICS "/", topics_len + 1) == 0) {
+    if (topic) {
         return on_topic_changed(c, path + topics_len + 1);
     }
     return strncmp(path, ZNODE_BROKER_IDS "/", ids_len + 1) == 0 ? on_brokers_changed(c) : OK;
@@ -699,7 +774,10 @@ static err read_epoch(struct controller *c)
     }
     TRY(get.error);
     int64_t epoch = 0;
-    TRY(znode_number_decode(get.value, &epoch));
+    if (znode_number_decode(get.value, &epoch) != OK || epoch < 0 || epoch >= INT32_MAX) {
+        c->unreadable = ZNODE_CONTROLLER_EPOCH;
+        return E_MALFORMED;
+    }
     c->state.epoch = (int32_t)epoch;
     c->epoch_version = get.stat.version;
     return OK;
@@ -728,6 +806,8 @@ static err drop_notifications(struct controller *c, const char *path, int flags)
 static err take_over(struct controller *c)
 {
     ctl_state_clear(&c->state);
+    map_deinit(&c->ignored);
+    map_init(&c->ignored);
     TRY(ensure_feature(c));
     TRY(drop_notifications(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH));
     TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));
@@ -755,7 +835,9 @@ static err read_controller(struct controller *c, bool *there, bool *own)
         return get.error == E_NOT_FOUND ? OK : get.error;
     }
     int32_t id = -1;
-    TRY(znode_controller_decode(&c->arena, get.value, &id));
+    if (znode_controller_decode(&c->arena, get.value, &id) != OK) {
+        id = -1; /* somebody who cannot be named */
+    }
     if (!*own && id != c->known_leader) {
         log_info("controller", "another broker is the controller broker=%d", id);
     }
@@ -823,7 +905,13 @@ static err on_controller_changed(struct controller *c)
 
 err controller_elect(struct controller *c)
 {
+    c->unreadable = NULL;
     err e = elect(c);
-    event_done(c, e, "election");
+    event_done(c, e, c->unreadable == NULL ? "election" : c->unreadable);
     return e;
+}
+
+const char *controller_unreadable(const struct controller *c)
+{
+    return c->unreadable;
 }

@@ -41,6 +41,8 @@ void controller_free(struct controller *controller);
  * all brokers. Otherwise follows whoever is the controller, and stands again when that one goes.
  * Called again after an event that failed, when it is not active any more. */
 NODISCARD err controller_elect(struct controller *controller);
+/* The node that the last election stumbled over, or NULL. */
+const char *controller_unreadable(const struct controller *controller);
 /* The session has expired: whatever was decided is somebody else's now. */
 void controller_resign(struct controller *controller, const char *why);
 /* Something that a controller, or one in waiting, watches has changed. */

@@ -201,15 +201,29 @@ struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
     return topic;
 }
 
-void ctl_set_partition(struct ctl_topic *topic, int32_t partition, const struct znode_state *state,
-                       int32_t version)
+void ctl_set_unreadable(struct ctl_topic *topic, int32_t partition)
+{
+    topic->partitions[partition].unreadable = true;
+    topic->partitions[partition].state_version = CTL_NO_STATE;
+}
+
+err ctl_set_partition(struct ctl_topic *topic, int32_t partition, const struct znode_state *state,
+                      int32_t version)
 {
     struct ctl_partition *p = &topic->partitions[partition];
+    if (state->leader_epoch < 0 || state->leader_epoch == INT32_MAX) {
+        ctl_set_unreadable(topic, partition);
+        return E_MALFORMED;
+    }
     struct id_list isr = p->state.isr;
     id_list_set(&isr, state->isr.ids, state->isr.count);
     p->state = *state;
     p->state.isr = isr;
     p->state_version = version;
+    p->unreadable = false;
+    p->node_there = true;
+    topic->partitions_there = true;
+    return OK;
 }
 
 void ctl_remove_topic(struct ctl_state *state, struct ctl_topic *topic)
@@ -313,14 +327,16 @@ static void write_first(struct arena *arena, const struct ctl_topic *topic, int3
                         struct ctl_writes *writes)
 {
     struct ctl_partition *p = &topic->partitions[partition];
-    ctl_writes_add(writes,
-                   (struct coord_op){.type = COORD_CREATE,
-                                     .path = znode_partition_path(arena, topic->name, partition)});
+    if (!p->node_there) {
+        const char *path = znode_partition_path(arena, topic->name, partition);
+        ctl_writes_add(writes, (struct coord_op){.type = COORD_CREATE, .path = path});
+    }
     ctl_writes_add(writes,
                    (struct coord_op){.type = COORD_CREATE,
                                      .path = znode_state_path(arena, topic->name, partition),
                                      .data = znode_state_encode(arena, &p->state)});
     p->state_version = 0;
+    p->node_there = true;
     p->is_new = true;
 }
 
@@ -340,20 +356,19 @@ static bool settle_topic(struct ctl_state *state, struct arena *arena, struct ct
                          struct ctl_writes *writes)
 {
     bool changed = false;
-    bool parent_there = false;
-    for (int32_t i = 0; i < topic->partitions_n; i++) {
-        parent_there |= topic->partitions[i].state_version != CTL_NO_STATE;
-    }
     for (int32_t i = 0; i < topic->partitions_n; i++) {
         struct ctl_partition *p = &topic->partitions[i];
+        if (p->unreadable) {
+            continue;
+        }
         if (p->state_version != CTL_NO_STATE && elect_another(state, arena, p)) {
             write_next(arena, topic, i, writes);
             changed = true;
         } else if (p->state_version == CTL_NO_STATE && elect_first(state, arena, p)) {
-            if (!parent_there) {
+            if (!topic->partitions_there) {
                 const char *path = znode_partitions_path(arena, topic->name);
                 ctl_writes_add(writes, (struct coord_op){.type = COORD_CREATE, .path = path});
-                parent_there = true;
+                topic->partitions_there = true;
             }
             write_first(arena, topic, i, writes);
             changed = true;

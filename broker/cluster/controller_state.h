@@ -24,6 +24,8 @@ struct ctl_partition {
     struct znode_state state;
     int32_t state_version; /* of the znode: the partition epoch; CTL_NO_STATE */
     bool is_new;           /* no broker has been told of it */
+    bool node_there;       /* the znode above the state; a controller that died left it */
+    bool unreadable;       /* its state: left alone, without a leader */
 };
 
 struct ctl_topic {
@@ -31,8 +33,9 @@ struct ctl_topic {
     struct uuid id;
     struct ctl_partition *partitions;
     int32_t partitions_n;
-    bool deleting;        /* asked for */
-    struct id_list stops; /* malloc'd: brokers that have not confirmed to have deleted it */
+    bool partitions_there; /* the znode above the partitions */
+    bool deleting;         /* asked for */
+    struct id_list stops;  /* malloc'd: brokers that have not confirmed to have deleted it */
 };
 
 struct ctl_broker {
@@ -89,8 +92,10 @@ struct ctl_topic *ctl_topic_by_id(const struct ctl_state *state, struct uuid id)
 /* Makes or grows the model of a topic. */
 struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
                                 const struct znode_topic *node);
-void ctl_set_partition(struct ctl_topic *topic, int32_t partition, const struct znode_state *state,
-                       int32_t version);
+/* E_MALFORMED, and the partition is left alone, if the state makes no sense. */
+NODISCARD err ctl_set_partition(struct ctl_topic *topic, int32_t partition,
+                                const struct znode_state *state, int32_t version);
+void ctl_set_unreadable(struct ctl_topic *topic, int32_t partition);
 void ctl_remove_topic(struct ctl_state *state, struct ctl_topic *topic);
 /* All topics that are not being deleted. */
 struct topic_list ctl_all_topics(const struct ctl_state *state, struct arena *arena);

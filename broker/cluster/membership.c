@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "broker/broker.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/config_changes.h"
 
 #include <stdarg.h>
@@ -20,7 +21,7 @@
 
 enum {
     ARENA_BYTES = 64 << 20,
-    RETRY_MS = 5000,
+    RETRY_MS = 2000,
     FIRST_REBALANCE_MS = 5000,
     ID_POLL_MS = 100,
     ID_WAIT_SLACK_MS = 3000, /* the ensemble expires sessions at its own ticks */
@@ -42,32 +43,66 @@ __attribute__((format(printf, 2, 3))) static err refuse(char *reason, const char
 
 static bool is_settled(const struct broker *broker)
 {
-    return broker->registered && broker->config_changes_watched &&
-           controller_is_active(broker->controller);
+    return !broker->session_over && broker->registered && broker->config_changes_watched &&
+           broker->configs_known && controller_is_active(broker->controller);
 }
 
-/* Does what is not done: registers, follows the notifications, stands for election. Each logs its
- * own failure. What fails is tried again: with one broker nobody else can take its place. */
+/* What was changed while nobody listened, and what could not be read. */
+static err read_configs(struct broker *broker)
+{
+    TRY(topic_configs_load(broker->topic_configs));
+    broker_configs_use(broker);
+    return OK;
+}
+
+/* Does what is not done: begins a session, registers, follows the notifications, reads the
+ * configurations, stands for election. Each step logs its own failure. */
 static void settle_in(struct broker *broker)
 {
     char reason[BROKER_REASON_BYTES] = "";
+    if (broker->session_over) {
+        err e = coord_renew(broker->coord);
+        if (e != OK && e != E_CLOSED) { /* E_CLOSED: the broker stops */
+            log_error("membership", "no new session, trying again error=\"%s\"", err_text(e));
+        }
+        if (e != OK) {
+            return;
+        }
+        broker->session_over = false;
+    }
     if (!broker->registered && membership_register(broker, reason) != OK) {
         log_error("membership", "cannot register, trying again reason=\"%s\"", reason);
     }
     if (!broker->config_changes_watched) {
         broker->config_changes_watched = config_changes_on_watch(broker) == OK;
     }
+    if (!broker->configs_known) {
+        err e = read_configs(broker);
+        broker->configs_known = e == OK;
+        if (e != OK) {
+            log_error("membership", "configurations not read, trying again error=\"%s\"",
+                      err_text(e));
+        }
+    }
     if (!controller_is_active(broker->controller)) {
         err_ignore(controller_elect(broker->controller));
-    }
-    if (!is_settled(broker)) {
-        timer_start(broker->control, &broker->membership_retry, RETRY_MS);
     }
 }
 
 static void on_retry(struct timer *timer)
 {
     settle_in(container_of(timer, struct broker, membership_retry));
+}
+
+/* After each turn of the control loop: whatever it was that failed, it is tried again. With one
+ * broker nobody else can take its place. */
+static void on_turn_end(void *context)
+{
+    struct broker *broker = context;
+    if (broker->controller != NULL && !is_settled(broker) &&
+        !timer_is_running(&broker->membership_retry)) {
+        timer_start(broker->control, &broker->membership_retry, RETRY_MS);
+    }
 }
 
 static void on_rebalance(struct timer *timer)
@@ -98,9 +133,6 @@ static void on_watch_task(struct loop_task *task)
     } else {
         controller_on_watch(broker->controller, event->type, event->path);
     }
-    if (!is_settled(broker)) {
-        timer_start(broker->control, &broker->membership_retry, RETRY_MS);
-    }
     free(event);
 }
 
@@ -114,45 +146,41 @@ static void on_watch(void *context, enum coord_watch_type type, const char *path
     loop_post(broker->control, &event->task);
 }
 
-static void rejoin(struct broker *broker)
-{
-    broker->registered = false;
-    broker->config_changes_watched = false;
-    controller_resign(broker->controller, "the session has expired");
-    if (coord_renew(broker->coord) == OK) {
-        settle_in(broker);
-    } /* else the broker stops */
-}
-
-struct session_event {
+struct expiry_event {
     struct loop_task task;
     struct broker *broker;
-    enum coord_session state;
 };
 
-static void on_session_task(struct loop_task *task)
+static void on_expiry_task(struct loop_task *task)
 {
-    struct session_event *event = container_of(task, struct session_event, task);
+    struct expiry_event *event = container_of(task, struct expiry_event, task);
     struct broker *broker = event->broker;
-    if (broker->controller != NULL && event->state == COORD_EXPIRED) {
-        log_warn("membership",
-                 "session expired: records go on being served; registering again "
-                 "when ZooKeeper can be reached broker=%d",
-                 broker->id);
-        rejoin(broker);
-    } else if (broker->controller != NULL && event->state == COORD_DISCONNECTED) {
-        log_warn("membership", "ZooKeeper is out of reach: records go on being served, topics and "
-                               "configurations cannot be changed until it is back");
-    }
     free(event);
+    if (broker->controller == NULL) {
+        return; /* the start has failed */
+    }
+    broker->session_over = true;
+    broker->registered = false;
+    broker->config_changes_watched = false;
+    broker->configs_known = false;
+    controller_resign(broker->controller, "the session has expired");
+    settle_in(broker);
 }
 
+/* The control thread may wait for the store in this moment: what is only to be said is said here. */
 static void on_session(void *context, enum coord_session state)
 {
     struct broker *broker = context;
-    struct session_event *event = xcalloc(1, sizeof(*event));
-    *event = (struct session_event){.task.run = on_session_task, .broker = broker, .state = state};
-    loop_post(broker->control, &event->task);
+    if (state == COORD_DISCONNECTED) {
+        log_warn("membership", "ZooKeeper is out of reach: records go on being served, topics and "
+                               "configurations cannot be changed until it is back");
+    } else if (state == COORD_EXPIRED) {
+        log_warn("membership", "session expired: records go on being served; registering again "
+                               "when ZooKeeper can be reached");
+        struct expiry_event *event = xcalloc(1, sizeof(*event));
+        *event = (struct expiry_event){.task.run = on_expiry_task, .broker = broker};
+        loop_post(broker->control, &event->task);
+    }
 }
 
 /* ---- the store ---- */
@@ -299,7 +327,8 @@ static err check_alone(struct broker *broker, struct arena *arena, char *reason)
     TRY(coord_run(broker->coord, &ids, 1, arena));
     TRY(ids.error);
     for (int32_t i = 0; i < ids.children_n; i++) {
-        if (strtol(ids.children[i], NULL, 10) != broker->id) {
+        int32_t id = znode_broker_id(ids.children[i]);
+        if (id >= 0 && id != broker->id) {
             return refuse(reason,
                           "broker %s is registered too: a cluster of several brokers is not built "
                           "yet",
@@ -451,12 +480,20 @@ err membership_register(struct broker *broker, char *reason)
     return e;
 }
 
-err membership_elect(struct broker *broker)
+err membership_elect(struct broker *broker, char *reason)
 {
-    TRY(controller_elect(broker->controller));
+    err e = controller_elect(broker->controller);
+    if (e != OK) {
+        const char *path = controller_unreadable(broker->controller);
+        snprintf(reason, BROKER_REASON_BYTES, "the controller cannot be elected: %s%s%s",
+                 path == NULL ? "" : path, path == NULL ? "" : ": ", err_text(e));
+        return e;
+    }
+    broker->configs_known = true;
     if (broker->config->auto_leader_rebalance_enable && config_uses_zookeeper(broker->config)) {
         timer_start(broker->control, &broker->rebalance, FIRST_REBALANCE_MS);
     }
+    loop_on_turn_end(broker->control, on_turn_end, broker);
     return OK;
 }
 

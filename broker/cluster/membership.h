@@ -21,8 +21,9 @@ NODISCARD err membership_settle(struct broker *broker, const struct logs_identit
 /* Writes /brokers/ids/N. The node's transaction number is the broker's epoch. A node that an own
  * earlier session left is replaced. */
 NODISCARD err membership_register(struct broker *broker, char *reason);
-/* Stands for election; after a failure, again and again. */
-NODISCARD err membership_elect(struct broker *broker);
+/* Stands for election. From then on whatever fails or ends (the session, the registration, the
+ * office) is tried again until it is there. */
+NODISCARD err membership_elect(struct broker *broker, char *reason);
 void membership_stop(struct broker *broker);
 
 #endif

@@ -1,6 +1,7 @@
 /* A block is claimed by a conditional write; losing the race means reading again. */
 #include "broker/cluster/producer_ids.h"
 
+#include "base/log.h"
 #include "zk/znodes.h"
 
 #include <pthread.h>
@@ -50,7 +51,12 @@ static err claim_once(struct producer_ids *ids, struct coord *coord, struct aren
     TRY(get.error);
     struct znode_producer_ids block = {.last = -1};
     if (get.value.data != NULL && get.value.len > 0) {
-        TRY(znode_producer_ids_decode(arena, get.value, &block));
+        err e = znode_producer_ids_decode(arena, get.value, &block);
+        if (e != OK || block.last < -1 || block.last > INT64_MAX - BLOCK_SIZE) {
+            log_error("producer-ids", "node unreadable, no producer id is given path=%s",
+                      ZNODE_PRODUCER_IDS);
+            return E_MALFORMED;
+        }
     }
     struct znode_producer_ids mine = {
         .broker_id = ids->broker_id, .first = block.last + 1, .last = block.last + BLOCK_SIZE};

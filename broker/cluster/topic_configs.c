@@ -1,5 +1,5 @@
 /* A cache in front of /config/topics. What is not cached is read; what the store does not have is
- * no override. */
+ * no override; what could not be read is not cached. */
 #include "broker/cluster/topic_configs.h"
 
 #include "base/log.h"
@@ -49,17 +49,21 @@ void topic_configs_free(struct topic_configs *configs)
     free(configs);
 }
 
-static struct properties *remember(struct topic_configs *configs, struct str topic,
-                                   struct arena *arena, struct bytes json)
+/* What the store answered about a topic becomes what is known. */
+static err remember(struct topic_configs *configs, struct str topic, struct arena *arena,
+                    const struct coord_op *get)
 {
-    struct properties *properties = xcalloc(1, sizeof(*properties));
-    struct znode_config node;
-    if (json.data != NULL && znode_config_decode(arena, json, &node) != OK) {
-        log_error("topic-configs", "node unreadable, defaults are used topic=%.*s", (int)topic.len,
-                  topic.data);
-        node = (struct znode_config){0};
+    struct znode_config node = {0};
+    if (get->error != OK && get->error != E_NOT_FOUND) {
+        return get->error;
     }
-    for (int32_t i = 0; json.data != NULL && i < node.entries_n; i++) {
+    if (get->error == OK && znode_config_decode(arena, get->value, &node) != OK) {
+        log_error("topic-configs", "node unreadable; what was known of it stays path=%s",
+                  get->path);
+        return E_MALFORMED;
+    }
+    struct properties *properties = xcalloc(1, sizeof(*properties));
+    for (int32_t i = 0; i < node.entries_n; i++) {
         char reason[CONFIG_REASON_BYTES];
         const struct topic_option *option = topic_option(node.entries[i].name);
         if (option == NULL ||
@@ -71,46 +75,61 @@ static struct properties *remember(struct topic_configs *configs, struct str top
         properties_set(properties, node.entries[i].name.data, node.entries[i].value.data);
     }
     properties_free(map_set_str(&configs->topics, topic, properties));
-    return properties;
+    return OK;
+}
+
+static err load(struct topic_configs *configs, struct arena *arena)
+{
+    struct coord_op children = {.type = COORD_CHILDREN, .path = ZNODE_CONFIG_TOPICS};
+    TRY(coord_run(configs->coord, &children, 1, arena));
+    TRY(children.error);
+    struct coord_op *gets = arena_array(arena, (size_t)children.children_n, sizeof(*gets));
+    if (gets == NULL) {
+        return E_LIMIT;
+    }
+    for (int32_t i = 0; i < children.children_n; i++) {
+        const char *path = znode_topic_config_path(arena, str_of(children.children[i]));
+        gets[i] = (struct coord_op){.type = COORD_GET, .path = path};
+    }
+    TRY(coord_run(configs->coord, gets, (size_t)children.children_n, arena));
+    for (int32_t i = 0; i < children.children_n; i++) {
+        err_ignore(remember(configs, str_of(children.children[i]), arena, &gets[i])); /* logged */
+    }
+    return OK;
 }
 
 err topic_configs_load(struct topic_configs *configs)
 {
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    struct coord_op children = {.type = COORD_CHILDREN, .path = ZNODE_CONFIG_TOPICS};
-    err e = coord_run(configs->coord, &children, 1, &arena);
-    struct coord_op *gets = arena_array(&arena, (size_t)children.children_n + 1, sizeof(*gets));
-    for (int32_t i = 0; gets != NULL && i < children.children_n; i++) {
-        const char *path = znode_topic_config_path(&arena, str_of(children.children[i]));
-        gets[i] = (struct coord_op){.type = COORD_GET, .path = path};
-    }
-    if (e == OK && gets != NULL) {
-        e = coord_run(configs->coord, gets, (size_t)children.children_n, &arena);
-    }
-    for (int32_t i = 0; e == OK && gets != NULL && i < children.children_n; i++) {
-        if (gets[i].error == OK) {
-            (void)remember(configs, str_of(children.children[i]), &arena, gets[i].value);
-        }
+    err e = load(configs, &arena);
+    arena_deinit(&arena);
+    return e;
+}
+
+err topic_configs_refresh(struct topic_configs *configs, struct str topic, int32_t *version)
+{
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct coord_op get = {.type = COORD_GET, .path = znode_topic_config_path(&arena, topic)};
+    err e = coord_run(configs->coord, &get, 1, &arena);
+    e = e == OK ? remember(configs, topic, &arena, &get) : e;
+    if (version != NULL) {
+        *version = get.error == OK ? get.stat.version : -1;
     }
     arena_deinit(&arena);
     return e;
 }
 
-const struct properties *topic_configs_get(struct topic_configs *configs, struct str topic)
+err topic_configs_get(struct topic_configs *configs, struct str topic,
+                      const struct properties **overrides)
 {
-    struct properties *known = map_get_str(&configs->topics, topic);
-    if (known != NULL) {
-        return known;
+    *overrides = map_get_str(&configs->topics, topic);
+    if (*overrides == NULL) {
+        TRY(topic_configs_refresh(configs, topic, NULL));
+        *overrides = map_get_str(&configs->topics, topic);
     }
-    struct arena arena;
-    arena_init(&arena, ARENA_BYTES);
-    struct coord_op get = {.type = COORD_GET, .path = znode_topic_config_path(&arena, topic)};
-    err e = coord_run(configs->coord, &get, 1, &arena);
-    known = remember(configs, topic, &arena,
-                     e == OK && get.error == OK ? get.value : (struct bytes){0});
-    arena_deinit(&arena);
-    return known;
+    return OK;
 }
 
 void topic_configs_forget(struct topic_configs *configs, struct str topic)
@@ -121,5 +140,17 @@ void topic_configs_forget(struct topic_configs *configs, struct str topic)
 struct log_config topic_configs_log_config(void *configs, struct str topic)
 {
     struct topic_configs *c = configs;
-    return topic_log_config(c->config, topic_configs_get(c, topic));
+    const struct properties *overrides = NULL;
+    if (topic_configs_get(c, topic, &overrides) == OK) {
+        return topic_log_config(c->config, overrides);
+    }
+    struct properties none;
+    properties_init(&none);
+    struct log_config config = topic_log_config(c->config, &none);
+    properties_deinit(&none);
+    config.retention_ms = -1;
+    config.retention_bytes = -1;
+    log_warn("topic-configs", "options unknown, nothing is deleted by retention topic=%.*s",
+             (int)topic.len, topic.data);
+    return config;
 }

@@ -52,7 +52,39 @@ static err check_controller(struct broker *broker, char message[TOPIC_MESSAGE_BY
 
 /* ---- checks ---- */
 
-static err check_name(const struct metadata *metadata, struct str name,
+/* Are they the same but for '.' and '_', which metrics do not tell apart? */
+static bool collides(struct str name, const char *other)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        bool both =
+            (other[i] == '.' || other[i] == '_') && (name.data[i] == '.' || name.data[i] == '_');
+        if (other[i] != name.data[i] && !both) {
+            return false;
+        }
+    }
+    return other[name.len] == '\0';
+}
+
+/* Looks at the store: a topic of the same request may be there and not known yet. */
+static err check_collisions(struct broker *broker, struct arena *arena, struct str name,
+                            char message[TOPIC_MESSAGE_BYTES])
+{
+    struct coord_op list = {.type = COORD_CHILDREN, .path = ZNODE_TOPICS};
+    err e = coord_run(broker->coord, &list, 1, arena);
+    if (e != OK || list.error != OK) {
+        return store_err(message, e == OK ? list.error : e);
+    }
+    for (int32_t i = 0; i < list.children_n; i++) {
+        if (collides(name, list.children[i])) {
+            return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
+                          "Topic '%.*s' collides with existing topic: %s", (int)name.len, name.data,
+                          list.children[i]);
+        }
+    }
+    return OK;
+}
+
+static err check_name(struct broker *broker, struct arena *arena, struct str name,
                       char message[TOPIC_MESSAGE_BYTES])
 {
     if (!topic_name_is_legal(name)) {
@@ -61,24 +93,7 @@ static err check_name(const struct metadata *metadata, struct str name,
                       "0-9, '.', '_' and '-', and be neither '.' nor '..'.");
     }
     bool odd = memchr(name.data, '.', name.len) != NULL || memchr(name.data, '_', name.len) != NULL;
-    map_each (entry, &metadata->topics) {
-        const struct topic_info *other = entry->value;
-        if (!odd || other->name.len != name.len) {
-            continue;
-        }
-        size_t same = 0;
-        while (same < name.len && (other->name.data[same] == name.data[same] ||
-                                   (strchr("._", other->name.data[same]) != NULL &&
-                                    strchr("._", name.data[same]) != NULL))) {
-            same++;
-        }
-        if (same == name.len) {
-            return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
-                          "Topic '%.*s' collides with existing topic: %.*s", (int)name.len,
-                          name.data, (int)other->name.len, other->name.data);
-        }
-    }
-    return OK;
+    return odd ? check_collisions(broker, arena, name, message) : OK;
 }
 
 static err check_config(const struct znode_config *config, char message[TOPIC_MESSAGE_BYTES])
@@ -191,18 +206,33 @@ static err exists(struct broker *broker, struct arena *arena, const struct metad
                   struct str name, char message[TOPIC_MESSAGE_BYTES])
 {
     struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, name)};
-    bool there = metadata_topic(metadata, name) != NULL;
-    if (!there && topic_name_is_legal(name)) {
-        there = coord_run(broker->coord, &get, 1, arena) == OK && get.error == OK;
-    }
-    if (!there) {
-        return OK;
+    if (metadata_topic(metadata, name) == NULL) {
+        err e = topic_name_is_legal(name) ? coord_run(broker->coord, &get, 1, arena) : E_NOT_FOUND;
+        e = e == OK ? get.error : e;
+        if (e != OK) {
+            return e == E_NOT_FOUND ? OK : store_err(message, e);
+        }
     }
     bool deleting = is_queued_for_deletion(broker, arena, name);
     return refuse(message, ERR_TOPIC_ALREADY_EXISTS,
                   deleting ? "Topic '%.*s' is marked for deletion."
                            : "Topic '%.*s' already exists.",
                   (int)name.len, name.data);
+}
+
+static err check_factor(const struct metadata *metadata, int32_t factor,
+                        char message[TOPIC_MESSAGE_BYTES])
+{
+    if (factor <= 0) {
+        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
+                      "Replication factor must be larger than 0.");
+    }
+    if (factor > metadata->brokers_n) {
+        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
+                      "Replication factor: %" PRId32 " larger than available brokers: %" PRId32 ".",
+                      factor, metadata->brokers_n);
+    }
+    return OK;
 }
 
 static err plan(struct arena *arena, const struct metadata *metadata, const struct config *config,
@@ -229,15 +259,7 @@ static err plan(struct arena *arena, const struct metadata *metadata, const stru
                       "Number of partitions must be larger than 0 and at most %d.",
                       PARTITIONS_PER_TOPIC_MAX);
     }
-    if (factor <= 0) {
-        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
-                      "Replication factor must be larger than 0.");
-    }
-    if (factor > metadata->brokers_n) {
-        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
-                      "Replication factor: %" PRId32 " larger than available brokers: %" PRId32 ".",
-                      factor, metadata->brokers_n);
-    }
+    TRY(check_factor(metadata, factor, message));
     node->partitions_n = partitions;
     node->partitions = assignment_new(arena, partitions, factor);
     assign(metadata, node->partitions, 0, partitions, factor);
@@ -268,7 +290,6 @@ static err write_topic(struct broker *broker, struct arena *arena, const struct 
         return refuse(message, ERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
                       (int)wish->name.len, wish->name.data);
     }
-    topic_configs_forget(broker->topic_configs, wish->name);
     return e == OK ? OK : store_err(message, e);
 }
 
@@ -289,7 +310,7 @@ static err create(struct broker *broker, struct arena *arena, const struct metad
         }
     }
     TRY(plan(arena, metadata, broker->config, wish, &node, made->message));
-    TRY(check_name(metadata, wish->name, made->message));
+    TRY(check_name(broker, arena, wish->name, made->message));
     TRY(check_config(&wish->config, made->message));
     made->id = node.id;
     made->partitions_n = node.partitions_n;
@@ -372,28 +393,44 @@ err topics_delete(struct broker *broker, struct str name)
     struct coord_op op = {.type = COORD_CREATE, .path = znode_delete_topic_path(&arena, name)};
     err e = controller_multi(broker->controller, &op, 1, &arena);
     arena_deinit(&arena);
-    topic_configs_forget(broker->topic_configs, name);
     return e == OK || e == E_EXISTS ? OK : store_err(message, e);
 }
 
 /* ---- more partitions ---- */
 
+static err check_given(const struct metadata *metadata, const struct partitions_wish *wish,
+                       int32_t added, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
+{
+    if (wish->assignment_n != added) {
+        return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
+                      "Increasing the number of partitions by %" PRId32 " but %" PRId32
+                      " assignments provided.",
+                      added, wish->assignment_n);
+    }
+    return check_assignment(metadata, wish->assignment, added, factor, message);
+}
+
 static err grow(struct broker *broker, struct arena *arena, const struct metadata *metadata,
                 const struct partitions_wish *wish, char message[TOPIC_MESSAGE_BYTES])
 {
     struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, wish->name)};
-    if (metadata_topic(metadata, wish->name) == NULL ||
-        coord_run(broker->coord, &get, 1, arena) != OK || get.error != OK) {
+    err e = metadata_topic(metadata, wish->name) == NULL ? E_NOT_FOUND
+                                                         : coord_run(broker->coord, &get, 1, arena);
+    e = e == OK ? get.error : e;
+    if (e == E_NOT_FOUND) {
         return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.",
                       (int)wish->name.len, wish->name.data);
+    }
+    if (e != OK) {
+        return store_err(message, e);
     }
     if (is_queued_for_deletion(broker, arena, wish->name)) {
         return refuse(message, ERR_INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion.");
     }
     struct znode_topic node;
-    err e = znode_topic_decode(arena, get.value, &node);
+    e = znode_topic_decode(arena, get.value, &node);
     if (e != OK || node.partitions_n == 0) {
-        return store_err(message, e);
+        return store_err(message, e == OK ? E_MALFORMED : e);
     }
     int32_t added = wish->total - node.partitions_n;
     int32_t factor = node.partitions[0].count;
@@ -404,19 +441,13 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
                       node.partitions_n, wish->total);
     }
     struct id_list *lists = arena_array(arena, (size_t)wish->total * 3, sizeof(*lists));
-    struct id_list *fresh = wish->assignment;
     if (lists == NULL) {
         return store_err(message, E_LIMIT);
     }
-    if (wish->assignment_n >= 0 && wish->assignment_n != added) {
-        return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                      "Increasing the number of partitions by %" PRId32 " but %" PRId32
-                      " assignments provided.",
-                      added, wish->assignment_n);
-    }
-    if (wish->assignment_n >= 0) {
-        TRY(check_assignment(metadata, fresh, added, factor, message));
-    } else {
+    struct id_list *fresh = wish->assignment;
+    TRY(wish->assignment_n >= 0 ? check_given(metadata, wish, added, factor, message)
+                                : check_factor(metadata, factor, message));
+    if (wish->assignment_n < 0) {
         fresh = assignment_new(arena, added, factor);
         assign(metadata, fresh, node.partitions_n, added, factor);
     }

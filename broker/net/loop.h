@@ -52,6 +52,10 @@ int64_t loop_now_ms(const struct loop *loop);
 
 void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms);
 void timer_stop(struct loop *loop, struct timer *timer);
+static inline bool timer_is_running(const struct timer *timer)
+{
+    return timer->place != 0;
+}
 
 /* Starts, changes, or with events 0 ends the interest in watch->fd. */
 NODISCARD err io_watch_set(struct loop *loop, struct io_watch *watch, uint32_t events);

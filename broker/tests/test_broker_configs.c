@@ -387,7 +387,7 @@ static void end_broker(void)
 static void change(const char *entity)
 {
     listen_begin();
-    broker_configs_changed(&r.broker, str_of(entity));
+    MUST(broker_configs_changed(&r.broker, str_of(entity)));
     listen_end();
 }
 

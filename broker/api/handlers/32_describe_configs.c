@@ -171,8 +171,17 @@ static err describe_topic(struct req *r, const resource_in *in, result_out *out)
     if (!known) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
-    const struct properties *overrides =
-        topic_configs_get(r->broker->topic_configs, in->resource_name);
+    const struct properties *overrides = NULL;
+    err e = topic_configs_refresh(r->broker->topic_configs, in->resource_name, NULL);
+    if (e == OK || e == E_MALFORMED) { /* unreadable: what was known before is in force */
+        e = topic_configs_get(r->broker->topic_configs, in->resource_name, &overrides);
+    }
+    if (e != OK) {
+        out->error_message = e == E_MALFORMED
+                                 ? STR("The topic's node in the coordination store cannot be read.")
+                                 : STR("The coordination store cannot be reached.");
+        return e == E_MALFORMED ? ERR_UNKNOWN_SERVER_ERROR : ERR_REQUEST_TIMED_OUT;
+    }
     size_t count = 0;
     const struct topic_option *options = topic_options(&count);
     out->configs = req_array(r, (int32_t)count, sizeof(*out->configs));
