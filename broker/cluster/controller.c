@@ -2,38 +2,24 @@
  *
  * An event re-reads what changed and puts it into the model (controller_state.h), which decides; the
  * writes are made, and when they are all made the requests go out. An event that meets an error of
- * the store ends the leadership: the next election starts from what is really there. Writes are
- * grouped, at most MULTI_MAX operations in a transaction. */
-#include "broker/cluster/controller.h"
+ * the store ends the leadership: the next election starts from what is really there. Reading and
+ * writing are controller_store.c. */
+#include "broker/cluster/controller_internal.h"
 
 #include "base/log.h"
 #include "broker/cluster/controller_requests.h"
-#include "broker/cluster/metadata.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
 
 enum {
-    MULTI_MAX = 900,
     ELECTION_TRIES_MAX = 10,
-    ARENA_BYTES = 1 << 30,
     KEY_LEADER_AND_ISR = 4,
     KEY_STOP_REPLICA = 5,
     KEY_UPDATE_METADATA = 6,
     VERSION_LEADER_AND_ISR = 7,
     VERSION_STOP_REPLICA = 4,
     VERSION_UPDATE_METADATA = 8,
-};
-
-struct controller {
-    struct controller_config config;
-    struct ctl_state state;
-    bool active;
-    int32_t epoch_version;  /* of /controller_epoch */
-    int32_t known_leader;   /* the controller that was last read; -1 */
-    const char *unreadable; /* the node that an election stumbled over, or NULL */
-    struct map ignored;     /* topics whose nodes cannot be read, until they change; value unused */
-    struct arena arena;     /* of the current event */
 };
 
 struct controller *controller_new(const struct controller_config *config)
@@ -43,7 +29,7 @@ struct controller *controller_new(const struct controller_config *config)
     c->known_leader = -1;
     ctl_state_init(&c->state, config->broker_id);
     map_init(&c->ignored);
-    arena_init(&c->arena, ARENA_BYTES);
+    arena_init(&c->arena, CONTROLLER_ARENA_BYTES);
     return c;
 }
 
@@ -70,134 +56,6 @@ void controller_resign(struct controller *c, const char *why)
     }
     c->active = false;
     ctl_state_clear(&c->state);
-}
-
-static void *ctl_alloc(struct controller *c, size_t count, size_t size)
-{
-    void *memory = arena_array(&c->arena, count, size);
-    CHECK(memory != NULL);
-    return memory;
-}
-
-/* ---- reading and writing ---- */
-
-static err read_node(struct controller *c, const char *path, int flags, struct coord_op *get)
-{
-    *get = (struct coord_op){.type = COORD_GET, .path = path, .flags = flags};
-    return coord_run(c->config.coord, get, 1, &c->arena);
-}
-
-static err read_children(struct controller *c, const char *path, int flags, struct coord_op *list)
-{
-    *list = (struct coord_op){.type = COORD_CHILDREN, .path = path, .flags = flags};
-    TRY(coord_run(c->config.coord, list, 1, &c->arena));
-    return list->error;
-}
-
-/* One transaction behind a check of the controller's epoch. */
-static err fenced_multi(struct controller *c, const struct coord_op *ops, size_t count,
-                        struct arena *arena)
-{
-    struct coord_op *all = arena_array(arena, count + 1, sizeof(*all));
-    if (all == NULL) {
-        return E_LIMIT;
-    }
-    all[0] = (struct coord_op){
-        .type = COORD_CHECK, .path = ZNODE_CONTROLLER_EPOCH, .version = c->epoch_version};
-    memcpy(all + 1, ops, count * sizeof(*ops));
-    err e = coord_multi(c->config.coord, all, count + 1, arena);
-    if (all[0].error == E_VERSION || all[0].error == E_NOT_FOUND) {
-        controller_resign(c, "another controller was elected");
-    }
-    return e;
-}
-
-static err checked_multi(struct controller *c, const struct coord_op *ops, size_t count)
-{
-    return fenced_multi(c, ops, count, &c->arena);
-}
-
-err controller_multi(struct controller *c, const struct coord_op *ops, size_t count,
-                     struct arena *arena)
-{
-    if (c->active) {
-        return fenced_multi(c, ops, count, arena);
-    }
-    struct coord_op *copy = arena_array(arena, count, sizeof(*copy));
-    if (copy == NULL) {
-        return E_LIMIT;
-    }
-    memcpy(copy, ops, count * sizeof(*ops));
-    return coord_multi(c->config.coord, copy, count, arena);
-}
-
-static err commit(struct controller *c, struct ctl_writes *writes)
-{
-    err e = OK;
-    for (size_t at = 0; e == OK && at < writes->count; at += MULTI_MAX) {
-        size_t left = writes->count - at;
-        e = checked_multi(c, writes->ops + at, left < MULTI_MAX ? left : MULTI_MAX);
-    }
-    ctl_writes_deinit(writes);
-    return e;
-}
-
-/* Adds the nodes of one level to `found`, those that are there, and gives their children's paths. */
-static err list_level(struct controller *c, const char ***paths, size_t *count,
-                      struct ctl_writes *found)
-{
-    struct coord_op *lists = ctl_alloc(c, *count, sizeof(*lists));
-    size_t below = 0;
-    for (size_t i = 0; i < *count; i++) {
-        lists[i] = (struct coord_op){.type = COORD_CHILDREN, .path = (*paths)[i]};
-    }
-    TRY(coord_run(c->config.coord, lists, *count, &c->arena));
-    for (size_t i = 0; i < *count; i++) {
-        below += lists[i].error == OK ? (size_t)lists[i].children_n : 0;
-    }
-    const char **next = ctl_alloc(c, below, sizeof(*next));
-    below = 0;
-    for (size_t i = 0; i < *count; i++) {
-        const char *path = (*paths)[i];
-        if (lists[i].error != OK) {
-            continue;
-        }
-        ctl_writes_add(
-            found,
-            (struct coord_op){.type = COORD_DELETE, .path = path, .version = COORD_ANY_VERSION});
-        for (int32_t k = 0; k < lists[i].children_n; k++) {
-            next[below++] = arena_format(&c->arena, "%s/%s", path, lists[i].children[k]).data;
-        }
-    }
-    *paths = next;
-    *count = below;
-    return OK;
-}
-
-/* Deletes these nodes and all below them, whoever made them; the lowest first. */
-static err remove_trees(struct controller *c, const char **paths, size_t count)
-{
-    struct ctl_writes found = {0};
-    struct ctl_writes writes = {0};
-    err e = OK;
-    while (e == OK && count > 0) {
-        e = list_level(c, &paths, &count, &found);
-    }
-    for (size_t i = found.count; e == OK && i-- > 0;) {
-        ctl_writes_add(&writes, found.ops[i]);
-    }
-    ctl_writes_deinit(&found);
-    return e == OK ? commit(c, &writes) : e;
-}
-
-/* The notifications of a directory are gone, whatever they said. */
-static err remove_children(struct controller *c, const char *path, const struct coord_op *list)
-{
-    const char **paths = ctl_alloc(c, (size_t)list->children_n, sizeof(*paths));
-    for (int32_t i = 0; i < list->children_n; i++) {
-        paths[i] = arena_format(&c->arena, "%s/%s", path, list->children[i]).data;
-    }
-    return remove_trees(c, paths, (size_t)list->children_n);
 }
 
 /* ---- requests ---- */
@@ -241,152 +99,10 @@ static err settle_and_send(struct controller *c, const struct topic_list *list)
 {
     struct ctl_writes writes = {0};
     (void)ctl_settle(&c->state, &c->arena, list, &writes);
-    TRY(commit(c, &writes));
+    TRY(controller_commit(c, &writes));
     send_roles(c, list);
     send_metadata(c, list);
     return OK;
-}
-
-/* ---- loading ---- */
-
-static err load_brokers(struct controller *c)
-{
-    struct coord_op ids;
-    TRY(read_children(c, ZNODE_BROKER_IDS, COORD_WATCH, &ids));
-    struct coord_op *gets = ctl_alloc(c, (size_t)ids.children_n, sizeof(*gets));
-    for (int32_t i = 0; i < ids.children_n; i++) {
-        const char *path = arena_format(&c->arena, "%s/%s", ZNODE_BROKER_IDS, ids.children[i]).data;
-        gets[i] = (struct coord_op){.type = COORD_GET, .path = path, .flags = COORD_WATCH};
-    }
-    TRY(coord_run(c->config.coord, gets, (size_t)ids.children_n, &c->arena));
-    struct ctl_broker_snapshot *brokers = ctl_alloc(c, (size_t)ids.children_n, sizeof(*brokers));
-    int32_t brokers_n = 0;
-    for (int32_t i = 0; i < ids.children_n; i++) {
-        int32_t id = znode_broker_id(ids.children[i]);
-        if (id < 0) {
-            log_warn("controller", "no broker id, ignored path=%s", gets[i].path);
-        } else if (gets[i].error == OK) {
-            brokers[brokers_n++] = (struct ctl_broker_snapshot){
-                .id = id, .epoch = gets[i].stat.czxid, .json = gets[i].value};
-        }
-    }
-    ctl_set_brokers(&c->state, brokers, brokers_n);
-    return OK;
-}
-
-/* Topics written before Kafka 2.8 have no id: the controller gives them one. */
-static err assign_id(struct controller *c, const char *path, struct znode_topic *node,
-                     int32_t version)
-{
-    node->id = uuid_random();
-    struct coord_op set = {.type = COORD_SET,
-                           .path = path,
-                           .data = znode_topic_encode(&c->arena, node),
-                           .version = version};
-    return checked_multi(c, &set, 1);
-}
-
-/* One that cannot be read is told, and left alone: the others go on. */
-static void take_state(struct controller *c, struct ctl_topic *topic, int32_t partition,
-                       const struct coord_op *get)
-{
-    struct znode_state state;
-    if (get->error == E_NOT_FOUND) {
-        return;
-    }
-    if (get->error != OK || znode_state_decode(&c->arena, get->value, &state) != OK) {
-        ctl_set_unreadable(topic, partition);
-    } else if (ctl_set_partition(topic, partition, &state, get->stat.version) == OK) {
-        return;
-    }
-    log_error("controller", "partition state unreadable, the partition has no leader path=%s",
-              get->path);
-}
-
-/* Which of the znodes above missing states are there? A controller that died may have left them. */
-static err look_for_nodes(struct controller *c, const struct topic_list *list, size_t total)
-{
-    struct coord_op *gets = ctl_alloc(c, total + (size_t)list->count, sizeof(*gets));
-    bool **flags = ctl_alloc(c, total + (size_t)list->count, sizeof(*flags));
-    size_t n = 0;
-    for (int32_t t = 0; t < list->count; t++) {
-        struct ctl_topic *topic = list->topics[t];
-        for (int32_t p = 0; p < topic->partitions_n; p++) {
-            struct ctl_partition *partition = &topic->partitions[p];
-            if (partition->state_version == CTL_NO_STATE && !partition->unreadable) {
-                flags[n] = &partition->node_there;
-                gets[n++] = (struct coord_op){
-                    .type = COORD_GET, .path = znode_partition_path(&c->arena, topic->name, p)};
-            }
-        }
-        flags[n] = &topic->partitions_there;
-        gets[n++] = (struct coord_op){.type = COORD_GET,
-                                      .path = znode_partitions_path(&c->arena, topic->name)};
-    }
-    TRY(coord_run(c->config.coord, gets, n, &c->arena));
-    for (size_t i = 0; i < n; i++) {
-        *flags[i] = gets[i].error == OK;
-    }
-    return OK;
-}
-
-static err load_states(struct controller *c, const struct topic_list *list)
-{
-    size_t total = 0;
-    for (int32_t t = 0; t < list->count; t++) {
-        total += (size_t)list->topics[t]->partitions_n;
-    }
-    struct coord_op *gets = ctl_alloc(c, total, sizeof(*gets));
-    size_t n = 0;
-    for (int32_t t = 0; t < list->count; t++) {
-        for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
-            gets[n++] = (struct coord_op){
-                .type = COORD_GET, .path = znode_state_path(&c->arena, list->topics[t]->name, p)};
-        }
-    }
-    TRY(coord_run(c->config.coord, gets, total, &c->arena));
-    n = 0;
-    bool missing = false;
-    for (int32_t t = 0; t < list->count; t++) {
-        for (int32_t p = 0; p < list->topics[t]->partitions_n; p++, n++) {
-            missing |= gets[n].error == E_NOT_FOUND;
-            take_state(c, list->topics[t], p, &gets[n]);
-        }
-    }
-    return missing ? look_for_nodes(c, list, total) : OK;
-}
-
-/* Reads these topics' nodes (and watches them) into the model. */
-static err load_topics(struct controller *c, const char *const *names, int32_t count,
-                       struct topic_list *list)
-{
-    struct coord_op *gets = ctl_alloc(c, (size_t)count, sizeof(*gets));
-    for (int32_t i = 0; i < count; i++) {
-        gets[i] = (struct coord_op){.type = COORD_GET,
-                                    .path = znode_topic_path(&c->arena, str_of(names[i])),
-                                    .flags = COORD_WATCH};
-    }
-    TRY(coord_run(c->config.coord, gets, (size_t)count, &c->arena));
-    list->topics = ctl_alloc(c, (size_t)count, sizeof(*list->topics));
-    list->count = 0;
-    for (int32_t i = 0; i < count; i++) {
-        struct znode_topic node;
-        if (gets[i].error == E_NOT_FOUND) {
-            continue;
-        }
-        TRY(gets[i].error);
-        if (!topic_name_is_legal(str_of(names[i])) ||
-            znode_topic_decode(&c->arena, gets[i].value, &node) != OK) {
-            log_error("controller", "topic node unreadable, ignored topic=%.300s", names[i]);
-            (void)map_set_str(&c->ignored, str_of(names[i]), c);
-            continue;
-        }
-        if (uuid_is_zero(node.id)) {
-            TRY(assign_id(c, gets[i].path, &node, gets[i].stat.version));
-        }
-        list->topics[list->count++] = ctl_set_topic(&c->state, str_of(names[i]), &node);
-    }
-    return load_states(c, list);
 }
 
 /* ---- deletion ---- */
@@ -396,7 +112,7 @@ static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
     const char *paths[] = {znode_topic_path(&c->arena, topic->name),
                            znode_topic_config_path(&c->arena, topic->name),
                            znode_delete_topic_path(&c->arena, topic->name)};
-    return remove_trees(c, paths, 3);
+    return controller_remove_trees(c, paths, 3);
 }
 
 static err finish_deletion(struct controller *c, struct ctl_topic *topic)
@@ -437,13 +153,13 @@ static err remove_request(struct controller *c, const char *name)
     struct coord_op op = {.type = COORD_DELETE,
                           .path = znode_delete_topic_path(&c->arena, str_of(name)),
                           .version = COORD_ANY_VERSION};
-    return checked_multi(c, &op, 1);
+    return controller_checked_multi(c, &op, 1);
 }
 
 static err on_delete_requests(struct controller *c)
 {
     struct coord_op list;
-    TRY(read_children(c, ZNODE_DELETE_TOPICS, COORD_WATCH, &list));
+    TRY(controller_read_children(c, ZNODE_DELETE_TOPICS, COORD_WATCH, &list));
     for (int32_t i = 0; i < list.children_n; i++) {
         struct ctl_topic *topic = ctl_topic_find(&c->state, str_of(list.children[i]));
         TRY(topic == NULL || !c->config.delete_topic_enable ? remove_request(c, list.children[i])
@@ -486,7 +202,7 @@ static void forget_missing(struct controller *c, const struct coord_op *list)
 static err on_topics_created(struct controller *c, const char *const *names, int32_t count)
 {
     struct topic_list list;
-    TRY(load_topics(c, names, count, &list));
+    TRY(controller_load_topics(c, names, count, &list));
     if (list.count == 0) {
         return OK;
     }
@@ -498,9 +214,9 @@ static err on_topics_created(struct controller *c, const char *const *names, int
 static err on_topics_changed(struct controller *c)
 {
     struct coord_op children;
-    TRY(read_children(c, ZNODE_TOPICS, COORD_WATCH, &children));
+    TRY(controller_read_children(c, ZNODE_TOPICS, COORD_WATCH, &children));
     forget_missing(c, &children);
-    const char **fresh = ctl_alloc(c, (size_t)children.children_n, sizeof(*fresh));
+    const char **fresh = controller_alloc(c, (size_t)children.children_n, sizeof(*fresh));
     int32_t fresh_n = 0;
     for (int32_t i = 0; i < children.children_n; i++) {
         struct str name = str_of(children.children[i]);
@@ -521,7 +237,7 @@ static err on_topic_changed(struct controller *c, const char *name)
     }
     int32_t before = known->partitions_n;
     struct topic_list list;
-    TRY(load_topics(c, &name, 1, &list));
+    TRY(controller_load_topics(c, &name, 1, &list));
     if (list.count == 0 || known->deleting || known->partitions_n == before) {
         return OK;
     }
@@ -534,7 +250,7 @@ static err on_topic_changed(struct controller *c, const char *name)
 
 static err on_brokers_changed(struct controller *c)
 {
-    TRY(load_brokers(c));
+    TRY(controller_load_brokers(c));
     struct topic_list none = {0};
     send_metadata(c, &none);
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
@@ -546,11 +262,11 @@ static err on_brokers_changed(struct controller *c)
 static err on_log_dir_events(struct controller *c)
 {
     struct coord_op list;
-    TRY(read_children(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH, &list));
+    TRY(controller_read_children(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH, &list));
     if (list.children_n == 0) {
         return OK;
     }
-    TRY(remove_children(c, ZNODE_LOG_DIR_EVENTS, &list));
+    TRY(controller_remove_children(c, ZNODE_LOG_DIR_EVENTS, &list));
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
     send_roles(c, &all);
     return OK;
@@ -577,7 +293,7 @@ static err prefer_all(struct controller *c, struct topic_list *changed, struct c
 static err commit_and_send(struct controller *c, struct ctl_writes *writes,
                            const struct topic_list *changed)
 {
-    TRY(commit(c, writes));
+    TRY(controller_commit(c, writes));
     if (changed->count > 0) {
         send_roles(c, changed);
         send_metadata(c, changed);
@@ -589,7 +305,7 @@ static err commit_and_send(struct controller *c, struct ctl_writes *writes,
 static err on_preferred_election(struct controller *c)
 {
     struct coord_op get;
-    TRY(read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get));
+    TRY(controller_read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get));
     if (get.error == E_NOT_FOUND) {
         return OK;
     }
@@ -600,8 +316,8 @@ static err on_preferred_election(struct controller *c)
         wish = (struct znode_partitions){0};
     }
     struct ctl_writes writes = {0};
-    struct topic_list changed = {.topics =
-                                     ctl_alloc(c, (size_t)wish.count, sizeof(*changed.topics))};
+    struct topic_list changed = {
+        .topics = controller_alloc(c, (size_t)wish.count, sizeof(*changed.topics))};
     for (int32_t i = 0; i < wish.count; i++) {
         struct ctl_topic *topic = ctl_topic_find(&c->state, wish.topics[i]);
         if (topic != NULL && !topic->deleting && wish.partitions[i] >= 0 &&
@@ -614,7 +330,7 @@ static err on_preferred_election(struct controller *c)
                                               .path = ZNODE_PREFERRED_ELECTION,
                                               .version = COORD_ANY_VERSION});
     TRY(commit_and_send(c, &writes, &changed));
-    return read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get);
+    return controller_read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get);
 }
 
 /* ---- answers ---- */
@@ -624,7 +340,7 @@ static err on_roles_answered(struct controller *c, int32_t broker,
                              const struct leader_and_isr_response *response)
 {
     struct topic_list changed = {
-        .topics = ctl_alloc(c, (size_t)response->topics_n, sizeof(*changed.topics))};
+        .topics = controller_alloc(c, (size_t)response->topics_n, sizeof(*changed.topics))};
     for (int32_t t = 0; t < response->topics_n; t++) {
         const struct leader_and_isr_response_topic *in = &response->topics[t];
         struct ctl_topic *topic = ctl_topic_by_id(&c->state, in->topic_id);
@@ -674,7 +390,7 @@ static err on_stop_answered(struct controller *c, int32_t broker,
 
 static void event_done(struct controller *c, err e, const char *what)
 {
-    arena_reset(&c->arena, ARENA_BYTES);
+    arena_reset(&c->arena, CONTROLLER_ARENA_BYTES);
     if (e != OK && e != E_CLOSED) { /* E_CLOSED: the broker stops */
         log_error("controller", "event failed event=%s error=\"%s\"", what, err_text(e));
         controller_resign(c, "an event failed; it will be looked at again from the start");
@@ -759,7 +475,7 @@ void controller_rebalance(struct controller *c)
 static err read_epoch(struct controller *c)
 {
     struct coord_op get;
-    TRY(read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
+    TRY(controller_read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
     if (get.error == E_NOT_FOUND) {
         struct coord_op create = {.type = COORD_CREATE,
                                   .path = ZNODE_CONTROLLER_EPOCH,
@@ -770,7 +486,7 @@ static err read_epoch(struct controller *c)
             c->epoch_version = 0;
             return create.error;
         }
-        TRY(read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
+        TRY(controller_read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
     }
     TRY(get.error);
     int64_t epoch = 0;
@@ -786,21 +502,21 @@ static err read_epoch(struct controller *c)
 static err ensure_feature(struct controller *c)
 {
     struct coord_op get;
-    TRY(read_node(c, ZNODE_FEATURE, 0, &get));
+    TRY(controller_read_node(c, ZNODE_FEATURE, 0, &get));
     if (get.error != E_NOT_FOUND) {
         return get.error;
     }
     struct coord_op create = {
         .type = COORD_CREATE, .path = ZNODE_FEATURE, .data = znode_feature_encode(&c->arena)};
-    return checked_multi(c, &create, 1);
+    return controller_checked_multi(c, &create, 1);
 }
 
 /* What was told to a controller before is not for this one: it reads everything anyway. */
 static err drop_notifications(struct controller *c, const char *path, int flags)
 {
     struct coord_op list;
-    TRY(read_children(c, path, flags, &list));
-    return remove_children(c, path, &list);
+    TRY(controller_read_children(c, path, flags, &list));
+    return controller_remove_children(c, path, &list);
 }
 
 static err take_over(struct controller *c)
@@ -811,13 +527,13 @@ static err take_over(struct controller *c)
     TRY(ensure_feature(c));
     TRY(drop_notifications(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH));
     TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));
-    TRY(load_brokers(c));
+    TRY(controller_load_brokers(c));
     struct topic_list none = {0};
     send_metadata(c, &none);
     struct coord_op names;
-    TRY(read_children(c, ZNODE_TOPICS, COORD_WATCH, &names));
+    TRY(controller_read_children(c, ZNODE_TOPICS, COORD_WATCH, &names));
     struct topic_list all;
-    TRY(load_topics(c, names.children, names.children_n, &all));
+    TRY(controller_load_topics(c, names.children, names.children_n, &all));
     TRY(settle_and_send(c, &all));
     TRY(on_delete_requests(c));
     return on_preferred_election(c);
@@ -828,7 +544,7 @@ static err take_over(struct controller *c)
 static err read_controller(struct controller *c, bool *there, bool *own)
 {
     struct coord_op get;
-    TRY(read_node(c, ZNODE_CONTROLLER, COORD_WATCH, &get));
+    TRY(controller_read_node(c, ZNODE_CONTROLLER, COORD_WATCH, &get));
     *there = get.error == OK;
     *own = *there && coord_owned(c->config.coord, get.stat.ephemeral_owner);
     if (get.error != OK) {

@@ -815,6 +815,123 @@ static void test_old_notifications(void)
     end();
 }
 
+/* Nodes that a controller left when it died in the middle of a creation. */
+static void test_half_made_topic(void)
+{
+    begin();
+    create_topic("a", "{\"0\":[1],\"1\":[1]}");
+    create_text("/brokers/topics/a/partitions", "");
+    create_text("/brokers/topics/a/partitions/1", "");
+    elect();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT_FALSE(holds("/brokers/topics/a/partitions/0/state", NULL));
+    CU_ASSERT_FALSE(holds("/brokers/topics/a/partitions/1/state", NULL));
+    create_text("/brokers/topics/b", "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDB\","
+                                     "\"partitions\":{\"0\":[1]}}");
+    create_text("/brokers/topics/b/partitions", ""); /* before the controller looks */
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT_FALSE(holds("/brokers/topics/b/partitions/0/state", NULL));
+    end();
+}
+
+/* Whatever is below a topic goes with it; what is below a notification too. */
+static void test_junk_below(void)
+{
+    begin();
+    create_text("/log_dir_event_notification/log_dir_event_0000000001", "");
+    create_text("/log_dir_event_notification/log_dir_event_0000000001/x", "");
+    elect();
+    CU_ASSERT(holds("/log_dir_event_notification/log_dir_event_0000000001", NULL));
+    create_topic("a", "{\"0\":[1]}");
+    deliver();
+    create_text("/brokers/topics/a/partitions/7", "");
+    create_text("/brokers/topics/a/extra", "");
+    create_text("/brokers/topics/a/extra/deep", "");
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    CU_ASSERT(holds("/brokers/topics/a", NULL) && holds("/config/topics/a", NULL));
+    CU_ASSERT(holds("/admin/delete_topics/a", NULL));
+    end();
+}
+
+/* A state that makes no sense leaves its partition alone, and nothing else. */
+static void test_unreadable_states(void)
+{
+    static const char *const BAD[] = {
+        "", "x", "{\"x\":1}",
+        "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":-5,\"isr\":[1]}",
+        "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":2147483647,\"isr\":[1]"
+        "}"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        begin();
+        create_topic("a", "{\"0\":[1],\"1\":[1]}");
+        create_text("/brokers/topics/a/partitions", "");
+        create_text("/brokers/topics/a/partitions/0", "");
+        create_text("/brokers/topics/a/partitions/0/state", BAD[i]);
+        elect();
+        CU_ASSERT(controller_is_active(t.controller));
+        CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-1 leader=1/0"));
+        CU_ASSERT_PTR_NULL(strstr(t.sent, "a-0"));
+        CU_ASSERT(holds("/brokers/topics/a/partitions/0/state", BAD[i]));
+        end();
+    }
+}
+
+/* Topics that cannot be read are passed over, until they can. */
+static void test_topic_is_mended(void)
+{
+    begin();
+    elect();
+    create_text("/brokers/topics/a", "x");
+    create_text("/brokers/topics/not legal", "{\"version\":1,\"partitions\":{\"0\":[1]}}");
+    deliver();
+    CU_ASSERT(controller_is_active(t.controller));
+    t.sent[0] = '\0';
+    set_text("/brokers/topics/a", "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\","
+                                  "\"partitions\":{\"0\":[1]}}");
+    deliver();
+    CU_ASSERT(was_sent("lisr to=1 epoch=1 a-0 leader=1/0 version=0 replicas=1 isr=1 new\n"
+                       "umr to=1 epoch=1 live=1 a-0:1\n"));
+    CU_ASSERT(holds("/brokers/topics/not legal/partitions", NULL));
+    create_text("/brokers/topics/b", "y");
+    deliver();
+    delete ("/brokers/topics/b");
+    create_topic("b", "{\"0\":[1]}");
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "b-0 leader=1/0"));
+    end();
+}
+
+static void test_epoch_out_of_range(void)
+{
+    static const char *const BAD[] = {"", "x", "-9", "2147483647", "99999999999"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        begin();
+        create_text(ZNODE_CONTROLLER_EPOCH, BAD[i]);
+        const struct controller_config config = {
+            .broker_id = 1, .coord = t.coord, .clock = &t.clock.clock, .links = {.send = on_send}};
+        t.controller = controller_new(&config);
+        CU_ASSERT_EQUAL(controller_elect(t.controller), E_MALFORMED);
+        CU_ASSERT_STRING_EQUAL(controller_unreadable(t.controller), ZNODE_CONTROLLER_EPOCH);
+        CU_ASSERT(holds(ZNODE_CONTROLLER, NULL) && holds(ZNODE_CONTROLLER_EPOCH, BAD[i]));
+        end();
+    }
+}
+
+/* Children of /brokers/ids that are no ids. */
+static void test_odd_broker_ids(void)
+{
+    begin();
+    create_text("/brokers/ids/abc", "{}");
+    create_text("/brokers/ids/007", "{}");
+    create_text("/brokers/ids/99999999999", "{}");
+    elect();
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=1\numr to=1 epoch=1 live=1\n"));
+    end();
+}
+
 SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
       TEST(test_store_fails_for_a_while), TEST(test_create_topic), TEST(test_restart),
       TEST(test_topic_made_in_between), TEST(test_add_partitions), TEST(test_delete_topic),
@@ -822,4 +939,6 @@ SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
       TEST(test_deletion_waits), TEST(test_other_topic_nodes), TEST(test_many_partitions),
       TEST(test_node_vanishes), TEST(test_deposed_and_back), TEST(test_resign),
       TEST(test_deletion_is_confirmed), TEST(test_failed_directory), TEST(test_preferred_leaders),
-      TEST(test_topic_node_vanishes), TEST(test_old_notifications))
+      TEST(test_topic_node_vanishes), TEST(test_old_notifications), TEST(test_half_made_topic),
+      TEST(test_junk_below), TEST(test_unreadable_states), TEST(test_topic_is_mended),
+      TEST(test_epoch_out_of_range), TEST(test_odd_broker_ids))
