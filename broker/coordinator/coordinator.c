@@ -49,7 +49,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *config)
 void coordinator_shutdown(struct coordinator *c)
 {
     pthread_rwlock_rdlock(&c->lock);
-    c->stopping = true;
+    atomic_store(&c->stopping, true);
     for (int32_t i = 0; i < c->shards_n; i++) {
         shard_resign(c->shards[i], ERR_NOT_COORDINATOR);
     }

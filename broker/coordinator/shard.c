@@ -130,6 +130,7 @@ static void load_locked(struct shard *shard)
                   err_text(e));
         groups_clear(shard);
         shard_forget_txns(shard);
+        listen_to(shard->partition, NULL);
         shard->state = SHARD_NOT_OWNED;
         return;
     }
@@ -282,7 +283,7 @@ static int64_t expire_stores(struct shard *shard, int64_t now_ms)
 
 static void arm(struct shard *shard, int64_t due_ms)
 {
-    if (due_ms >= shard->armed_ms || shard->coordinator->stopping) {
+    if (due_ms >= shard->armed_ms || atomic_load(&shard->coordinator->stopping)) {
         return;
     }
     shard->armed_ms = due_ms;
@@ -297,7 +298,7 @@ static void on_arm(struct loop_task *task)
     struct shard *shard = container_of(task, struct shard, arm);
     pthread_mutex_lock(&shard->lock);
     shard->arm_posted = false;
-    if (!shard->coordinator->stopping && shard->armed_ms != INT64_MAX) {
+    if (!atomic_load(&shard->coordinator->stopping) && shard->armed_ms != INT64_MAX) {
         timer_start(shard->coordinator->config.background, &shard->timer,
                     shard->armed_ms - coordinator_now_ms(shard->coordinator));
     }

@@ -40,8 +40,8 @@ struct coordinator {
     pthread_rwlock_t lock;  /* guards the array */
     struct shard **shards;
     int32_t shards_n;
-    struct timer expiry; /* of committed offsets; background thread */
-    bool stopping;
+    struct timer expiry;  /* of committed offsets; background thread */
+    atomic_bool stopping; /* no timer is armed any more */
 };
 
 static inline int64_t coordinator_now_ms(const struct coordinator *c)

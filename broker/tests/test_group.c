@@ -2,9 +2,10 @@
  * lets many members act at random).
  *
  * A waiter is a request that the group holds: it must be answered exactly once. */
-#include "broker/coordinator/group.h"
+#include "broker/coordinator/shard.h"
 
 #include "base/tests/suite.h"
+#include "broker/coordinator/group.h"
 #include "protocol/error.h"
 
 enum {
@@ -1038,6 +1039,31 @@ static void test_state_names(void)
     CU_ASSERT_STRING_EQUAL(group_state_name(GROUP_DEAD), "Dead");
 }
 
+/* A partition without a log cannot be loaded: it does not keep what it would tell of its news. */
+static void test_loading_fails(void)
+{
+    struct config config;
+    config_init(&config);
+    struct loop *background = NULL;
+    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &background), OK);
+    struct coordinator_config how = {
+        .config = &config, .clock = clock_system(), .background = background};
+    struct coordinator *c = coordinator_new(&how);
+    struct partition_env env = {.broker_id = 1};
+    struct topic_partition name = {.topic = STR("__consumer_offsets"), .partition = 2};
+    struct partition *p = partition_new(name, (struct uuid){{0}}, &env);
+    coordinator_partition_elected(c, p, 1);
+    CU_ASSERT_EQUAL(shard_check_locked(shard_at(c, 2)), ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    CU_ASSERT_PTR_NOT_NULL(p->on_high_watermark);
+    loop_drain(background);
+    CU_ASSERT_EQUAL(shard_check_locked(shard_at(c, 2)), ERR_NOT_COORDINATOR);
+    CU_ASSERT_PTR_NULL(p->on_high_watermark);
+    coordinator_free(c);
+    partition_release(p);
+    loop_free(background);
+    config_deinit(&config);
+}
+
 SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_delay_of_a_later_generation), TEST(test_member_id_required),
       TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
@@ -1049,4 +1075,5 @@ SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_leave_while_joining), TEST(test_static_member_comes_back),
       TEST(test_static_leader_comes_back), TEST(test_static_member_with_other_protocols),
       TEST(test_static_member_is_fenced), TEST(test_static_member_is_away),
-      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names))
+      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names),
+      TEST(test_loading_fails))
