@@ -491,12 +491,22 @@ static void end_requests(struct broker *broker)
     free(broker->api_loops);
 }
 
+/* What is queued for the control thread (and what still comes, until the store is closed) finds no
+ * controller: it is freed and not carried out. */
+static void end_controller(struct broker *broker)
+{
+    controller_free(broker->controller);
+    broker->controller = NULL;
+    if (broker->control != NULL) {
+        loop_drain(broker->control);
+    }
+}
+
 static void broker_free(struct broker *broker)
 {
+    end_controller(broker);
     end_requests(broker);
     server_free(broker->server);
-    controller_free(broker->controller);
-    broker->controller = NULL; /* events that still come find none */
     fetch_sessions_free(broker->fetch_sessions);
     producer_ids_free(broker->producer_ids);
     metadata_waits_free(broker->metadata_waits);

@@ -1,5 +1,6 @@
 /* A request is kept as its bytes, so that the controller may go on and change its model; what comes
- * out at the other end is what a broker elsewhere would get. */
+ * out at the other end is what a broker elsewhere would get. One that has not been carried out when
+ * the broker ends (a start that failed) is freed: then there is no controller any more. */
 #include "broker/cluster/local_link.h"
 
 #include "base/log.h"
@@ -86,7 +87,9 @@ static void on_delivery(struct loop_task *task)
     struct delivery *delivery = container_of(task, struct delivery, task);
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    carry_out(delivery, &arena);
+    if (delivery->broker->controller != NULL) {
+        carry_out(delivery, &arena);
+    }
     arena_deinit(&arena);
     writer_deinit(&delivery->bytes);
     free(delivery);

@@ -1,8 +1,9 @@
 /* Metadata snapshots: what UpdateMetadata changes, what an older snapshot keeps, readers on other
  * threads. */
-#include "broker/cluster/metadata.h"
+#include "broker/broker.h"
 
 #include "base/tests/suite.h"
+#include "broker/cluster/local_link.h"
 
 #include <pthread.h>
 
@@ -253,5 +254,18 @@ static void test_readers(void)
     end();
 }
 
+/* A start that fails: what the controller has sent is freed, not carried out (there is nothing here
+ * to carry it out on). */
+static void test_not_carried_out(void)
+{
+    struct broker broker = {.id = 1};
+    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &broker.control), OK);
+    struct update_metadata_request request;
+    update_metadata_request_init(&request);
+    local_link_send(&broker, 1, 6, 5, &request);
+    loop_drain(broker.control);
+    loop_free(broker.control);
+}
+
 SUITE("metadata", TEST(test_brokers), TEST(test_topics), TEST(test_removal), TEST(test_ids),
-      TEST(test_names), TEST(test_readers))
+      TEST(test_names), TEST(test_readers), TEST(test_not_carried_out))
