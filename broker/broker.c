@@ -562,6 +562,7 @@ void broker_stop(struct broker *broker)
     coordinator_shutdown(broker->coordinator);
     stop_threads(broker);
     server_stop(broker->server);
+    metadata_waits_stop(broker->metadata_waits);
     loop_drain(broker->control); /* what requests still asked of it; it wakes them */
     loop_drain(broker->background);
     for (int i = 0; i < broker->loops_n; i++) {

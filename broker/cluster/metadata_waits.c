@@ -10,6 +10,7 @@ struct metadata_waits {
     struct metadata_cache *cache;
     pthread_mutex_t lock;
     struct list list;
+    bool stopped;
 };
 
 struct metadata_waits *metadata_waits_new(struct metadata_cache *cache)
@@ -34,11 +35,21 @@ void metadata_wait_add(struct metadata_waits *waits, struct metadata_wait *wait)
     pthread_mutex_lock(&waits->lock);
     list_append(&waits->list, &wait->link);
     struct metadata *metadata = metadata_acquire(waits->cache);
-    if (wait->satisfied(wait, metadata)) {
+    if (waits->stopped || wait->satisfied(wait, metadata)) {
         req_wake(wait->req);
     }
     pthread_mutex_unlock(&waits->lock);
     metadata_release(metadata);
+}
+
+void metadata_waits_stop(struct metadata_waits *waits)
+{
+    pthread_mutex_lock(&waits->lock);
+    waits->stopped = true;
+    list_each (item, &waits->list) {
+        req_wake(container_of(item, struct metadata_wait, link)->req);
+    }
+    pthread_mutex_unlock(&waits->lock);
 }
 
 void metadata_wait_remove(struct metadata_waits *waits, struct metadata_wait *wait)

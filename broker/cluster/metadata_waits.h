@@ -1,6 +1,7 @@
 /* Requests that wait until the metadata shows something: a new topic with leaders, a topic gone.
  *
- * Registered and removed on any loop, evaluated by the control thread after each change. */
+ * Registered and removed on any loop, evaluated by the control thread after each change. Who waits
+ * when the broker stops is woken by metadata_waits_stop, or would never be finished. */
 #ifndef OTTLA_BROKER_CLUSTER_METADATA_WAITS_H
 #define OTTLA_BROKER_CLUSTER_METADATA_WAITS_H
 
@@ -18,7 +19,11 @@ struct metadata_wait {
 };
 
 struct metadata_waits *metadata_waits_new(struct metadata_cache *cache);
+/* Nobody waits any more. */
 void metadata_waits_free(struct metadata_waits *waits);
+/* Wakes all, and at once whoever comes later. Call it when the connections are closed: an answer
+ * would say that what was waited for is there. */
+void metadata_waits_stop(struct metadata_waits *waits);
 /* Wakes the request, now or later. The request is parked already. */
 void metadata_wait_add(struct metadata_waits *waits, struct metadata_wait *wait);
 void metadata_wait_remove(struct metadata_waits *waits, struct metadata_wait *wait);

@@ -267,5 +267,59 @@ static void test_not_carried_out(void)
     loop_free(broker.control);
 }
 
+/* ---- who waits for it ---- */
+
+struct waiter {
+    struct req req;
+    struct metadata_wait wait;
+    int woken;
+};
+
+static bool never(struct metadata_wait *wait, const struct metadata *metadata)
+{
+    (void)wait;
+    (void)metadata;
+    return false;
+}
+
+static void on_woken(struct loop_task *task)
+{
+    container_of(task, struct waiter, req.task)->woken++;
+}
+
+static void wait_for_ever(struct metadata_waits *waits, struct waiter *w, struct api_loop *home)
+{
+    *w = (struct waiter){.req = {.home = home, .task.run = on_woken},
+                         .wait = {.req = &w->req, .satisfied = never}};
+    req_park(&w->req, -1, NULL);
+    metadata_wait_add(waits, &w->wait);
+}
+
+/* At the stop all are woken, once, and so is who comes later: what waits would not be finished. */
+static void test_waits_end(void)
+{
+    begin();
+    struct api_loop home = {0};
+    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &home.loop), OK);
+    struct metadata_waits *waits = metadata_waits_new(cache);
+    struct waiter before;
+    struct waiter after;
+    wait_for_ever(waits, &before, &home);
+    metadata_waits_check(waits);
+    loop_drain(home.loop);
+    CU_ASSERT_EQUAL(before.woken, 0);
+    metadata_waits_stop(waits);
+    wait_for_ever(waits, &after, &home);
+    metadata_waits_check(waits);
+    loop_drain(home.loop);
+    CU_ASSERT_EQUAL(before.woken, 1);
+    CU_ASSERT_EQUAL(after.woken, 1);
+    metadata_wait_remove(waits, &before.wait);
+    metadata_wait_remove(waits, &after.wait);
+    metadata_waits_free(waits);
+    loop_free(home.loop);
+    end();
+}
+
 SUITE("metadata", TEST(test_brokers), TEST(test_topics), TEST(test_removal), TEST(test_ids),
-      TEST(test_names), TEST(test_readers), TEST(test_not_carried_out))
+      TEST(test_names), TEST(test_readers), TEST(test_not_carried_out), TEST(test_waits_end))
