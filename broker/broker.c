@@ -4,8 +4,9 @@
  * and must know the same cluster, the options that it keeps of brokers are read, listening sockets
  * are bound (before the long loading, and ports must be known to register), topic configurations
  * are read, logs are loaded, the broker registers, the controller is elected and makes partitions
- * lead; only then are connections accepted. All of it runs on the caller's thread; the control
- * thread, the background thread and the loops start at the end.
+ * lead. All of it runs on the caller's thread. broker_serve() then starts the control thread, the
+ * background thread and the loops, which accept connections: until there a start may be broken off
+ * at any point, since nobody has been promised anything.
  *
  * Stop is the reverse: no new connections, waiting group members are told, the loops end (what is
  * in progress is answered), the control thread ends, logs are closed and marked clean; the session
@@ -474,8 +475,7 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(loop_new(broker->clock, &broker->control));
     TRY(loop_new(broker->clock, &broker->background));
     broker->topic_configs = topic_configs_new(broker->config);
-    TRY(join_cluster(broker, reason));
-    return start_threads(broker);
+    return join_cluster(broker, reason);
 }
 
 /* Requests that still wait for a partition are woken when the last flush is done, or when the
@@ -532,6 +532,15 @@ static void broker_free(struct broker *broker)
     free(broker);
 }
 
+static err give_up(struct broker *broker, err e, char reason[BROKER_REASON_BYTES])
+{
+    if (reason[0] == '\0') {
+        snprintf(reason, BROKER_REASON_BYTES, "%s", err_text(e));
+    }
+    broker_free(broker);
+    return e;
+}
+
 err broker_start(struct config *config, struct broker **out, char reason[BROKER_REASON_BYTES])
 {
     struct broker *broker = xcalloc(1, sizeof(*broker));
@@ -543,14 +552,20 @@ err broker_start(struct config *config, struct broker **out, char reason[BROKER_
     reason[0] = '\0';
     err e = start(broker, reason);
     if (e != OK) {
-        if (reason[0] == '\0') {
-            snprintf(reason, BROKER_REASON_BYTES, "%s", err_text(e));
-        }
-        broker_free(broker);
-        return e;
+        return give_up(broker, e, reason);
+    }
+    *out = broker;
+    return OK;
+}
+
+err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES])
+{
+    reason[0] = '\0';
+    err e = start_threads(broker);
+    if (e != OK) {
+        return give_up(broker, e, reason);
     }
     broker->started = true;
-    *out = broker;
     return OK;
 }
 

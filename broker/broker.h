@@ -72,11 +72,13 @@ struct broker {
 
 enum { BROKER_REASON_BYTES = 640 };
 
-/* Starts everything; on return clients are served. A refusal is one line in `reason`. `config`
- * outlives the broker, which changes its dynamic options. */
+/* Starts everything up to the moment before the first client is served: broker_serve() is next. A
+ * refusal is one line in `reason`. `config` outlives the broker, which changes its dynamic options. */
 NODISCARD err broker_start(struct config *config, struct broker **broker,
                            char reason[BROKER_REASON_BYTES]);
-/* Stops: no new connections, groups told, requests in progress answered, logs closed cleanly. */
+/* Serves clients. A failure ends the broker and frees it. */
+NODISCARD err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+/* Stops one that serves: no new connections, groups told, requests in progress answered, logs closed cleanly. */
 void broker_stop(struct broker *broker);
 
 #endif

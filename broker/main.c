@@ -2,7 +2,8 @@
  *
  * Signals are taken by a thread of their own, so that one that comes during the start (which may
  * wait long for ZooKeeper) is not left waiting: nothing is acknowledged yet, and the process ends as
- * it is. */
+ * it is. What comes first decides, by one exchange each: the signal, then no client is served any
+ * more, or the decision to serve, then the signal stops the broker cleanly. */
 #define _GNU_SOURCE
 #include "base/log.h"
 #include "broker/broker.h"
@@ -109,9 +110,11 @@ static void announce(const struct broker *broker)
              OTTLA_VERSION, broker->cluster_id);
 }
 
+enum phase { STARTING, SERVING, SIGNALLED };
+
 struct signals {
     sigset_t set;
-    atomic_bool started;
+    atomic_int phase;
     sem_t stop; /* posted with the first signal after the start */
     int number; /* of it */
 };
@@ -120,7 +123,7 @@ static void *take_signals(void *argument)
 {
     struct signals *signals = argument;
     (void)sigwait(&signals->set, &signals->number);
-    if (!atomic_load(&signals->started)) {
+    if (atomic_exchange(&signals->phase, SIGNALLED) == STARTING) {
         log_warn("broker", "stopped during the start signal=%s", strsignal(signals->number));
         _exit(EXIT_STOPPED_STARTING);
     }
@@ -128,15 +131,31 @@ static void *take_signals(void *argument)
     return NULL;
 }
 
+static void begin_serving(struct signals *signals)
+{
+    if (atomic_exchange(&signals->phase, SERVING) == SIGNALLED) {
+        for (;;) {
+            pause(); /* the process is about to end */
+        }
+    }
+}
+
+static err start(struct config *config, struct signals *signals, struct broker **broker,
+                 char reason[BROKER_REASON_BYTES])
+{
+    TRY(broker_start(config, broker, reason));
+    begin_serving(signals);
+    return broker_serve(*broker, reason);
+}
+
 static int serve(struct config *config, struct signals *signals)
 {
     struct broker *broker = NULL;
     char reason[BROKER_REASON_BYTES];
-    if (broker_start(config, &broker, reason) != OK) {
+    if (start(config, signals, &broker, reason) != OK) {
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
     }
-    atomic_store(&signals->started, true);
     announce(broker);
     while (sem_wait(&signals->stop) != 0) {
     }

@@ -1,11 +1,14 @@
 /* Listening and the limits of connections: per address, of a listener, of all; loops share the
- * connections; stopping. */
+ * connections; stopping. And a whole broker: when it begins to serve. */
 #define _GNU_SOURCE
 #include "broker/net/server.h"
 
+#include "broker/broker.h"
 #include "broker/tests/net_util.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 enum { LOOPS = 3 };
 
@@ -323,7 +326,58 @@ static void test_stop_while_they_come(void)
     }
 }
 
+/* ---- a whole broker, on an embedded store ---- */
+
+static struct {
+    struct config config;
+    char dir[64];
+    struct broker *broker;
+    char reason[BROKER_REASON_BYTES];
+} b;
+
+static void broker_begin(void)
+{
+    char dirs[96];
+    snprintf(b.dir, sizeof(b.dir), "/tmp/ottla-test-server-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(b.dir));
+    snprintf(dirs, sizeof(dirs), "log.dirs=%s", b.dir);
+    config_init(&b.config);
+    MUST(config_override(&b.config, dirs, b.reason));
+    MUST(config_override(&b.config, "listeners=PLAINTEXT://127.0.0.1:0", b.reason));
+    MUST(config_finish(&b.config, b.reason));
+    MUST(broker_start(&b.config, &b.broker, b.reason));
+}
+
+static void broker_end(void)
+{
+    char command[96];
+    broker_stop(b.broker);
+    config_deinit(&b.config);
+    snprintf(command, sizeof(command), "rm -r '%s'", b.dir);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static bool is_readable(int fd, int wait_ms)
+{
+    struct pollfd watch = {.fd = fd, .events = POLLIN};
+    return poll(&watch, 1, wait_ms) == 1;
+}
+
+/* Until it is told to serve no client has an answer, however long it may wait at the door. */
+static void test_nobody_is_served_before(void)
+{
+    static const uint8_t api_versions[] = {0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff};
+    broker_begin();
+    int client = client_connect(b.broker->listeners[0].port);
+    CU_ASSERT_TRUE(client_send(client, api_versions, sizeof(api_versions)));
+    CU_ASSERT_FALSE(is_readable(client, 100));
+    MUST(broker_serve(b.broker, b.reason));
+    CU_ASSERT_TRUE(is_readable(client, PATIENCE_MS));
+    close(client);
+    broker_end();
+}
+
 SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_addresses_as_text),
       TEST(test_port_is_taken), TEST(test_connections_are_shared), TEST(test_limit_per_address),
       TEST(test_limit_of_all), TEST(test_limit_of_a_listener), TEST(test_at_the_limit),
-      TEST(test_stop_while_they_come))
+      TEST(test_stop_while_they_come), TEST(test_nobody_is_served_before))
