@@ -7,11 +7,13 @@
  * Memory: decoding may allocate a small multiple of the frame (hardening: decode budget); then the
  * cap is raised to what an answer may need. A request object is kept with its arena's first chunk
  * for the next request of the loop, so a small request costs no malloc. */
+#define _GNU_SOURCE
 #include "broker/api/api.h"
 
 #include "base/log.h"
 #include "broker/broker.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 enum {
@@ -21,6 +23,7 @@ enum {
     SPARE_MAX = 64,
     HEADER_MIN_BYTES = 8,
     KEY_MAX = 100,
+    CLIENT_CHECK_MS = 1000,
     API_VERSIONS_KEY = 18,
     API_VERSIONS_FLEXIBLE = 3,
 };
@@ -291,6 +294,73 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
     return finish(r, status);
 }
 
+/* ---- the control thread ---- */
+
+/* What stands in the control thread's queue for a request. It leaves QUEUED once: by the control
+ * thread, which begins the request and so keeps it alive, or by the request's loop, which gives it
+ * up; then only this remains in the queue, and the control thread frees it. */
+struct control_call {
+    struct loop_task task;
+    atomic_int state;
+    struct req *req; /* gone when ABANDONED */
+};
+
+enum call_state { QUEUED, BEGUN, ABANDONED };
+
+static bool call_leaves_queue(struct control_call *call, enum call_state to)
+{
+    int expected = QUEUED;
+    return atomic_compare_exchange_strong(&call->state, &expected, to);
+}
+
+static void run_call(struct loop_task *task)
+{
+    struct control_call *call = container_of(task, struct control_call, task);
+    if (!call_leaves_queue(call, BEGUN)) {
+        free(call);
+        return;
+    }
+    struct req *r = call->req;
+    r->on_control(r);
+    req_wake(r); /* frees the call */
+}
+
+static void give_up_call(struct req *r)
+{
+    if (call_leaves_queue(r->call, ABANDONED)) {
+        timer_stop(r->home->loop, &r->timer);
+        (void)finish(r, REQ_DONE);
+    }
+}
+
+/* Nothing is read from a connection while its request waits, so a peer's close is not seen there. A
+ * second passes before it is looked for: who only closes its own half has its answer by then, if
+ * the store can be reached. */
+static void look_after_client(struct req *r)
+{
+    if (r->conn == NULL || atomic_load(&r->call->state) != QUEUED) {
+        return;
+    }
+    struct pollfd peer = {.fd = conn_fd(r->conn), .events = POLLRDHUP};
+    if (poll(&peer, 1, 0) == 1) {
+        conn_close(r->conn); /* calls on_close */
+    } else {
+        timer_start(r->home->loop, &r->timer, CLIENT_CHECK_MS);
+    }
+}
+
+enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
+                               enum req_status (*then)(struct req *r))
+{
+    r->on_control = run;
+    req_park(r, -1, then);
+    r->call = xcalloc(1, sizeof(*r->call));
+    *r->call = (struct control_call){.task.run = run_call, .req = r};
+    timer_start(r->home->loop, &r->timer, CLIENT_CHECK_MS);
+    loop_post(r->broker->control, &r->call->task);
+    return REQ_PARKED;
+}
+
 /* ---- parking ---- */
 
 void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struct req *r))
@@ -319,6 +389,8 @@ void req_wake(struct req *r)
 static void resume(struct req *r)
 {
     timer_stop(r->home->loop, &r->timer);
+    free(r->call);
+    r->call = NULL;
     r->now_ms = loop_now_ms(r->home->loop);
     r->wall_ms = clock_wall_ms(r->broker->clock);
     enum req_status status = r->resume == NULL ? REQ_DONE : r->resume(r);
@@ -341,7 +413,9 @@ static void resume(struct req *r)
 static void on_timer(struct timer *timer)
 {
     struct req *r = container_of(timer, struct req, timer);
-    if (claim(r)) {
+    if (r->call != NULL) {
+        look_after_client(r);
+    } else if (claim(r)) {
         r->timed_out = true;
         resume(r);
     }
@@ -357,26 +431,11 @@ static void on_close(void *context, struct conn *conn)
     (void)context;
     struct req *r = conn_user(conn);
     r->conn = NULL;
-    if ((r->api->flags & API_CANCEL_ON_CLOSE) != 0) {
+    if (r->call != NULL) {
+        give_up_call(r);
+    } else if ((r->api->flags & API_CANCEL_ON_CLOSE) != 0) {
         req_wake(r);
     }
-}
-
-static void run_on_control(struct loop_task *task)
-{
-    struct req *r = container_of(task, struct req, control_task);
-    r->on_control(r);
-    req_wake(r);
-}
-
-enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
-                               enum req_status (*then)(struct req *r))
-{
-    r->on_control = run;
-    r->control_task.run = run_on_control;
-    req_park(r, -1, then);
-    loop_post(r->broker->control, &r->control_task);
-    return REQ_PARKED;
 }
 
 struct conn_handler api_conn_handler(struct api_loop *home)

@@ -7,8 +7,12 @@
  * Parking. A handler that must wait calls req_park(), registers with what it waits for, and returns
  * REQ_PARKED. Whoever satisfies it calls req_wake(), from any thread; a timer bounds it; exactly
  * one of them wins, and the resume function runs on the loop. A connection that closes cancels the
- * answer, never the operation (conn is NULL then); with API_CANCEL_ON_CLOSE it also wakes the
- * request. */
+ * answer, never an operation that has begun (conn is NULL then); with API_CANCEL_ON_CLOSE it also
+ * wakes the request.
+ *
+ * The control thread waits for the coordination store while that is out of reach, and requests wait
+ * for the control thread. One whose client is gone before its turn has come is given up, with all
+ * its memory: it is as if it had never arrived. */
 #ifndef OTTLA_BROKER_API_REQUEST_H
 #define OTTLA_BROKER_API_REQUEST_H
 
@@ -23,6 +27,7 @@
 struct broker;
 struct api;
 struct api_loop;
+struct control_call;
 
 enum req_status { REQ_DONE, REQ_PARKED, REQ_CLOSE };
 
@@ -53,7 +58,7 @@ struct req {
     struct loop_task task;
     void *state; /* the handler's own, in the arena */
     void (*on_control)(struct req *r);
-    struct loop_task control_task;
+    struct control_call *call; /* from req_on_control until it resumes or is given up */
     /* Called when the answer cannot be encoded or sent: releases what would have gone with it. */
     void (*abandon)(struct req *r);
     /* Called at the end, in any case: releases what `in` and `out` point to. */
@@ -66,7 +71,8 @@ void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struc
 void req_wake(struct req *r);
 
 /* Runs `run` on the control thread, where the coordination store may be used, and then `resume`
- * (NULL: answers) on the loop. Returns REQ_PARKED. */
+ * (NULL: answers) on the loop. Neither runs, but r->release does, when the client is gone before
+ * `run` has begun; so nobody else may know the request meanwhile. Returns REQ_PARKED. */
 enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
                                enum req_status (*resume)(struct req *r));
 

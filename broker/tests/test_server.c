@@ -8,6 +8,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 
 enum { LOOPS = 3 };
@@ -377,7 +378,103 @@ static void test_nobody_is_served_before(void)
     broker_end();
 }
 
+/* CreateTopics v2: one topic with one partition, 10 s. */
+static int ask_for_topic(const char *name)
+{
+    struct writer body;
+    writer_init(&body, 1000);
+    writer_i16(&body, 19);
+    writer_i16(&body, 2);
+    writer_i32(&body, 77);
+    writer_i16(&body, -1);
+    writer_i32(&body, 1);
+    writer_i16(&body, (int16_t)strlen(name));
+    writer_bytes(&body, name, strlen(name));
+    writer_i32(&body, 1);
+    writer_i16(&body, 1);
+    writer_i32(&body, 0);
+    writer_i32(&body, 0);
+    writer_i32(&body, 10000);
+    writer_i8(&body, 0);
+    struct writer frame;
+    writer_init(&frame, 1000);
+    put_frame(&frame, body.data, body.len);
+    int fd = client_connect(b.broker->listeners[0].port);
+    CU_ASSERT_TRUE(client_send(fd, frame.data, frame.len));
+    writer_deinit(&body);
+    writer_deinit(&frame);
+    return fd;
+}
+
+static int conns(void)
+{
+    int n = 0;
+    for (int i = 0; i < b.broker->loops_n; i++) {
+        n += atomic_load(&server_loop(b.broker->server, i)->conns_n);
+    }
+    return n;
+}
+
+static bool has_topic(const char *name)
+{
+    struct metadata *metadata = metadata_acquire(b.broker->metadata);
+    bool there = metadata_topic(metadata, str_of(name)) != NULL;
+    metadata_release(metadata);
+    return there;
+}
+
+/* The control thread as it is while the store is out of reach. */
+struct outage {
+    struct loop_task task;
+    sem_t over;
+};
+
+static void until_over(struct loop_task *task)
+{
+    CU_ASSERT_EQUAL(sem_wait(&container_of(task, struct outage, task)->over), 0);
+}
+
+static void outage_begin(struct outage *outage)
+{
+    outage->task.run = until_over;
+    sem_init(&outage->over, 0, 0);
+    loop_post(b.broker->control, &outage->task);
+}
+
+/* Requests that wait for the control thread go with their clients, whether these reset or close;
+ * the others are carried out, and one that waits holds no stop up. */
+static void test_clients_give_up(void)
+{
+    struct linger reset = {.l_onoff = 1};
+    struct outage outage;
+    broker_begin();
+    MUST(broker_serve(b.broker, b.reason));
+    outage_begin(&outage);
+    int clients[3] = {ask_for_topic("reset"), ask_for_topic("closed"), ask_for_topic("patient")};
+    EVENTUALLY(conns() == 3);
+    setsockopt(clients[0], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(clients[0]);
+    EVENTUALLY(conns() == 2);
+    close(clients[1]);
+    EVENTUALLY(conns() == 1);
+    CU_ASSERT_FALSE(is_readable(clients[2], 50));
+    sem_post(&outage.over);
+    CU_ASSERT_TRUE(is_readable(clients[2], PATIENCE_MS));
+    CU_ASSERT_TRUE(has_topic("patient"));
+    CU_ASSERT_FALSE(has_topic("reset"));
+    CU_ASSERT_FALSE(has_topic("closed"));
+    outage_begin(&outage);
+    int late = ask_for_topic("late");
+    EVENTUALLY(conns() == 2);
+    sem_post(&outage.over);
+    broker_end();
+    close(clients[2]);
+    close(late);
+    sem_destroy(&outage.over);
+}
+
 SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_addresses_as_text),
       TEST(test_port_is_taken), TEST(test_connections_are_shared), TEST(test_limit_per_address),
       TEST(test_limit_of_all), TEST(test_limit_of_a_listener), TEST(test_at_the_limit),
-      TEST(test_stop_while_they_come), TEST(test_nobody_is_served_before))
+      TEST(test_stop_while_they_come), TEST(test_nobody_is_served_before),
+      TEST(test_clients_give_up))

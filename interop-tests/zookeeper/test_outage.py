@@ -1,10 +1,14 @@
 """Starts, stops and clients while ZooKeeper does not have, or does not do, what the broker expects of it.
 
 A directory of a topic that ZooKeeper does not know (another tool deleted it while the broker was down) is kept, and is
-in nobody's way. A stop does not wait for topics that never get their leaders.
+in nobody's way. A stop does not wait for topics that never get their leaders. Requests that wait for ZooKeeper go with
+their clients.
 """
 
 import json
+import os
+import socket
+import struct
 
 import pytest
 
@@ -91,3 +95,36 @@ def test_a_stop_while_leaders_are_waited_for(own):
         waiting.silent(0.3)
     own.stop()
     waiting.closed(1)
+
+
+def reset(c: Connection) -> None:
+    c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    c.close()
+
+
+def test_clients_give_up(own):
+    """What has begun is carried out; what waits behind it is given up, whether its client closes or resets."""
+    own.start()
+    clients.create_topic(own, "before", 1)
+
+    def create(name):
+        return send(own, "CreateTopics", 5, {
+            "topics": [{"name": name, "num_partitions": 1, "replication_factor": 1}], "timeout_ms": 1000})
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{own.process.pid}/fd"))
+    idle = descriptors()
+    own.zookeeper.pause()
+    begun = create("begun")
+    begun.silent(0.2)
+    waiting = [create(f"waiting-{i}") for i in range(100)]
+    wait_for(lambda: descriptors() >= idle + 101, 5, "the broker to take the connections")
+    reset(begun)
+    for i, c in enumerate(waiting):
+        reset(c) if i % 2 else c.close()
+    wait_for(lambda: descriptors() <= idle, 5, "the broker to let go of them")
+    own.zookeeper.resume()
+    clients.create_topic(own, "after", 1)
+    with own.zookeeper.client(own.chroot) as k:
+        assert sorted(k.get_children("/brokers/topics")) == ["after", "before", "begun"]
+    own.stop()
