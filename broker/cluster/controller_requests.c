@@ -143,7 +143,8 @@ static void fill_topic(const struct ctl_state *state, struct arena *arena,
     out->partition_states =
         alloc(arena, (size_t)topic->partitions_n, sizeof(*out->partition_states));
     for (int32_t p = 0; p < topic->partitions_n; p++) {
-        if (topic->partitions[p].state_version != CTL_NO_STATE) {
+        const struct ctl_partition *in = &topic->partitions[p];
+        if (in->state_version != CTL_NO_STATE || in->unreadable) {
             fill_state(state, arena, topic, p, &out->partition_states[out->partition_states_n++]);
         }
     }

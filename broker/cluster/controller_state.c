@@ -203,8 +203,11 @@ struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
 
 void ctl_set_unreadable(struct ctl_topic *topic, int32_t partition)
 {
-    topic->partitions[partition].unreadable = true;
-    topic->partitions[partition].state_version = CTL_NO_STATE;
+    struct ctl_partition *p = &topic->partitions[partition];
+    p->unreadable = true;
+    p->state_version = CTL_NO_STATE;
+    p->state.leader = CTL_NO_LEADER;
+    p->state.isr.count = 0;
 }
 
 err ctl_set_partition(struct ctl_topic *topic, int32_t partition, const struct znode_state *state,

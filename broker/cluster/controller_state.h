@@ -25,7 +25,7 @@ struct ctl_partition {
     int32_t state_version; /* of the znode: the partition epoch; CTL_NO_STATE */
     bool is_new;           /* no broker has been told of it */
     bool node_there;       /* the znode above the state; a controller that died left it */
-    bool unreadable;       /* its state: left alone, without a leader */
+    bool unreadable;       /* its state: left alone, known to have no leader */
 };
 
 struct ctl_topic {

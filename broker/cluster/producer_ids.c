@@ -52,7 +52,8 @@ static err claim_once(struct producer_ids *ids, struct coord *coord, struct aren
     struct znode_producer_ids block = {.last = -1};
     if (get.value.data != NULL && get.value.len > 0) {
         err e = znode_producer_ids_decode(arena, get.value, &block);
-        if (e != OK || block.last < -1 || block.last > INT64_MAX - BLOCK_SIZE) {
+        if (e != OK || block.first < 0 || block.last < block.first ||
+            block.last > INT64_MAX - BLOCK_SIZE) {
             log_error("producer-ids", "node unreadable, no producer id is given path=%s",
                       ZNODE_PRODUCER_IDS);
             return E_MALFORMED;

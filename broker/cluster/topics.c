@@ -414,8 +414,8 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
                 const struct partitions_wish *wish, char message[TOPIC_MESSAGE_BYTES])
 {
     struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, wish->name)};
-    err e = metadata_topic(metadata, wish->name) == NULL ? E_NOT_FOUND
-                                                         : coord_run(broker->coord, &get, 1, arena);
+    err e =
+        topic_name_is_legal(wish->name) ? coord_run(broker->coord, &get, 1, arena) : E_NOT_FOUND;
     e = e == OK ? get.error : e;
     if (e == E_NOT_FOUND) {
         return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.",
