@@ -859,11 +859,10 @@ static void test_junk_below(void)
 /* A state that makes no sense leaves its partition alone, and nothing else. */
 static void test_unreadable_states(void)
 {
-    static const char *const BAD[] = {
-        "", "x", "{\"x\":1}",
-        "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":-5,\"isr\":[1]}",
-        "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":2147483647,\"isr\":[1]"
-        "}"};
+#define STATE(epoch)                                                                               \
+    "{\"controller_epoch\":0,\"leader\":1,\"version\":1,\"leader_epoch\":" epoch ",\"isr\":[1]}"
+    static const char *const BAD[] = {"", "x", "{\"x\":1}", STATE("-5"), STATE("2147483647")};
+#undef STATE
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
         begin();
         create_topic("a", "{\"0\":[1],\"1\":[1]}");
