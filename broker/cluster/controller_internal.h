@@ -27,7 +27,7 @@ NODISCARD err controller_read_node(struct controller *c, const char *path, int f
                                    struct coord_op *get);
 NODISCARD err controller_read_children(struct controller *c, const char *path, int flags,
                                        struct coord_op *list);
-/* One transaction behind a check of the controller's epoch; resigns when that fails. */
+/* One transaction behind a check of the controller's epoch. When that fails the office is lost. */
 NODISCARD err controller_checked_multi(struct controller *c, const struct coord_op *ops,
                                        size_t count);
 /* Makes the writes, and frees the list. */

@@ -46,7 +46,8 @@ static err fenced_multi(struct controller *c, const struct coord_op *ops, size_t
     memcpy(all + 1, ops, count * sizeof(*ops));
     err e = coord_multi(c->config.coord, all, count + 1, arena);
     if (all[0].error == E_VERSION || all[0].error == E_NOT_FOUND) {
-        controller_resign(c, "another controller was elected");
+        log_warn("controller", "another controller was elected; resigned epoch=%d", c->state.epoch);
+        c->active = false;
     }
     return e;
 }
