@@ -110,7 +110,9 @@ class ZooKeeper:
                     k.create(path[:end], data if end == len(path) else None)
 
     def remove(self, path: str) -> None:
-        """With everything below, also what lives with a session."""
+        """With everything below, also what lives with a session. Without kazoo it stays until destroy()."""
+        if kazoo is None:
+            return
         with self.client() as k:
             k.delete(path, recursive=True)
 
