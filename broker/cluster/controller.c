@@ -14,9 +14,6 @@
 
 enum {
     ELECTION_TRIES_MAX = 10,
-    KEY_LEADER_AND_ISR = 4,
-    KEY_STOP_REPLICA = 5,
-    KEY_UPDATE_METADATA = 6,
     VERSION_LEADER_AND_ISR = 7,
     VERSION_STOP_REPLICA = 4,
     VERSION_UPDATE_METADATA = 8,
@@ -274,8 +271,9 @@ static err on_log_dir_events(struct controller *c)
 
 /* ---- preferred leaders ---- */
 
-static err prefer_all(struct controller *c, struct topic_list *changed, struct ctl_writes *writes)
+static struct topic_list prefer_all(struct controller *c, struct ctl_writes *writes)
 {
+    struct topic_list changed = {0};
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
     for (int32_t t = 0; t < all.count; t++) {
         bool any = false;
@@ -283,11 +281,11 @@ static err prefer_all(struct controller *c, struct topic_list *changed, struct c
             any |= ctl_prefer(&c->state, &c->arena, all.topics[t], p, writes);
         }
         if (any) {
-            all.topics[changed->count++] = all.topics[t];
+            all.topics[changed.count++] = all.topics[t]; /* never ahead of t */
         }
     }
-    changed->topics = all.topics;
-    return OK;
+    changed.topics = all.topics;
+    return changed;
 }
 
 static err commit_and_send(struct controller *c, struct ctl_writes *writes,
@@ -299,6 +297,17 @@ static err commit_and_send(struct controller *c, struct ctl_writes *writes,
         send_metadata(c, changed);
     }
     return OK;
+}
+
+/* A topic of which several partitions changed is told once. */
+static void list_add(struct topic_list *list, struct ctl_topic *topic)
+{
+    for (int32_t i = 0; i < list->count; i++) {
+        if (list->topics[i] == topic) {
+            return;
+        }
+    }
+    list->topics[list->count++] = topic;
 }
 
 /* /admin/preferred_replica_election names partitions; it is deleted when they have been seen to. */
@@ -323,7 +332,7 @@ static err on_preferred_election(struct controller *c)
         if (topic != NULL && !topic->deleting && wish.partitions[i] >= 0 &&
             wish.partitions[i] < topic->partitions_n &&
             ctl_prefer(&c->state, &c->arena, topic, wish.partitions[i], &writes)) {
-            changed.topics[changed.count++] = topic;
+            list_add(&changed, topic);
         }
     }
     ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
@@ -465,9 +474,8 @@ void controller_rebalance(struct controller *c)
         return;
     }
     struct ctl_writes writes = {0};
-    struct topic_list changed = {0};
-    err e = prefer_all(c, &changed, &writes);
-    event_done(c, e == OK ? commit_and_send(c, &writes, &changed) : e, "rebalance");
+    struct topic_list changed = prefer_all(c, &writes);
+    event_done(c, commit_and_send(c, &writes, &changed), "rebalance");
 }
 
 /* ---- election ---- */

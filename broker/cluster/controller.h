@@ -17,6 +17,9 @@
 
 struct controller;
 
+/* The APIs of its requests. */
+enum { KEY_LEADER_AND_ISR = 4, KEY_STOP_REPLICA = 5, KEY_UPDATE_METADATA = 6 };
+
 /* How requests reach a broker: in the order in which they are sent. The request is copied before
  * `send` returns; its answer comes later, by controller_on_answer. */
 struct controller_links {

@@ -197,29 +197,42 @@ static void take_state(struct controller *c, struct ctl_topic *topic, int32_t pa
               get->path);
 }
 
-/* Which of the znodes above missing states are there? A controller that died may have left them. */
-static err look_for_nodes(struct controller *c, const struct topic_list *list, size_t total)
+static bool lacks_states(const struct ctl_topic *topic)
 {
-    struct coord_op *gets = controller_alloc(c, total + (size_t)list->count, sizeof(*gets));
-    bool **flags = controller_alloc(c, total + (size_t)list->count, sizeof(*flags));
+    for (int32_t p = 0; p < topic->partitions_n; p++) {
+        if (topic->partitions[p].state_version == CTL_NO_STATE &&
+            !topic->partitions[p].unreadable) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Which of the znodes above missing states are there? A controller that died may have left them. */
+static err look_for_nodes(struct controller *c, const struct topic_list *list)
+{
+    struct coord_op *lists = controller_alloc(c, (size_t)list->count, sizeof(*lists));
+    struct ctl_topic **topics = controller_alloc(c, (size_t)list->count, sizeof(*topics));
     size_t n = 0;
     for (int32_t t = 0; t < list->count; t++) {
-        struct ctl_topic *topic = list->topics[t];
-        for (int32_t p = 0; p < topic->partitions_n; p++) {
-            struct ctl_partition *partition = &topic->partitions[p];
-            if (partition->state_version == CTL_NO_STATE && !partition->unreadable) {
-                flags[n] = &partition->node_there;
-                gets[n++] = (struct coord_op){
-                    .type = COORD_GET, .path = znode_partition_path(&c->arena, topic->name, p)};
+        if (lacks_states(list->topics[t])) {
+            topics[n] = list->topics[t];
+            lists[n] = (struct coord_op){.type = COORD_CHILDREN,
+                                         .path = znode_partitions_path(&c->arena, topics[n]->name)};
+            n++;
+        }
+    }
+    TRY(coord_run(c->config.coord, lists, n, &c->arena));
+    for (size_t i = 0; i < n; i++) {
+        topics[i]->partitions_there = lists[i].error == OK;
+        for (int32_t k = 0; k < lists[i].children_n; k++) {
+            const char *name = lists[i].children[k];
+            int64_t number = -1;
+            if (znode_number_decode(bytes_of(name, strlen(name)), &number) == OK && number >= 0 &&
+                number < topics[i]->partitions_n) {
+                topics[i]->partitions[number].node_there = true;
             }
         }
-        flags[n] = &topic->partitions_there;
-        gets[n++] = (struct coord_op){.type = COORD_GET,
-                                      .path = znode_partitions_path(&c->arena, topic->name)};
-    }
-    TRY(coord_run(c->config.coord, gets, n, &c->arena));
-    for (size_t i = 0; i < n; i++) {
-        *flags[i] = gets[i].error == OK;
     }
     return OK;
 }
@@ -240,14 +253,12 @@ static err load_states(struct controller *c, const struct topic_list *list)
     }
     TRY(coord_run(c->config.coord, gets, total, &c->arena));
     n = 0;
-    bool missing = false;
     for (int32_t t = 0; t < list->count; t++) {
         for (int32_t p = 0; p < list->topics[t]->partitions_n; p++, n++) {
-            missing |= gets[n].error == E_NOT_FOUND;
             take_state(c, list->topics[t], p, &gets[n]);
         }
     }
-    return missing ? look_for_nodes(c, list, total) : OK;
+    return look_for_nodes(c, list);
 }
 
 /* Reads these topics' nodes (and watches them) into the model. */

@@ -10,12 +10,7 @@
 
 #include <stdlib.h>
 
-enum {
-    ARENA_BYTES = 1 << 30,
-    KEY_LEADER_AND_ISR = 4,
-    KEY_STOP_REPLICA = 5,
-    KEY_UPDATE_METADATA = 6
-};
+enum { ARENA_BYTES = 1 << 30 };
 
 struct delivery {
     struct loop_task task;
