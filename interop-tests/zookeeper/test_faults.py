@@ -19,7 +19,6 @@ from harness.life import unique
 from harness.process import free_port
 from harness.tcp_proxy import TcpProxy
 from harness.wait import wait_for
-from harness.zookeeper import ZooKeeper
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 admin = pytest.importorskip("confluent_kafka.admin")
@@ -27,13 +26,6 @@ from harness.load import Load  # noqa: E402
 
 IS_KAFKA = brokers.kind_under_test() == "kafka"
 SESSION_S = 2.0
-
-
-@pytest.fixture(scope="module")
-def zookeeper():
-    z = ZooKeeper()
-    yield z
-    z.destroy()
 
 
 @pytest.fixture

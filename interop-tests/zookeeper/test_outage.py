@@ -16,19 +16,11 @@ from harness import broker as brokers
 from harness import clients
 from harness.life import unique
 from harness.wait import wait_for
-from harness.zookeeper import ZooKeeper
 from wire import schema
 from wire.player import APIS, Connection
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 pytestmark = pytest.mark.skipif(brokers.kind_under_test() == "kafka", reason="about the ways of Ottla")
-
-
-@pytest.fixture(scope="module")
-def zookeeper():
-    z = ZooKeeper()
-    yield z
-    z.destroy()
 
 
 @pytest.fixture
