@@ -1,7 +1,8 @@
 /* A hash map from bytes to a pointer. Keys are copied; values belong to the caller.
  *
- * Open addressing with a keyed hash, so that a peer cannot choose colliding names.
- * Iteration order is unspecified. Not locked. */
+ * Open addressing with a keyed hash, so that a peer cannot choose colliding names. The key is drawn
+ * for each map and shows nowhere: iteration is in the order in which the keys were first set, so the
+ * same calls give the same order in every run. Not locked. */
 #ifndef OTTLA_BASE_MAP_H
 #define OTTLA_BASE_MAP_H
 
@@ -9,20 +10,23 @@
 
 struct map_entry {
     uint64_t hash;
-    uint8_t *key; /* malloc'd; NULL: empty slot */
+    uint8_t *key; /* malloc'd; NULL: removed */
     size_t key_len;
-    void *value; /* never NULL in a used slot */
+    void *value; /* never NULL in an entry with a key */
 };
 
 struct map {
-    struct map_entry *entries;
-    size_t capacity; /* power of two, or 0 */
+    struct map_entry *entries; /* in the order of insertion, with the holes of what was removed */
+    size_t entries_n;
+    size_t entries_cap;
+    uint32_t *slots; /* the hash table: places in `entries` plus one; 0: empty */
+    size_t slots_n;  /* a power of two, or 0 */
     size_t count;
     uint64_t seed;
 };
 
 void map_init(struct map *map);
-/* Frees keys and slots, not values. */
+/* Frees keys and entries, not values; the map is empty and may be used on. */
 void map_deinit(struct map *map);
 
 void *map_get(const struct map *map, struct bytes key);
