@@ -4,7 +4,6 @@
 #include "base/err.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 
 static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -58,15 +57,4 @@ bool uuid_parse(struct str text, struct uuid *id)
         }
     }
     return out == sizeof(id->bytes);
-}
-
-struct uuid uuid_random(void)
-{
-    struct uuid id;
-    do {
-        CHECK(getrandom(id.bytes, sizeof(id.bytes), 0) == (ssize_t)sizeof(id.bytes));
-        id.bytes[6] = (uint8_t)((id.bytes[6] & 0x0f) | 0x40);
-        id.bytes[8] = (uint8_t)((id.bytes[8] & 0x3f) | 0x80);
-    } while (id.bytes[0] >> 2 == 62); /* 62 is '-' */
-    return id;
 }

@@ -75,7 +75,5 @@ static inline bool uuid_is_zero(struct uuid id)
 enum { UUID_TEXT_LEN = 22 };
 void uuid_format(struct uuid id, char text[UUID_TEXT_LEN + 1]);
 bool uuid_parse(struct str text, struct uuid *id);
-/* A random version 4 id whose text does not begin with '-', as Kafka makes them. */
-struct uuid uuid_random(void);
 
 #endif

@@ -25,9 +25,17 @@ static int64_t system_monotonic(struct clock *clock)
     return now_ms(CLOCK_MONOTONIC);
 }
 
+static void system_sleep(struct clock *clock, int64_t us)
+{
+    (void)clock;
+    struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+    nanosleep(&time, NULL);
+}
+
 struct clock *clock_system(void)
 {
-    static struct clock clock = {.wall_ms = system_wall, .monotonic_ms = system_monotonic};
+    static struct clock clock = {
+        .wall_ms = system_wall, .monotonic_ms = system_monotonic, .sleep_us = system_sleep};
     return &clock;
 }
 
@@ -36,8 +44,17 @@ static int64_t manual_now(struct clock *clock)
     return container_of(clock, struct manual_clock, clock)->now_ms;
 }
 
+static void manual_sleep(struct clock *clock, int64_t us)
+{
+    struct manual_clock *manual = container_of(clock, struct manual_clock, clock);
+    manual->slept_us += us;
+    manual->now_ms += manual->slept_us / 1000;
+    manual->slept_us %= 1000;
+}
+
 void manual_clock_init(struct manual_clock *clock, int64_t at_ms)
 {
-    *clock = (struct manual_clock){.clock = {.wall_ms = manual_now, .monotonic_ms = manual_now},
-                                   .now_ms = at_ms};
+    *clock = (struct manual_clock){
+        .clock = {.wall_ms = manual_now, .monotonic_ms = manual_now, .sleep_us = manual_sleep},
+        .now_ms = at_ms};
 }

@@ -5,8 +5,9 @@
 #include <stdint.h>
 
 struct clock {
-    int64_t (*wall_ms)(struct clock *clock);      /* since 1970, may jump */
-    int64_t (*monotonic_ms)(struct clock *clock); /* never goes back */
+    int64_t (*wall_ms)(struct clock *clock);           /* since 1970, may jump */
+    int64_t (*monotonic_ms)(struct clock *clock);      /* never goes back */
+    void (*sleep_us)(struct clock *clock, int64_t us); /* blocks the thread; never on a loop */
 };
 
 /* The machine's clock; one for everybody, without state. */
@@ -22,10 +23,17 @@ static inline int64_t clock_monotonic_ms(struct clock *clock)
     return clock->monotonic_ms(clock);
 }
 
-/* A clock for tests: both times stand at `now_ms` until it is changed. */
+static inline void clock_sleep_us(struct clock *clock, int64_t us)
+{
+    clock->sleep_us(clock, us);
+}
+
+/* A clock for tests: both times stand at `now_ms` until it is changed; who sleeps moves it. One
+ * thread. */
 struct manual_clock {
     struct clock clock;
     int64_t now_ms;
+    int64_t slept_us; /* less than a millisecond */
 };
 void manual_clock_init(struct manual_clock *clock, int64_t now_ms);
 

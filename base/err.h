@@ -36,6 +36,12 @@ static inline err err_from_errno(int number)
     return -1000 - number;
 }
 
+/* Is it of this process, and no code of the protocol? */
+static inline bool err_is_local(err e)
+{
+    return e <= -1000;
+}
+
 /* The errno in a local error, or 0 where there is none. */
 static inline int err_to_errno(err e)
 {

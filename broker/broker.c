@@ -16,10 +16,6 @@
 
 #include "base/log.h"
 #include "broker/cluster/adopt.h"
-#include "broker/cluster/broker_configs.h"
-#include "broker/cluster/config_changes.h"
-#include "broker/cluster/local_link.h"
-#include "broker/cluster/membership.h"
 #include "broker/housekeeping.h"
 
 #include <stdarg.h>
@@ -278,6 +274,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
                            &broker->ip_overrides_n, reason));
     broker->loops_n = loops_wanted(config);
     struct server_config server = {
+        .threads = broker->env.threads,
         .listeners = broker->listeners,
         .listeners_n = broker->listeners_n,
         .loops_n = broker->loops_n,
@@ -354,22 +351,183 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
     return e;
 }
 
-/* ---- start ---- */
+/* ---- what the parts tell each other ---- */
 
-static void on_became_leader(void *context, struct partition *p, int32_t leader_epoch)
+static void on_became_leader(void *context, struct partition *p, int32_t leader_epoch,
+                             bool uninterrupted)
 {
     struct broker *broker = context;
-    if (str_is(p->name.topic, "__consumer_offsets")) {
-        coordinator_partition_elected(broker->coordinator, p, leader_epoch);
+    if (str_is(partition_name(p).topic, "__consumer_offsets")) {
+        coordinator_partition_elected(broker->coordinator, p, leader_epoch, uninterrupted);
     }
 }
 
 static void on_resigned(void *context, struct topic_partition name, int32_t leader_epoch)
 {
     struct broker *broker = context;
+    (void)leader_epoch;
     if (str_is(name.topic, "__consumer_offsets")) {
-        coordinator_partition_resigned(broker->coordinator, name.partition, leader_epoch);
+        coordinator_partition_resigned(broker->coordinator, name.partition);
     }
+}
+
+static void on_topic_removed(void *context, struct str topic)
+{
+    struct broker *broker = context;
+    topic_configs_forget(broker->topic_configs, topic);
+    coordinator_topic_deleted(broker->coordinator, topic);
+}
+
+static void on_logs_removed(void *context)
+{
+    struct broker *broker = context;
+    housekeeping_expect_removal(broker->housekeeping);
+}
+
+static void on_registered(void *context, int64_t broker_epoch)
+{
+    struct broker *broker = context;
+    requests_in_set_broker_epoch(broker->requests_in, broker_epoch);
+}
+
+/* An unreadable node is told, and passed over: what was known stays. */
+static err on_topic_config_changed(void *context, struct str topic)
+{
+    struct broker *broker = context;
+    err e = topic_configs_refresh(broker->topic_configs, topic, NULL);
+    if (e != OK) {
+        return e == E_MALFORMED ? OK : e;
+    }
+    struct log_config config = topic_configs_log_config(broker->topic_configs, topic);
+    replicas_set_config(broker->replicas, topic, &config);
+    log_info("config-changes", "topic configuration changed topic=%.*s", (int)topic.len,
+             topic.data);
+    return OK;
+}
+
+static err on_broker_config_changed(void *context, struct str entity)
+{
+    struct broker *broker = context;
+    return broker_configs_changed(&broker->broker_configs, entity);
+}
+
+static err read_configs(void *context)
+{
+    struct broker *broker = context;
+    TRY(topic_configs_load(broker->topic_configs));
+    broker_configs_use(&broker->broker_configs);
+    return OK;
+}
+
+/* ---- start ---- */
+
+static err connect_store(struct broker *broker, const struct logs_identity *identity,
+                         char reason[BROKER_REASON_BYTES])
+{
+    struct membership_config membership = {
+        .config = broker->config,
+        .clock = broker->clock,
+        .random = broker->env.random,
+        .control = broker->control,
+        .dir = logs_first_dir(broker->logs),
+        .open = broker->env.coord_open,
+        .open_context = broker->env.coord_context,
+        .registered = on_registered,
+        .read_configs = read_configs,
+        .context = broker,
+    };
+    broker->membership = membership_new(&membership);
+    err e = membership_connect(broker->membership, reason);
+    broker->coord = membership_coord(broker->membership);
+    if (e == OK) {
+        e = membership_settle(broker->membership, identity, reason);
+    }
+    broker->id = membership_broker_id(broker->membership);
+    broker->cluster_id = membership_cluster_id(broker->membership);
+    return e;
+}
+
+/* What the store has to say is read; nothing that was read may change unseen. */
+static err read_options(struct broker *broker)
+{
+    struct config_changes_config changes = {.coord = broker->coord,
+                                            .clock = broker->clock,
+                                            .topic_changed = on_topic_config_changed,
+                                            .broker_changed = on_broker_config_changed,
+                                            .context = broker};
+    broker->config_changes = config_changes_new(&changes);
+    TRY(config_changes_begin(broker->config_changes));
+    return broker_configs_load(broker->config, broker->coord, broker->id);
+}
+
+static void make_coordinator(struct broker *broker)
+{
+    struct coordinator_config coordinator = {.config = broker->config,
+                                             .clock = broker->clock,
+                                             .random = broker->env.random,
+                                             .metadata = broker->metadata,
+                                             .background = broker->background};
+    broker->coordinator = coordinator_new(&coordinator);
+}
+
+static void make_replicas(struct broker *broker)
+{
+    struct replicas_config replicas = {
+        .broker_id = broker->id,
+        .logs = broker->logs,
+        .config_of = topic_configs_log_config,
+        .config_context = broker->topic_configs,
+        .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
+        .flush = broker->flush,
+        .checkpoint_due = housekeeping_mark_dirty,
+        .checkpoint_context = broker->housekeeping,
+    };
+    broker->replicas = replicas_new(&replicas);
+    struct requests_in_config requests_in = {.replicas = broker->replicas,
+                                             .metadata = broker->metadata,
+                                             .metadata_waits = broker->metadata_waits,
+                                             .topic_removed = on_topic_removed,
+                                             .logs_removed = on_logs_removed,
+                                             .context = broker};
+    broker->requests_in = requests_in_new(&requests_in);
+}
+
+static void make_controller(struct broker *broker)
+{
+    struct controller_config controller = {
+        .broker_id = broker->id,
+        .delete_topic_enable = broker->config->delete_topic_enable,
+        .imbalance_percent = broker->config->leader_imbalance_per_broker_percentage,
+        .coord = broker->coord,
+        .clock = broker->clock,
+        .random = broker->env.random,
+        .links = {.send = local_link_send, .context = &broker->local_link},
+    };
+    broker->controller = controller_new(&controller);
+    broker->local_link = (struct local_link){.broker_id = broker->id,
+                                             .control = broker->control,
+                                             .in = broker->requests_in,
+                                             .controller = broker->controller};
+}
+
+/* What changes topics and options is made of what is there by now. */
+static void make_editors(struct broker *broker)
+{
+    broker->broker_configs = (struct broker_configs){.broker_id = broker->id,
+                                                     .config = broker->config,
+                                                     .coord = broker->coord,
+                                                     .topic_configs = broker->topic_configs,
+                                                     .logs = broker->logs,
+                                                     .replicas = broker->replicas};
+    broker->config_editor = (struct config_editor){.config = broker->config,
+                                                   .topic_configs = broker->topic_configs,
+                                                   .metadata = broker->metadata,
+                                                   .controller = broker->controller};
+    broker->topics = (struct topics){.coord = broker->coord,
+                                     .controller = broker->controller,
+                                     .metadata = broker->metadata,
+                                     .config = broker->config,
+                                     .random = broker->env.random};
 }
 
 static void make_parts(struct broker *broker)
@@ -377,33 +535,45 @@ static void make_parts(struct broker *broker)
     broker->metadata = metadata_cache_new();
     broker->metadata_waits = metadata_waits_new(broker->metadata);
     broker->producer_ids = producer_ids_new(broker->id);
-    broker->fetch_sessions =
-        fetch_sessions_new(broker->config->max_incremental_fetch_session_cache_slots);
+    broker->fetch_sessions = fetch_sessions_new(
+        broker->config->max_incremental_fetch_session_cache_slots, broker->env.random);
     broker->housekeeping = housekeeping_new(broker);
-    struct replicas_config replicas = {
-        .broker_id = broker->id,
-        .logs = broker->logs,
-        .config_of = topic_configs_log_config,
-        .config_context = broker->topic_configs,
-        .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
-        .on_progress = housekeeping_mark_dirty,
-        .progress_context = broker->housekeeping,
-    };
-    broker->replicas = replicas_new(&replicas);
-    struct coordinator_config coordinator = {.config = broker->config,
-                                             .clock = broker->clock,
-                                             .metadata = broker->metadata,
-                                             .background = broker->background};
-    broker->coordinator = coordinator_new(&coordinator);
-    struct controller_config controller = {
-        .broker_id = broker->id,
-        .delete_topic_enable = broker->config->delete_topic_enable,
-        .imbalance_percent = broker->config->leader_imbalance_per_broker_percentage,
-        .coord = broker->coord,
-        .clock = broker->clock,
-        .links = {.send = local_link_send, .context = broker},
-    };
-    broker->controller = controller_new(&controller);
+    make_coordinator(broker);
+    make_replicas(broker);
+    make_controller(broker);
+    make_editors(broker);
+}
+
+/* What clients are told to connect to, and the machine's name where a listener binds all addresses. */
+static void make_endpoints(struct broker *broker)
+{
+    static const char *const PROTOCOL = "PLAINTEXT";
+    char hostname[LISTENER_HOST_MAX] = "localhost";
+    (void)gethostname(hostname, sizeof(hostname) - 1);
+    broker->endpoints = xcalloc(broker->listeners_n, sizeof(*broker->endpoints));
+    for (size_t i = 0; i < broker->listeners_n; i++) {
+        struct listener *l = &broker->listeners[i];
+        bool advertised = l->advertised_host[0] != '\0';
+        bool any = l->host[0] == '\0' || strcmp(l->host, "0.0.0.0") == 0;
+        const char *host = advertised ? l->advertised_host : any ? hostname : l->host;
+        broker->endpoints[i] = (struct znode_endpoint){
+            .listener = str_of(l->name),
+            .host = (struct str){.data = xstrdup(host), .len = strlen(host)},
+            .port = advertised ? l->advertised_port : l->port,
+            .security_protocol = str_of(PROTOCOL),
+        };
+    }
+}
+
+static err take_over_logs(struct broker *broker)
+{
+    struct adoption adoption = {.broker_id = broker->id,
+                                .coord = broker->coord,
+                                .logs = broker->logs,
+                                .topic_configs = broker->topic_configs,
+                                .random = broker->env.random};
+    return config_uses_zookeeper(broker->config) ? OK /* what ZooKeeper does not know is no topic */
+                                                 : adopt_logs(&adoption);
 }
 
 /* Nothing is written anywhere before the log directories, the store and the configuration are known
@@ -412,38 +582,39 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     struct logs_identity identity;
     TRY(lock_logs(broker, &identity, reason));
-    TRY(membership_connect(broker, reason));
-    TRY(membership_settle(broker, &identity, reason));
-    TRY(config_changes_begin(broker)); /* before what they change is read */
-    TRY(broker_configs_load(broker->config, broker->coord, broker->id));
+    TRY(connect_store(broker, &identity, reason));
+    TRY(read_options(broker));
     TRY(bind_listeners(broker, reason));
     topic_configs_use(broker->topic_configs, broker->coord);
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
     TRY(logs_refuse_open_transactions(broker->logs, reason)); /* nothing here could end them */
-    TRY(membership_register(broker, reason));
-    TRY(adopt_logs(broker));
     make_parts(broker);
-    TRY(membership_elect(broker, reason));
+    make_endpoints(broker);
+    TRY(membership_register(broker->membership, broker->endpoints, (int32_t)broker->listeners_n,
+                            reason));
+    TRY(take_over_logs(broker));
+    TRY(membership_elect(broker->membership, broker->controller, broker->config_changes, reason));
     loop_drain(broker->control); /* the controller's requests to this broker */
     return OK;
 }
 
-static void *run_loop(void *loop)
+static void end_thread(struct broker *broker, struct loop *loop, struct thread **thread)
 {
-    loop_run(loop);
-    return NULL;
+    if (*thread != NULL) {
+        loop_stop(loop);
+        thread_join(broker->env.threads, *thread);
+        *thread = NULL;
+    }
 }
 
 /* The control thread may wait for the store: it is told not to. */
 static void stop_threads(struct broker *broker)
 {
     coord_interrupt(broker->coord);
-    loop_stop(broker->control);
-    pthread_join(broker->control_thread, NULL);
-    membership_stop(broker);
-    loop_stop(broker->background);
-    pthread_join(broker->background_thread, NULL);
+    end_thread(broker, broker->control, &broker->control_thread);
+    membership_stop(broker->membership);
+    end_thread(broker, broker->background, &broker->background_thread);
     housekeeping_stop(broker->housekeeping);
 }
 
@@ -456,12 +627,14 @@ static err start_threads(struct broker *broker)
         api_loop_init(&broker->api_loops[i], broker, server_loop(broker->server, i)->loop);
         handlers[i] = api_conn_handler(&broker->api_loops[i]);
     }
+    struct threads *threads = broker->env.threads;
     housekeeping_start(broker->housekeeping);
-    int failed = pthread_create(&broker->background_thread, NULL, run_loop, broker->background);
-    CHECK(failed == 0);
-    failed = pthread_create(&broker->control_thread, NULL, run_loop, broker->control);
-    CHECK(failed == 0);
-    err e = server_start(broker->server, handlers);
+    err e = thread_start(threads, "flush", broker->flush, &broker->flush_thread);
+    e = e == OK
+            ? thread_start(threads, "background", broker->background, &broker->background_thread)
+            : e;
+    e = e == OK ? thread_start(threads, "control", broker->control, &broker->control_thread) : e;
+    e = e == OK ? server_start(broker->server, handlers) : e;
     if (e != OK) {
         stop_threads(broker);
     }
@@ -474,6 +647,7 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
     broker->storage.files = file_cache_new(broker->storage.fs, open_files_max());
     TRY(loop_new(broker->clock, &broker->control));
     TRY(loop_new(broker->clock, &broker->background));
+    TRY(loop_new(broker->clock, &broker->flush));
     broker->topic_configs = topic_configs_new(broker->config);
     return join_cluster(broker, reason);
 }
@@ -483,6 +657,10 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
 static void end_requests(struct broker *broker)
 {
     coordinator_free(broker->coordinator);
+    if (broker->flush != NULL) {
+        end_thread(broker, broker->flush, &broker->flush_thread);
+        loop_drain(broker->flush);
+    }
     replicas_free(broker->replicas);
     for (int i = 0; broker->api_loops != NULL && i < broker->loops_n; i++) {
         loop_drain(server_loop(broker->server, i)->loop);
@@ -495,6 +673,10 @@ static void end_requests(struct broker *broker)
  * controller: it is freed and not carried out. */
 static void end_controller(struct broker *broker)
 {
+    if (broker->membership != NULL) {
+        membership_stop(broker->membership);
+    }
+    broker->local_link.controller = NULL;
     controller_free(broker->controller);
     broker->controller = NULL;
     if (broker->control != NULL) {
@@ -522,11 +704,19 @@ static void broker_free(struct broker *broker)
         coord_close(broker->coord); /* last: who sees the registration go may take over */
         loop_drain(broker->control);
     }
+    membership_free(broker->membership);
+    config_changes_free(broker->config_changes);
+    requests_in_free(broker->requests_in);
     loop_free(broker->control);
     loop_free(broker->background);
+    loop_free(broker->flush);
     if (broker->storage.files != NULL) {
         file_cache_free(broker->storage.files);
     }
+    for (size_t i = 0; broker->endpoints != NULL && i < broker->listeners_n; i++) {
+        free((void *)(uintptr_t)broker->endpoints[i].host.data);
+    }
+    free(broker->endpoints);
     free(broker->listeners);
     free(broker->ip_overrides);
     free(broker);
@@ -541,14 +731,24 @@ static err give_up(struct broker *broker, err e, char reason[BROKER_REASON_BYTES
     return e;
 }
 
-err broker_start(struct config *config, struct broker **out, char reason[BROKER_REASON_BYTES])
+struct broker_env broker_env_system(void)
+{
+    return (struct broker_env){.clock = clock_system(),
+                               .fs = fs_system(),
+                               .random = random_system(),
+                               .threads = threads_system()};
+}
+
+err broker_start(const struct broker_env *env, struct config *config, struct broker **out,
+                 char reason[BROKER_REASON_BYTES])
 {
     struct broker *broker = xcalloc(1, sizeof(*broker));
+    broker->env = *env;
     broker->config = config;
-    broker->clock = clock_system();
-    broker->storage = (struct storage_env){.fs = fs_system(), .clock = broker->clock};
+    broker->clock = env->clock;
+    broker->storage =
+        (struct storage_env){.fs = env->fs, .clock = env->clock, .random = env->random};
     broker->id = -1;
-    broker->config_change_seen = -1;
     reason[0] = '\0';
     err e = start(broker, reason);
     if (e != OK) {

@@ -1,81 +1,99 @@
 /* The broker object: everything that one broker is made of, and its life from start to stop.
  *
- * Nothing below it is global: two brokers can live in one process. What it uses of the outside
- * (clock, files, coordination) is handed to it or made by it here, and nowhere else.
+ * Nothing below it is global: two brokers can live in one process. What it uses of the outside is
+ * handed to it as a struct broker_env; nothing below starts a thread, sleeps, draws a random number or
+ * asks the time by itself.
  *
- * Threads: the event loops (net/server.h), the control thread and the background thread (loops
- * without connections), the flusher. The control thread alone uses the coordination store, runs the
- * controller, and changes partitions and metadata; it waits for the store when that is out of reach.
- * The background thread does what must go on meanwhile: timers and loading of groups,
- * checkpoints, retention. */
+ * Threads, each an event loop (base/loop.h): those of connections (net/server.h), the control thread,
+ * the background thread, the flush thread. The control thread alone uses the coordination store, runs
+ * the controller, and changes partitions and metadata; it waits for the store when that is out of
+ * reach. The background thread does what must go on meanwhile: timers and loading of groups,
+ * checkpoints, retention. The flush thread waits for the disk. */
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
+#include "base/threads.h"
 #include "broker/api/api.h"
-#include "broker/cluster/controller.h"
-#include "broker/cluster/metadata.h"
-#include "broker/cluster/metadata_waits.h"
+#include "broker/cluster/broker_configs.h"
+#include "broker/cluster/config_alter.h"
+#include "broker/cluster/config_changes.h"
+#include "broker/cluster/local_link.h"
+#include "broker/cluster/membership.h"
 #include "broker/cluster/producer_ids.h"
-#include "broker/cluster/topic_configs.h"
-#include "broker/config.h"
+#include "broker/cluster/topics.h"
 #include "broker/coordinator/coordinator.h"
 #include "broker/replica/fetch_session.h"
-#include "broker/replica/replicas.h"
-#include "zk/coord.h"
 
-#include <pthread.h>
+/* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
+ * clock and threads of their own (base/threads.h, loop_turn), a seeded random, a file table and a
+ * store that are models. */
+struct broker_env {
+    struct clock *clock;
+    struct fs *fs;
+    struct random *random;
+    struct threads *threads;
+    /* Opens the coordination store; NULL: the one that the configuration names. */
+    err (*coord_open)(void *context, const struct coord_events *events, struct coord **coord,
+                      char *reason);
+    void *coord_context;
+};
 
-enum { CLUSTER_ID_MAX = 64 };
+/* The system's. */
+struct broker_env broker_env_system(void);
 
 struct broker {
+    struct broker_env env;
     struct config *config; /* dynamic options change: cluster/broker_configs.h */
-    struct clock *clock;
+    struct clock *clock;   /* env.clock */
     struct storage_env storage;
-
     int32_t id;
-    char cluster_id[CLUSTER_ID_MAX];
-    int64_t epoch;     /* czxid of the registration; control thread only */
-    bool registered;   /* in this session; control thread only */
-    bool session_over; /* and no new one has begun; control thread only */
+    const char *cluster_id; /* membership's */
     bool started;
 
     struct listener *listeners;
     size_t listeners_n;
     struct ip_override *ip_overrides;
     size_t ip_overrides_n;
+    struct znode_endpoint *endpoints; /* what is registered of the listeners */
     struct server *server;
     int loops_n;
     struct api_loop *api_loops;
 
-    struct loop *control; /* the control thread's loop */
-    pthread_t control_thread;
-    struct loop *background; /* the background thread's loop */
-    pthread_t background_thread;
+    struct loop *control;
+    struct thread *control_thread;
+    struct loop *background;
+    struct thread *background_thread;
+    struct loop *flush;
+    struct thread *flush_thread;
 
-    struct coord *coord; /* control thread only */
     struct logs *logs;
     struct replicas *replicas;
     struct metadata_cache *metadata;
     struct metadata_waits *metadata_waits; /* who waits for topics to come and go */
-    struct topic_configs *topic_configs;   /* control thread only */
-    int64_t config_change_seen;            /* the last notification; control thread only */
-    bool config_changes_watched;           /* control thread only */
-    bool configs_known;                    /* read in this session; control thread only */
-    struct controller *controller;         /* control thread only */
-    struct timer membership_retry;         /* registration and election, after a failure */
-    struct timer rebalance;                /* of preferred leaders */
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct coordinator *coordinator;
     struct housekeeping *housekeeping;
+
+    /* Control thread only. */
+    struct membership *membership;
+    struct coord *coord;
+    struct topic_configs *topic_configs;
+    struct broker_configs broker_configs;
+    struct config_changes *config_changes;
+    struct config_editor config_editor;
+    struct topics topics;
+    struct controller *controller;
+    struct requests_in *requests_in;
+    struct local_link local_link;
 };
 
 enum { BROKER_REASON_BYTES = 640 };
 
 /* Starts everything up to the moment before the first client is served: broker_serve() is next. A
  * refusal is one line in `reason`. `config` outlives the broker, which changes its dynamic options. */
-NODISCARD err broker_start(struct config *config, struct broker **broker,
-                           char reason[BROKER_REASON_BYTES]);
+NODISCARD err broker_start(const struct broker_env *env, struct config *config,
+                           struct broker **broker, char reason[BROKER_REASON_BYTES]);
 /* Serves clients. A failure ends the broker and frees it. */
 NODISCARD err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES]);
 /* Stops one that serves: no new connections, groups told, requests in progress answered, logs closed cleanly. */

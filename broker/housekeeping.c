@@ -82,24 +82,11 @@ static void on_removal(struct timer *timer)
     }
 }
 
-static void flush_if_due(void *context, struct partition *p)
-{
-    const int64_t *now_ms = context;
-    pthread_mutex_lock(&p->lock);
-    bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
-    if (pending && *now_ms - p->flushed_ms >= plog_config(p->log).flush_ms) {
-        p->flushed_ms = *now_ms;
-        flusher_queue(p->env->flusher, p);
-    }
-    pthread_mutex_unlock(&p->lock);
-}
-
 /* flush.ms: looked at every log.flush.scheduler.interval.ms, which by default is never. */
 static void on_flush(struct timer *timer)
 {
     struct housekeeping *h = container_of(timer, struct housekeeping, flush);
-    int64_t now_ms = loop_now_ms(h->broker->background);
-    replicas_each(h->broker->replicas, flush_if_due, &now_ms);
+    replicas_flush_due(h->broker->replicas, loop_now_ms(h->broker->background));
     timer_start(h->broker->background, timer, h->broker->config->log_flush_scheduler_interval_ms);
 }
 

@@ -143,7 +143,8 @@ static void begin_serving(struct signals *signals)
 static err start(struct config *config, struct signals *signals, struct broker **broker,
                  char reason[BROKER_REASON_BYTES])
 {
-    TRY(broker_start(config, broker, reason));
+    struct broker_env env = broker_env_system();
+    TRY(broker_start(&env, config, broker, reason));
     begin_serving(signals);
     return broker_serve(*broker, reason);
 }

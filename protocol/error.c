@@ -25,10 +25,7 @@ const char *kafka_error_name(int code)
     return name == NULL ? "UNKNOWN_CODE" : name;
 }
 
-int16_t kafka_error_wire(err e)
+int16_t kafka_error_or(err e, enum kafka_error local)
 {
-    if (e == OK || name_of(e) != NULL) {
-        return (int16_t)e;
-    }
-    return ERR_UNKNOWN_SERVER_ERROR;
+    return e == OK || name_of(e) != NULL ? (int16_t)e : (int16_t)local;
 }

@@ -15,8 +15,21 @@ enum kafka_error {
 /* "NOT_LEADER_OR_FOLLOWER", "NONE", or "UNKNOWN_CODE". */
 const char *kafka_error_name(int code);
 
-/* A code that may go onto the wire: itself where it is one, else UNKNOWN_SERVER_ERROR. Each API
- * that knows better translates its local errors before. */
-int16_t kafka_error_wire(err e);
+/* The code that goes onto the wire: `e` itself where it is one of Kafka's. An error that is local to
+ * this process becomes, by one rule for all APIs,
+ *   KAFKA_STORAGE_ERROR    where a log or its disk has failed: kafka_error_of_log(),
+ *   `local`                where an API has a rule of its own, with the reason beside the call,
+ *   UNKNOWN_SERVER_ERROR   otherwise: kafka_error_wire(). */
+int16_t kafka_error_or(err e, enum kafka_error local);
+
+static inline int16_t kafka_error_wire(err e)
+{
+    return kafka_error_or(e, ERR_UNKNOWN_SERVER_ERROR);
+}
+
+static inline int16_t kafka_error_of_log(err e)
+{
+    return kafka_error_or(e, ERR_KAFKA_STORAGE_ERROR);
+}
 
 #endif

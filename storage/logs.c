@@ -628,9 +628,9 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
 }
 
 /* "<topic>-<partition>.<32 hex>-delete", the front shortened to fit a file name. */
-static char *deleted_name(const char *dir, const char *key)
+static char *deleted_name(struct random *random, const char *dir, const char *key)
 {
-    struct uuid id = uuid_random();
+    struct uuid id = uuid_random(random);
     char hex[33];
     for (size_t i = 0; i < sizeof(id.bytes); i++) {
         snprintf(hex + 2 * i, 3, "%02x", id.bytes[i]);
@@ -652,7 +652,7 @@ err logs_delete(struct logs *logs, struct topic_partition name)
     struct log_dir *dir = &logs->dirs[entry->dir];
     struct fs *fs = logs->env->fs;
     char *path = xasprintf("%s/%s", dir->path, key);
-    char *renamed = deleted_name(dir->path, key);
+    char *renamed = deleted_name(logs->env->random, dir->path, key);
     int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
     err e = fs_rename(fs, path, renamed);
     plog_abandon(entry->log); /* forgets the open files, after the rename */

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "protocol/batch.h"
 #include "protocol/error.h"
 #include "storage/file_cache.h"
@@ -25,6 +26,7 @@ struct plog;
 struct storage_env {
     struct fs *fs;
     struct clock *clock;
+    struct random *random;
     struct file_cache *files;
 };
 

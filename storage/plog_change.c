@@ -18,17 +18,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-static int64_t jitter_of(const struct log_config *config)
+static int64_t jitter_of(struct random *random, const struct log_config *config)
 {
     int64_t limit = config->segment_jitter_ms < config->segment_ms ? config->segment_jitter_ms
                                                                    : config->segment_ms;
     if (limit <= 0) {
         return 0;
     }
-    struct uuid random = uuid_random();
-    uint64_t value;
-    memcpy(&value, random.bytes, sizeof(value));
-    return (int64_t)(value % (uint64_t)limit);
+    return (int64_t)(random_u64(random) % (uint64_t)limit);
 }
 
 err plog_roll_at(struct plog *log, int64_t base_offset)
@@ -42,7 +39,7 @@ err plog_roll_at(struct plog *log, int64_t base_offset)
     TRY(plog_take_snapshot(log, false));
     struct segment *next = NULL;
     TRY(segment_create(log->env, log->dir, base_offset, &next));
-    next->jitter_ms = jitter_of(&log->config);
+    next->jitter_ms = jitter_of(log->env->random, &log->config);
     atomic_store(&log->entries_dirty, true);
     plog_add_segment(log, next);
     log->touched = true;

@@ -1,10 +1,12 @@
-/* What the unit tests of base, zk and broker share: a program with one suite, a directory of its
- * own, random numbers from a seed that is printed. */
+/* What the unit tests of base, zk and broker share: a program with one suite, a directory of its own,
+ * waiting for what another thread does. */
 #ifndef OTTLA_BASE_TESTS_SUITE_H
 #define OTTLA_BASE_TESTS_SUITE_H
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/random.h"
 
 #include <CUnit/Basic.h>
 #include <stdint.h>
@@ -14,6 +16,32 @@
 #include <unistd.h>
 
 #define MUST(expression) CU_ASSERT_EQUAL_FATAL((expression), OK)
+
+/* ---- waiting ---- */
+
+#define UNUSED __attribute__((unused))
+
+enum { PATIENCE_MS = 20000 };
+
+UNUSED static void sleep_ms(int ms)
+{
+    clock_sleep_us(clock_system(), ms * 1000);
+}
+
+UNUSED static int64_t now_ms(void)
+{
+    return clock_monotonic_ms(clock_system());
+}
+
+/* Waits until the expression is true. */
+#define EVENTUALLY(expression)                                                                     \
+    do {                                                                                           \
+        int64_t until_ms = now_ms() + PATIENCE_MS;                                                 \
+        while (!(expression) && now_ms() < until_ms) {                                             \
+            sleep_ms(1);                                                                           \
+        }                                                                                          \
+        CU_ASSERT(expression);                                                                     \
+    } while (0)
 
 /* ---- a directory that goes with the program ---- */
 
@@ -32,24 +60,6 @@ static inline void temp_dir_make(char *path)
     const char *base = getenv("TMPDIR");
     snprintf(path, 64, "%.40s/ottla-test-XXXXXX", base == NULL ? "/tmp" : base);
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(path));
-}
-
-/* ---- random numbers ---- */
-
-struct random {
-    uint64_t state;
-};
-
-static inline uint32_t random_next(struct random *r)
-{
-    r->state = r->state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(r->state >> 33);
-}
-
-/* 0 to n - 1. */
-static inline uint32_t random_below(struct random *r, uint32_t n)
-{
-    return random_next(r) % n;
 }
 
 /* ---- the program ---- */

@@ -191,7 +191,7 @@ static void test_uuid_text(void)
         CU_ASSERT(uuid_parse(str_of(KNOWN[i].text), &back) && uuid_equal(back, id));
     }
     for (int i = 0; i < 5000; i++) {
-        id = uuid_random();
+        id = uuid_random(random_system());
         uuid_format(id, text);
         struct uuid back;
         CU_ASSERT_FATAL(text[0] != '-' && strlen(text) == UUID_TEXT_LEN);

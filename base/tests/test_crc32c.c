@@ -36,13 +36,14 @@ static void test_known_values(void)
 static void test_portable_is_the_same(void)
 {
     static uint8_t data[5000];
-    struct random random = {7};
+    struct seeded_random random;
+    seeded_random_init(&random, 7);
     for (size_t i = 0; i < sizeof(data); i++) {
-        data[i] = (uint8_t)random_next(&random);
+        data[i] = (uint8_t)random_u64(&random.random);
     }
     for (size_t len = 0; len < 600; len++) {
-        const uint8_t *at = data + random_below(&random, 4000);
-        uint32_t crc = random_next(&random);
+        const uint8_t *at = data + random_below(&random.random, 4000);
+        uint32_t crc = (uint32_t)random_u64(&random.random);
         CU_ASSERT_EQUAL_FATAL(crc32c(crc, at, len), crc32c_portable(crc, at, len));
     }
 }
@@ -50,9 +51,10 @@ static void test_portable_is_the_same(void)
 static void test_pieces_make_the_whole(void)
 {
     static uint8_t data[3000];
-    struct random random = {8};
+    struct seeded_random random;
+    seeded_random_init(&random, 8);
     for (size_t i = 0; i < sizeof(data); i++) {
-        data[i] = (uint8_t)random_next(&random);
+        data[i] = (uint8_t)random_u64(&random.random);
     }
     uint32_t whole = crc32c(0, data, sizeof(data));
     for (size_t cut = 0; cut <= sizeof(data); cut += 13) {

@@ -39,15 +39,16 @@ static void test_against_a_model(void)
     struct map map;
     void *model[KEYS] = {0};
     size_t count = 0;
-    struct random random = {42};
+    struct seeded_random random;
+    seeded_random_init(&random, 42);
     map_init(&map);
     for (int step = 0; step < STEPS; step++) {
-        uint32_t k = random_below(&random, KEYS);
+        uint32_t k = random_below(&random.random, KEYS);
         bool growing = (step / 5000) % 2 == 0;
         uint8_t buffer[64];
         struct bytes key = key_of(k, buffer);
         CU_ASSERT_PTR_EQUAL_FATAL(map_get(&map, key), model[k]);
-        if (random_below(&random, 10) < (growing ? 7u : 2u)) {
+        if (random_below(&random.random, 10) < (growing ? 7u : 2u)) {
             CU_ASSERT_PTR_EQUAL_FATAL(map_set(&map, key, &model[k]), model[k]);
             count += model[k] == NULL;
             model[k] = &model[k];

@@ -91,12 +91,13 @@ static void test_set_and_get(void)
 static void test_any_bytes(void)
 {
     static const char SOME[] = "ab=: \t\f\\\n\r#!u0041\0";
-    struct random random = {3};
+    struct seeded_random random;
+    seeded_random_init(&random, 3);
     for (int turn = 0; turn < 20000; turn++) {
-        size_t len = random_below(&random, 40);
+        size_t len = random_below(&random.random, 40);
         char *text = xmalloc(len);
         for (size_t i = 0; i < len; i++) {
-            text[i] = SOME[random_below(&random, sizeof(SOME) - 1)];
+            text[i] = SOME[random_below(&random.random, sizeof(SOME) - 1)];
         }
         struct properties properties;
         properties_init(&properties);

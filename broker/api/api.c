@@ -46,6 +46,7 @@ const struct api *api_of(int16_t key)
 
 static void on_timer(struct timer *timer);
 static void on_woken(struct loop_task *task);
+static void on_wake(struct waiter *waiter);
 
 static struct req *req_acquire(struct api_loop *home)
 {
@@ -261,6 +262,7 @@ static struct req *req_begin(struct api_loop *home, struct conn *conn,
         .now_ms = loop_now_ms(home->loop),
         .wall_ms = clock_wall_ms(home->broker->clock),
         .header_v0_body = version < schema->version_min || version > schema->version_max,
+        .waiter.wake = on_wake,
         .timer.fire = on_timer,
         .task.run = on_woken,
     };
@@ -384,6 +386,11 @@ void req_wake(struct req *r)
     if (claim(r)) {
         loop_post(r->home->loop, &r->task);
     }
+}
+
+static void on_wake(struct waiter *waiter)
+{
+    req_wake(container_of(waiter, struct req, waiter));
 }
 
 static void resume(struct req *r)

@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "base/list.h"
+#include "base/waiter.h"
 #include "broker/net/conn.h"
 #include "broker/net/server.h"
 #include "protocol/codec.h"
@@ -51,6 +52,7 @@ struct req {
     bool header_v0_body; /* ApiVersions of an unknown version: the body is version 0 */
 
     /* Parking. */
+    struct waiter waiter; /* req_wake() for those who know no requests */
     atomic_int park_state;
     bool timed_out; /* set when the timer won */
     enum req_status (*resume)(struct req *r);

@@ -6,7 +6,9 @@
 #include "broker/cluster/adopt.h"
 
 #include "base/log.h"
-#include "broker/broker.h"
+#include "base/map.h"
+#include "protocol/topic_name.h"
+#include "zk/znodes.h"
 
 #include <stdlib.h>
 
@@ -59,42 +61,46 @@ static struct bytes config_of(struct arena *arena, struct str topic)
     return znode_config_encode(arena, &config);
 }
 
-static err write_states(struct broker *broker, struct arena *arena, const struct found_topic *topic)
+static err write_states(const struct adoption *adoption, struct arena *arena,
+                        const struct found_topic *topic)
 {
     struct coord_op *ops = arena_array(arena, (size_t)topic->partitions_n * 2, sizeof(*ops));
     if (ops == NULL) {
         return E_LIMIT;
     }
     size_t n = 0;
+    int32_t self = adoption->broker_id;
     for (int32_t p = 0; p < topic->partitions_n; p++) {
-        struct znode_state state = {.leader = broker->id,
+        struct znode_state state = {.leader = adoption->broker_id,
                                     .leader_epoch = topic->epochs[p],
-                                    .isr = {.ids = &broker->id, .count = 1}};
+                                    .isr = {.ids = &self, .count = 1}};
         ops[n++] = (struct coord_op){.type = COORD_CREATE,
                                      .path = znode_partition_path(arena, topic->name, p)};
         ops[n++] = (struct coord_op){.type = COORD_CREATE,
                                      .path = znode_state_path(arena, topic->name, p),
                                      .data = znode_state_encode(arena, &state)};
     }
-    TRY(coord_run(broker->coord, ops, n, arena));
+    TRY(coord_run(adoption->coord, ops, n, arena));
     for (size_t i = 0; i < n; i++) {
         TRY(ops[i].error);
     }
     return OK;
 }
 
-static err write_topic(struct broker *broker, struct arena *arena, struct found_topic *topic)
+static err write_topic(const struct adoption *adoption, struct arena *arena,
+                       struct found_topic *topic)
 {
     struct znode_topic node = {
-        .id = uuid_is_zero(topic->id) ? uuid_random() : topic->id,
+        .id = uuid_is_zero(topic->id) ? uuid_random(adoption->random) : topic->id,
         .partitions = arena_array(arena, (size_t)topic->partitions_n, sizeof(struct id_list)),
         .partitions_n = topic->partitions_n,
     };
     if (node.partitions == NULL) {
         return E_LIMIT;
     }
+    int32_t self = adoption->broker_id;
     for (int32_t p = 0; p < topic->partitions_n; p++) {
-        node.partitions[p] = (struct id_list){.ids = &broker->id, .count = 1};
+        node.partitions[p] = (struct id_list){.ids = &self, .count = 1};
     }
     struct coord_op ops[] = {
         {.type = COORD_CREATE,
@@ -105,19 +111,19 @@ static err write_topic(struct broker *broker, struct arena *arena, struct found_
          .data = znode_topic_encode(arena, &node)},
         {.type = COORD_CREATE, .path = znode_partitions_path(arena, topic->name)},
     };
-    TRY(coord_multi(broker->coord, ops, 3, arena));
-    topic_configs_forget(broker->topic_configs, topic->name);
-    return write_states(broker, arena, topic);
+    TRY(coord_multi(adoption->coord, ops, 3, arena));
+    topic_configs_forget(adoption->topic_configs, topic->name);
+    return write_states(adoption, arena, topic);
 }
 
-static err adopt_all(struct broker *broker, struct survey *survey)
+static err adopt_all(const struct adoption *adoption, struct survey *survey)
 {
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     err e = OK;
     map_each (entry, &survey->topics) {
         if (e == OK) {
-            e = write_topic(broker, &arena, entry->value);
+            e = write_topic(adoption, &arena, entry->value);
             arena_reset(&arena, ARENA_BYTES);
         }
     }
@@ -136,15 +142,15 @@ static void use_config(void *context, struct plog *log)
     plog_set_config(log, &config);
 }
 
-err adopt_logs(struct broker *broker)
+err adopt_logs(const struct adoption *adoption)
 {
     struct arena arena;
     struct coord_op children = {.type = COORD_CHILDREN, .path = ZNODE_TOPICS};
-    if (config_uses_zookeeper(broker->config) || logs_count(broker->logs) == 0) {
-        return OK; /* what ZooKeeper does not know is no topic */
+    if (logs_count(adoption->logs) == 0) {
+        return OK;
     }
     arena_init(&arena, ARENA_BYTES);
-    err e = coord_run(broker->coord, &children, 1, &arena);
+    err e = coord_run(adoption->coord, &children, 1, &arena);
     int32_t known = children.children_n;
     arena_deinit(&arena);
     if (e != OK || known > 0) {
@@ -152,9 +158,9 @@ err adopt_logs(struct broker *broker)
     }
     struct survey survey;
     map_init(&survey.topics);
-    logs_each(broker->logs, look_at, &survey);
-    e = adopt_all(broker, &survey);
-    logs_each(broker->logs, use_config, broker->topic_configs);
+    logs_each(adoption->logs, look_at, &survey);
+    e = adopt_all(adoption, &survey);
+    logs_each(adoption->logs, use_config, adoption->topic_configs);
     map_each (entry, &survey.topics) {
         struct found_topic *topic = entry->value;
         free(topic->epochs);

@@ -5,11 +5,18 @@
 #ifndef OTTLA_BROKER_CLUSTER_ADOPT_H
 #define OTTLA_BROKER_CLUSTER_ADOPT_H
 
-#include "base/err.h"
+#include "broker/cluster/topic_configs.h"
+#include "storage/logs.h"
 
-struct broker;
+struct adoption {
+    int32_t broker_id;
+    struct coord *coord;
+    struct logs *logs;
+    struct topic_configs *topic_configs;
+    struct random *random; /* of the ids of topics that have none */
+};
 
 /* Does nothing where the store knows a topic, or there are no logs. */
-NODISCARD err adopt_logs(struct broker *broker);
+NODISCARD err adopt_logs(const struct adoption *adoption);
 
 #endif

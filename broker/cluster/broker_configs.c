@@ -11,8 +11,8 @@
 #include "broker/cluster/broker_configs.h"
 
 #include "base/log.h"
+#include "zk/znodes.h"
 #include "base/map.h"
-#include "broker/broker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,7 +177,16 @@ static void note_topic(void *context, struct plog *log)
     }
 }
 
-static void use_config(void *context, struct plog *log)
+static void use_config(void *context, struct partition *p)
+{
+    const struct log_config *config = map_get_str(context, partition_name(p).topic);
+    if (config != NULL) {
+        partition_set_config(p, config);
+    }
+}
+
+/* A log that no partition uses has it too: a partition may come for it. */
+static void log_use_config(void *context, struct plog *log)
 {
     const struct log_config *config = map_get_str(context, plog_name(log).topic);
     if (config != NULL) {
@@ -186,43 +195,45 @@ static void use_config(void *context, struct plog *log)
 }
 
 /* Topics are read first: the store may have to be asked, and not under the lock of the logs. */
-void broker_configs_use(struct broker *broker)
+void broker_configs_use(const struct broker_configs *configs)
 {
     struct map topics;
     map_init(&topics);
-    logs_each(broker->logs, note_topic, &topics);
+    logs_each(configs->logs, note_topic, &topics);
     map_each (entry, &topics) {
         struct str topic = {.data = (const char *)entry->key, .len = entry->key_len};
-        *(struct log_config *)entry->value = topic_configs_log_config(broker->topic_configs, topic);
+        *(struct log_config *)entry->value =
+            topic_configs_log_config(configs->topic_configs, topic);
     }
-    logs_each(broker->logs, use_config, &topics);
+    logs_each(configs->logs, log_use_config, &topics);
+    replicas_each(configs->replicas, use_config, &topics);
     map_each (entry, &topics) {
         free(entry->value);
     }
     map_deinit(&topics);
 }
 
-static err change_layer(struct broker *broker, const struct layer *layer)
+static err change_layer(const struct broker_configs *configs, const struct layer *layer)
 {
     struct arena arena;
     struct znode_config node;
     arena_init(&arena, ARENA_BYTES);
-    err e = read_node(broker->coord, layer, &arena, &node);
-    int changed = e == OK ? set_layer(broker->config, layer, &node, true) : 0;
+    err e = read_node(configs->coord, layer, &arena, &node);
+    int changed = e == OK ? set_layer(configs->config, layer, &node, true) : 0;
     arena_deinit(&arena);
     if (changed > 0) {
-        broker_configs_use(broker);
+        broker_configs_use(configs);
         log_info(AREA, "options changed broker=%s count=%d", layer->entity, changed);
     }
     return e;
 }
 
-err broker_configs_changed(struct broker *broker, struct str entity)
+err broker_configs_changed(const struct broker_configs *configs, struct str entity)
 {
-    struct layer layers[] = {layer_of_all(), layer_of_broker(broker->id)};
+    struct layer layers[] = {layer_of_all(), layer_of_broker(configs->broker_id)};
     for (size_t i = 0; i < sizeof(layers) / sizeof(layers[0]); i++) {
         if (str_is(entity, layers[i].entity)) {
-            TRY(change_layer(broker, &layers[i]));
+            TRY(change_layer(configs, &layers[i]));
         }
     }
     return OK;

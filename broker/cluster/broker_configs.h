@@ -7,10 +7,19 @@
 #ifndef OTTLA_BROKER_CLUSTER_BROKER_CONFIGS_H
 #define OTTLA_BROKER_CLUSTER_BROKER_CONFIGS_H
 
-#include "broker/config.h"
+#include "broker/cluster/topic_configs.h"
+#include "broker/replica/replicas.h"
 #include "zk/coord.h"
 
-struct broker;
+/* What changes of them take effect on, while a broker runs. */
+struct broker_configs {
+    int32_t broker_id;
+    struct config *config;
+    struct coord *coord;
+    struct topic_configs *topic_configs;
+    struct logs *logs;
+    struct replicas *replicas;
+};
 
 /* Reads both nodes and sets what they say, before anything has used the options. What is unknown,
  * not dynamic, not allowed or not readable is ignored with a warning each, as Kafka does it. Returns
@@ -20,8 +29,8 @@ NODISCARD err broker_configs_load(struct config *config, struct coord *coord, in
 /* A notification names "brokers/<entity>". If that is this broker or <default>, its node is read
  * again: what topics inherit takes effect on every log at once, the rest at the next start. Errors
  * of the store. */
-NODISCARD err broker_configs_changed(struct broker *broker, struct str entity);
+NODISCARD err broker_configs_changed(const struct broker_configs *configs, struct str entity);
 /* Hands every log its configuration, as topics and broker now have it. */
-void broker_configs_use(struct broker *broker);
+void broker_configs_use(const struct broker_configs *configs);
 
 #endif

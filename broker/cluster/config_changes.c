@@ -1,66 +1,71 @@
-/* Writing: the overrides are read, edited in memory, checked as a whole and written back; then a
- * sequential node says which topic changed. Reading: each notification with a higher number than
- * the last one seen names what to read again. Nodes older than 15 minutes are deleted by whoever
- * sees them. */
+/* Each notification with a higher number than the last one seen names what to read again. Nodes older
+ * than 15 minutes are deleted by whoever sees them. */
 #include "broker/cluster/config_changes.h"
 
 #include "base/log.h"
-#include "broker/api/seen.h"
-#include "broker/broker.h"
-#include "broker/cluster/broker_configs.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8 };
-enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000, TRIES_MAX = 5 };
+enum { ARENA_BYTES = 64 << 20, KEPT_MS = 15 * 60 * 1000 };
 
-#define CHANGE_PREFIX "config_change_"
+struct config_changes {
+    struct config_changes_config config;
+    int64_t seen; /* the number of the last notification */
+    bool watched;
+};
 
-/* ---- notifications ---- */
+struct config_changes *config_changes_new(const struct config_changes_config *config)
+{
+    struct config_changes *changes = xcalloc(1, sizeof(*changes));
+    changes->config = *config;
+    changes->seen = -1;
+    return changes;
+}
+
+void config_changes_free(struct config_changes *changes)
+{
+    free(changes);
+}
+
+bool config_changes_are_watched(const struct config_changes *changes)
+{
+    return changes->watched;
+}
+
+void config_changes_forget_watch(struct config_changes *changes)
+{
+    changes->watched = false;
+}
 
 static int64_t number_of(const char *name)
 {
-    size_t skip = sizeof(CHANGE_PREFIX) - 1;
-    return strncmp(name, CHANGE_PREFIX, skip) == 0 ? strtoll(name + skip, NULL, 10) : -1;
+    size_t skip = sizeof(ZNODE_CONFIG_CHANGE_PREFIX) - 1;
+    return strncmp(name, ZNODE_CONFIG_CHANGE_PREFIX, skip) == 0 ? strtoll(name + skip, NULL, 10)
+                                                                : -1;
 }
 
-static err list_changes(struct broker *broker, struct arena *arena, struct coord_op *children)
+static err list_changes(struct config_changes *changes, struct arena *arena,
+                        struct coord_op *children)
 {
     *children = (struct coord_op){
         .type = COORD_CHILDREN, .path = ZNODE_CONFIG_CHANGES, .flags = COORD_WATCH};
-    TRY(coord_run(broker->coord, children, 1, arena));
+    TRY(coord_run(changes->config.coord, children, 1, arena));
     return children->error;
 }
 
-err config_changes_begin(struct broker *broker)
+err config_changes_begin(struct config_changes *changes)
 {
     struct arena arena;
     struct coord_op children;
     arena_init(&arena, ARENA_BYTES);
-    err e = list_changes(broker, &arena, &children);
+    err e = list_changes(changes, &arena, &children);
     for (int32_t i = 0; e == OK && i < children.children_n; i++) {
         int64_t number = number_of(children.children[i]);
-        broker->config_change_seen =
-            number > broker->config_change_seen ? number : broker->config_change_seen;
+        changes->seen = number > changes->seen ? number : changes->seen;
     }
     arena_deinit(&arena);
-    broker->config_changes_watched = e == OK;
+    changes->watched = e == OK;
     return e;
-}
-
-/* An unreadable node is told, and passed over: what was known stays. */
-static err apply_topic(struct broker *broker, struct str topic)
-{
-    err e = topic_configs_refresh(broker->topic_configs, topic, NULL);
-    if (e != OK) {
-        return e == E_MALFORMED ? OK : e;
-    }
-    struct log_config config = topic_configs_log_config(broker->topic_configs, topic);
-    replicas_set_config(broker->replicas, topic, &config);
-    log_info("config-changes", "topic configuration changed topic=%.*s", (int)topic.len,
-             topic.data);
-    return OK;
 }
 
 static bool starts_with(struct str text, struct str prefix)
@@ -69,275 +74,60 @@ static bool starts_with(struct str text, struct str prefix)
            memcmp(text.data, prefix.data, prefix.len) == 0;
 }
 
-static err apply(struct broker *broker, struct str entity)
+static err apply(struct config_changes *changes, struct str entity)
 {
+    const struct config_changes_config *config = &changes->config;
     struct str brokers = STR("brokers/");
     struct str topics = STR("topics/");
     if (starts_with(entity, brokers)) {
-        return broker_configs_changed(
-            broker, (struct str){entity.data + brokers.len, entity.len - brokers.len});
+        return config->broker_changed(
+            config->context, (struct str){entity.data + brokers.len, entity.len - brokers.len});
     }
     if (starts_with(entity, topics)) {
-        return apply_topic(broker, (struct str){entity.data + topics.len, entity.len - topics.len});
+        return config->topic_changed(
+            config->context, (struct str){entity.data + topics.len, entity.len - topics.len});
     }
     return OK; /* users, clients, ips: nothing here depends on them */
 }
 
 /* A notification counts as seen when it was applied. */
-static err process(struct broker *broker, struct arena *arena, const char *name)
+static err process(struct config_changes *changes, struct arena *arena, const char *name)
 {
     struct str path = arena_format(arena, "%s/%s", ZNODE_CONFIG_CHANGES, name);
     struct coord_op get = {.type = COORD_GET, .path = path.data};
-    TRY(coord_run(broker->coord, &get, 1, arena));
+    TRY(coord_run(changes->config.coord, &get, 1, arena));
     if (get.error != OK) {
         return get.error == E_NOT_FOUND ? OK : get.error; /* deleted by somebody else */
     }
     int64_t number = number_of(name);
     struct str entity = {0};
-    if (number > broker->config_change_seen) {
+    if (number > changes->seen) {
         if (znode_config_change_decode(arena, get.value, &entity) == OK) {
-            TRY(apply(broker, entity));
+            TRY(apply(changes, entity));
         }
-        broker->config_change_seen = number;
+        changes->seen = number;
     }
-    if (clock_wall_ms(broker->clock) - get.stat.ctime_ms > KEPT_MS) {
+    if (clock_wall_ms(changes->config.clock) - get.stat.ctime_ms > KEPT_MS) {
         struct coord_op gone = {
             .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
-        TRY(coord_run(broker->coord, &gone, 1, arena)); /* another may have been faster */
+        TRY(coord_run(changes->config.coord, &gone, 1, arena)); /* another may have been faster */
     }
     return OK;
 }
 
-err config_changes_on_watch(struct broker *broker)
+err config_changes_on_watch(struct config_changes *changes)
 {
     struct arena arena;
     struct coord_op children;
     arena_init(&arena, ARENA_BYTES);
-    err e = list_changes(broker, &arena, &children);
+    err e = list_changes(changes, &arena, &children);
     for (int32_t i = 0; e == OK && i < children.children_n; i++) {
-        e = process(broker, &arena, children.children[i]);
+        e = process(changes, &arena, children.children[i]);
     }
     if (e != OK && e != E_CLOSED) {
         log_error("config-changes", "cannot read notifications error=\"%s\"", err_text(e));
     }
     arena_deinit(&arena);
+    changes->watched = e == OK;
     return e;
-}
-
-/* ---- editing ---- */
-
-static err refuse(char message[CONFIG_REASON_BYTES], err code, const char *what, struct str name)
-{
-    snprintf(message, CONFIG_REASON_BYTES, "%s: %.*s", what, (int)name.len, name.data);
-    return code;
-}
-
-static void remove_item(struct properties *list, const char *name)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i].name, name) == 0) {
-            free(list->items[i].name);
-            free(list->items[i].value);
-            list->count--;
-            memmove(&list->items[i], &list->items[i + 1],
-                    (list->count - i) * sizeof(list->items[0]));
-            return;
-        }
-    }
-}
-
-/* Is `item` an element of the comma-separated list? */
-static bool list_holds(const char *list, const char *item, size_t len)
-{
-    while (*list != '\0') {
-        size_t n = strcspn(list, ",");
-        if (n == len && memcmp(list, item, n) == 0) {
-            return true;
-        }
-        list += list[n] == ',' ? n + 1 : n;
-    }
-    return false;
-}
-
-/* Adds or takes away elements, from the override or from the default. Returns malloc'd text. */
-static char *edit_list(const char *before, const char *edit, bool append)
-{
-    size_t size = strlen(before) + strlen(edit) + 2;
-    size_t len = 0;
-    char *out = xcalloc(size, 1);
-    const char *sources[] = {before, append ? edit : ""};
-    for (int s = 0; s < 2; s++) {
-        for (const char *at = sources[s]; *at != '\0';) {
-            size_t n = strcspn(at, ",");
-            bool keep = n > 0 && !list_holds(out, at, n) && (append || !list_holds(edit, at, n));
-            if (keep) {
-                len += (size_t)snprintf(out + len, size - len, "%s%.*s", len > 0 ? "," : "", (int)n,
-                                        at);
-            }
-            at += at[n] == ',' ? n + 1 : n;
-        }
-    }
-    return out;
-}
-
-static err edit_one(struct broker *broker, struct properties *overrides,
-                    const struct config_edit *edit, char message[CONFIG_REASON_BYTES])
-{
-    const struct topic_option *option = topic_option(edit->name);
-    if (edit->operation == CONFIG_DELETE) {
-        char *name = str_dup(edit->name);
-        remove_item(overrides, name);
-        free(name);
-        return OK;
-    }
-    if (edit->operation < CONFIG_SET || edit->operation > CONFIG_SUBTRACT) {
-        return refuse(message, ERR_INVALID_REQUEST, "Unknown operation on", edit->name);
-    }
-    if (edit->value.data == NULL) {
-        return refuse(message, ERR_INVALID_REQUEST, "Null value not supported for", edit->name);
-    }
-    if (option == NULL) {
-        return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name", edit->name);
-    }
-    char *value = str_dup(edit->value);
-    err e = OK;
-    if (edit->operation != CONFIG_SET && option->type != OPTION_LIST) {
-        e = refuse(message, ERR_INVALID_CONFIG,
-                   "Append and subtract are only allowed for lists, not for", edit->name);
-    } else if (edit->operation != CONFIG_SET) {
-        const char *before = properties_get(overrides, option->name);
-        before = before != NULL ? before : topic_option_default(broker->config, option);
-        char *list =
-            edit_list(before == NULL ? "" : before, value, edit->operation == CONFIG_APPEND);
-        free(value);
-        value = list;
-    }
-    if (e == OK) {
-        e = topic_option_check(option, value, message);
-    }
-    if (e == OK) {
-        properties_set(overrides, option->name, value);
-    }
-    free(value);
-    return e;
-}
-
-/* `version` is the node's that was read, -1 when there was none. */
-static err write_overrides(struct broker *broker, struct arena *arena, struct str topic,
-                           const struct properties *overrides, int32_t version)
-{
-    struct znode_config node = {.entries =
-                                    arena_array(arena, overrides->count, sizeof(*node.entries))};
-    for (size_t i = 0; node.entries != NULL && i < overrides->count; i++) {
-        node.entries[node.entries_n++] = (struct znode_config_entry){
-            .name = str_of(overrides->items[i].name), .value = str_of(overrides->items[i].value)};
-    }
-    struct coord_op ops[] = {
-        {.type = version < 0 ? COORD_CREATE : COORD_SET,
-         .path = znode_topic_config_path(arena, topic),
-         .data = znode_config_encode(arena, &node),
-         .version = version},
-        {.type = COORD_CREATE,
-         .path = ZNODE_CONFIG_CHANGES "/" CHANGE_PREFIX,
-         .data = znode_config_change_encode(arena, STR("topics"), topic),
-         .flags = COORD_SEQUENTIAL},
-    };
-    return controller_multi(broker->controller, ops, 2, arena);
-}
-
-static err check_names(const struct config_change *change, char message[CONFIG_REASON_BYTES])
-{
-    err e = OK;
-    struct seen seen;
-    seen_init(&seen);
-    for (int32_t i = 0; e == OK && i < change->edits_n; i++) {
-        if (seen_add(&seen, &(struct seen_key){.name = change->edits[i].name}) > 0) {
-            e = refuse(message, ERR_INVALID_REQUEST, "Duplicate config key", change->edits[i].name);
-        }
-    }
-    seen_deinit(&seen);
-    return e;
-}
-
-static bool topic_is_known(struct broker *broker, struct str topic)
-{
-    struct metadata *metadata = metadata_acquire(broker->metadata);
-    bool known = metadata_topic(metadata, topic) != NULL;
-    metadata_release(metadata);
-    return known;
-}
-
-static err edit_all(struct broker *broker, const struct config_change *change,
-                    const struct properties *before, struct properties *after,
-                    char message[CONFIG_REASON_BYTES])
-{
-    for (size_t i = 0; !change->replace_all && i < before->count; i++) {
-        properties_set(after, before->items[i].name, before->items[i].value);
-    }
-    for (int32_t i = 0; i < change->edits_n; i++) {
-        TRY(edit_one(broker, after, &change->edits[i], message));
-    }
-    return OK;
-}
-
-/* Reads the node, edits, and writes it back if it is still the one that was read. */
-static err alter_once(struct broker *broker, const struct config_change *change,
-                      char message[CONFIG_REASON_BYTES])
-{
-    int32_t version = -1;
-    const struct properties *before = NULL;
-    TRY(topic_configs_refresh(broker->topic_configs, change->name, &version));
-    TRY(topic_configs_get(broker->topic_configs, change->name, &before));
-    struct properties after;
-    properties_init(&after);
-    err e = edit_all(broker, change, before, &after, message);
-    if (e == OK && !change->validate_only) {
-        struct arena arena;
-        arena_init(&arena, ARENA_BYTES);
-        e = write_overrides(broker, &arena, change->name, &after, version);
-        arena_deinit(&arena);
-    }
-    properties_deinit(&after);
-    return e;
-}
-
-/* What the store says, as a client is told. */
-static err store_err(err e, struct str topic, char message[CONFIG_REASON_BYTES])
-{
-    if (e > -1000) {
-        return e; /* a refusal, with its words */
-    }
-    log_error("config-changes", "options not changed topic=%.*s error=\"%s\"", (int)topic.len,
-              topic.data, err_text(e));
-    if (e == E_MALFORMED) {
-        return refuse(message, ERR_UNKNOWN_SERVER_ERROR,
-                      "The topic's node in the coordination store cannot be read", topic);
-    }
-    return refuse(message, ERR_REQUEST_TIMED_OUT, "The coordination store cannot be reached",
-                  topic);
-}
-
-err config_alter(struct broker *broker, const struct config_change *change,
-                 char message[CONFIG_REASON_BYTES])
-{
-    if (change->resource_type == RESOURCE_BROKER || change->resource_type == RESOURCE_LOGGER) {
-        return refuse(message, ERR_INVALID_REQUEST,
-                      "Options of brokers cannot be changed while the broker runs", change->name);
-    }
-    if (change->resource_type != RESOURCE_TOPIC) {
-        return refuse(message, ERR_INVALID_REQUEST, "Unknown type of resource", change->name);
-    }
-    if (change->name.len == 0) {
-        return refuse(message, ERR_INVALID_REQUEST, "A topic needs a name", change->name);
-    }
-    TRY(check_names(change, message));
-    if (!topic_is_known(broker, change->name)) {
-        return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic does not exist",
-                      change->name);
-    }
-    err e = E_VERSION;
-    for (int i = 0; i < TRIES_MAX && (e == E_VERSION || e == E_EXISTS || e == E_NOT_FOUND); i++) {
-        e = alter_once(broker, change, message); /* another may write at the same time */
-    }
-    return store_err(e, change->name, message);
 }

@@ -11,6 +11,7 @@
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_H
 
+#include "base/random.h"
 #include "protocol/messages.h"
 #include "zk/coord.h"
 #include "zk/znodes.h"
@@ -34,6 +35,7 @@ struct controller_config {
     int32_t imbalance_percent; /* leader.imbalance.per.broker.percentage */
     struct coord *coord;
     struct clock *clock;
+    struct random *random; /* of topic ids */
     struct controller_links links;
 };
 

@@ -172,7 +172,7 @@ err controller_load_brokers(struct controller *c)
 static err assign_id(struct controller *c, const char *path, struct znode_topic *node,
                      int32_t version)
 {
-    node->id = uuid_random();
+    node->id = uuid_random(c->config.random);
     struct coord_op set = {.type = COORD_SET,
                            .path = path,
                            .data = znode_topic_encode(&c->arena, node),

@@ -4,8 +4,6 @@
 #include "broker/cluster/local_link.h"
 
 #include "base/log.h"
-#include "broker/broker.h"
-#include "broker/housekeeping.h"
 #include "protocol/codec.h"
 
 #include <stdlib.h>
@@ -14,44 +12,36 @@ enum { ARENA_BYTES = 1 << 30 };
 
 struct delivery {
     struct loop_task task;
-    struct broker *broker;
+    struct local_link *link;
     int16_t api_key;
     int version;
     struct writer bytes;
 };
 
-static void leader_and_isr(struct broker *broker, const struct leader_and_isr_request *request,
-                           struct arena *arena)
+/* Answers the controller; nobody asks for UpdateMetadata's answer. */
+static void deliver(struct local_link *link, int16_t api_key, const void *request,
+                    struct arena *arena)
 {
-    struct leader_and_isr_response response;
-    leader_and_isr_response_init(&response);
-    replicas_leader_and_isr(broker->replicas, request, broker->epoch, arena, &response);
-    controller_on_answer(broker->controller, broker->id, KEY_LEADER_AND_ISR,
-                         request->controller_epoch, &response);
-}
-
-static void stop_replica(struct broker *broker, const struct stop_replica_request *request,
-                         struct arena *arena)
-{
-    struct stop_replica_response response;
-    stop_replica_response_init(&response);
-    replicas_stop_replica(broker->replicas, request, broker->epoch, arena, &response);
-    housekeeping_expect_removal(broker->housekeeping);
-    controller_on_answer(broker->controller, broker->id, KEY_STOP_REPLICA,
-                         request->controller_epoch, &response);
-}
-
-static void on_topic_removed(void *context, struct str topic)
-{
-    struct broker *broker = context;
-    topic_configs_forget(broker->topic_configs, topic);
-    coordinator_topic_deleted(broker->coordinator, topic);
-}
-
-static void update_metadata(struct broker *broker, const struct update_metadata_request *request)
-{
-    metadata_update(broker->metadata, request, on_topic_removed, broker);
-    metadata_waits_check(broker->metadata_waits);
+    union {
+        struct leader_and_isr_response leader_and_isr;
+        struct stop_replica_response stop_replica;
+        struct update_metadata_response update_metadata;
+    } answer;
+    int32_t controller_epoch = -1;
+    if (api_key == KEY_LEADER_AND_ISR) {
+        const struct leader_and_isr_request *lisr = request;
+        controller_epoch = lisr->controller_epoch;
+        requests_in_leader_and_isr(link->in, lisr, arena, &answer.leader_and_isr);
+    } else if (api_key == KEY_STOP_REPLICA) {
+        const struct stop_replica_request *stop = request;
+        controller_epoch = stop->controller_epoch;
+        requests_in_stop_replica(link->in, stop, arena, &answer.stop_replica);
+    } else {
+        CHECK(api_key == KEY_UPDATE_METADATA);
+        requests_in_update_metadata(link->in, request, &answer.update_metadata);
+        return;
+    }
+    controller_on_answer(link->controller, link->broker_id, api_key, controller_epoch, &answer);
 }
 
 static void carry_out(struct delivery *delivery, struct arena *arena)
@@ -63,18 +53,7 @@ static void carry_out(struct delivery *delivery, struct arena *arena)
     struct reader reader = reader_of(bytes_of(delivery->bytes.data, delivery->bytes.len));
     err e = message_decode(message, delivery->version, &reader, arena, request);
     CHECK(e == OK);
-    switch (delivery->api_key) {
-    case KEY_LEADER_AND_ISR:
-        leader_and_isr(delivery->broker, request, arena);
-        break;
-    case KEY_STOP_REPLICA:
-        stop_replica(delivery->broker, request, arena);
-        break;
-    default:
-        CHECK(delivery->api_key == KEY_UPDATE_METADATA);
-        update_metadata(delivery->broker, request);
-        break;
-    }
+    deliver(delivery->link, delivery->api_key, request, arena);
 }
 
 static void on_delivery(struct loop_task *task)
@@ -82,7 +61,7 @@ static void on_delivery(struct loop_task *task)
     struct delivery *delivery = container_of(task, struct delivery, task);
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    if (delivery->broker->controller != NULL) {
+    if (delivery->link->controller != NULL) {
         carry_out(delivery, &arena);
     }
     arena_deinit(&arena);
@@ -93,8 +72,8 @@ static void on_delivery(struct loop_task *task)
 void local_link_send(void *context, int32_t broker_id, int16_t api_key, int version,
                      const void *request)
 {
-    struct broker *broker = context;
-    if (broker_id != broker->id) {
+    struct local_link *link = context;
+    if (broker_id != link->broker_id) {
         log_error("controller",
                   "request not sent: there are no connections between brokers "
                   "broker=%d api=%s",
@@ -103,7 +82,7 @@ void local_link_send(void *context, int32_t broker_id, int16_t api_key, int vers
     }
     struct delivery *delivery = xcalloc(1, sizeof(*delivery));
     *delivery = (struct delivery){
-        .task.run = on_delivery, .broker = broker, .api_key = api_key, .version = version};
+        .task.run = on_delivery, .link = link, .api_key = api_key, .version = version};
     writer_init(&delivery->bytes, ARENA_BYTES);
     err e = message_encode(api_schema_of(api_key)->request, version, request, &delivery->bytes);
     if (e != OK) { /* a node in the store has a text that no message can carry */
@@ -113,5 +92,5 @@ void local_link_send(void *context, int32_t broker_id, int16_t api_key, int vers
         free(delivery);
         return;
     }
-    loop_post(broker->control, &delivery->task);
+    loop_post(link->control, &delivery->task);
 }

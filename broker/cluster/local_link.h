@@ -6,9 +6,19 @@
 #ifndef OTTLA_BROKER_CLUSTER_LOCAL_LINK_H
 #define OTTLA_BROKER_CLUSTER_LOCAL_LINK_H
 
-#include <stdint.h>
+#include "base/loop.h"
+#include "broker/cluster/controller.h"
+#include "broker/cluster/requests_in.h"
 
-/* For struct controller_links; the context is the struct broker. A request to another broker goes
+/* Embedded in its owner. */
+struct local_link {
+    int32_t broker_id;
+    struct loop *control;
+    struct requests_in *in;
+    struct controller *controller; /* gets the answers; NULL: requests are freed, not carried out */
+};
+
+/* For struct controller_links; the context is the struct local_link. A request to another broker goes
  * nowhere: there is no connection between brokers yet. */
 void local_link_send(void *context, int32_t broker_id, int16_t api_key, int version,
                      const void *request);

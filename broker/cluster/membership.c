@@ -8,16 +8,12 @@
 #define _GNU_SOURCE
 #include "broker/cluster/membership.h"
 
+#include "base/list.h"
 #include "base/log.h"
-#include "broker/broker.h"
-#include "broker/cluster/broker_configs.h"
-#include "broker/cluster/config_changes.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     ARENA_BYTES = 64 << 20,
@@ -27,6 +23,24 @@ enum {
     ID_WAIT_SLACK_MS = 3000, /* the ensemble expires sessions at its own ticks */
 };
 
+struct membership {
+    struct membership_config config;
+    char *dir;
+    struct coord *coord;
+    struct controller *controller; /* NULL before the election, and after the end */
+    struct config_changes *changes;
+    const struct znode_endpoint *endpoints;
+    int32_t endpoints_n;
+    int32_t broker_id;
+    char cluster_id[CLUSTER_ID_MAX];
+    /* What is not settled is tried again. */
+    bool registered;    /* in this session */
+    bool session_over;  /* and no new one has begun */
+    bool configs_known; /* read in this session */
+    struct timer retry;
+    struct timer rebalance; /* of preferred leaders */
+};
+
 #define EMBEDDED_FILE "ottla-coordination.db"
 #define SESSION_FILE  "ottla-zookeeper-session"
 
@@ -34,88 +48,81 @@ __attribute__((format(printf, 2, 3))) static err refuse(char *reason, const char
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, BROKER_REASON_BYTES, format, args);
+    vsnprintf(reason, MEMBERSHIP_REASON_BYTES, format, args);
     va_end(args);
     return E_CONFIG;
 }
 
 /* ---- events ---- */
 
-static bool is_settled(const struct broker *broker)
+static bool is_settled(const struct membership *m)
 {
-    return !broker->session_over && broker->registered && broker->config_changes_watched &&
-           broker->configs_known && controller_is_active(broker->controller);
+    return !m->session_over && m->registered && config_changes_are_watched(m->changes) &&
+           m->configs_known && controller_is_active(m->controller);
 }
 
-/* What was changed while nobody listened, and what could not be read. */
-static err read_configs(struct broker *broker)
-{
-    TRY(topic_configs_load(broker->topic_configs));
-    broker_configs_use(broker);
-    return OK;
-}
+static err register_now(struct membership *m, char *reason);
 
 /* Does what is not done: begins a session, registers, follows the notifications, reads the
  * configurations, stands for election. Each step logs its own failure. */
-static void settle_in(struct broker *broker)
+static void settle_in(struct membership *m)
 {
-    char reason[BROKER_REASON_BYTES] = "";
-    if (broker->session_over) {
-        err e = coord_renew(broker->coord);
+    char reason[MEMBERSHIP_REASON_BYTES] = "";
+    if (m->session_over) {
+        err e = coord_renew(m->coord);
         if (e != OK && e != E_CLOSED) { /* E_CLOSED: the broker stops */
             log_error("membership", "no new session, trying again error=\"%s\"", err_text(e));
         }
         if (e != OK) {
             return;
         }
-        broker->session_over = false;
+        m->session_over = false;
     }
-    if (!broker->registered && membership_register(broker, reason) != OK) {
+    if (!m->registered && register_now(m, reason) != OK) {
         log_error("membership", "cannot register, trying again reason=\"%s\"", reason);
     }
-    if (!broker->config_changes_watched) {
-        broker->config_changes_watched = config_changes_on_watch(broker) == OK;
+    if (!config_changes_are_watched(m->changes)) {
+        err_ignore(config_changes_on_watch(m->changes)); /* logged there */
     }
-    if (!broker->configs_known) {
-        err e = read_configs(broker);
-        broker->configs_known = e == OK;
+    if (!m->configs_known) {
+        err e = m->config.read_configs(m->config.context);
+        m->configs_known = e == OK;
         if (e != OK) {
             log_error("membership", "configurations not read, trying again error=\"%s\"",
                       err_text(e));
         }
     }
-    if (!controller_is_active(broker->controller)) {
-        err_ignore(controller_elect(broker->controller));
+    if (!controller_is_active(m->controller)) {
+        err_ignore(controller_elect(m->controller));
     }
 }
 
 static void on_retry(struct timer *timer)
 {
-    settle_in(container_of(timer, struct broker, membership_retry));
+    settle_in(container_of(timer, struct membership, retry));
 }
 
 /* After each turn of the control loop: whatever it was that failed, it is tried again. With one
  * broker nobody else can take its place. */
 static void on_turn_end(void *context)
 {
-    struct broker *broker = context;
-    if (broker->controller != NULL && !is_settled(broker) &&
-        !timer_is_running(&broker->membership_retry)) {
-        timer_start(broker->control, &broker->membership_retry, RETRY_MS);
+    struct membership *m = context;
+    if (m->controller != NULL && !is_settled(m) && !timer_is_running(&m->retry)) {
+        timer_start(m->config.control, &m->retry, RETRY_MS);
     }
 }
 
 static void on_rebalance(struct timer *timer)
 {
-    struct broker *broker = container_of(timer, struct broker, rebalance);
-    controller_rebalance(broker->controller);
-    timer_start(broker->control, timer,
-                broker->config->leader_imbalance_check_interval_seconds * 1000LL);
+    struct membership *m = container_of(timer, struct membership, rebalance);
+    controller_rebalance(m->controller);
+    timer_start(m->config.control, timer,
+                m->config.config->leader_imbalance_check_interval_seconds * 1000LL);
 }
 
 struct watch_event {
     struct loop_task task;
-    struct broker *broker;
+    struct membership *membership;
     enum coord_watch_type type;
     char path[];
 };
@@ -123,54 +130,54 @@ struct watch_event {
 static void on_watch_task(struct loop_task *task)
 {
     struct watch_event *event = container_of(task, struct watch_event, task);
-    struct broker *broker = event->broker;
-    if (broker->controller == NULL) {
+    struct membership *m = event->membership;
+    if (m->controller == NULL) {
         free(event); /* the start has failed */
         return;
     }
     if (strcmp(event->path, ZNODE_CONFIG_CHANGES) == 0) {
-        broker->config_changes_watched = config_changes_on_watch(broker) == OK;
+        err_ignore(config_changes_on_watch(m->changes)); /* logged there */
     } else {
-        controller_on_watch(broker->controller, event->type, event->path);
+        controller_on_watch(m->controller, event->type, event->path);
     }
     free(event);
 }
 
 static void on_watch(void *context, enum coord_watch_type type, const char *path)
 {
-    struct broker *broker = context;
+    struct membership *m = context;
     size_t size = strlen(path) + 1;
     struct watch_event *event = xmalloc(sizeof(*event) + size);
-    *event = (struct watch_event){.task.run = on_watch_task, .broker = broker, .type = type};
+    *event = (struct watch_event){.task.run = on_watch_task, .membership = m, .type = type};
     memcpy(event->path, path, size);
-    loop_post(broker->control, &event->task);
+    loop_post(m->config.control, &event->task);
 }
 
 struct expiry_event {
     struct loop_task task;
-    struct broker *broker;
+    struct membership *membership;
 };
 
 static void on_expiry_task(struct loop_task *task)
 {
     struct expiry_event *event = container_of(task, struct expiry_event, task);
-    struct broker *broker = event->broker;
+    struct membership *m = event->membership;
     free(event);
-    if (broker->controller == NULL) {
+    if (m->controller == NULL) {
         return; /* the start has failed */
     }
-    broker->session_over = true;
-    broker->registered = false;
-    broker->config_changes_watched = false;
-    broker->configs_known = false;
-    controller_resign(broker->controller, "the session has expired");
-    settle_in(broker);
+    m->session_over = true;
+    m->registered = false;
+    config_changes_forget_watch(m->changes);
+    m->configs_known = false;
+    controller_resign(m->controller, "the session has expired");
+    settle_in(m);
 }
 
 /* The control thread may wait for the store in this moment: what is only to be said is said here. */
 static void on_session(void *context, enum coord_session state)
 {
-    struct broker *broker = context;
+    struct membership *m = context;
     if (state == COORD_DISCONNECTED) {
         log_warn("membership", "ZooKeeper is out of reach: records go on being served, topics and "
                                "configurations cannot be changed until it is back");
@@ -178,17 +185,17 @@ static void on_session(void *context, enum coord_session state)
         log_warn("membership", "session expired: records go on being served; registering again "
                                "when ZooKeeper can be reached");
         struct expiry_event *event = xcalloc(1, sizeof(*event));
-        *event = (struct expiry_event){.task.run = on_expiry_task, .broker = broker};
-        loop_post(broker->control, &event->task);
+        *event = (struct expiry_event){.task.run = on_expiry_task, .membership = m};
+        loop_post(m->config.control, &event->task);
     }
 }
 
 /* ---- the store ---- */
 
-static err connect_zookeeper(struct broker *broker, const struct coord_events *events, char *reason)
+static err connect_zookeeper(struct membership *m, const struct coord_events *events, char *reason)
 {
-    const struct config *config = broker->config;
-    char *session = xasprintf("%s/%s", logs_first_dir(broker->logs), SESSION_FILE);
+    const struct config *config = m->config.config;
+    char *session = xasprintf("%s/%s", m->dir, SESSION_FILE);
     int32_t patience_ms = config->zookeeper_connection_timeout_ms;
     struct coord_zookeeper how = {
         .connect = config->zookeeper_connect,
@@ -200,41 +207,60 @@ static err connect_zookeeper(struct broker *broker, const struct coord_events *e
     };
     log_info("membership", "connecting zookeeper.connect=%s patience_ms=%d", how.connect,
              how.connection_timeout_ms);
-    err e = coord_zookeeper_open(&how, events, &broker->coord, reason);
+    err e = coord_zookeeper_open(&how, events, &m->coord, reason);
     free(session);
     return e;
 }
 
-err membership_connect(struct broker *broker, char *reason)
+static err connect_embedded(struct membership *m, const struct coord_events *events, char *reason)
 {
-    struct coord_events events = {.watch = on_watch, .session = on_session, .context = broker};
-    broker->membership_retry.fire = on_retry;
-    broker->rebalance.fire = on_rebalance;
-    if (config_uses_zookeeper(broker->config)) {
-        return connect_zookeeper(broker, &events, reason);
-    }
-    char *path = xasprintf("%s/%s", logs_first_dir(broker->logs), EMBEDDED_FILE);
-    err e = coord_embedded_open(path, broker->clock, &events, &broker->coord, reason);
+    char *path = xasprintf("%s/%s", m->dir, EMBEDDED_FILE);
+    err e = coord_embedded_open(path, m->config.clock, events, &m->coord, reason);
     free(path);
     return e;
 }
 
-static err get(struct broker *broker, struct arena *arena, const char *path, struct coord_op *op)
+err membership_connect(struct membership *m, char *reason)
+{
+    struct coord_events events = {.watch = on_watch, .session = on_session, .context = m};
+    if (m->config.open != NULL) {
+        return m->config.open(m->config.open_context, &events, &m->coord, reason);
+    }
+    return config_uses_zookeeper(m->config.config) ? connect_zookeeper(m, &events, reason)
+                                                   : connect_embedded(m, &events, reason);
+}
+
+struct coord *membership_coord(const struct membership *m)
+{
+    return m->coord;
+}
+
+int32_t membership_broker_id(const struct membership *m)
+{
+    return m->broker_id;
+}
+
+const char *membership_cluster_id(const struct membership *m)
+{
+    return m->cluster_id;
+}
+
+static err get(struct membership *m, struct arena *arena, const char *path, struct coord_op *op)
 {
     *op = (struct coord_op){.type = COORD_GET, .path = path};
-    return coord_run(broker->coord, op, 1, arena);
+    return coord_run(m->coord, op, 1, arena);
 }
 
 /* ---- identity ---- */
 
-static err create_base(struct broker *broker, struct arena *arena)
+static err create_base(struct membership *m, struct arena *arena)
 {
     struct coord_op *ops = arena_array(arena, ZNODE_PERSISTENT_N, sizeof(*ops));
     CHECK(ops != NULL);
     for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
         ops[i] = (struct coord_op){.type = COORD_CREATE, .path = ZNODE_PERSISTENT[i]};
     }
-    TRY(coord_run(broker->coord, ops, ZNODE_PERSISTENT_N, arena));
+    TRY(coord_run(m->coord, ops, ZNODE_PERSISTENT_N, arena));
     for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
         if (ops[i].error != OK && ops[i].error != E_EXISTS) {
             return ops[i].error;
@@ -243,10 +269,10 @@ static err create_base(struct broker *broker, struct arena *arena)
     return OK;
 }
 
-static err read_cluster_id(struct broker *broker, struct arena *arena, char *reason)
+static err read_cluster_id(struct membership *m, struct arena *arena, char *reason)
 {
     struct coord_op op;
-    TRY(get(broker, arena, ZNODE_CLUSTER_ID, &op));
+    TRY(get(m, arena, ZNODE_CLUSTER_ID, &op));
     if (op.error != OK) {
         return op.error == E_NOT_FOUND ? OK : op.error;
     }
@@ -254,24 +280,25 @@ static err read_cluster_id(struct broker *broker, struct arena *arena, char *rea
     if (znode_cluster_id_decode(arena, op.value, &id) != OK || id.len >= CLUSTER_ID_MAX) {
         return refuse(reason, "the coordination store's %s cannot be read", ZNODE_CLUSTER_ID);
     }
-    snprintf(broker->cluster_id, sizeof(broker->cluster_id), "%.*s", (int)id.len, id.data);
+    snprintf(m->cluster_id, sizeof(m->cluster_id), "%.*s", (int)id.len, id.data);
     return OK;
 }
 
 /* Does the store's cluster fit the log directories? An embedded store is theirs, and takes their
  * id. */
-static err check_cluster_id(struct broker *broker, const struct logs_identity *identity,
+static err check_cluster_id(struct membership *m, const struct logs_identity *identity,
                             char *reason)
 {
     const char *of_logs = identity->cluster_id;
-    const char *of_store = broker->cluster_id;
-    const char *where = config_uses_zookeeper(broker->config) ? broker->config->zookeeper_connect
-                                                              : "the coordination store";
+    const char *of_store = m->cluster_id;
+    const char *where = config_uses_zookeeper(m->config.config)
+                            ? m->config.config->zookeeper_connect
+                            : "the coordination store";
     if (of_logs[0] != '\0' && of_store[0] != '\0' && strcmp(of_logs, of_store) != 0) {
         return refuse(reason, "meta.properties says cluster.id=%s, but %s says %s", of_logs, where,
                       of_store);
     }
-    if (of_logs[0] != '\0' && of_store[0] == '\0' && config_uses_zookeeper(broker->config)) {
+    if (of_logs[0] != '\0' && of_store[0] == '\0' && config_uses_zookeeper(m->config.config)) {
         return refuse(reason,
                       "meta.properties says cluster.id=%s, but %s has no cluster: is "
                       "zookeeper.connect right?",
@@ -280,30 +307,30 @@ static err check_cluster_id(struct broker *broker, const struct logs_identity *i
     return OK;
 }
 
-static err make_cluster_id(struct broker *broker, struct arena *arena,
+static err make_cluster_id(struct membership *m, struct arena *arena,
                            const struct logs_identity *identity, char *reason)
 {
     char fresh[UUID_TEXT_LEN + 1];
-    uuid_format(uuid_random(), fresh);
+    uuid_format(uuid_random(m->config.random), fresh);
     struct str id = str_of(identity->cluster_id[0] != '\0' ? identity->cluster_id : fresh);
     struct coord_op create = {
         .type = COORD_CREATE, .path = ZNODE_CLUSTER_ID, .data = znode_cluster_id_encode(arena, id)};
-    TRY(coord_run(broker->coord, &create, 1, arena));
+    TRY(coord_run(m->coord, &create, 1, arena));
     if (create.error == E_EXISTS) {
-        return read_cluster_id(broker, arena, reason); /* another broker was faster */
+        return read_cluster_id(m, arena, reason); /* another broker was faster */
     }
     TRY(create.error);
-    snprintf(broker->cluster_id, sizeof(broker->cluster_id), "%s", id.data);
+    snprintf(m->cluster_id, sizeof(m->cluster_id), "%s", id.data);
     return OK;
 }
 
 /* The number that is configured, or that the directories have, or a generated one. */
-static err settle_broker_id(struct broker *broker, struct arena *arena,
+static err settle_broker_id(struct membership *m, struct arena *arena,
                             const struct logs_identity *identity, char *reason)
 {
-    const struct config *config = broker->config;
-    broker->id = config->broker_id >= 0 ? config->broker_id : identity->broker_id;
-    if (broker->id >= 0) {
+    const struct config *config = m->config.config;
+    m->broker_id = config->broker_id >= 0 ? config->broker_id : identity->broker_id;
+    if (m->broker_id >= 0) {
         return OK;
     }
     if (!config->broker_id_generation_enable) {
@@ -314,21 +341,21 @@ static err settle_broker_id(struct broker *broker, struct arena *arena,
                            .path = ZNODE_SEQID,
                            .data = bytes_of("", 0),
                            .version = COORD_ANY_VERSION};
-    TRY(coord_run(broker->coord, &set, 1, arena));
+    TRY(coord_run(m->coord, &set, 1, arena));
     TRY(set.error);
-    broker->id = config->reserved_broker_max_id + set.stat.version;
+    m->broker_id = config->reserved_broker_max_id + set.stat.version;
     return OK;
 }
 
 /* Brokers do not talk to each other yet: a cluster of several would be led wrongly. */
-static err check_alone(struct broker *broker, struct arena *arena, char *reason)
+static err check_alone(struct membership *m, struct arena *arena, char *reason)
 {
     struct coord_op ids = {.type = COORD_CHILDREN, .path = ZNODE_BROKER_IDS};
-    TRY(coord_run(broker->coord, &ids, 1, arena));
+    TRY(coord_run(m->coord, &ids, 1, arena));
     TRY(ids.error);
     for (int32_t i = 0; i < ids.children_n; i++) {
         int32_t id = znode_broker_id(ids.children[i]);
-        if (id >= 0 && id != broker->id) {
+        if (id >= 0 && id != m->broker_id) {
             return refuse(reason,
                           "broker %s is registered too: a cluster of several brokers is not built "
                           "yet",
@@ -336,12 +363,6 @@ static err check_alone(struct broker *broker, struct arena *arena, char *reason)
         }
     }
     return OK;
-}
-
-static void pause_ms(int ms)
-{
-    struct timespec time = {.tv_nsec = ms * 1000000L};
-    nanosleep(&time, NULL);
 }
 
 /* "PLAINTEXT://host:port" of a registration, for a message. */
@@ -357,17 +378,17 @@ static const char *first_endpoint(struct arena *arena, struct bytes json)
 }
 
 /* A broker that was killed stays registered until its session expires. */
-static err wait_for_id(struct broker *broker, struct arena *arena, char *reason)
+static err wait_for_id(struct membership *m, struct arena *arena, char *reason)
 {
-    const char *path = znode_broker_path(arena, broker->id);
-    int64_t patience_ms = broker->config->zookeeper_session_timeout_ms + ID_WAIT_SLACK_MS;
-    int64_t deadline_ms = clock_monotonic_ms(broker->clock) + patience_ms;
+    const char *path = znode_broker_path(arena, m->broker_id);
+    int64_t patience_ms = m->config.config->zookeeper_session_timeout_ms + ID_WAIT_SLACK_MS;
+    int64_t deadline_ms = clock_monotonic_ms(m->config.clock) + patience_ms;
     bool said = false;
     for (;;) {
         struct coord_op op;
-        TRY(get(broker, arena, path, &op));
+        TRY(get(m, arena, path, &op));
         if (op.error == E_NOT_FOUND ||
-            (op.error == OK && coord_owned(broker->coord, op.stat.ephemeral_owner))) {
+            (op.error == OK && coord_owned(m->coord, op.stat.ephemeral_owner))) {
             return OK;
         }
         TRY(op.error);
@@ -376,129 +397,150 @@ static err wait_for_id(struct broker *broker, struct arena *arena, char *reason)
             log_warn("membership",
                      "broker.id is registered by another session, waiting for it to end broker=%d "
                      "endpoint=%s session=0x%llx patience_ms=%lld",
-                     broker->id, first_endpoint(arena, op.value),
+                     m->broker_id, first_endpoint(arena, op.value),
                      (unsigned long long)op.stat.ephemeral_owner, (long long)patience_ms);
         }
-        if (clock_monotonic_ms(broker->clock) >= deadline_ms) {
+        if (clock_monotonic_ms(m->config.clock) >= deadline_ms) {
             return refuse(reason, "option broker.id: %d is registered by another broker, at %s",
-                          broker->id, first_endpoint(arena, op.value));
+                          m->broker_id, first_endpoint(arena, op.value));
         }
-        pause_ms(ID_POLL_MS);
+        clock_sleep_us(m->config.clock, ID_POLL_MS * 1000);
     }
 }
 
-static err settle(struct broker *broker, struct arena *arena, const struct logs_identity *identity,
+static err settle(struct membership *m, struct arena *arena, const struct logs_identity *identity,
                   char *reason)
 {
-    TRY(read_cluster_id(broker, arena, reason));
-    TRY(check_cluster_id(broker, identity, reason));
-    TRY(create_base(broker, arena));
-    if (broker->cluster_id[0] == '\0') {
-        TRY(make_cluster_id(broker, arena, identity, reason));
-        TRY(check_cluster_id(broker, identity, reason));
+    TRY(read_cluster_id(m, arena, reason));
+    TRY(check_cluster_id(m, identity, reason));
+    TRY(create_base(m, arena));
+    if (m->cluster_id[0] == '\0') {
+        TRY(make_cluster_id(m, arena, identity, reason));
+        TRY(check_cluster_id(m, identity, reason));
     }
-    TRY(settle_broker_id(broker, arena, identity, reason));
-    TRY(check_alone(broker, arena, reason));
-    return wait_for_id(broker, arena, reason);
+    TRY(settle_broker_id(m, arena, identity, reason));
+    TRY(check_alone(m, arena, reason));
+    return wait_for_id(m, arena, reason);
 }
 
-err membership_settle(struct broker *broker, const struct logs_identity *identity, char *reason)
+err membership_settle(struct membership *m, const struct logs_identity *identity, char *reason)
 {
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    err e = settle(broker, &arena, identity, reason);
+    err e = settle(m, &arena, identity, reason);
     arena_deinit(&arena);
     return e;
 }
 
 /* ---- registration ---- */
 
-static struct bytes registration(struct broker *broker, struct arena *arena)
+static struct bytes registration(struct membership *m, struct arena *arena)
 {
-    char hostname[LISTENER_HOST_MAX] = "localhost";
-    (void)gethostname(hostname, sizeof(hostname) - 1);
     struct znode_broker node = {
-        .endpoints = arena_array(arena, broker->listeners_n, sizeof(*node.endpoints)),
-        .endpoints_n = (int32_t)broker->listeners_n,
-        .rack = str_of(broker->config->broker_rack),
-        .timestamp_ms = clock_wall_ms(broker->clock),
+        .endpoints = (struct znode_endpoint *)(uintptr_t)m->endpoints, /* only read */
+        .endpoints_n = m->endpoints_n,
+        .rack = str_of(m->config.config->broker_rack),
+        .timestamp_ms = clock_wall_ms(m->config.clock),
     };
-    CHECK(node.endpoints != NULL);
-    for (size_t i = 0; i < broker->listeners_n; i++) {
-        const struct listener *l = &broker->listeners[i];
-        const char *bound =
-            l->host[0] != '\0' && strcmp(l->host, "0.0.0.0") != 0 ? l->host : hostname;
-        node.endpoints[i] = (struct znode_endpoint){
-            .listener = str_of(l->name),
-            .host = str_of(l->advertised_host[0] != '\0' ? l->advertised_host : bound),
-            .port = l->advertised_host[0] != '\0' ? l->advertised_port : l->port,
-            .security_protocol = STR("PLAINTEXT"),
-        };
-    }
     return znode_broker_encode(arena, &node);
 }
 
 /* Deletes a node that is one's own, and writes it, as one transaction: a new node, a new epoch. */
-static err write_registration(struct broker *broker, struct arena *arena, bool replace)
+static err write_registration(struct membership *m, struct arena *arena, bool replace)
 {
-    const char *path = znode_broker_path(arena, broker->id);
+    const char *path = znode_broker_path(arena, m->broker_id);
     struct coord_op ops[3] = {
         {.type = COORD_DELETE, .path = path, .version = COORD_ANY_VERSION},
         {.type = COORD_CREATE, .path = path, .flags = COORD_EPHEMERAL},
-        {.type = COORD_SET, .path = path, .data = registration(broker, arena), .version = 0},
+        {.type = COORD_SET, .path = path, .data = registration(m, arena), .version = 0},
     };
     size_t skipped = replace ? 0 : 1;
-    TRY(coord_multi(broker->coord, ops + skipped, 3 - skipped, arena));
-    broker->epoch = ops[1].stat.czxid;
-    broker->registered = true;
-    log_info("membership", "registered broker=%d epoch=%lld", broker->id, (long long)broker->epoch);
+    TRY(coord_multi(m->coord, ops + skipped, 3 - skipped, arena));
+    int64_t epoch = ops[1].stat.czxid;
+    m->registered = true;
+    log_info("membership", "registered broker=%d epoch=%lld", m->broker_id, (long long)epoch);
+    m->config.registered(m->config.context, epoch);
     return OK;
 }
 
-static err do_register(struct broker *broker, struct arena *arena, char *reason)
+static err do_register(struct membership *m, struct arena *arena, char *reason)
 {
     struct coord_op there;
-    TRY(get(broker, arena, znode_broker_path(arena, broker->id), &there));
-    if (there.error == OK && !coord_owned(broker->coord, there.stat.ephemeral_owner)) {
-        return refuse(reason, "broker id %d is registered by another broker, at %s", broker->id,
+    TRY(get(m, arena, znode_broker_path(arena, m->broker_id), &there));
+    if (there.error == OK && !coord_owned(m->coord, there.stat.ephemeral_owner)) {
+        return refuse(reason, "broker id %d is registered by another broker, at %s", m->broker_id,
                       first_endpoint(arena, there.value));
     }
-    err e = write_registration(broker, arena, there.error == OK);
+    err e = write_registration(m, arena, there.error == OK);
     /* The ensemble removed the node of the session before in this moment. */
-    return e == E_NOT_FOUND ? write_registration(broker, arena, false) : e;
+    return e == E_NOT_FOUND ? write_registration(m, arena, false) : e;
 }
 
-err membership_register(struct broker *broker, char *reason)
+static err register_now(struct membership *m, char *reason)
 {
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    err e = do_register(broker, &arena, reason);
+    err e = do_register(m, &arena, reason);
     arena_deinit(&arena);
     if (e != OK && reason[0] == '\0') {
-        snprintf(reason, BROKER_REASON_BYTES, "%s", err_text(e));
+        snprintf(reason, MEMBERSHIP_REASON_BYTES, "%s", err_text(e));
     }
     return e;
 }
 
-err membership_elect(struct broker *broker, char *reason)
+err membership_register(struct membership *m, const struct znode_endpoint *endpoints,
+                        int32_t endpoints_n, char *reason)
 {
-    err e = controller_elect(broker->controller);
+    m->endpoints = endpoints;
+    m->endpoints_n = endpoints_n;
+    return register_now(m, reason);
+}
+
+err membership_elect(struct membership *m, struct controller *controller,
+                     struct config_changes *changes, char *reason)
+{
+    m->controller = controller;
+    m->changes = changes;
+    err e = controller_elect(controller);
     if (e != OK) {
-        const char *path = controller_unreadable(broker->controller);
-        snprintf(reason, BROKER_REASON_BYTES, "the controller cannot be elected: %s%s%s",
+        const char *path = controller_unreadable(controller);
+        snprintf(reason, MEMBERSHIP_REASON_BYTES, "the controller cannot be elected: %s%s%s",
                  path == NULL ? "" : path, path == NULL ? "" : ": ", err_text(e));
         return e;
     }
-    broker->configs_known = true;
-    if (broker->config->auto_leader_rebalance_enable && config_uses_zookeeper(broker->config)) {
-        timer_start(broker->control, &broker->rebalance, FIRST_REBALANCE_MS);
+    m->configs_known = true;
+    const struct config *config = m->config.config;
+    if (config->auto_leader_rebalance_enable && config_uses_zookeeper(config)) {
+        timer_start(m->config.control, &m->rebalance, FIRST_REBALANCE_MS);
     }
-    loop_on_turn_end(broker->control, on_turn_end, broker);
+    loop_on_turn_end(m->config.control, on_turn_end, m);
     return OK;
 }
 
-void membership_stop(struct broker *broker)
+/* ---- life ---- */
+
+struct membership *membership_new(const struct membership_config *config)
 {
-    timer_stop(broker->control, &broker->membership_retry);
-    timer_stop(broker->control, &broker->rebalance);
+    struct membership *m = xcalloc(1, sizeof(*m));
+    m->config = *config;
+    m->dir = xstrdup(config->dir);
+    m->broker_id = -1;
+    m->retry.fire = on_retry;
+    m->rebalance.fire = on_rebalance;
+    return m;
+}
+
+void membership_stop(struct membership *m)
+{
+    m->controller = NULL;
+    timer_stop(m->config.control, &m->retry);
+    timer_stop(m->config.control, &m->rebalance);
+}
+
+void membership_free(struct membership *m)
+{
+    if (m != NULL) {
+        free(m->dir);
+        free(m);
+    }
 }

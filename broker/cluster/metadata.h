@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "broker/net/server.h"
 #include "protocol/messages.h"
+#include "protocol/topic_name.h"
 
 #include <stdatomic.h>
 
@@ -80,9 +81,5 @@ const struct broker_info *metadata_broker(const struct metadata *metadata, int32
 /* The broker's endpoint on that listener, or NULL. */
 const struct broker_endpoint *broker_endpoint_of(const struct broker_info *broker,
                                                  const char *listener);
-
-bool topic_is_internal(struct str name);
-/* 1 to 249 of [a-zA-Z0-9._-], neither "." nor "..". */
-bool topic_name_is_legal(struct str name);
 
 #endif

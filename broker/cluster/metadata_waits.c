@@ -1,8 +1,6 @@
 /* One list under one leaf mutex: those who wait for topics are few. */
 #include "broker/cluster/metadata_waits.h"
 
-#include "broker/api/request.h"
-
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -36,7 +34,7 @@ void metadata_wait_add(struct metadata_waits *waits, struct metadata_wait *wait)
     list_append(&waits->list, &wait->link);
     struct metadata *metadata = metadata_acquire(waits->cache);
     if (waits->stopped || wait->satisfied(wait, metadata)) {
-        req_wake(wait->req);
+        waiter_wake(wait->waiter);
     }
     pthread_mutex_unlock(&waits->lock);
     metadata_release(metadata);
@@ -47,7 +45,7 @@ void metadata_waits_stop(struct metadata_waits *waits)
     pthread_mutex_lock(&waits->lock);
     waits->stopped = true;
     list_each (item, &waits->list) {
-        req_wake(container_of(item, struct metadata_wait, link)->req);
+        waiter_wake(container_of(item, struct metadata_wait, link)->waiter);
     }
     pthread_mutex_unlock(&waits->lock);
 }
@@ -66,7 +64,7 @@ void metadata_waits_check(struct metadata_waits *waits)
     list_each (item, &waits->list) {
         struct metadata_wait *wait = container_of(item, struct metadata_wait, link);
         if (wait->satisfied(wait, metadata)) {
-            req_wake(wait->req);
+            waiter_wake(wait->waiter);
         }
     }
     pthread_mutex_unlock(&waits->lock);

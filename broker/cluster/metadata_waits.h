@@ -1,4 +1,4 @@
-/* Requests that wait until the metadata shows something: a new topic with leaders, a topic gone.
+/* Who waits until the metadata shows something: a new topic with leaders, a topic gone.
  *
  * Registered and removed on any loop, evaluated by the control thread after each change. Who waits
  * when the broker stops is woken by metadata_waits_stop, or would never be finished. */
@@ -6,14 +6,14 @@
 #define OTTLA_BROKER_CLUSTER_METADATA_WAITS_H
 
 #include "base/list.h"
+#include "base/waiter.h"
 #include "broker/cluster/metadata.h"
 
-struct req;
 struct metadata_waits;
 
 struct metadata_wait {
     struct list link;
-    struct req *req;
+    struct waiter *waiter;
     bool (*satisfied)(struct metadata_wait *wait, const struct metadata *metadata);
     void *context;
 };
@@ -24,7 +24,7 @@ void metadata_waits_free(struct metadata_waits *waits);
 /* Wakes all, and at once whoever comes later. Call it when the connections are closed: an answer
  * would say that what was waited for is there. */
 void metadata_waits_stop(struct metadata_waits *waits);
-/* Wakes the request, now or later. The request is parked already. */
+/* Wakes the waiter, now or later; a request is parked already. */
 void metadata_wait_add(struct metadata_waits *waits, struct metadata_wait *wait);
 void metadata_wait_remove(struct metadata_waits *waits, struct metadata_wait *wait);
 void metadata_waits_check(struct metadata_waits *waits);

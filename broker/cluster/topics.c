@@ -7,7 +7,8 @@
 #include "broker/cluster/topics.h"
 
 #include "base/log.h"
-#include "broker/broker.h"
+#include "broker/replica/partition.h"
+#include "protocol/error.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -43,9 +44,9 @@ static err store_err(char message[TOPIC_MESSAGE_BYTES], err e)
 }
 
 /* Changes of topics are the controller's, except those that are created on the way. */
-static err check_controller(struct broker *broker, char message[TOPIC_MESSAGE_BYTES])
+static err check_controller(const struct topics *topics, char message[TOPIC_MESSAGE_BYTES])
 {
-    return controller_is_active(broker->controller)
+    return controller_is_active(topics->controller)
                ? OK
                : refuse(message, ERR_NOT_CONTROLLER, "This is not the correct controller.");
 }
@@ -66,11 +67,11 @@ static bool collides(struct str name, const char *other)
 }
 
 /* Looks at the store: a topic of the same request may be there and not known yet. */
-static err check_collisions(struct broker *broker, struct arena *arena, struct str name,
+static err check_collisions(const struct topics *topics, struct arena *arena, struct str name,
                             char message[TOPIC_MESSAGE_BYTES])
 {
     struct coord_op list = {.type = COORD_CHILDREN, .path = ZNODE_TOPICS};
-    err e = coord_run(broker->coord, &list, 1, arena);
+    err e = coord_run(topics->coord, &list, 1, arena);
     if (e != OK || list.error != OK) {
         return store_err(message, e == OK ? list.error : e);
     }
@@ -84,7 +85,7 @@ static err check_collisions(struct broker *broker, struct arena *arena, struct s
     return OK;
 }
 
-static err check_name(struct broker *broker, struct arena *arena, struct str name,
+static err check_name(const struct topics *topics, struct arena *arena, struct str name,
                       char message[TOPIC_MESSAGE_BYTES])
 {
     if (!topic_name_is_legal(name)) {
@@ -93,7 +94,7 @@ static err check_name(struct broker *broker, struct arena *arena, struct str nam
                       "0-9, '.', '_' and '-', and be neither '.' nor '..'.");
     }
     bool odd = memchr(name.data, '.', name.len) != NULL || memchr(name.data, '_', name.len) != NULL;
-    return odd ? check_collisions(broker, arena, name, message) : OK;
+    return odd ? check_collisions(topics, arena, name, message) : OK;
 }
 
 static err check_config(const struct znode_config *config, char message[TOPIC_MESSAGE_BYTES])
@@ -164,12 +165,12 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
 
 /* ---- assignment ---- */
 
-static void assign(const struct metadata *metadata, struct id_list *lists, int32_t first,
-                   int32_t count, int32_t factor)
+static void assign(struct random *random, const struct metadata *metadata, struct id_list *lists,
+                   int32_t first, int32_t count, int32_t factor)
 {
     int32_t n = metadata->brokers_n;
-    int32_t start = (int32_t)((uint32_t)rand() % (uint32_t)n);
-    int32_t shift = (int32_t)((uint32_t)rand() % (uint32_t)n);
+    int32_t start = (int32_t)random_below(random, (uint32_t)n);
+    int32_t shift = (int32_t)random_below(random, (uint32_t)n);
     for (int32_t i = 0; i < count; i++) {
         int32_t p = first + i;
         shift += p > 0 && p % n == 0 ? 1 : 0;
@@ -196,24 +197,25 @@ static struct id_list *assignment_new(struct arena *arena, int32_t count, int32_
 
 /* ---- creation ---- */
 
-static bool is_queued_for_deletion(struct broker *broker, struct arena *arena, struct str name)
+static bool is_queued_for_deletion(const struct topics *topics, struct arena *arena,
+                                   struct str name)
 {
     struct coord_op get = {.type = COORD_GET, .path = znode_delete_topic_path(arena, name)};
-    return coord_run(broker->coord, &get, 1, arena) == OK && get.error == OK;
+    return coord_run(topics->coord, &get, 1, arena) == OK && get.error == OK;
 }
 
-static err exists(struct broker *broker, struct arena *arena, const struct metadata *metadata,
+static err exists(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
                   struct str name, char message[TOPIC_MESSAGE_BYTES])
 {
     struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, name)};
     if (metadata_topic(metadata, name) == NULL) {
-        err e = topic_name_is_legal(name) ? coord_run(broker->coord, &get, 1, arena) : E_NOT_FOUND;
+        err e = topic_name_is_legal(name) ? coord_run(topics->coord, &get, 1, arena) : E_NOT_FOUND;
         e = e == OK ? get.error : e;
         if (e != OK) {
             return e == E_NOT_FOUND ? OK : store_err(message, e);
         }
     }
-    bool deleting = is_queued_for_deletion(broker, arena, name);
+    bool deleting = is_queued_for_deletion(topics, arena, name);
     return refuse(message, ERR_TOPIC_ALREADY_EXISTS,
                   deleting ? "Topic '%.*s' is marked for deletion."
                            : "Topic '%.*s' already exists.",
@@ -235,7 +237,7 @@ static err check_factor(const struct metadata *metadata, int32_t factor,
     return OK;
 }
 
-static err plan(struct arena *arena, const struct metadata *metadata, const struct config *config,
+static err plan(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
                 const struct topic_wish *wish, struct znode_topic *node,
                 char message[TOPIC_MESSAGE_BYTES])
 {
@@ -251,8 +253,9 @@ static err plan(struct arena *arena, const struct metadata *metadata, const stru
         return check_assignment(metadata, node->partitions, node->partitions_n,
                                 node->partitions[0].count, message);
     }
-    int32_t partitions = wish->partitions_n == -1 ? config->num_partitions : wish->partitions_n;
-    int32_t factor = wish->replication_factor == -1 ? config->default_replication_factor
+    int32_t partitions =
+        wish->partitions_n == -1 ? topics->config->num_partitions : wish->partitions_n;
+    int32_t factor = wish->replication_factor == -1 ? topics->config->default_replication_factor
                                                     : wish->replication_factor;
     if (partitions <= 0 || partitions > PARTITIONS_PER_TOPIC_MAX) {
         return refuse(message, ERR_INVALID_PARTITIONS,
@@ -262,17 +265,18 @@ static err plan(struct arena *arena, const struct metadata *metadata, const stru
     TRY(check_factor(metadata, factor, message));
     node->partitions_n = partitions;
     node->partitions = assignment_new(arena, partitions, factor);
-    assign(metadata, node->partitions, 0, partitions, factor);
+    assign(topics->random, metadata, node->partitions, 0, partitions, factor);
     return OK;
 }
 
-static err write_topic(struct broker *broker, struct arena *arena, const struct topic_wish *wish,
-                       const struct znode_topic *node, char message[TOPIC_MESSAGE_BYTES])
+static err write_topic(const struct topics *topics, struct arena *arena,
+                       const struct topic_wish *wish, const struct znode_topic *node,
+                       char message[TOPIC_MESSAGE_BYTES])
 {
     const char *config_path = znode_topic_config_path(arena, wish->name);
     struct bytes config = znode_config_encode(arena, &wish->config);
     struct coord_op left_over = {.type = COORD_GET, .path = config_path};
-    err e = coord_run(broker->coord, &left_over, 1, arena);
+    err e = coord_run(topics->coord, &left_over, 1, arena);
     if (e != OK) {
         return store_err(message, e);
     }
@@ -285,7 +289,7 @@ static err write_topic(struct broker *broker, struct arena *arena, const struct 
          .path = znode_topic_path(arena, wish->name),
          .data = znode_topic_encode(arena, node)},
     };
-    e = controller_multi(broker->controller, ops, 2, arena);
+    e = controller_multi(topics->controller, ops, 2, arena);
     if (e == E_EXISTS) {
         return refuse(message, ERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
                       (int)wish->name.len, wish->name.data);
@@ -293,15 +297,15 @@ static err write_topic(struct broker *broker, struct arena *arena, const struct 
     return e == OK ? OK : store_err(message, e);
 }
 
-static err create(struct broker *broker, struct arena *arena, const struct metadata *metadata,
+static err create(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
                   const struct topic_wish *wish, struct topic_made *made)
 {
-    struct znode_topic node = {.id = uuid_random()};
+    struct znode_topic node = {.id = uuid_random(topics->random)};
     if (str_is(wish->name, "__cluster_metadata")) {
         return refuse(made->message, ERR_INVALID_REQUEST,
                       "Creation of internal topic __cluster_metadata is prohibited.");
     }
-    TRY(exists(broker, arena, metadata, wish->name, made->message));
+    TRY(exists(topics, arena, metadata, wish->name, made->message));
     for (int32_t i = 0; i < wish->config.entries_n; i++) {
         if (wish->config.entries[i].value.data == NULL) {
             return refuse(made->message, ERR_INVALID_CONFIG,
@@ -309,38 +313,40 @@ static err create(struct broker *broker, struct arena *arena, const struct metad
                           (int)wish->config.entries[i].name.len, wish->config.entries[i].name.data);
         }
     }
-    TRY(plan(arena, metadata, broker->config, wish, &node, made->message));
-    TRY(check_name(broker, arena, wish->name, made->message));
+    TRY(plan(topics, arena, metadata, wish, &node, made->message));
+    TRY(check_name(topics, arena, wish->name, made->message));
     TRY(check_config(&wish->config, made->message));
     made->id = node.id;
     made->partitions_n = node.partitions_n;
     made->replication_factor = (int16_t)node.partitions[0].count;
-    return wish->validate_only ? OK : write_topic(broker, arena, wish, &node, made->message);
+    return wish->validate_only ? OK : write_topic(topics, arena, wish, &node, made->message);
 }
 
-static err create_any(struct broker *broker, const struct topic_wish *wish, struct topic_made *made)
+static err create_any(const struct topics *topics, const struct topic_wish *wish,
+                      struct topic_made *made)
 {
     *made = (struct topic_made){.partitions_n = -1, .replication_factor = -1};
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    struct metadata *metadata = metadata_acquire(broker->metadata);
-    err e = create(broker, &arena, metadata, wish, made);
+    struct metadata *metadata = metadata_acquire(topics->metadata);
+    err e = create(topics, &arena, metadata, wish, made);
     metadata_release(metadata);
     arena_deinit(&arena);
     return e;
 }
 
-err topics_create(struct broker *broker, const struct topic_wish *wish, struct topic_made *made)
+err topics_create(const struct topics *topics, const struct topic_wish *wish,
+                  struct topic_made *made)
 {
     *made = (struct topic_made){.partitions_n = -1, .replication_factor = -1};
-    TRY(check_controller(broker, made->message));
-    return create_any(broker, wish, made);
+    TRY(check_controller(topics, made->message));
+    return create_any(topics, wish, made);
 }
 
 /* ---- automatic creation ---- */
 
-static err create_internal(struct broker *broker, struct topic_wish *wish, int32_t segment_bytes,
-                           const char *compression, struct topic_made *made)
+static err create_internal(const struct topics *topics, struct topic_wish *wish,
+                           int32_t segment_bytes, const char *compression, struct topic_made *made)
 {
     char segment[16];
     snprintf(segment, sizeof(segment), "%" PRId32, segment_bytes);
@@ -350,21 +356,21 @@ static err create_internal(struct broker *broker, struct topic_wish *wish, int32
         {STR("segment.bytes"), str_of(segment)},
     };
     wish->config = (struct znode_config){.entries = entries, .entries_n = 3};
-    return create_any(broker, wish, made);
+    return create_any(topics, wish, made);
 }
 
-err topics_auto_create(struct broker *broker, struct str name)
+err topics_auto_create(const struct topics *topics, struct str name)
 {
-    const struct config *config = broker->config;
+    const struct config *config = topics->config;
     struct topic_wish wish = {.name = name, .partitions_n = -1, .replication_factor = -1};
     struct topic_made made;
     err e;
     if (str_is(name, "__consumer_offsets")) {
         wish.partitions_n = config->offsets_topic_num_partitions;
         wish.replication_factor = (int16_t)config->offsets_topic_replication_factor;
-        e = create_internal(broker, &wish, config->offsets_topic_segment_bytes, "producer", &made);
+        e = create_internal(topics, &wish, config->offsets_topic_segment_bytes, "producer", &made);
     } else {
-        e = create_any(broker, &wish, &made);
+        e = create_any(topics, &wish, &made);
     }
     if (e != OK && e != ERR_TOPIC_ALREADY_EXISTS) {
         log_warn("topics", "automatic creation failed topic=%.*s reason=\"%s\"", (int)name.len,
@@ -375,14 +381,14 @@ err topics_auto_create(struct broker *broker, struct str name)
 
 /* ---- deletion ---- */
 
-err topics_delete(struct broker *broker, struct str name)
+err topics_delete(const struct topics *topics, struct str name)
 {
     char message[TOPIC_MESSAGE_BYTES];
-    TRY(check_controller(broker, message));
-    if (!broker->config->delete_topic_enable) {
+    TRY(check_controller(topics, message));
+    if (!topics->config->delete_topic_enable) {
         return ERR_TOPIC_DELETION_DISABLED;
     }
-    struct metadata *metadata = metadata_acquire(broker->metadata);
+    struct metadata *metadata = metadata_acquire(topics->metadata);
     bool known = metadata_topic(metadata, name) != NULL;
     metadata_release(metadata);
     if (!known) {
@@ -391,7 +397,7 @@ err topics_delete(struct broker *broker, struct str name)
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     struct coord_op op = {.type = COORD_CREATE, .path = znode_delete_topic_path(&arena, name)};
-    err e = controller_multi(broker->controller, &op, 1, &arena);
+    err e = controller_multi(topics->controller, &op, 1, &arena);
     arena_deinit(&arena);
     return e == OK || e == E_EXISTS ? OK : store_err(message, e);
 }
@@ -410,12 +416,12 @@ static err check_given(const struct metadata *metadata, const struct partitions_
     return check_assignment(metadata, wish->assignment, added, factor, message);
 }
 
-static err grow(struct broker *broker, struct arena *arena, const struct metadata *metadata,
+static err grow(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
                 const struct partitions_wish *wish, char message[TOPIC_MESSAGE_BYTES])
 {
     struct coord_op get = {.type = COORD_GET, .path = znode_topic_path(arena, wish->name)};
     err e =
-        topic_name_is_legal(wish->name) ? coord_run(broker->coord, &get, 1, arena) : E_NOT_FOUND;
+        topic_name_is_legal(wish->name) ? coord_run(topics->coord, &get, 1, arena) : E_NOT_FOUND;
     e = e == OK ? get.error : e;
     if (e == E_NOT_FOUND) {
         return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.",
@@ -424,7 +430,7 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
     if (e != OK) {
         return store_err(message, e);
     }
-    if (is_queued_for_deletion(broker, arena, wish->name)) {
+    if (is_queued_for_deletion(topics, arena, wish->name)) {
         return refuse(message, ERR_INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion.");
     }
     struct znode_topic node;
@@ -449,7 +455,7 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
                                 : check_factor(metadata, factor, message));
     if (wish->assignment_n < 0) {
         fresh = assignment_new(arena, added, factor);
-        assign(metadata, fresh, node.partitions_n, added, factor);
+        assign(topics->random, metadata, fresh, node.partitions_n, added, factor);
     }
     memcpy(lists, node.partitions, (size_t)node.partitions_n * sizeof(*lists));
     memcpy(lists + node.partitions_n, fresh, (size_t)added * sizeof(*lists));
@@ -465,18 +471,18 @@ static err grow(struct broker *broker, struct arena *arena, const struct metadat
                            .path = get.path,
                            .data = znode_topic_encode(arena, &node),
                            .version = get.stat.version};
-    e = controller_multi(broker->controller, &set, 1, arena);
+    e = controller_multi(topics->controller, &set, 1, arena);
     return e == OK ? OK : store_err(message, e);
 }
 
-err topics_add_partitions(struct broker *broker, const struct partitions_wish *wish,
+err topics_add_partitions(const struct topics *topics, const struct partitions_wish *wish,
                           char message[TOPIC_MESSAGE_BYTES])
 {
-    TRY(check_controller(broker, message));
+    TRY(check_controller(topics, message));
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    struct metadata *metadata = metadata_acquire(broker->metadata);
-    err e = grow(broker, &arena, metadata, wish, message);
+    struct metadata *metadata = metadata_acquire(topics->metadata);
+    err e = grow(topics, &arena, metadata, wish, message);
     metadata_release(metadata);
     arena_deinit(&arena);
     return e;

@@ -4,11 +4,21 @@
 #ifndef OTTLA_BROKER_CLUSTER_TOPICS_H
 #define OTTLA_BROKER_CLUSTER_TOPICS_H
 
-#include "zk/znodes.h"
-
-struct broker;
+#include "base/random.h"
+#include "broker/cluster/controller.h"
+#include "broker/cluster/metadata.h"
+#include "broker/config.h"
 
 enum { TOPIC_MESSAGE_BYTES = 512, PARTITIONS_PER_TOPIC_MAX = 100000 };
+
+/* What they are made with. */
+struct topics {
+    struct coord *coord;
+    struct controller *controller; /* writes for us while it is in office */
+    struct metadata_cache *metadata;
+    const struct config *config;
+    struct random *random; /* of ids, and of where assignments begin */
+};
 
 /* One topic to create. */
 struct topic_wish {
@@ -30,14 +40,14 @@ struct topic_made {
 };
 
 /* Checks, and unless validate_only writes. Kafka's code in Kafka's order of checks. */
-NODISCARD err topics_create(struct broker *broker, const struct topic_wish *wish,
+NODISCARD err topics_create(const struct topics *topics, const struct topic_wish *wish,
                             struct topic_made *made);
 /* A topic that a client asked the metadata of, with the broker's defaults; the internal ones with
  * theirs. */
-NODISCARD err topics_auto_create(struct broker *broker, struct str name);
+NODISCARD err topics_auto_create(const struct topics *topics, struct str name);
 
 /* Asks for the deletion. TOPIC_DELETION_DISABLED, UNKNOWN_TOPIC_OR_PARTITION. */
-NODISCARD err topics_delete(struct broker *broker, struct str name);
+NODISCARD err topics_delete(const struct topics *topics, struct str name);
 
 /* More partitions. `assignment` is of the new ones only, or NULL. */
 struct partitions_wish {
@@ -47,7 +57,7 @@ struct partitions_wish {
     int32_t assignment_n; /* -1: none given */
     bool validate_only;
 };
-NODISCARD err topics_add_partitions(struct broker *broker, const struct partitions_wish *wish,
+NODISCARD err topics_add_partitions(const struct topics *topics, const struct partitions_wish *wish,
                                     char message[TOPIC_MESSAGE_BYTES]);
 
 #endif

@@ -38,11 +38,13 @@ struct coordinator *coordinator_new(const struct coordinator_config *config)
         .session_timeout_max_ms = config->config->group_max_session_timeout_ms,
         .initial_delay_ms = config->config->group_initial_rebalance_delay_ms,
         .size_max = config->config->group_max_size,
+        .random = config->random,
     };
     c->wall_offset_ms = clock_wall_ms(config->clock) - clock_monotonic_ms(config->clock);
     pthread_rwlock_init(&c->lock, NULL);
     c->expiry.fire = on_expiry;
-    timer_start(config->background, &c->expiry, config->config->offsets_retention_check_interval_ms);
+    timer_start(config->background, &c->expiry,
+                config->config->offsets_retention_check_interval_ms);
     return c;
 }
 
@@ -108,9 +110,10 @@ struct shard *shard_at(struct coordinator *c, int32_t number)
     return shard;
 }
 
-void coordinator_partition_elected(struct coordinator *c, struct partition *p, int32_t leader_epoch)
+void coordinator_partition_elected(struct coordinator *c, struct partition *p, int32_t leader_epoch,
+                                   bool uninterrupted)
 {
-    int32_t number = p->name.partition;
+    int32_t number = partition_name(p).partition;
     pthread_rwlock_wrlock(&c->lock);
     while (c->shards_n <= number) {
         c->shards = xrealloc(c->shards, (size_t)(c->shards_n + 1) * sizeof(struct shard *));
@@ -119,12 +122,11 @@ void coordinator_partition_elected(struct coordinator *c, struct partition *p, i
     }
     struct shard *shard = c->shards[number];
     pthread_rwlock_unlock(&c->lock);
-    shard_elect(shard, p, leader_epoch);
+    shard_elect(shard, p, leader_epoch, uninterrupted);
 }
 
-void coordinator_partition_resigned(struct coordinator *c, int32_t partition, int32_t leader_epoch)
+void coordinator_partition_resigned(struct coordinator *c, int32_t partition)
 {
-    (void)leader_epoch;
     struct shard *shard = shard_at(c, partition);
     if (shard != NULL) {
         shard_resign(shard, ERR_NOT_COORDINATOR);

@@ -1,5 +1,8 @@
-/* Removal of committed offsets: by age, and with their topic. Tombstones are written first; what
- * they say is applied when they are safe, or not at all. (reference: coordinators §1.10) */
+/* Removal of committed offsets: by age, and with their topic; and of whole groups. Tombstones are
+ * written first; what they say is applied when they are safe, or not at all.
+ * (reference: coordinators §1.10) */
+#include "base/log.h"
+#include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"
 
 #include <stdlib.h>
@@ -171,4 +174,51 @@ static void remove_topic(struct shard *shard, struct group *group, const void *c
 void shard_remove_topic(struct shard *shard, struct str topic)
 {
     each_group(shard, remove_topic, &topic);
+}
+
+/* ---- a whole group ---- */
+
+static void deletion_stored(struct shard *shard, void *context, err outcome)
+{
+    (void)shard;
+    if (outcome != OK) {
+        log_warn("coordinator", "group deletion not stored error=%s", kafka_error_name(outcome));
+    }
+    (void)context;
+}
+
+err shard_delete_group(struct shard *shard, struct str id)
+{
+    struct group *group = shard_group(shard, id);
+    if (group == NULL || group->state == GROUP_DEAD) {
+        return ERR_GROUP_ID_NOT_FOUND;
+    }
+    if (group->state != GROUP_EMPTY) {
+        return ERR_NON_EMPTY_GROUP;
+    }
+    int64_t now_ms = coordinator_now_ms(shard->coordinator);
+    struct writer writer;
+    struct batch_builder batch;
+    shard_batch_begin(shard, &writer, &batch, false);
+    err e = OK;
+    map_each (entry, &group->offsets) {
+        const struct committed *value = entry->value;
+        e = e == OK ? record_add_offset_tombstone(&batch, now_ms, group->id, value->topic,
+                                                  value->partition)
+                    : e;
+    }
+    if (e == OK && group->generation > 0) {
+        e = record_add_group_tombstone(&batch, now_ms, group->id);
+    }
+    bool something = batch.count > 0;
+    e = e == OK && something ? batch_end(&batch) : e;
+    if (e == OK && something) {
+        shard_store(shard, &writer, deletion_stored, NULL);
+    } else {
+        writer_deinit(&writer);
+    }
+    if (e == OK) {
+        shard_group_remove(shard, group);
+    }
+    return e == OK ? OK : ERR_UNKNOWN_SERVER_ERROR;
 }

@@ -15,7 +15,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 enum {
     OUTPUT_ARENA_BYTES = 256 << 20,
@@ -49,7 +48,7 @@ void group_output_deinit(struct group_output *out)
 }
 
 static struct group_action *add_action(struct group_output *out, enum group_action_type type,
-                                       void *waiter, err error)
+                                       struct group_waiter *waiter, err error)
 {
     if (out->actions_n == out->actions_cap) {
         out->actions_cap = out->actions_cap == 0 ? 4 : out->actions_cap * 2;
@@ -61,7 +60,8 @@ static struct group_action *add_action(struct group_output *out, enum group_acti
     return action;
 }
 
-static void refuse_join(struct group_output *out, void *waiter, err error, struct str member_id)
+static void refuse_join(struct group_output *out, struct group_waiter *waiter, err error,
+                        struct str member_id)
 {
     struct group_action *action = add_action(out, ANSWER_JOIN, waiter, error);
     action->member_id = arena_str(&out->arena, member_id);
@@ -250,10 +250,10 @@ static void member_remove(struct group *group, struct member *m, err error,
     member_free(m);
 }
 
-static struct str member_id_new(struct group_output *out, struct str prefix)
+static struct str member_id_new(struct group_output *out, struct random *random, struct str prefix)
 {
     uint8_t raw[16];
-    CHECK(getrandom(raw, sizeof(raw), 0) == (ssize_t)sizeof(raw));
+    random->fill(random, raw, sizeof(raw));
     raw[6] = (uint8_t)((raw[6] & 0x0f) | 0x40);
     raw[8] = (uint8_t)((raw[8] & 0x3f) | 0x80);
     return arena_format(&out->arena,
@@ -398,7 +398,7 @@ static void fill_join(const struct group *group, const struct member *m, bool wi
     }
 }
 
-static void answer_join(const struct group *group, struct member *m, void *waiter,
+static void answer_join(const struct group *group, struct member *m, struct group_waiter *waiter,
                         bool with_members, struct group_output *out)
 {
     fill_join(group, m, with_members, out, add_action(out, ANSWER_JOIN, waiter, OK));
@@ -543,7 +543,7 @@ static void issue_generation(struct group *group, int64_t now_ms, struct group_o
         m->sync_deadline_ms = sync_deadline_ms;
         m->session_deadline_ms = now_ms + m->session_timeout_ms;
         if (m->join_waiter != NULL) {
-            void *waiter = m->join_waiter;
+            struct group_waiter *waiter = m->join_waiter;
             m->join_waiter = NULL;
             m->is_new = false;
             answer_join(group, m, waiter, is_leader(group, m), out);
@@ -566,7 +566,7 @@ static void complete_join(struct group *group, int64_t now_ms, struct group_outp
 
 /* ---- joining ---- */
 
-static void wait_in_join(struct member *m, void *waiter, struct group_output *out)
+static void wait_in_join(struct member *m, struct group_waiter *waiter, struct group_output *out)
 {
     if (m->join_waiter != NULL) {
         refuse_join(out, m->join_waiter, ERR_UNKNOWN_MEMBER_ID, m->id); /* an older request */
@@ -599,7 +599,7 @@ static void join_new_dynamic(struct group *group, const struct join_event *e,
                              const struct group_limits *limits, int64_t now_ms,
                              struct group_output *out)
 {
-    struct str id = member_id_new(out, e->client_id);
+    struct str id = member_id_new(out, limits->random, e->client_id);
     if (!e->require_known_id) {
         add_and_rebalance(group, id, e, limits, now_ms, out);
         return;
@@ -657,7 +657,7 @@ static void join_static_stable(struct group *group, struct member *m, const stru
 static void join_static(struct group *group, const struct join_event *e,
                         const struct group_limits *limits, int64_t now_ms, struct group_output *out)
 {
-    struct str id = member_id_new(out, e->instance_id);
+    struct str id = member_id_new(out, limits->random, e->instance_id);
     struct member *old = map_get_str(&group->by_instance, e->instance_id);
     if (old == NULL) {
         add_and_rebalance(group, id, e, limits, now_ms, out);
@@ -781,8 +781,8 @@ void group_join(struct group *group, const struct join_event *e, const struct gr
 
 /* ---- syncing ---- */
 
-static void answer_sync(struct group *group, struct member *m, void *waiter, int64_t now_ms,
-                        struct group_output *out)
+static void answer_sync(struct group *group, struct member *m, struct group_waiter *waiter,
+                        int64_t now_ms, struct group_output *out)
 {
     struct group_action *action = add_action(out, ANSWER_SYNC, waiter, OK);
     action->assignment = m->assignment;
@@ -871,7 +871,7 @@ void group_assignment_stored(struct group *group, int32_t generation, err outcom
     list_each (item, &group->members) {
         struct member *m = container_of(item, struct member, link);
         if (m->sync_waiter != NULL) {
-            void *waiter = m->sync_waiter;
+            struct group_waiter *waiter = m->sync_waiter;
             m->sync_waiter = NULL;
             answer_sync(group, m, waiter, now_ms, out);
         }

@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/random.h"
+#include "base/waiter.h"
 
 enum group_state {
     GROUP_EMPTY,
@@ -39,8 +41,8 @@ struct member {
     struct protocol *protocols;
     int32_t protocols_n;
     struct bytes assignment;
-    void *join_waiter; /* NULL: does not wait */
-    void *sync_waiter;
+    struct group_waiter *join_waiter; /* NULL: does not wait */
+    struct group_waiter *sync_waiter;
     int64_t session_deadline_ms;
     int64_t sync_deadline_ms; /* by when it must have synced; INT64_MAX: nothing is due */
     bool is_new; /* joined for the first time, not yet answered: may expire while it waits */
@@ -66,11 +68,21 @@ struct group {
     struct map offsets;            /* offsets.h */
 };
 
+/* A request that the group holds: answered exactly once, by fill() and then a wake-up. Embedded in
+ * whoever waits; fill() is called under the lock that guards the group, and again when what it filled
+ * in turns out not to be stored. */
+struct group_action;
+struct group_waiter {
+    void (*fill)(struct group_waiter *waiter, const struct group_action *action);
+    struct waiter *waiter;
+};
+
 struct group_limits {
     int32_t session_timeout_min_ms;
     int32_t session_timeout_max_ms;
     int32_t initial_delay_ms;
     int32_t size_max;
+    struct random *random; /* of member ids */
 };
 
 /* ---- what comes out ---- */
@@ -86,7 +98,7 @@ struct join_member {
 /* Texts point into the group or the arena of the output; valid until the next event. */
 struct group_action {
     enum group_action_type type;
-    void *waiter;
+    struct group_waiter *waiter;
     err error;
     /* join */
     int32_t generation;
@@ -142,7 +154,7 @@ struct join_event {
     int32_t rebalance_timeout_ms;
     bool require_known_id;    /* version 4 and later: MEMBER_ID_REQUIRED for new dynamic members */
     bool can_skip_assignment; /* version 9 and later */
-    void *waiter;
+    struct group_waiter *waiter;
 };
 /* Always answers through actions, now or later. */
 void group_join(struct group *group, const struct join_event *event,
@@ -156,7 +168,7 @@ struct sync_event {
     struct str protocol_name;
     const struct join_member *assignments; /* id and metadata = assignment; from the leader */
     int32_t assignments_n;
-    void *waiter;
+    struct group_waiter *waiter;
 };
 void group_sync(struct group *group, const struct sync_event *event, int64_t now_ms,
                 struct group_output *out);

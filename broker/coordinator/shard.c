@@ -1,8 +1,9 @@
 /* Owning a partition, storing batches, carrying out what groups decide, timers.
  *
  * A store that is not safe at once (the high watermark waits for a flush or for followers) stands
- * in a queue; the partition's news come under the partition's lock, so they only post, and the
- * background thread completes the queue's head under the shard's lock. */
+ * in a queue, in the order of their offsets, and the shard watches the partition for the first of
+ * them. The partition's news come under its lock, so they only post, and the background thread
+ * completes the queue's head under the shard's lock. */
 #include "broker/coordinator/shard.h"
 
 #include "base/log.h"
@@ -14,7 +15,7 @@ enum { LOAD_AT_ONCE_BYTES = 4 << 20, BATCH_LIMIT_BYTES = 128 << 20 };
 
 struct store {
     struct list link;
-    int64_t required_offset;
+    struct partition_append appended;
     int64_t deadline_ms;
     void (*done)(struct shard *shard, void *context, err outcome);
     void *context;
@@ -24,6 +25,7 @@ static void on_timer(struct timer *timer);
 static void on_arm(struct loop_task *task);
 static void on_advance(struct loop_task *task);
 static void on_load(struct loop_task *task);
+static void on_partition(struct waiter *waiter);
 
 struct shard *shard_new(struct coordinator *coordinator, int32_t number)
 {
@@ -34,6 +36,7 @@ struct shard *shard_new(struct coordinator *coordinator, int32_t number)
     shard->timer.fire = on_timer;
     shard->arm.run = on_arm;
     shard->advance.run = on_advance;
+    shard->waiter.wake = on_partition;
     shard->load.run = on_load;
     pthread_mutex_init(&shard->lock, NULL);
     map_init(&shard->groups);
@@ -97,23 +100,6 @@ void shard_group_remove(struct shard *shard, struct group *group)
 
 /* ---- ownership ---- */
 
-static void on_high_watermark(void *context, struct partition *p)
-{
-    struct shard *shard = context;
-    (void)p;
-    if (atomic_load(&shard->stores_n) > 0 && !atomic_exchange(&shard->advance_posted, true)) {
-        loop_post(shard->coordinator->config.background, &shard->advance);
-    }
-}
-
-static void listen_to(struct partition *p, struct shard *shard)
-{
-    pthread_mutex_lock(&p->lock);
-    p->on_high_watermark = shard == NULL ? NULL : on_high_watermark;
-    p->on_high_watermark_context = shard;
-    pthread_mutex_unlock(&p->lock);
-}
-
 static void arm(struct shard *shard, int64_t due_ms);
 static void arm_for_all(struct shard *shard);
 
@@ -130,7 +116,6 @@ static void load_locked(struct shard *shard)
                   err_text(e));
         groups_clear(shard);
         shard_forget_txns(shard);
-        listen_to(shard->partition, NULL);
         shard->state = SHARD_NOT_OWNED;
         return;
     }
@@ -152,57 +137,78 @@ static void on_load(struct loop_task *task)
     pthread_mutex_unlock(&shard->lock);
 }
 
-void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch)
-{
-    pthread_mutex_lock(&shard->lock);
-    shard->leader_epoch = leader_epoch;
-    if (shard->state == SHARD_NOT_OWNED) {
-        partition_retain(p);
-        partition_release(shard->partition);
-        shard->partition = p;
-        shard->state = SHARD_LOADING;
-        listen_to(p, shard);
-        if (p->log != NULL && plog_size_bytes(p->log) <= LOAD_AT_ONCE_BYTES) {
-            load_locked(shard);
-        } else {
-            loop_post(shard->coordinator->config.background, &shard->load);
-        }
-    }
-    pthread_mutex_unlock(&shard->lock);
-}
-
 static void store_end(struct shard *shard, struct store *store, err outcome)
 {
     list_remove(&store->link);
-    atomic_fetch_sub(&shard->stores_n, 1);
     store->done(shard, store->context, outcome);
     free(store);
 }
 
 static void fail_stores(struct shard *shard, err error)
 {
+    watch_remove(&shard->watch);
     while (!list_empty(&shard->stores)) {
         struct store *store = container_of(shard->stores.next, struct store, link);
         store_end(shard, store, error);
     }
 }
 
+static void resign_locked(struct shard *shard, err error)
+{
+    if (shard->state == SHARD_NOT_OWNED) {
+        return;
+    }
+    shard->state = SHARD_NOT_OWNED;
+    fail_stores(shard, error);
+    map_each (entry, &shard->groups) {
+        struct group_output out;
+        group_output_init(&out);
+        group_kill(entry->value, error, &out);
+        shard_finish_event(shard, NULL, &out);
+        group_output_deinit(&out);
+    }
+    groups_clear(shard);
+    shard_forget_txns(shard);
+}
+
 void shard_resign(struct shard *shard, err error)
 {
     pthread_mutex_lock(&shard->lock);
-    if (shard->state != SHARD_NOT_OWNED) {
-        shard->state = SHARD_NOT_OWNED;
-        listen_to(shard->partition, NULL);
-        fail_stores(shard, error);
-        map_each (entry, &shard->groups) {
-            struct group_output out;
-            group_output_init(&out);
-            group_kill(entry->value, error, &out);
-            shard_finish_event(shard, NULL, &out);
-            group_output_deinit(&out);
-        }
-        groups_clear(shard);
-        shard_forget_txns(shard);
+    resign_locked(shard, error);
+    pthread_mutex_unlock(&shard->lock);
+}
+
+/* A small log is loaded at once; for a large one the caller does not wait. */
+static void begin_load(struct shard *shard)
+{
+    struct plog *log = NULL;
+    bool small = false;
+    if (partition_pin(shard->partition, -1, true, &log) == OK) {
+        small = plog_size_bytes(log) <= LOAD_AT_ONCE_BYTES;
+        partition_unpin(shard->partition);
+    }
+    if (small) {
+        load_locked(shard);
+    } else {
+        loop_post(shard->coordinator->config.background, &shard->load);
+    }
+}
+
+/* A lead that was lost and regained without a word in between may have seen another coordinator write:
+ * what was loaded before is not believed. */
+void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch, bool uninterrupted)
+{
+    pthread_mutex_lock(&shard->lock);
+    if (!uninterrupted) {
+        resign_locked(shard, ERR_NOT_COORDINATOR);
+    }
+    shard->leader_epoch = leader_epoch;
+    if (shard->state == SHARD_NOT_OWNED) {
+        partition_retain(p);
+        partition_release(shard->partition);
+        shard->partition = p;
+        shard->state = SHARD_LOADING;
+        begin_load(shard);
     }
     pthread_mutex_unlock(&shard->lock);
 }
@@ -220,6 +226,18 @@ void shard_batch_begin(struct shard *shard, struct writer *out, struct batch_bui
     }
 }
 
+static void watch_first(struct shard *shard)
+{
+    watch_remove(&shard->watch);
+    if (!list_empty(&shard->stores)) {
+        const struct store *store = container_of(shard->stores.next, struct store, link);
+        shard->watch = (struct watch){.waiter = &shard->waiter,
+                                      .offset = store->appended.required_offset,
+                                      .leader_epoch = store->appended.leader_epoch};
+        watch_add(&shard->watch, shard->partition);
+    }
+}
+
 void shard_store(struct shard *shard, struct writer *batch,
                  void (*done)(struct shard *shard, void *context, err outcome), void *context)
 {
@@ -229,26 +247,33 @@ void shard_store(struct shard *shard, struct writer *batch,
                                              APPEND_COORDINATOR, -1, &appended);
     writer_deinit(batch);
     if (e != OK) {
-        done(shard, context, e <= -1000 ? ERR_KAFKA_STORAGE_ERROR : e);
+        done(shard, context, kafka_error_of_log(e));
         return;
     }
-    bool safe = partition_high_watermark(shard->partition) >= appended.required_offset;
-    if (safe && list_empty(&shard->stores)) {
+    if (appended.committed && list_empty(&shard->stores)) {
         done(shard, context, OK);
         return;
     }
     const struct config *config = shard->coordinator->config.config;
     struct store *store = xcalloc(1, sizeof(*store));
-    *store = (struct store){.required_offset = appended.required_offset,
+    *store = (struct store){.appended = appended,
                             .deadline_ms = coordinator_now_ms(shard->coordinator) +
                                            config->offsets_commit_timeout_ms,
                             .done = done,
                             .context = context};
+    bool first = list_empty(&shard->stores);
     list_append(&shard->stores, &store->link);
-    atomic_fetch_add(&shard->stores_n, 1);
     arm(shard, store->deadline_ms);
-    if (partition_high_watermark(shard->partition) >= store->required_offset) {
-        on_high_watermark(shard, shard->partition); /* it moved before the queue was seen */
+    if (first) {
+        watch_first(shard);
+    }
+}
+
+static void on_partition(struct waiter *waiter)
+{
+    struct shard *shard = container_of(waiter, struct shard, waiter);
+    if (!atomic_exchange(&shard->advance_posted, true)) {
+        loop_post(shard->coordinator->config.background, &shard->advance);
     }
 }
 
@@ -259,11 +284,14 @@ static void on_advance(struct loop_task *task)
     pthread_mutex_lock(&shard->lock);
     while (!list_empty(&shard->stores)) {
         struct store *store = container_of(shard->stores.next, struct store, link);
-        if (partition_high_watermark(shard->partition) < store->required_offset) {
+        bool committed = false;
+        err e = partition_is_committed(shard->partition, &store->appended, -1, &committed);
+        if (e == OK && !committed) {
             break;
         }
-        store_end(shard, store, OK);
+        store_end(shard, store, kafka_error_of_log(e));
     }
+    watch_first(shard);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -338,54 +366,10 @@ static void on_timer(struct timer *timer)
 
 /* ---- what groups decide ---- */
 
-static void fill_join(struct req *r, const struct group_action *action)
-{
-    struct join_group_response *out = r->out;
-    out->error_code = kafka_error_wire(action->error);
-    out->generation_id = action->generation;
-    out->protocol_type = arena_str(&r->arena, action->protocol_type);
-    bool no_name = action->protocol_name.data == NULL;
-    out->protocol_name =
-        no_name && r->version < 7 ? STR("") : arena_str(&r->arena, action->protocol_name);
-    out->leader =
-        action->leader_id.data == NULL ? STR("") : arena_str(&r->arena, action->leader_id);
-    out->member_id =
-        action->member_id.data == NULL ? STR("") : arena_str(&r->arena, action->member_id);
-    out->skip_assignment = action->skip_assignment;
-    out->members = req_array(r, action->members_n, sizeof(*out->members));
-    for (int32_t i = 0; out->members != NULL && i < action->members_n; i++) {
-        struct join_group_response_member *member = &out->members[out->members_n++];
-        join_group_response_member_init(member);
-        member->member_id = arena_str(&r->arena, action->members[i].id);
-        member->group_instance_id = arena_str(&r->arena, action->members[i].instance_id);
-        struct bytes metadata = action->members[i].metadata;
-        struct str copy = arena_str(
-            &r->arena, (struct str){.data = (const char *)metadata.data, .len = metadata.len});
-        member->metadata = bytes_of(copy.data, copy.len);
-    }
-}
-
-static void fill_sync(struct req *r, const struct group_action *action)
-{
-    struct sync_group_response *out = r->out;
-    out->error_code = kafka_error_wire(action->error);
-    out->protocol_type = arena_str(&r->arena, action->protocol_type);
-    out->protocol_name = arena_str(&r->arena, action->protocol_name);
-    struct bytes assignment = action->assignment;
-    struct str copy = arena_str(
-        &r->arena, (struct str){.data = (const char *)assignment.data, .len = assignment.len});
-    out->assignment = copy.data == NULL ? bytes_of("", 0) : bytes_of(copy.data, copy.len);
-}
-
 static void carry_out(const struct group_action *action)
 {
-    struct req *r = action->waiter;
-    if (action->type == ANSWER_JOIN) {
-        fill_join(r, action);
-    } else {
-        fill_sync(r, action);
-    }
-    req_wake(r);
+    action->waiter->fill(action->waiter, action);
+    waiter_wake(action->waiter->waiter);
 }
 
 /* Errors of storing, as clients of the group protocol know them. */
@@ -412,7 +396,7 @@ static err group_store_err(err e)
 struct group_store_context {
     enum group_store kind;
     int32_t generation;
-    struct req *held; /* STORE_MEMBER: its answer is filled in */
+    struct group_waiter *held; /* STORE_MEMBER: its answer is filled in */
     char group_id[];
 };
 
@@ -424,9 +408,9 @@ static void group_stored(struct shard *shard, void *context, err outcome)
         if (e != OK) {
             struct group_action refused = {
                 .type = ANSWER_JOIN, .waiter = ctx->held, .error = e, .generation = -1};
-            fill_join(ctx->held, &refused);
+            ctx->held->fill(ctx->held, &refused);
         }
-        req_wake(ctx->held);
+        waiter_wake(ctx->held->waiter);
     }
     struct group *group = shard_group(shard, str_of(ctx->group_id));
     if (ctx->kind == STORE_ASSIGNMENT && group != NULL) {
@@ -448,7 +432,7 @@ static void store_group(struct shard *shard, struct group *group, const struct g
     memcpy(ctx->group_id, group->id.data, group->id.len);
     if (out->store == STORE_MEMBER) {
         ctx->held = out->held.waiter;
-        fill_join(ctx->held, &out->held);
+        ctx->held->fill(ctx->held, &out->held);
     }
     struct writer writer;
     struct batch_builder batch;

@@ -22,9 +22,10 @@ struct shard {
     struct map groups;    /* id → struct group */
     struct map open_txns; /* producer id → struct open_txn: offsets not yet decided */
     struct list stores;   /* struct store, in the order of their offsets */
-    atomic_int stores_n;  /* read without the lock */
-    int64_t armed_ms;     /* when the timer is due; INT64_MAX: not armed */
-    struct timer timer;   /* background thread */
+    struct watch watch;   /* of the partition, while there are stores */
+    struct waiter waiter;
+    int64_t armed_ms;   /* when the timer is due; INT64_MAX: not armed */
+    struct timer timer; /* background thread */
     struct loop_task arm;
     struct loop_task advance;
     struct loop_task load;
@@ -64,8 +65,10 @@ static inline struct str text_or_empty(struct str s)
 
 struct shard *shard_new(struct coordinator *coordinator, int32_t number);
 void shard_free(struct shard *shard);
-/* Takes over a partition and loads it: at once when it is small, else soon. */
-void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch);
+/* Takes over a partition and loads it: at once when it is small, else soon. With `uninterrupted` what
+ * is loaded already stays. */
+void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch,
+                 bool uninterrupted);
 /* Gives it up: whoever waits is told `error`. */
 void shard_resign(struct shard *shard, err error);
 
@@ -97,5 +100,7 @@ bool shard_offset_is_unstable(const struct shard *shard, struct str group_id, st
 /* expire.c: removes what is older than its retention. */
 void shard_expire_offsets(struct shard *shard, int64_t now_ms);
 void shard_remove_topic(struct shard *shard, struct str topic);
+/* Removes an empty group and its offsets: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
+NODISCARD err shard_delete_group(struct shard *shard, struct str id);
 
 #endif

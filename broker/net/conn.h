@@ -12,7 +12,7 @@
 #include "base/list.h"
 #include "base/writer.h"
 #include "broker/net/buffer_pool.h"
-#include "broker/net/loop.h"
+#include "base/loop.h"
 
 #include <netinet/in.h>
 #include <stdatomic.h>

@@ -35,8 +35,7 @@ struct server {
     struct acceptor *acceptors;
     struct net_loop *nets;
     struct net_memory memory;
-    pthread_t *threads;
-    int threads_n;
+    struct thread **threads;   /* of the loops; NULL: not started */
     struct timer resume_timer; /* on the first loop */
     pthread_mutex_t lock;      /* leaf; guards the counts */
     struct map per_ip;         /* address → (void *)count */
@@ -351,14 +350,6 @@ struct net_loop *server_loop(struct server *server, int index)
     return &server->nets[index];
 }
 
-static void *loop_thread(void *argument)
-{
-    struct net_loop *net = argument;
-    loop_run(net->loop);
-    net_loop_deinit(net);
-    return NULL;
-}
-
 err server_start(struct server *server, const struct conn_handler *handlers)
 {
     for (int i = 0; i < server->config.loops_n; i++) {
@@ -372,11 +363,14 @@ err server_start(struct server *server, const struct conn_handler *handlers)
         TRY(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));
     }
     for (int i = 0; i < server->config.loops_n; i++) {
-        int failed = pthread_create(&server->threads[i], NULL, loop_thread, &server->nets[i]);
-        if (failed != 0) {
-            return err_from_errno(failed);
+        char name[24];
+        snprintf(name, sizeof(name), "net-%d", i);
+        err e =
+            thread_start(server->config.threads, name, server->nets[i].loop, &server->threads[i]);
+        if (e != OK) {
+            server_stop(server);
+            return e;
         }
-        server->threads_n++;
     }
     return OK;
 }
@@ -403,13 +397,16 @@ void server_stop_accepting(struct server *server)
 
 void server_stop(struct server *server)
 {
-    for (int i = 0; i < server->threads_n; i++) {
+    for (int i = 0; i < server->config.loops_n; i++) {
         loop_stop(server->nets[i].loop);
     }
-    for (int i = 0; i < server->threads_n; i++) {
-        pthread_join(server->threads[i], NULL);
+    for (int i = 0; i < server->config.loops_n; i++) {
+        if (server->threads[i] != NULL) {
+            thread_join(server->config.threads, server->threads[i]);
+            server->threads[i] = NULL;
+            net_loop_deinit(&server->nets[i]);
+        }
     }
-    server->threads_n = 0;
 }
 
 void server_free(struct server *server)

@@ -5,6 +5,7 @@
 #ifndef OTTLA_BROKER_NET_SERVER_H
 #define OTTLA_BROKER_NET_SERVER_H
 
+#include "base/threads.h"
 #include "broker/net/conn.h"
 
 struct server;
@@ -30,6 +31,7 @@ struct ip_override {
 };
 
 struct server_config {
+    struct threads *threads;    /* who runs the loops */
     struct listener *listeners; /* owned by the caller, lives as long as the server */
     size_t listeners_n;
     int loops_n;
@@ -52,7 +54,7 @@ struct net_loop *server_loop(struct server *server, int index);
 NODISCARD err server_start(struct server *server, const struct conn_handler *handlers);
 /* Closes the listening sockets; connections stay. */
 void server_stop_accepting(struct server *server);
-/* Ends the loops' threads after the tasks that are queued, closes all connections. */
+/* Ends the loops' threads after the tasks that are queued, then closes all connections. */
 void server_stop(struct server *server);
 void server_free(struct server *server);
 

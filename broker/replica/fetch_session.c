@@ -6,11 +6,11 @@
 #include "protocol/error.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 
 enum { IDLE_MS = 120000, KEY_MAX = 260, PARTITIONS_MAX = 1 << 20 };
 
 struct fetch_sessions {
+    struct random *random; /* of ids */
     pthread_mutex_t lock;
     int32_t slots;
     size_t partitions_n; /* the sizes of all sessions */
@@ -18,10 +18,11 @@ struct fetch_sessions {
     struct list used; /* least recently first */
 };
 
-struct fetch_sessions *fetch_sessions_new(int32_t slots)
+struct fetch_sessions *fetch_sessions_new(int32_t slots, struct random *random)
 {
     struct fetch_sessions *sessions = xcalloc(1, sizeof(*sessions));
     pthread_mutex_init(&sessions->lock, NULL);
+    sessions->random = random;
     sessions->slots = slots;
     map_init(&sessions->by_id);
     list_init(&sessions->used);
@@ -216,10 +217,8 @@ bool fetch_session_keep(struct fetch_sessions *sessions, struct fetch_session *s
     bool room = make_room(sessions, session, now_ms);
     if (room) {
         do {
-            uint32_t random = 0;
-            CHECK(getrandom(&random, sizeof(random), 0) == (ssize_t)sizeof(random));
-            session->id = (int32_t)(random & INT32_MAX);
-        } while (session->id == 0 || map_get_i64(&sessions->by_id, session->id) != NULL);
+            session->id = (int32_t)random_below(sessions->random, INT32_MAX) + 1;
+        } while (map_get_i64(&sessions->by_id, session->id) != NULL);
         session->created_ms = session->used_ms = now_ms;
         (void)map_set_i64(&sessions->by_id, session->id, session);
         list_append(&sessions->used, &session->link);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/random.h"
 
 #include <pthread.h>
 
@@ -50,7 +51,7 @@ struct fetch_session {
 
 enum { SESSION_EPOCH_INITIAL = 0, SESSION_EPOCH_FINAL = -1 };
 
-struct fetch_sessions *fetch_sessions_new(int32_t slots);
+struct fetch_sessions *fetch_sessions_new(int32_t slots, struct random *random);
 void fetch_sessions_free(struct fetch_sessions *sessions);
 
 /* An incremental request: finds the session, checks and advances its epoch, and locks it.

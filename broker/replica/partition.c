@@ -2,23 +2,72 @@
  *
  * High watermark: the least end offset over the in-sync replicas. With this broker alone in the ISR
  * that is the log's end; where every message must be on disk before it is acknowledged
- * (flush.messages=1) it is what has been flushed. It never goes back while one leads.
+ * (flush.messages=1) it is what has been flushed. It never goes back while one leads; a follower has
+ * its leader's, as far as its own log reaches.
+ *
+ * Acknowledging. An offset alone says little: the log below it may have been replaced while another
+ * broker led. So an append carries its leader epoch, and counts as committed only while this broker
+ * has led without interruption since: `led_since` is the epoch in which that began. A new epoch is an
+ * interruption when this broker did not lead just before it, or when epochs are missing in between,
+ * in which somebody else may have led. (reference: hardening §6, replication §5)
  *
  * Waking. An append moves the high watermark under the lock and then goes over the watches: a
  * produce waits for an offset, a fetch for a number of bytes, over all its partitions together,
- * counted down in one atomic. req_wake only posts; the waiter re-evaluates on its own loop, so a
- * wake-up too many does no harm. */
+ * counted down in one atomic. A waiter only posts and looks again by itself, so a wake-up too many
+ * does no harm.
+ *
+ * Flushing. A partition queues itself on the flush loop, which takes all that came while it waited
+ * for the disk: with many producers the cost of an fdatasync is shared (group commit). A partition
+ * stays pinned while its log is flushed. */
 #define _GNU_SOURCE
 #include "broker/replica/partition.h"
 
 #include "base/log.h"
-#include "broker/api/request.h"
-#include "broker/replica/flusher.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
+struct partition {
+    pthread_mutex_t lock;
+    atomic_int refs;
+    struct topic_partition name; /* owned */
+    struct uuid topic_id;
+    const struct partition_env *env;
+
+    /* Under the lock. */
+    struct plog *log; /* NULL: detached */
+    err gone;         /* then what everybody is told; else OK */
+    struct partition_state state;
+    bool is_leader;
+    int32_t led_since; /* the leader epoch since which this broker has led without interruption */
+    int32_t min_insync_replicas; /* of the log's configuration, which is too large to copy often */
+    int64_t flush_messages;
+    int64_t flush_ms;
+    int pins; /* readers that use the log without the lock */
+    pthread_cond_t unpinned;
+    struct list watches;       /* struct watch */
+    int64_t unflushed_records; /* since the last flush was asked for */
+    int64_t flushed_ms;        /* when flush.ms last asked for a flush */
+
+    _Atomic int64_t high_watermark;
+    atomic_bool flush_queued; /* a reference is held then */
+    struct loop_task flush;
+};
+
+static void on_flush(struct loop_task *task);
+
+/* ---- life ---- */
+
+static void take_config(struct partition *p, const struct log_config *config)
+{
+    p->min_insync_replicas = config->min_insync_replicas;
+    p->flush_messages = config->flush_messages;
+    p->flush_ms = config->flush_ms;
+}
+
 struct partition *partition_new(struct topic_partition name, struct uuid topic_id,
-                                const struct partition_env *env)
+                                const struct partition_env *env, struct plog *log,
+                                int64_t high_watermark)
 {
     struct partition *p = xcalloc(1, sizeof(*p));
     /* An append is a few microseconds: two loops that meet here spin for a moment before they sleep.
@@ -34,17 +83,23 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
         .topic = {.data = str_dup(name.topic), .len = name.topic.len}, .partition = name.partition};
     p->topic_id = topic_id;
     p->env = env;
+    p->log = log;
+    p->flush.run = on_flush;
     p->state.leader = -1;
     p->state.leader_epoch = -1;
     p->state.partition_epoch = -1;
+    p->led_since = -1;
     list_init(&p->watches);
-    list_init(&p->flush_link);
+    struct log_config config = plog_config(log);
+    take_config(p, &config);
+    CHECK(high_watermark >= plog_start_offset(log) && high_watermark <= plog_end_offset(log));
+    atomic_store(&p->high_watermark, high_watermark);
     return p;
 }
 
 void partition_retain(struct partition *p)
 {
-    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    CHECK(atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed) > 0);
 }
 
 void partition_release(struct partition *p)
@@ -52,31 +107,103 @@ void partition_release(struct partition *p)
     if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    CHECK(list_empty(&p->watches));
+    CHECK(list_empty(&p->watches) && p->pins == 0);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->unpinned);
     free((void *)(uintptr_t)p->name.topic.data);
     free(p);
 }
 
-err partition_check_locked(const struct partition *p, int32_t leader_epoch, bool any_replica)
+struct topic_partition partition_name(const struct partition *p)
+{
+    return p->name;
+}
+
+struct uuid partition_topic_id(const struct partition *p)
+{
+    return p->topic_id;
+}
+
+int64_t partition_high_watermark(const struct partition *p)
+{
+    return atomic_load_explicit(&p->high_watermark, memory_order_acquire);
+}
+
+/* ---- checks ---- */
+
+static err check_log(const struct partition *p)
+{
+    if (p->log == NULL) {
+        return p->gone;
+    }
+    return plog_is_offline(p->log) ? ERR_KAFKA_STORAGE_ERROR : OK;
+}
+
+static err check_epoch(const struct partition *p, int32_t leader_epoch)
 {
     if (leader_epoch >= 0 && leader_epoch < p->state.leader_epoch) {
         return ERR_FENCED_LEADER_EPOCH;
     }
-    if (leader_epoch > p->state.leader_epoch) {
-        return ERR_UNKNOWN_LEADER_EPOCH;
-    }
-    if (p->log == NULL || plog_is_offline(p->log)) {
-        return ERR_KAFKA_STORAGE_ERROR;
-    }
+    return leader_epoch > p->state.leader_epoch ? ERR_UNKNOWN_LEADER_EPOCH : OK;
+}
+
+static err check(const struct partition *p, int32_t leader_epoch, bool any_replica)
+{
+    TRY(p->gone);
+    TRY(check_epoch(p, leader_epoch));
+    TRY(check_log(p));
     return p->is_leader || any_replica ? OK : ERR_NOT_LEADER_OR_FOLLOWER;
 }
+
+static err check_follows(const struct partition *p, int32_t leader_epoch)
+{
+    CHECK(leader_epoch >= 0);
+    TRY(check(p, leader_epoch, true));
+    return p->is_leader ? ERR_NOT_LEADER_OR_FOLLOWER : OK;
+}
+
+/* ---- waking ---- */
+
+static void wake_all(struct partition *p)
+{
+    list_each_safe (item, &p->watches) {
+        waiter_wake(container_of(item, struct watch, link)->waiter);
+    }
+}
+
+static void wake_satisfied(struct partition *p, int64_t high_watermark, int64_t readable_bytes)
+{
+    list_each_safe (item, &p->watches) {
+        struct watch *watch = container_of(item, struct watch, link);
+        if (watch->offset >= 0) {
+            if (high_watermark >= watch->offset) {
+                waiter_wake(watch->waiter);
+            }
+        } else if (atomic_fetch_sub(watch->wanted_bytes, readable_bytes) <= readable_bytes) {
+            waiter_wake(watch->waiter);
+        }
+    }
+}
+
+static void set_high_watermark(struct partition *p, int64_t high_watermark, int64_t appended_bytes)
+{
+    if (high_watermark <= partition_high_watermark(p)) {
+        return;
+    }
+    CHECK(high_watermark <= plog_end_offset(p->log));
+    atomic_store_explicit(&p->high_watermark, high_watermark, memory_order_release);
+    wake_satisfied(p, high_watermark, appended_bytes);
+    if (p->env->checkpoint_due != NULL) {
+        p->env->checkpoint_due(p->env->context);
+    }
+}
+
+/* ---- reading ---- */
 
 err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica, struct plog **log)
 {
     pthread_mutex_lock(&p->lock);
-    err e = partition_check_locked(p, leader_epoch, any_replica);
+    err e = check(p, leader_epoch, any_replica);
     if (e == OK) {
         p->pins++;
         *log = p->log;
@@ -95,117 +222,68 @@ void partition_unpin(struct partition *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-struct plog *partition_detach_log(struct partition *p)
-{
-    pthread_mutex_lock(&p->lock);
-    struct plog *log = p->log;
-    p->log = NULL;
-    p->is_leader = false;
-    while (p->pins > 0) {
-        pthread_cond_wait(&p->unpinned, &p->lock);
-    }
-    list_each_safe (item, &p->watches) {
-        req_wake(container_of(item, struct watch, link)->req);
-    }
-    pthread_mutex_unlock(&p->lock);
-    return log;
-}
-
-/* ---- the high watermark ---- */
+/* ---- appending ---- */
 
 /* Every acknowledged message is on disk first. */
-static bool acks_need_flush(const struct log_config *config)
+static bool acks_need_flush(const struct partition *p)
 {
-    return config->flush_messages <= 1;
+    return p->flush_messages <= 1;
 }
 
-static void wake_watches(struct partition *p, int64_t high_watermark, int64_t readable_bytes)
-{
-    list_each_safe (item, &p->watches) {
-        struct watch *watch = container_of(item, struct watch, link);
-        if (watch->offset >= 0) {
-            if (high_watermark >= watch->offset) {
-                req_wake(watch->req);
-            }
-        } else if (atomic_fetch_sub(watch->wanted_bytes, readable_bytes) <= readable_bytes) {
-            req_wake(watch->req);
-        }
-    }
-}
-
-static void advance_high_watermark(struct partition *p, const struct log_config *config,
-                                   int64_t appended_bytes)
+static void advance_as_leader(struct partition *p, int64_t appended_bytes)
 {
     if (!p->is_leader || p->state.isr.count > 1) {
         return; /* moved by followers' fetches */
     }
-    int64_t safe = acks_need_flush(config) ? plog_recovery_point(p->log) : plog_end_offset(p->log);
-    if (safe <= partition_high_watermark(p)) {
-        return;
-    }
-    atomic_store_explicit(&p->high_watermark, safe, memory_order_release);
-    wake_watches(p, safe, appended_bytes);
-    if (p->env->on_progress != NULL) {
-        p->env->on_progress(p->env->context);
-    }
-    if (p->on_high_watermark != NULL) {
-        p->on_high_watermark(p->on_high_watermark_context, p);
+    int64_t safe = acks_need_flush(p) ? plog_recovery_point(p->log) : plog_end_offset(p->log);
+    set_high_watermark(p, safe, appended_bytes);
+}
+
+static void queue_flush(struct partition *p)
+{
+    if (!atomic_exchange(&p->flush_queued, true)) {
+        partition_retain(p);
+        loop_post(p->env->flush, &p->flush);
     }
 }
 
 /* By flush.messages, and when a segment is full: it becomes durable in the background. */
-static void ask_for_flush(struct partition *p, const struct log_config *config,
-                          const struct append_result *result)
+static void ask_for_flush(struct partition *p, const struct append_result *result)
 {
     p->unflushed_records += result->last_offset - result->base_offset + 1;
-    if (result->rolled || p->unflushed_records >= config->flush_messages) {
+    if (result->rolled || p->unflushed_records >= p->flush_messages) {
         p->unflushed_records = 0;
-        flusher_queue(p->env->flusher, p);
+        queue_flush(p);
     }
 }
 
-void partition_flushed(struct partition *p, err outcome)
+/* A topic that asks for more in-sync replicas than it has replicas asks for all of them. */
+static bool isr_suffices(const struct partition *p)
 {
-    pthread_mutex_lock(&p->lock);
-    if (outcome != OK) {
-        log_error("flusher",
-                  "flush failed, the log is offline topic=%.*s partition=%d error=\"%s\"",
-                  (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(outcome));
-        list_each_safe (item, &p->watches) {
-            req_wake(container_of(item, struct watch, link)->req);
-        }
-    } else if (p->log != NULL) {
-        struct log_config config = plog_config(p->log);
-        advance_high_watermark(p, &config, INT32_MAX);
-    }
-    pthread_mutex_unlock(&p->lock);
+    int32_t wanted = p->min_insync_replicas < p->state.replicas.count ? p->min_insync_replicas
+                                                                      : p->state.replicas.count;
+    return p->state.isr.count >= wanted;
 }
 
-/* ---- appending ---- */
-
-static int32_t min_isr(const struct partition *p, const struct log_config *config)
+static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
+                            enum append_origin origin, int16_t required_acks,
+                            struct partition_append *appended)
 {
-    return config->min_insync_replicas < p->state.replicas.count ? config->min_insync_replicas
-                                                                 : p->state.replicas.count;
-}
-
-static err append_locked(struct partition *p, uint8_t *batches, size_t len,
-                         enum append_origin origin, int16_t required_acks,
-                         struct partition_append *appended)
-{
-    TRY(partition_check_locked(p, -1, false));
-    struct log_config config = plog_config(p->log);
+    TRY(check(p, -1, false));
+    CHECK(p->led_since >= 0 && p->led_since <= p->state.leader_epoch);
     appended->log_start_offset = plog_start_offset(p->log);
-    if (required_acks == -1 && p->state.isr.count < min_isr(p, &config)) {
+    if (required_acks == -1 && !isr_suffices(p)) {
         return ERR_NOT_ENOUGH_REPLICAS;
     }
     TRY(plog_append(p->log, batches, len, origin, p->state.leader_epoch, &appended->result));
     appended->log_start_offset = plog_start_offset(p->log);
     appended->required_offset = appended->result.last_offset + 1;
+    appended->leader_epoch = p->state.leader_epoch;
     if (!appended->result.duplicate) {
-        ask_for_flush(p, &config, &appended->result);
-        advance_high_watermark(p, &config, (int64_t)len);
+        ask_for_flush(p, &appended->result);
+        advance_as_leader(p, (int64_t)len);
     }
+    appended->committed = partition_high_watermark(p) >= appended->required_offset;
     return OK;
 }
 
@@ -214,66 +292,245 @@ err partition_append(struct partition *p, uint8_t *batches, size_t len, enum app
 {
     *appended = (struct partition_append){.log_start_offset = -1};
     pthread_mutex_lock(&p->lock);
-    err e = append_locked(p, batches, len, origin, required_acks, appended);
+    err e = append_as_leader(p, batches, len, origin, required_acks, appended);
     pthread_mutex_unlock(&p->lock);
     return e;
+}
+
+static err look_if_committed(const struct partition *p, const struct partition_append *appended,
+                             int16_t required_acks, bool *committed)
+{
+    TRY(check(p, -1, false));
+    if (appended->leader_epoch < p->led_since) {
+        return ERR_NOT_LEADER_OR_FOLLOWER;
+    }
+    *committed = partition_high_watermark(p) >= appended->required_offset;
+    return *committed && required_acks == -1 && !isr_suffices(p)
+               ? ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND
+               : OK;
+}
+
+err partition_is_committed(struct partition *p, const struct partition_append *appended,
+                           int16_t required_acks, bool *committed)
+{
+    *committed = false;
+    pthread_mutex_lock(&p->lock);
+    err e = look_if_committed(p, appended, required_acks, committed);
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+static err append_as_follower(struct partition *p, int32_t leader_epoch, uint8_t *batches,
+                              size_t len, int64_t leader_high_watermark)
+{
+    TRY(check_follows(p, leader_epoch));
+    if (len > 0) {
+        struct append_result result;
+        TRY(plog_append(p->log, batches, len, APPEND_REPLICATION, leader_epoch, &result));
+        ask_for_flush(p, &result);
+    }
+    int64_t end = plog_end_offset(p->log);
+    set_high_watermark(p, leader_high_watermark < end ? leader_high_watermark : end, (int64_t)len);
+    return OK;
+}
+
+err partition_append_as_follower(struct partition *p, int32_t leader_epoch, uint8_t *batches,
+                                 size_t len, int64_t leader_high_watermark)
+{
+    pthread_mutex_lock(&p->lock);
+    err e = append_as_follower(p, leader_epoch, batches, len, leader_high_watermark);
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset)
+{
+    pthread_mutex_lock(&p->lock);
+    err e = check_follows(p, leader_epoch);
+    if (e == OK) {
+        e = plog_truncate(p->log, offset);
+    }
+    if (e == OK && offset < partition_high_watermark(p)) {
+        atomic_store(&p->high_watermark, plog_end_offset(p->log));
+    }
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+/* ---- flushing ---- */
+
+/* Lets acknowledgements out, or tells those who wait for them that there will be none. */
+static void after_flush(struct partition *p, err outcome)
+{
+    pthread_mutex_lock(&p->lock);
+    if (outcome != OK) {
+        log_error("partition",
+                  "flush failed, the log is offline topic=%.*s partition=%d error=\"%s\"",
+                  (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(outcome));
+        wake_all(p);
+    } else if (p->log != NULL) {
+        advance_as_leader(p, INT32_MAX);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void on_flush(struct loop_task *task)
+{
+    struct partition *p = container_of(task, struct partition, flush);
+    struct plog *log = NULL;
+    atomic_store(&p->flush_queued, false); /* what is appended from here on asks again */
+    if (partition_pin(p, -1, true, &log) == OK) {
+        after_flush(p, plog_flush(log));
+        partition_unpin(p);
+    }
+    partition_release(p);
+}
+
+void partition_flush_if_due(struct partition *p, int64_t now_ms)
+{
+    pthread_mutex_lock(&p->lock);
+    bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
+    if (pending && now_ms - p->flushed_ms >= p->flush_ms) {
+        p->flushed_ms = now_ms;
+        queue_flush(p);
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* ---- roles ---- */
 
-static err become_locked(struct partition *p, const struct partition_state *state)
+struct partition_role partition_role(struct partition *p)
 {
-    bool new_epoch = state->leader_epoch > p->state.leader_epoch;
-    if (!new_epoch && state->partition_epoch < p->state.partition_epoch) {
-        return OK;
+    pthread_mutex_lock(&p->lock);
+    struct partition_role role = {.leader_epoch = p->state.leader_epoch, .leads = p->is_leader};
+    pthread_mutex_unlock(&p->lock);
+    return role;
+}
+
+static err begin_to_lead(struct partition *p)
+{
+    TRY(plog_assign_epoch(p->log, p->state.leader_epoch, plog_end_offset(p->log)));
+    if (acks_need_flush(p) && plog_recovery_point(p->log) < plog_end_offset(p->log)) {
+        queue_flush(p);
     }
-    bool lead = state->leader == p->env->broker_id;
-    p->state = *state;
-    p->is_leader = lead && p->log != NULL;
-    if (p->log == NULL) {
-        return ERR_KAFKA_STORAGE_ERROR;
-    }
-    if (lead && new_epoch) {
-        TRY(plog_assign_epoch(p->log, state->leader_epoch, plog_end_offset(p->log)));
-    }
-    if (lead) {
-        struct log_config config = plog_config(p->log);
-        if (acks_need_flush(&config) && plog_recovery_point(p->log) < plog_end_offset(p->log)) {
-            flusher_queue(p->env->flusher, p);
-        }
-        advance_high_watermark(p, &config, INT32_MAX);
-    } else {
-        list_each_safe (item, &p->watches) {
-            req_wake(container_of(item, struct watch, link)->req);
-        }
-    }
+    advance_as_leader(p, INT32_MAX);
     return OK;
 }
 
-err partition_become(struct partition *p, const struct partition_state *state)
+static err become(struct partition *p, const struct partition_state *state,
+                  struct role_change *change)
+{
+    TRY(p->gone);
+    if (state->leader_epoch <= p->state.leader_epoch) {
+        return ERR_STALE_CONTROLLER_EPOCH;
+    }
+    bool next_epoch = state->leader_epoch == p->state.leader_epoch + 1;
+    p->state = *state;
+    p->is_leader = state->leader == p->env->broker_id && !plog_is_offline(p->log);
+    change->leads = p->is_leader;
+    change->uninterrupted = change->led && change->leads && next_epoch;
+    if (p->is_leader && !change->uninterrupted) {
+        p->led_since = state->leader_epoch;
+    }
+    TRY(check_log(p));
+    return p->is_leader ? begin_to_lead(p) : OK;
+}
+
+err partition_become(struct partition *p, const struct partition_state *state,
+                     struct role_change *change)
 {
     pthread_mutex_lock(&p->lock);
-    err e = become_locked(p, state);
+    *change = (struct role_change){.led = p->is_leader, .leads = p->is_leader};
+    err e = become(p, state, change);
+    wake_all(p);
     pthread_mutex_unlock(&p->lock);
     return e;
 }
 
+err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
+{
+    pthread_mutex_lock(&p->lock);
+    *led = p->is_leader;
+    err e =
+        leader_epoch >= 0 && leader_epoch < p->state.leader_epoch ? ERR_FENCED_LEADER_EPOCH : OK;
+    if (e == OK) {
+        p->is_leader = false;
+        wake_all(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+struct plog *partition_detach_log(struct partition *p, err gone)
+{
+    CHECK(gone > 0);
+    pthread_mutex_lock(&p->lock);
+    struct plog *log = p->log;
+    p->log = NULL;
+    p->gone = gone;
+    p->is_leader = false;
+    wake_all(p); /* a waiter looks again on a thread of its own: it need not be waited for */
+    while (p->pins > 0) {
+        pthread_cond_wait(&p->unpinned, &p->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return log;
+}
+
+/* ---- from time to time ---- */
+
+void partition_set_config(struct partition *p, const struct log_config *config)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->log != NULL) {
+        plog_set_config(p->log, config);
+        take_config(p, config);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+int partition_apply_retention(struct partition *p)
+{
+    int deleted = 0;
+    pthread_mutex_lock(&p->lock);
+    if (check_log(p) == OK) {
+        err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
+        if (e != OK) {
+            log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",
+                      (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(e));
+        }
+        plog_expire_producers(p->log);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return deleted;
+}
+
 /* ---- watches ---- */
+
+/* Has it happened between the caller's look and now? */
+static bool watch_is_satisfied(const struct watch *watch, const struct partition *p)
+{
+    int64_t high_watermark = partition_high_watermark(p);
+    if (check_log(p) != OK) {
+        return true;
+    }
+    if (watch->offset < 0) {
+        return high_watermark != watch->seen;
+    }
+    return high_watermark >= watch->offset || !p->is_leader || watch->leader_epoch < p->led_since;
+}
 
 void watch_add(struct watch *watch, struct partition *p)
 {
+    CHECK(watch->partition == NULL && watch->waiter != NULL);
     partition_retain(p);
     watch->partition = p;
     pthread_mutex_lock(&p->lock);
     list_append(&p->watches, &watch->link);
-    /* What came between the caller's look and now must not be missed. */
-    int64_t high_watermark = partition_high_watermark(p);
-    bool ready = p->log == NULL || (watch->offset >= 0 ? high_watermark >= watch->offset
-                                                       : high_watermark != watch->seen);
-    pthread_mutex_unlock(&p->lock);
-    if (ready) {
-        req_wake(watch->req);
+    if (watch_is_satisfied(watch, p)) {
+        waiter_wake(watch->waiter);
     }
+    pthread_mutex_unlock(&p->lock);
 }
 
 void watch_remove(struct watch *watch)
@@ -287,9 +544,4 @@ void watch_remove(struct watch *watch)
     pthread_mutex_unlock(&p->lock);
     watch->partition = NULL;
     partition_release(p);
-}
-
-int64_t partition_last_stable_offset(struct partition *p, struct plog *log)
-{
-    return plog_last_stable_offset(log, partition_high_watermark(p));
 }

@@ -1,23 +1,27 @@
-/* One partition's role on this broker: leader or follower, in sync replicas, high watermark, and
- * who waits for it.
+/* One partition's role on this broker: leader or follower, in-sync replicas, high watermark, and who
+ * waits for it.
  *
- * A partition is a monitor: one mutex, short critical sections, never held while sending, waiting,
- * flushing or calling the coordination store. It changes role only by the controller's messages
- * (replicas.h). Partitions are reference-counted; replicas_find() gives a reference.
+ * A partition is a monitor: one mutex, inside, taken by the functions here and nowhere else; short
+ * critical sections, never held while sending, waiting, flushing or calling the coordination store.
+ * It changes its role only by the controller's messages (replicas.h). Partitions are
+ * reference-counted; replicas_find() gives a reference.
  *
  * Reading the log does not need the lock: partition_pin() checks the role and keeps the log from
- * being closed until partition_unpin(). */
+ * being closed until partition_unpin().
+ *
+ * Who still holds a partition that has gone (its topic was deleted, or it moved away) is answered
+ * what a look-up would answer now: UNKNOWN_TOPIC_OR_PARTITION (3) or NOT_LEADER_OR_FOLLOWER (6). */
 #ifndef OTTLA_BROKER_REPLICA_PARTITION_H
 #define OTTLA_BROKER_REPLICA_PARTITION_H
 
 #include "base/list.h"
+#include "base/loop.h"
+#include "base/waiter.h"
 #include "storage/plog.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
-struct flusher;
-struct req;
+struct partition;
 
 enum { REPLICAS_MAX = 32 };
 
@@ -39,90 +43,125 @@ struct partition_state {
 /* What all partitions of a broker share; outlives them. */
 struct partition_env {
     int32_t broker_id;
-    struct flusher *flusher;
-    /* Told, under the partition's lock, when a high watermark has moved; may be NULL. */
-    void (*on_progress)(void *context);
+    /* Where logs are made durable: it waits for the disk, so it serves nothing else. */
+    struct loop *flush;
+    /* Told, under a partition's lock, that something has changed that a checkpoint should say (a
+     * high watermark, a log's start); may be NULL. */
+    void (*checkpoint_due)(void *context);
     void *context;
 };
 
-struct partition {
-    pthread_mutex_t lock;
-    atomic_int refs;
-    struct topic_partition name; /* owned */
-    struct uuid topic_id;
-    const struct partition_env *env;
+/* ---- life ---- */
 
-    /* Under the lock. */
-    struct plog *log; /* NULL: offline or deleted */
-    struct partition_state state;
-    bool is_leader;
-    int pins; /* readers that use the log without the lock */
-    pthread_cond_t unpinned;
-    struct list watches;       /* struct watch */
-    int64_t unflushed_records; /* since the last flush was asked for */
-    int64_t flushed_ms;        /* when flush.ms last asked for a flush */
-    bool flush_queued;         /* under the flusher's lock, as is flush_link */
-    struct list flush_link;
-    void (*on_high_watermark)(void *context, struct partition *p); /* a coordinator's shard */
-    void *on_high_watermark_context;
-
-    _Atomic int64_t high_watermark;
-};
-
-/* Somebody waits for a partition: woken when its high watermark moves (or its role changes). */
-struct watch {
-    struct list link;
-    struct partition *partition; /* a reference is held while registered */
-    struct req *req;
-    int64_t offset;                /* produce: wake when the high watermark reaches it; -1: fetch */
-    int64_t seen;                  /* fetch: the high watermark when it last looked */
-    _Atomic int64_t *wanted_bytes; /* fetch: counted down by what becomes readable; wake at 0 */
-};
-
+/* A partition without a role yet. `name` is copied; the log stays its owner's (storage/logs.h), which
+ * ends it after partition_detach_log(). */
 struct partition *partition_new(struct topic_partition name, struct uuid topic_id,
-                                const struct partition_env *env);
+                                const struct partition_env *env, struct plog *log,
+                                int64_t high_watermark);
 void partition_retain(struct partition *p);
+/* NULL is allowed. */
 void partition_release(struct partition *p);
 
-static inline int64_t partition_high_watermark(const struct partition *p)
-{
-    return atomic_load_explicit(&p->high_watermark, memory_order_acquire);
-}
+/* Valid as long as the reference. */
+struct topic_partition partition_name(const struct partition *p);
+struct uuid partition_topic_id(const struct partition *p);
+int64_t partition_high_watermark(const struct partition *p);
+
+/* ---- the role ---- */
+
+struct partition_role {
+    int32_t leader_epoch; /* -1: none yet */
+    bool leads;
+};
+struct partition_role partition_role(struct partition *p);
+
+/* What a message of the controller did to the role. */
+struct role_change {
+    bool led;           /* before */
+    bool leads;         /* now */
+    bool uninterrupted; /* led before, leads now, and nobody can have led in between */
+};
+
+/* Takes the role that the controller gave. STALE_CONTROLLER_EPOCH (11) unless its leader epoch is
+ * higher than the one that is known; KAFKA_STORAGE_ERROR (56) when the log is offline. */
+NODISCARD err partition_become(struct partition *p, const struct partition_state *state,
+                               struct role_change *change);
+/* StopReplica without a deletion: it neither leads nor follows until the controller says more.
+ * FENCED_LEADER_EPOCH (74) when `leader_epoch` is older than what is known; negative: not told. */
+NODISCARD err partition_resign(struct partition *p, int32_t leader_epoch, bool *led);
+/* Takes the log away, for good: whoever holds, waits for or comes late to this partition is answered
+ * `gone`. Waits until nobody reads the log; afterwards it may be closed. */
+struct plog *partition_detach_log(struct partition *p, err gone);
+
+/* ---- reading ---- */
 
 /* `leader_epoch` is what the client believes, -1: nothing. Answers NOT_LEADER_OR_FOLLOWER (6),
- * FENCED_LEADER_EPOCH (74), UNKNOWN_LEADER_EPOCH (75) or KAFKA_STORAGE_ERROR (56). With
- * `any_replica` a follower will do. */
-NODISCARD err partition_check_locked(const struct partition *p, int32_t leader_epoch,
-                                     bool any_replica);
+ * FENCED_LEADER_EPOCH (74), UNKNOWN_LEADER_EPOCH (75), KAFKA_STORAGE_ERROR (56), or why it has gone.
+ * With `any_replica` a follower will do. A pin is held for the time of one look, never while
+ * waiting. */
 NODISCARD err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica,
                             struct plog **log);
 void partition_unpin(struct partition *p);
-/* Waits until nobody reads the log, then takes it away: afterwards it may be closed. */
-struct plog *partition_detach_log(struct partition *p);
+
+/* ---- appending, as the leader ---- */
 
 struct partition_append {
     struct append_result result;
     int64_t log_start_offset;
     int64_t required_offset; /* acknowledged when the high watermark reaches it */
+    int32_t leader_epoch;    /* under which it was appended */
+    bool committed;          /* it has reached it already */
 };
 
-/* Appends as the leader, validated batches (storage/validate.h), and moves the high watermark.
- * `required_acks` -1 needs min.insync.replicas: NOT_ENOUGH_REPLICAS (19). */
+/* Appends validated batches (storage/validate.h) and moves the high watermark. `required_acks` -1
+ * needs min.insync.replicas: NOT_ENOUGH_REPLICAS (19). Other errors as partition_pin and
+ * plog_append. */
 NODISCARD err partition_append(struct partition *p, uint8_t *batches, size_t len,
                                enum append_origin origin, int16_t required_acks,
                                struct partition_append *appended);
+/* What became of an append. An error when it can never be acknowledged: this broker does not lead, or
+ * has not led without interruption since (6), has lost the log (56, or why it has gone); with
+ * `required_acks` -1 and too few in-sync replicas NOT_ENOUGH_REPLICAS_AFTER_APPEND (20). */
+NODISCARD err partition_is_committed(struct partition *p, const struct partition_append *appended,
+                                     int16_t required_acks, bool *committed);
 
-/* Takes the role that the controller gave. The log is there already. */
-NODISCARD err partition_become(struct partition *p, const struct partition_state *state);
+/* ---- appending, as a follower ---- */
 
-/* The first offset that is not yet safe to acknowledge under flush.messages=1 moved: called by the
- * flusher after a flush. */
-void partition_flushed(struct partition *p, err outcome);
+/* Appends what the leader sent, with its offsets and epochs, and takes over its high watermark as far
+ * as this log reaches. NOT_LEADER_OR_FOLLOWER (6) when this broker leads, FENCED_LEADER_EPOCH (74) or
+ * UNKNOWN_LEADER_EPOCH (75) when `leader_epoch` is not the one it follows. */
+NODISCARD err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
+                                           uint8_t *batches, size_t len,
+                                           int64_t leader_high_watermark);
+/* Cuts everything at and above `offset`; the same errors. Before the next append the recovery points
+ * are written (plog_truncate says why). */
+NODISCARD err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset);
 
+/* ---- from time to time ---- */
+
+void partition_set_config(struct partition *p, const struct log_config *config);
+/* Retention, and what producers are forgotten. Returns how many segments went. */
+int partition_apply_retention(struct partition *p);
+/* flush.ms: asks for a flush when the last one is so long ago. */
+void partition_flush_if_due(struct partition *p, int64_t now_ms);
+
+/* ---- waiting ---- */
+
+/* Somebody waits for a partition: woken when its high watermark moves far enough, and when its role
+ * changes. Embedded in whoever waits; removed before its memory goes. */
+struct watch {
+    struct list link;
+    struct partition *partition; /* a reference is held while registered */
+    struct waiter *waiter;
+    int64_t offset;                /* wake when the high watermark reaches it; -1: by bytes */
+    int32_t leader_epoch;          /* by offset: under which it was appended */
+    int64_t seen;                  /* by bytes: the high watermark when it last looked */
+    _Atomic int64_t *wanted_bytes; /* counted down by what becomes readable; wake at 0 */
+};
+
+/* Wakes at once when it has happened already. */
 void watch_add(struct watch *watch, struct partition *p);
+/* Twice is harmless, and so is a watch of zeros that was never added. */
 void watch_remove(struct watch *watch);
-
-/* The last stable offset for the current high watermark. Needs a pin or the lock. */
-int64_t partition_last_stable_offset(struct partition *p, struct plog *log);
 
 #endif

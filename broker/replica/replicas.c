@@ -1,25 +1,22 @@
 /* The table of partitions, and how LeaderAndIsr and StopReplica change it.
  *
- * Controller requests are fenced: by the controller's epoch (the highest seen wins) and by this
- * broker's own epoch; then each partition by its leader epoch. An unfenced one creates the log if
- * it is not there, and gives the partition its role. The first LeaderAndIsr after the start is what
- * makes partitions of logs that were loaded. */
+ * Each partition is fenced by its leader epoch. An unfenced LeaderAndIsr creates the log if it is not
+ * there, and gives the partition its role. The first one after the start is what makes partitions of
+ * logs that were loaded. */
 #include "broker/replica/replicas.h"
 
 #include "base/log.h"
 #include "base/map.h"
+#include "protocol/topic_name.h"
 
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
-
-enum { TOPIC_NAME_MAX = 255, LEADER_EPOCH_DURING_DELETE = -2, LEADER_EPOCH_NONE = -1 };
 
 struct replicas {
     struct replicas_config config;
     pthread_rwlock_t lock; /* guards the map */
     struct map partitions;
     struct partition_env env;
-    int32_t controller_epoch; /* the highest seen; control thread only */
 };
 
 /* ---- the table ---- */
@@ -47,9 +44,9 @@ struct replicas *replicas_new(const struct replicas_config *config)
     pthread_rwlock_init(&replicas->lock, NULL);
     map_init(&replicas->partitions);
     replicas->env = (struct partition_env){.broker_id = config->broker_id,
-                                           .flusher = flusher_new(),
-                                           .on_progress = config->on_progress,
-                                           .context = config->progress_context};
+                                           .flush = config->flush,
+                                           .checkpoint_due = config->checkpoint_due,
+                                           .context = config->checkpoint_context};
     return replicas;
 }
 
@@ -58,10 +55,9 @@ void replicas_free(struct replicas *replicas)
     if (replicas == NULL) {
         return;
     }
-    flusher_free(replicas->env.flusher);
     map_each (entry, &replicas->partitions) {
         struct partition *p = entry->value;
-        (void)partition_detach_log(p);
+        (void)partition_detach_log(p, ERR_NOT_LEADER_OR_FOLLOWER);
         partition_release(p);
     }
     map_deinit(&replicas->partitions);
@@ -105,7 +101,8 @@ size_t replicas_count(struct replicas *replicas)
 static void table_add(struct replicas *replicas, struct partition *p)
 {
     struct key key;
-    CHECK(key_of(p->name.topic, p->name.partition, &key));
+    struct topic_partition name = partition_name(p);
+    CHECK(key_of(name.topic, name.partition, &key));
     pthread_rwlock_wrlock(&replicas->lock);
     CHECK(map_set(&replicas->partitions, bytes_of(key.bytes, key.len), p) == NULL);
     pthread_rwlock_unlock(&replicas->lock);
@@ -122,19 +119,6 @@ static struct partition *table_remove(struct replicas *replicas, struct str topi
     struct partition *p = map_remove(&replicas->partitions, bytes_of(key.bytes, key.len));
     pthread_rwlock_unlock(&replicas->lock);
     return p;
-}
-
-static err fence(struct replicas *replicas, int32_t controller_epoch, int64_t request_epoch,
-                 int64_t broker_epoch)
-{
-    if (request_epoch != -1 && request_epoch < broker_epoch) {
-        return ERR_STALE_BROKER_EPOCH;
-    }
-    if (controller_epoch < replicas->controller_epoch) {
-        return ERR_STALE_CONTROLLER_EPOCH;
-    }
-    replicas->controller_epoch = controller_epoch;
-    return OK;
 }
 
 /* ---- LeaderAndIsr ---- */
@@ -159,11 +143,6 @@ static bool set_holds(const struct replica_set *set, int32_t id)
     return false;
 }
 
-static bool is_internal(struct str topic)
-{
-    return str_is(topic, "__consumer_offsets") || str_is(topic, "__transaction_state");
-}
-
 static err open_log(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
                     struct plog **log)
 {
@@ -182,23 +161,37 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
 {
     *out = replicas_find(replicas, name.topic, name.partition);
     if (*out != NULL) {
-        bool same = uuid_is_zero(topic_id) || uuid_is_zero((*out)->topic_id) ||
-                    uuid_equal((*out)->topic_id, topic_id);
+        struct uuid known = partition_topic_id(*out);
+        bool same = uuid_is_zero(topic_id) || uuid_is_zero(known) || uuid_equal(known, topic_id);
         return same ? OK : ERR_INCONSISTENT_TOPIC_ID;
     }
     struct plog *log = NULL;
     TRY(open_log(replicas, name, topic_id, &log));
-    struct partition *p = partition_new(name, topic_id, &replicas->env);
-    p->log = log;
     int64_t high_watermark = logs_checkpointed_high_watermark(replicas->config.logs, name);
     int64_t start = plog_start_offset(log);
     int64_t end = plog_end_offset(log);
     high_watermark = high_watermark < start ? start : high_watermark > end ? end : high_watermark;
-    atomic_store(&p->high_watermark, high_watermark);
+    struct partition *p = partition_new(name, topic_id, &replicas->env, log, high_watermark);
     partition_retain(p); /* one reference for the table, one for the caller */
     table_add(replicas, p);
     *out = p;
     return OK;
+}
+
+/* The listener hears of internal topics only, and of a lead that goes on as of a new one: its epoch
+ * has changed. */
+static void tell(const struct replica_listener *listener, struct partition *p, int32_t leader_epoch,
+                 const struct role_change *change)
+{
+    struct topic_partition name = partition_name(p);
+    if (!topic_is_internal(name.topic)) {
+        return;
+    }
+    if (change->leads) {
+        listener->became_leader(listener->context, p, leader_epoch, change->uninterrupted);
+    } else if (change->led) {
+        listener->resigned(listener->context, name, leader_epoch);
+    }
 }
 
 static err apply_state(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
@@ -214,20 +207,13 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     struct partition *p = NULL;
-    TRY(obtain(replicas, name, topic_id, &p));
-    pthread_mutex_lock(&p->lock);
-    int32_t known_epoch = p->state.leader_epoch;
-    bool led = p->is_leader;
-    pthread_mutex_unlock(&p->lock);
-    err e =
-        in->leader_epoch <= known_epoch ? ERR_STALE_CONTROLLER_EPOCH : partition_become(p, &state);
-    struct replica_listener *listener = &replicas->config.listener;
-    if (e == OK && is_internal(name.topic)) {
-        if (in->leader == replicas->config.broker_id) {
-            listener->became_leader(listener->context, p, in->leader_epoch);
-        } else if (led) {
-            listener->resigned(listener->context, name, in->leader_epoch);
-        }
+    struct role_change change;
+    err e = obtain(replicas, name, topic_id, &p);
+    if (e == OK) {
+        e = partition_become(p, &state, &change);
+    }
+    if (e == OK) {
+        tell(&replicas->config.listener, p, in->leader_epoch, &change);
     }
     partition_release(p);
     return e;
@@ -235,12 +221,11 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
 
 static int16_t wire_leader_and_isr(err e, struct topic_partition name)
 {
-    if (e < -1) {
+    if (err_is_local(e)) {
         log_error("replicas", "partition cannot be opened topic=%.*s partition=%d error=\"%s\"",
                   (int)name.topic.len, name.topic.data, name.partition, err_text(e));
-        return ERR_KAFKA_STORAGE_ERROR;
     }
-    return kafka_error_wire(e);
+    return kafka_error_of_log(e);
 }
 
 static int16_t apply_one(struct replicas *replicas, struct str topic, struct uuid topic_id,
@@ -254,14 +239,9 @@ static int16_t apply_one(struct replicas *replicas, struct str topic, struct uui
  * before version 5 list partitions, later ones topics by id. Both arrays are filled, the codec
  * takes what the version has. */
 void replicas_leader_and_isr(struct replicas *replicas,
-                             const struct leader_and_isr_request *request, int64_t broker_epoch,
-                             struct arena *arena, struct leader_and_isr_response *response)
+                             const struct leader_and_isr_request *request, struct arena *arena,
+                             struct leader_and_isr_response *response)
 {
-    response->error_code = kafka_error_wire(
-        fence(replicas, request->controller_epoch, request->broker_epoch, broker_epoch));
-    if (response->error_code != OK) {
-        return;
-    }
     size_t total = request->ungrouped_partition_states_n < 0
                        ? 0
                        : (size_t)request->ungrouped_partition_states_n;
@@ -305,32 +285,35 @@ void replicas_leader_and_isr(struct replicas *replicas,
 
 /* ---- StopReplica ---- */
 
+/* A controller that tells no leader epoch, or that of a deletion, deletes the topic; with a real one
+ * the partition lives on elsewhere. */
+static err gone_for(int32_t leader_epoch)
+{
+    return leader_epoch < 0 ? ERR_UNKNOWN_TOPIC_OR_PARTITION : ERR_NOT_LEADER_OR_FOLLOWER;
+}
+
+static err stop_partition(struct replicas *replicas, struct partition *p, int32_t leader_epoch,
+                          bool delete_log)
+{
+    struct topic_partition name = partition_name(p);
+    struct role_change change = {0};
+    TRY(partition_resign(p, leader_epoch, &change.led));
+    tell(&replicas->config.listener, p, leader_epoch, &change);
+    if (delete_log) {
+        partition_release(table_remove(replicas, name.topic, name.partition));
+        (void)partition_detach_log(p, gone_for(leader_epoch));
+    }
+    return OK;
+}
+
 static err stop_one(struct replicas *replicas, struct topic_partition name, int32_t leader_epoch,
                     bool delete_log)
 {
     struct partition *p = replicas_find(replicas, name.topic, name.partition);
-    if (p != NULL) {
-        pthread_mutex_lock(&p->lock);
-        bool stale = leader_epoch != LEADER_EPOCH_DURING_DELETE &&
-                     leader_epoch != LEADER_EPOCH_NONE && leader_epoch < p->state.leader_epoch;
-        bool led = p->is_leader;
-        pthread_mutex_unlock(&p->lock);
-        if (stale) {
-            partition_release(p);
-            return ERR_FENCED_LEADER_EPOCH;
-        }
-        if (led && is_internal(name.topic)) {
-            struct replica_listener *listener = &replicas->config.listener;
-            listener->resigned(listener->context, name, leader_epoch);
-        }
-        if (delete_log) {
-            partition_release(table_remove(replicas, name.topic, name.partition));
-            (void)partition_detach_log(p);
-        }
-        partition_release(p);
-    }
-    if (!delete_log || logs_get(replicas->config.logs, name) == NULL) {
-        return OK;
+    err e = p == NULL ? OK : stop_partition(replicas, p, leader_epoch, delete_log);
+    partition_release(p);
+    if (e != OK || !delete_log || logs_get(replicas->config.logs, name) == NULL) {
+        return e;
     }
     return logs_delete(replicas->config.logs, name);
 }
@@ -341,10 +324,9 @@ static void stop_and_note(struct replicas *replicas, struct topic_partition name
 {
     err e = stop_one(replicas, name, leader_epoch, delete_log);
     response->partition_errors[response->partition_errors_n++] =
-        (struct stop_replica_response_partition_error){
-            .topic_name = name.topic,
-            .partition_index = name.partition,
-            .error_code = e < -1 ? (int16_t)ERR_KAFKA_STORAGE_ERROR : kafka_error_wire(e)};
+        (struct stop_replica_response_partition_error){.topic_name = name.topic,
+                                                       .partition_index = name.partition,
+                                                       .error_code = kafka_error_of_log(e)};
 }
 
 static size_t stop_count(const struct stop_replica_request *request)
@@ -361,14 +343,8 @@ static size_t stop_count(const struct stop_replica_request *request)
 }
 
 void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_request *request,
-                           int64_t broker_epoch, struct arena *arena,
-                           struct stop_replica_response *response)
+                           struct arena *arena, struct stop_replica_response *response)
 {
-    response->error_code = kafka_error_wire(
-        fence(replicas, request->controller_epoch, request->broker_epoch, broker_epoch));
-    if (response->error_code != OK) {
-        return;
-    }
     response->partition_errors =
         arena_array(arena, stop_count(request), sizeof(*response->partition_errors));
     if (response->partition_errors == NULL) {
@@ -426,12 +402,10 @@ struct config_change {
 
 static void change_config(void *context, struct partition *p)
 {
-    struct config_change *change = context;
-    pthread_mutex_lock(&p->lock);
-    if (str_equal(p->name.topic, change->topic) && p->log != NULL) {
-        plog_set_config(p->log, change->config);
+    const struct config_change *change = context;
+    if (str_equal(partition_name(p).topic, change->topic)) {
+        partition_set_config(p, change->config);
     }
-    pthread_mutex_unlock(&p->lock);
 }
 
 void replicas_set_config(struct replicas *replicas, struct str topic,
@@ -444,18 +418,7 @@ void replicas_set_config(struct replicas *replicas, struct str topic,
 static void apply_retention(void *context, struct partition *p)
 {
     int *total = context;
-    pthread_mutex_lock(&p->lock);
-    if (p->log != NULL && !plog_is_offline(p->log)) {
-        int deleted = 0;
-        err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
-        if (e != OK) {
-            log_error("replicas", "retention failed topic=%.*s partition=%d error=\"%s\"",
-                      (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(e));
-        }
-        plog_expire_producers(p->log);
-        *total += deleted;
-    }
-    pthread_mutex_unlock(&p->lock);
+    *total += partition_apply_retention(p);
 }
 
 int replicas_apply_retention(struct replicas *replicas)
@@ -463,4 +426,15 @@ int replicas_apply_retention(struct replicas *replicas)
     int total = 0;
     replicas_each(replicas, apply_retention, &total);
     return total;
+}
+
+static void flush_if_due(void *context, struct partition *p)
+{
+    const int64_t *now_ms = context;
+    partition_flush_if_due(p, *now_ms);
+}
+
+void replicas_flush_due(struct replicas *replicas, int64_t now_ms)
+{
+    replicas_each(replicas, flush_if_due, &now_ms);
 }

@@ -1,20 +1,21 @@
-/* The partitions of this broker, and the three messages of the controller that change them:
- * LeaderAndIsr, UpdateMetadata's counterpart is cluster/metadata.h, StopReplica.
+/* The partitions of this broker, and the two messages of the controller that change them:
+ * LeaderAndIsr and StopReplica. (The third, UpdateMetadata, changes cluster/metadata.h.)
  *
- * Look-ups come from any thread (a read-write lock inside); changes only from the control thread.
- */
+ * Look-ups come from any thread (a read-write lock inside); changes only from the control thread. */
 #ifndef OTTLA_BROKER_REPLICA_REPLICAS_H
 #define OTTLA_BROKER_REPLICA_REPLICAS_H
 
-#include "broker/replica/flusher.h"
+#include "broker/replica/partition.h"
 #include "protocol/messages.h"
 #include "storage/logs.h"
 
 struct replicas;
 
-/* Told when this broker begins or ceases to lead a partition of an internal topic. */
+/* Told when this broker begins or ceases to lead a partition of an internal topic, and when it leads
+ * on in a new epoch; `uninterrupted`: nobody else can have led since the last. */
 struct replica_listener {
-    void (*became_leader)(void *context, struct partition *p, int32_t leader_epoch);
+    void (*became_leader)(void *context, struct partition *p, int32_t leader_epoch,
+                          bool uninterrupted);
     void (*resigned)(void *context, struct topic_partition name, int32_t leader_epoch);
     void *context;
 };
@@ -25,8 +26,9 @@ struct replicas_config {
     struct log_config (*config_of)(void *context, struct str topic);
     void *config_context;
     struct replica_listener listener;
-    void (*on_progress)(void *context); /* of struct partition_env */
-    void *progress_context;
+    struct loop *flush; /* these three: of struct partition_env */
+    void (*checkpoint_due)(void *context);
+    void *checkpoint_context;
 };
 
 struct replicas *replicas_new(const struct replicas_config *config);
@@ -39,14 +41,13 @@ void replicas_each(struct replicas *replicas, void (*each)(void *context, struct
                    void *context);
 size_t replicas_count(struct replicas *replicas);
 
-/* The answers' errors are those of the reference page (zookeeper §5.1, §5.3). Response arrays go
- * into `arena`. */
+/* Carries out a request that has passed the fence (cluster/requests_in.h). The answers' errors are
+ * those of the reference page (zookeeper §5.1, §5.3). Response arrays go into `arena`. */
 void replicas_leader_and_isr(struct replicas *replicas,
-                             const struct leader_and_isr_request *request, int64_t broker_epoch,
-                             struct arena *arena, struct leader_and_isr_response *response);
+                             const struct leader_and_isr_request *request, struct arena *arena,
+                             struct leader_and_isr_response *response);
 void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_request *request,
-                           int64_t broker_epoch, struct arena *arena,
-                           struct stop_replica_response *response);
+                           struct arena *arena, struct stop_replica_response *response);
 
 /* Writes replication-offset-checkpoint (logs_write_high_watermarks). */
 NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas, bool durable);
@@ -55,5 +56,7 @@ void replicas_set_config(struct replicas *replicas, struct str topic,
                          const struct log_config *config);
 /* Retention on every partition; returns how many segments went. */
 int replicas_apply_retention(struct replicas *replicas);
+/* flush.ms, on every partition. */
+void replicas_flush_due(struct replicas *replicas, int64_t now_ms);
 
 #endif

@@ -1,5 +1,4 @@
-/* What the tests of net share: sockets of a client that blocks, frames, a wait for something that
- * another thread does. */
+/* What the tests of net share: sockets of a client that blocks, and frames. */
 #ifndef OTTLA_BROKER_TESTS_NET_UTIL_H
 #define OTTLA_BROKER_TESTS_NET_UTIL_H
 
@@ -11,32 +10,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <time.h>
-
-#define UNUSED __attribute__((unused))
-
-enum { PATIENCE_MS = 10000 };
-
-UNUSED static void sleep_ms(int ms)
-{
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-    nanosleep(&time, NULL);
-}
-
-UNUSED static int64_t now_ms(void)
-{
-    return clock_monotonic_ms(clock_system());
-}
-
-/* Waits until the expression is true. */
-#define EVENTUALLY(expression)                                                                     \
-    do {                                                                                           \
-        int64_t until_ms = now_ms() + PATIENCE_MS;                                                 \
-        while (!(expression) && now_ms() < until_ms) {                                             \
-            sleep_ms(1);                                                                           \
-        }                                                                                          \
-        CU_ASSERT(expression);                                                                     \
-    } while (0)
 
 /* A connection to 127.0.0.1, from that source address; reads time out. */
 UNUSED static int client_connect_from(const char *source, int port)

@@ -4,7 +4,6 @@
 #include "broker/cluster/broker_configs.h"
 
 #include "base/tests/suite.h"
-#include "broker/broker.h"
 
 #include <fcntl.h>
 
@@ -329,8 +328,9 @@ static void test_classes(void)
 /* ---- while a broker runs ---- */
 
 static struct {
-    struct broker broker;
+    struct broker_configs configs;
     struct storage_env env;
+    struct loop *flush;
     struct plog *plain;
     struct plog *own; /* has an override of its own */
 } r;
@@ -339,8 +339,8 @@ static struct plog *create_log(const char *topic)
 {
     struct plog *log = NULL;
     struct topic_partition name = {.topic = str_of(topic)};
-    struct log_config config = topic_configs_log_config(r.broker.topic_configs, name.topic);
-    MUST(logs_create(r.broker.logs, name, (struct uuid){{7}}, &config, &log));
+    struct log_config config = topic_configs_log_config(r.configs.topic_configs, name.topic);
+    MUST(logs_create(r.configs.logs, name, (struct uuid){{7}}, &config, &log));
     return log;
 }
 
@@ -348,23 +348,25 @@ static void begin_broker(const char *const *overrides, size_t count)
 {
     begin(overrides, count);
     memset(&r, 0, sizeof(r));
-    r.env = (struct storage_env){
-        .fs = fs_system(), .clock = &t.clock.clock, .files = file_cache_new(fs_system(), 100)};
-    r.broker.id = OWN_ID;
-    r.broker.config = &t.config;
-    r.broker.coord = t.coord;
-    r.broker.topic_configs = topic_configs_new(&t.config);
-    topic_configs_use(r.broker.topic_configs, t.coord);
+    r.env = (struct storage_env){.fs = fs_system(),
+                                 .clock = &t.clock.clock,
+                                 .random = random_system(),
+                                 .files = file_cache_new(fs_system(), 100)};
+    r.configs = (struct broker_configs){.broker_id = OWN_ID,
+                                        .config = &t.config,
+                                        .coord = t.coord,
+                                        .topic_configs = topic_configs_new(&t.config)};
+    topic_configs_use(r.configs.topic_configs, t.coord);
     char *dir = xasprintf("%s/data", t.dir);
     struct logs_open how = {.dirs = &dir,
                             .dirs_n = 1,
                             .broker_id = OWN_ID,
                             .config_of = topic_configs_log_config,
-                            .context = r.broker.topic_configs};
+                            .context = r.configs.topic_configs};
     struct logs_identity identity;
     char reason[LOGS_REASON_BYTES];
-    MUST(logs_lock(&r.env, &how, &r.broker.logs, &identity, reason));
-    MUST(logs_load(r.broker.logs, OWN_ID, "c", reason));
+    MUST(logs_lock(&r.env, &how, &r.configs.logs, &identity, reason));
+    MUST(logs_load(r.configs.logs, OWN_ID, "c", reason));
     free(dir);
     static const char OVERRIDE[] = "{\"version\":1,\"config\":{\"retention.ms\":\"9\"}}";
     struct coord_op op = {.type = COORD_CREATE,
@@ -372,14 +374,20 @@ static void begin_broker(const char *const *overrides, size_t count)
                           .data = bytes_of(OVERRIDE, sizeof(OVERRIDE) - 1)};
     MUST(coord_run(t.coord, &op, 1, &t.arena));
     MUST(op.error);
+    MUST(loop_new(&t.clock.clock, &r.flush));
+    struct replicas_config replicas = {
+        .broker_id = OWN_ID, .logs = r.configs.logs, .flush = r.flush};
+    r.configs.replicas = replicas_new(&replicas);
     r.plain = create_log("plain");
     r.own = create_log("own");
 }
 
 static void end_broker(void)
 {
-    logs_close(r.broker.logs);
-    topic_configs_free(r.broker.topic_configs);
+    replicas_free(r.configs.replicas);
+    loop_free(r.flush);
+    logs_close(r.configs.logs);
+    topic_configs_free(r.configs.topic_configs);
     file_cache_free(r.env.files);
     end();
 }
@@ -387,7 +395,7 @@ static void end_broker(void)
 static void change(const char *entity)
 {
     listen_begin();
-    MUST(broker_configs_changed(&r.broker, str_of(entity)));
+    MUST(broker_configs_changed(&r.configs, str_of(entity)));
     listen_end();
 }
 

@@ -252,13 +252,14 @@ static void test_pipelining(void)
 {
     begin(LIMITS);
     enum { N = 800 };
-    struct random random = {11};
+    struct seeded_random random;
+    seeded_random_init(&random, 11);
     struct writer w;
     static uint8_t frame[300000];
     size_t starts[N + 1];
     writer_init(&w, 1 << 30);
     for (int i = 0; i < N; i++) {
-        size_t len = random_below(&random, i % 50 == 0 ? sizeof(frame) : 900);
+        size_t len = random_below(&random.random, i % 50 == 0 ? sizeof(frame) : 900);
         memset(frame, '0' + i % 10, len);
         starts[i] = w.len;
         put_frame(&w, frame, len);
@@ -394,9 +395,10 @@ static void test_large_frame(void)
     struct writer w;
     writer_init(&w, 1 << 30);
     uint8_t *data = xmalloc(LARGE);
-    struct random random = {1};
+    struct seeded_random random;
+    seeded_random_init(&random, 1);
     for (size_t i = 0; i < LARGE; i += 64) {
-        memset(data + i, (int)random_next(&random), 64);
+        memset(data + i, (int)random_u64(&random.random), 64);
     }
     data[0] = 'e';
     put_frame(&w, data, LARGE);
@@ -631,8 +633,43 @@ static void test_memory_grows_with_what_arrived(void)
     end();
 }
 
+/* ---- buffers ---- */
+
+static void test_buffer_pool(void)
+{
+    struct buffer_pool pool;
+    buffer_pool_init(&pool);
+    struct buffer small = buffer_acquire(&pool, 1);
+    CU_ASSERT_EQUAL(small.cap, 1 << BUFFER_CLASS_MIN);
+    uint8_t *first = small.data;
+    buffer_release(&pool, &small);
+    CU_ASSERT_PTR_NULL(small.data);
+    buffer_release(&pool, &small);
+    CU_ASSERT_PTR_EQUAL((small = buffer_acquire(&pool, 1000)).data, first);
+    CU_ASSERT_PTR_NULL(buffer_acquire_kept(&pool, 1).data);
+    buffer_release(&pool, &small);
+    CU_ASSERT_PTR_NULL(buffer_acquire_kept(&pool, 1025).data);
+    small = buffer_acquire_kept(&pool, 10);
+    CU_ASSERT_PTR_EQUAL(small.data, first);
+    buffer_release(&pool, &small);
+    struct buffer huge = buffer_acquire(&pool, (1 << BUFFER_CLASS_MAX) + 1);
+    CU_ASSERT_EQUAL(huge.cap, (1 << BUFFER_CLASS_MAX) + 1);
+    buffer_release(&pool, &huge);
+    struct buffer many[20];
+    for (int i = 0; i < 20; i++) {
+        many[i] = buffer_acquire(&pool, 1 << 20);
+    }
+    for (int i = 0; i < 20; i++) {
+        buffer_release(&pool, &many[i]);
+    }
+    CU_ASSERT(pool.kept_bytes <= BUFFER_POOL_KEPT_BYTES);
+    CU_ASSERT(pool.kept_bytes > BUFFER_POOL_KEPT_BYTES / 2);
+    buffer_pool_deinit(&pool);
+}
+
 SUITE("conn", TEST(test_split_at_every_byte), TEST(test_pipelining), TEST(test_muting),
       TEST(test_closed_while_parked), TEST(test_closing_frames), TEST(test_oversize_frames),
       TEST(test_large_frame), TEST(test_slow_reader), TEST(test_slow_reader_goes),
       TEST(test_file_ranges), TEST(test_idle), TEST(test_idle_in_a_frame),
-      TEST(test_opened_after_the_end), TEST(test_memory_grows_with_what_arrived))
+      TEST(test_opened_after_the_end), TEST(test_memory_grows_with_what_arrived),
+      TEST(test_buffer_pool))

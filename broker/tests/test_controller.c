@@ -258,6 +258,7 @@ static void elect(void)
                                              .delete_topic_enable = t.delete_topic_enable,
                                              .coord = t.coord,
                                              .clock = &t.clock.clock,
+                                             .random = random_system(),
                                              .imbalance_percent = 10,
                                              .links = {.send = on_send}};
     t.controller = controller_new(&config);
@@ -588,7 +589,8 @@ static void test_many_partitions(void)
     for (int i = 0; i < N; i++) {
         lists[i] = (struct id_list){.ids = &one, .count = 1};
     }
-    struct znode_topic node = {.id = uuid_random(), .partitions = lists, .partitions_n = N};
+    struct znode_topic node = {
+        .id = uuid_random(random_system()), .partitions = lists, .partitions_n = N};
     create("/brokers/topics/many", znode_topic_encode(&t.arena, &node), 0);
     deliver();
     CU_ASSERT(controller_is_active(t.controller));
@@ -910,8 +912,11 @@ static void test_epoch_out_of_range(void)
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
         begin();
         create_text(ZNODE_CONTROLLER_EPOCH, BAD[i]);
-        const struct controller_config config = {
-            .broker_id = 1, .coord = t.coord, .clock = &t.clock.clock, .links = {.send = on_send}};
+        const struct controller_config config = {.broker_id = 1,
+                                                 .coord = t.coord,
+                                                 .clock = &t.clock.clock,
+                                                 .random = random_system(),
+                                                 .links = {.send = on_send}};
         t.controller = controller_new(&config);
         CU_ASSERT_EQUAL(controller_elect(t.controller), E_MALFORMED);
         CU_ASSERT_STRING_EQUAL(controller_unreadable(t.controller), ZNODE_CONTROLLER_EPOCH);

@@ -1,7 +1,7 @@
 /* The state machine of a group, rule by rule, with a clock that the test moves (test_group_random.c
  * lets many members act at random).
  *
- * A waiter is a request that the group holds: it must be answered exactly once. */
+ * An asker is a request that the group holds: it must be answered exactly once. */
 #include "broker/coordinator/shard.h"
 
 #include "base/tests/suite.h"
@@ -14,10 +14,11 @@ enum {
     DELAY_MS = 3000,
     TEXT_MAX = 128,
     MEMBERS_MAX = 64,
-    WAITERS_MAX = 64,
+    ASKERS_MAX = 64,
 };
 
-struct waiter {
+struct asker {
+    struct group_waiter waiter;
     int answers;
     err error;
     enum group_action_type type;
@@ -38,8 +39,8 @@ static struct {
     struct group_limits limits;
     int64_t now_ms;
     struct group_output out;
-    struct waiter waiters[WAITERS_MAX];
-    int waiters_n;
+    struct asker askers[ASKERS_MAX];
+    int askers_n;
     enum group_store store; /* of the last event */
 } t;
 
@@ -58,8 +59,8 @@ static struct str str_of_bytes(struct bytes b)
 
 static void answer(const struct group_action *action)
 {
-    struct waiter *w = action->waiter;
-    CU_ASSERT_PTR_NOT_NULL_FATAL(w);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(action->waiter);
+    struct asker *w = container_of(action->waiter, struct asker, waiter);
     w->answers++;
     CU_ASSERT_EQUAL(w->answers, 1);
     CU_ASSERT_EQUAL(w->type, action->type);
@@ -106,7 +107,8 @@ static void begin(void)
     t.limits = (struct group_limits){.session_timeout_min_ms = 6000,
                                      .session_timeout_max_ms = 1800000,
                                      .initial_delay_ms = DELAY_MS,
-                                     .size_max = INT32_MAX};
+                                     .size_max = INT32_MAX,
+                                     .random = random_system()};
     t.group = group_new(STR("g"), t.now_ms);
 }
 
@@ -115,16 +117,16 @@ static void end(void)
     event_begin();
     group_kill(t.group, ERR_NOT_COORDINATOR, &t.out);
     event_end();
-    for (int i = 0; i < t.waiters_n; i++) {
-        CU_ASSERT_EQUAL(t.waiters[i].answers, 1);
+    for (int i = 0; i < t.askers_n; i++) {
+        CU_ASSERT_EQUAL(t.askers[i].answers, 1);
     }
     group_free(t.group);
 }
 
-static struct waiter *waiter_new(enum group_action_type type)
+static struct asker *asker_new(enum group_action_type type)
 {
-    CU_ASSERT_FATAL(t.waiters_n < WAITERS_MAX);
-    struct waiter *w = &t.waiters[t.waiters_n++];
+    CU_ASSERT_FATAL(t.askers_n < ASKERS_MAX);
+    struct asker *w = &t.askers[t.askers_n++];
     w->type = type;
     return w;
 }
@@ -146,10 +148,10 @@ static struct join_event join_event(const char *member, const char *instance)
                                .rebalance_timeout_ms = REBALANCE_MS};
 }
 
-static struct waiter *join_with(struct join_event e)
+static struct asker *join_with(struct join_event e)
 {
-    struct waiter *w = waiter_new(ANSWER_JOIN);
-    e.waiter = w;
+    struct asker *w = asker_new(ANSWER_JOIN);
+    e.waiter = &w->waiter;
     event_begin();
     group_join(t.group, &e, &t.limits, t.now_ms, &t.out);
     event_end();
@@ -157,34 +159,34 @@ static struct waiter *join_with(struct join_event e)
 }
 
 /* "" is a new member; without an instance it joins at once, as clients before version 4 did. */
-static struct waiter *join(const char *member)
+static struct asker *join(const char *member)
 {
     return join_with(join_event(member, NULL));
 }
 
-static struct waiter *join_static(const char *member, const char *instance)
+static struct asker *join_static(const char *member, const char *instance)
 {
     return join_with(join_event(member, instance));
 }
 
-static struct waiter *sync_with(struct sync_event e)
+static struct asker *sync_with(struct sync_event e)
 {
-    struct waiter *w = waiter_new(ANSWER_SYNC);
-    e.waiter = w;
+    struct asker *w = asker_new(ANSWER_SYNC);
+    e.waiter = &w->waiter;
     event_begin();
     group_sync(t.group, &e, t.now_ms, &t.out);
     event_end();
     return w;
 }
 
-static struct waiter *sync_follower(const char *member)
+static struct asker *sync_follower(const char *member)
 {
     return sync_with(
         (struct sync_event){.member_id = str_of(member), .generation = t.group->generation});
 }
 
 /* Gives each member listed in the answer its own id as assignment. */
-static struct waiter *sync_leader(const struct waiter *joined)
+static struct asker *sync_leader(const struct asker *joined)
 {
     struct join_member assignments[MEMBERS_MAX];
     for (int i = 0; i < joined->members_n; i++) {
@@ -243,14 +245,14 @@ static err commit(const char *member, const char *instance, int32_t generation)
 }
 
 /* A stable group of n dynamic members; their waiters of the join, the leader's first. */
-static void stable_group(int n, struct waiter **joined)
+static void stable_group(int n, struct asker **joined)
 {
     for (int i = 0; i < n; i++) {
         joined[i] = join("");
     }
     pass(DELAY_MS * 2);
     CU_ASSERT_EQUAL_FATAL(t.group->state, GROUP_COMPLETING_REBALANCE);
-    struct waiter *syncs[MEMBERS_MAX];
+    struct asker *syncs[MEMBERS_MAX];
     for (int i = 1; i < n; i++) {
         syncs[i] = sync_follower(joined[i]->member);
     }
@@ -269,10 +271,10 @@ static void test_first_generation(void)
 {
     begin();
     CU_ASSERT_EQUAL(t.group->state, GROUP_EMPTY);
-    struct waiter *a = join("");
+    struct asker *a = join("");
     CU_ASSERT_EQUAL(t.group->state, GROUP_PREPARING_REBALANCE);
     pass(1000);
-    struct waiter *b = join("");
+    struct asker *b = join("");
     CU_ASSERT(a->answers == 0 && b->answers == 0);
     pass(1999);
     CU_ASSERT_EQUAL(a->answers, 0);
@@ -291,9 +293,9 @@ static void test_first_generation(void)
     CU_ASSERT_PTR_EQUAL(strstr(a->member, "client-"), a->member);
     CU_ASSERT_EQUAL(strlen(a->member), strlen("client-") + 36);
     CU_ASSERT_STRING_NOT_EQUAL(a->member, b->member);
-    struct waiter *sync_b = sync_follower(b->member);
+    struct asker *sync_b = sync_follower(b->member);
     CU_ASSERT_EQUAL(sync_b->answers, 0);
-    struct waiter *sync_a = sync_leader(a);
+    struct asker *sync_a = sync_leader(a);
     CU_ASSERT_EQUAL(t.store, STORE_ASSIGNMENT);
     CU_ASSERT_EQUAL(sync_a->answers, 0);
     stored(OK);
@@ -312,7 +314,7 @@ static void test_initial_delay_is_bounded(void)
     begin();
     struct join_event e = join_event("", NULL);
     e.rebalance_timeout_ms = 7000;
-    struct waiter *first = join_with(e);
+    struct asker *first = join_with(e);
     int64_t start_ms = t.now_ms;
     while (first->answers == 0 && t.now_ms - start_ms < 60000) {
         pass(500);
@@ -340,13 +342,13 @@ static void test_initial_delay_is_bounded(void)
 static void test_delay_of_a_later_generation(void)
 {
     begin();
-    struct waiter *joined[1];
+    struct asker *joined[1];
     stable_group(1, joined);
     CU_ASSERT_EQUAL(leave(joined[0]->member, NULL), OK);
     CU_ASSERT_EQUAL(t.group->state, GROUP_EMPTY);
     CU_ASSERT_EQUAL(t.group->generation, 2);
     CU_ASSERT_EQUAL(t.store, STORE_GROUP);
-    struct waiter *a = join("");
+    struct asker *a = join("");
     pass(1000);
     (void)join("");
     pass(1999);
@@ -362,21 +364,21 @@ static void test_member_id_required(void)
     t.limits.initial_delay_ms = 0;
     struct join_event e = join_event("", NULL);
     e.require_known_id = true;
-    struct waiter *told = join_with(e);
+    struct asker *told = join_with(e);
     CU_ASSERT_EQUAL(told->error, ERR_MEMBER_ID_REQUIRED);
     CU_ASSERT_EQUAL(strlen(told->member), strlen("client-") + 36);
     CU_ASSERT(group_size(t.group) == 0 && t.group->state == GROUP_EMPTY);
-    struct waiter *known = join(told->member);
+    struct asker *known = join(told->member);
     CU_ASSERT(known->error == OK && known->generation == 1);
     CU_ASSERT_STRING_EQUAL(known->member, told->member);
     CU_ASSERT_EQUAL(join("never-heard-of")->error, ERR_UNKNOWN_MEMBER_ID);
     /* A rebalance waits for those who were told their id. */
     (void)sync_leader(known);
     stored(OK);
-    struct waiter *other = join_with(e);
-    struct waiter *again = join(known->member);
+    struct asker *other = join_with(e);
+    struct asker *again = join(known->member);
     CU_ASSERT_EQUAL(again->answers, 0);
-    struct waiter *second = join(other->member);
+    struct asker *second = join(other->member);
     CU_ASSERT(again->generation == 2 && second->generation == 2);
     end();
 }
@@ -384,11 +386,11 @@ static void test_member_id_required(void)
 static void test_pending_id_expires(void)
 {
     begin();
-    struct waiter *joined[1];
+    struct asker *joined[1];
     stable_group(1, joined);
     struct join_event e = join_event("", NULL);
     e.require_known_id = true;
-    struct waiter *told = join_with(e);
+    struct asker *told = join_with(e);
     pass(SESSION_MS - 1);
     CU_ASSERT_EQUAL(heartbeat(joined[0]->member), OK);
     CU_ASSERT_EQUAL(t.group->pending.count, 1);
@@ -399,7 +401,7 @@ static void test_pending_id_expires(void)
     /* In a rebalance its end lets the others go on; so does its leaving. */
     for (int turn = 0; turn < 2; turn++) {
         told = join_with(e);
-        struct waiter *again = join(joined[0]->member);
+        struct asker *again = join(joined[0]->member);
         CU_ASSERT_EQUAL(again->answers, 0);
         if (turn == 0) {
             pass(SESSION_MS);
@@ -455,7 +457,7 @@ static void test_votes(void)
         struct protocol *protocols;
         int32_t n;
     } members[] = {{a, 3}, {b, 2}, {c, 3}};
-    struct waiter *joined[3];
+    struct asker *joined[3];
     for (int i = 0; i < 3; i++) {
         struct join_event e = join_event("", NULL);
         e.protocols = members[i].protocols;
@@ -475,20 +477,20 @@ static void test_group_is_full(void)
 {
     begin();
     t.limits.size_max = 2;
-    struct waiter *joined[2];
+    struct asker *joined[2];
     stable_group(2, joined);
     CU_ASSERT_EQUAL(join("")->error, ERR_GROUP_MAX_SIZE_REACHED);
     CU_ASSERT_EQUAL(t.group->state, GROUP_STABLE);
-    struct waiter *a = join(joined[0]->member);
-    struct waiter *b = join(joined[1]->member);
+    struct asker *a = join(joined[0]->member);
+    struct asker *b = join(joined[1]->member);
     CU_ASSERT(a->error == OK && b->error == OK);
     /* Smaller than it is: the last to come back is put out, and the others go on. */
     t.limits.size_max = 1;
     (void)sync_leader(a);
     (void)sync_follower(b->member);
     stored(OK);
-    struct waiter *again = join(a->member);
-    struct waiter *out = join(b->member);
+    struct asker *again = join(a->member);
+    struct asker *out = join(b->member);
     CU_ASSERT_EQUAL(out->error, ERR_GROUP_MAX_SIZE_REACHED);
     CU_ASSERT_EQUAL(group_size(t.group), 1);
     CU_ASSERT_EQUAL(again->generation, 3);
@@ -500,9 +502,9 @@ static void test_group_is_full(void)
 static void test_rejoin_of_a_stable_group(void)
 {
     begin();
-    struct waiter *joined[2];
+    struct asker *joined[2];
     stable_group(2, joined);
-    struct waiter *follower = join(joined[1]->member); /* nothing new: the current generation */
+    struct asker *follower = join(joined[1]->member); /* nothing new: the current generation */
     CU_ASSERT(follower->error == OK && follower->generation == 1 && follower->members_n == 0);
     CU_ASSERT_EQUAL(t.group->state, GROUP_STABLE);
     struct join_event e = join_event(joined[1]->member, NULL);
@@ -511,12 +513,12 @@ static void test_rejoin_of_a_stable_group(void)
     follower = join_with(e);
     CU_ASSERT(follower->answers == 0 && t.group->state == GROUP_PREPARING_REBALANCE);
     CU_ASSERT_EQUAL(heartbeat(joined[0]->member), ERR_REBALANCE_IN_PROGRESS);
-    struct waiter *leader = join(joined[0]->member);
+    struct asker *leader = join(joined[0]->member);
     CU_ASSERT(leader->generation == 2 && follower->generation == 2); /* all are there: at once */
     CU_ASSERT_EQUAL(leader->members_n, 2);
     /* While the assignment is awaited: the same again, with members for the leader only. */
     CU_ASSERT_EQUAL(join(joined[0]->member)->members_n, 2);
-    struct waiter *same = join_with(e);
+    struct asker *same = join_with(e);
     CU_ASSERT(same->generation == 2 && same->members_n == 0);
     (void)sync_leader(leader);
     (void)sync_follower(follower->member);
@@ -529,12 +531,12 @@ static void test_rejoin_of_a_stable_group(void)
 static void test_change_while_syncing(void)
 {
     begin();
-    struct waiter *joined[3];
+    struct asker *joined[3];
     for (int i = 0; i < 3; i++) {
         joined[i] = join("");
     }
     pass(DELAY_MS * 2);
-    struct waiter *sync = sync_follower(joined[1]->member);
+    struct asker *sync = sync_follower(joined[1]->member);
     struct join_event e = join_event(joined[2]->member, NULL);
     struct protocol changed[] = {{STR("range"), {(const uint8_t *)"other", 5}}};
     e.protocols = changed;
@@ -549,13 +551,13 @@ static void test_change_while_syncing(void)
 static void test_stored_too_late(void)
 {
     begin();
-    struct waiter *joined[2];
+    struct asker *joined[2];
     for (int i = 0; i < 2; i++) {
         joined[i] = join("");
     }
     pass(DELAY_MS * 2);
-    struct waiter *sync = sync_leader(joined[0]);
-    struct waiter *third = join("");
+    struct asker *sync = sync_leader(joined[0]);
+    struct asker *third = join("");
     CU_ASSERT_EQUAL(sync->error, ERR_REBALANCE_IN_PROGRESS);
     stored(OK);
     CU_ASSERT_EQUAL(t.group->state, GROUP_PREPARING_REBALANCE);
@@ -574,13 +576,13 @@ static void test_stored_too_late(void)
 static void test_storing_fails(void)
 {
     begin();
-    struct waiter *joined[2];
+    struct asker *joined[2];
     for (int i = 0; i < 2; i++) {
         joined[i] = join("");
     }
     pass(DELAY_MS * 2);
-    struct waiter *follower = sync_follower(joined[1]->member);
-    struct waiter *leader = sync_leader(joined[0]);
+    struct asker *follower = sync_follower(joined[1]->member);
+    struct asker *leader = sync_leader(joined[0]);
     stored(ERR_COORDINATOR_NOT_AVAILABLE);
     CU_ASSERT_EQUAL(leader->error, ERR_COORDINATOR_NOT_AVAILABLE);
     CU_ASSERT_EQUAL(follower->error, ERR_COORDINATOR_NOT_AVAILABLE);
@@ -594,10 +596,10 @@ static void test_storing_fails(void)
 static void test_requests_are_replaced(void)
 {
     begin();
-    struct waiter *joined[2];
+    struct asker *joined[2];
     stable_group(2, joined);
-    struct waiter *first = join(joined[0]->member);
-    struct waiter *second = join(joined[0]->member);
+    struct asker *first = join(joined[0]->member);
+    struct asker *second = join(joined[0]->member);
     CU_ASSERT(first->answers == 1 && second->answers == 0);
     (void)join(joined[1]->member);
     CU_ASSERT_EQUAL(second->error, OK);
@@ -612,7 +614,7 @@ static void test_requests_are_replaced(void)
 static void test_checks(void)
 {
     begin();
-    struct waiter *joined[1];
+    struct asker *joined[1];
     CU_ASSERT_EQUAL(heartbeat("nobody"), ERR_UNKNOWN_MEMBER_ID);
     CU_ASSERT_EQUAL(sync_follower("nobody")->error, ERR_UNKNOWN_MEMBER_ID);
     CU_ASSERT_EQUAL(leave("nobody", NULL), ERR_UNKNOWN_MEMBER_ID);
@@ -640,9 +642,9 @@ static void test_checks(void)
 static void test_dead(void)
 {
     begin();
-    struct waiter *joined[2];
+    struct asker *joined[2];
     stable_group(2, joined);
-    struct waiter *waits = join(joined[0]->member);
+    struct asker *waits = join(joined[0]->member);
     event_begin();
     group_kill(t.group, ERR_NOT_COORDINATOR, &t.out);
     event_end();
@@ -662,8 +664,8 @@ static void test_commits(void)
     CU_ASSERT_EQUAL(commit("", NULL, -1), OK);
     CU_ASSERT_EQUAL(commit("x", NULL, -1), OK);
     CU_ASSERT_EQUAL(commit("x", NULL, 0), ERR_UNKNOWN_MEMBER_ID);
-    struct waiter *a = join("");
-    struct waiter *s = join_static("", "one");
+    struct asker *a = join("");
+    struct asker *s = join_static("", "one");
     pass(DELAY_MS * 2);
     CU_ASSERT_EQUAL(t.group->state, GROUP_COMPLETING_REBALANCE);
     CU_ASSERT_EQUAL(commit(a->member, NULL, 1), ERR_REBALANCE_IN_PROGRESS);
@@ -693,7 +695,7 @@ static void test_commits(void)
 static void test_session_expires(void)
 {
     begin();
-    struct waiter *joined[3];
+    struct asker *joined[3];
     stable_group(3, joined);
     pass(SESSION_MS - 1);
     CU_ASSERT_EQUAL(heartbeat(joined[1]->member), OK);
@@ -704,7 +706,7 @@ static void test_session_expires(void)
     CU_ASSERT_EQUAL(t.group->state, GROUP_PREPARING_REBALANCE);
     CU_ASSERT_EQUAL(heartbeat(joined[0]->member), ERR_UNKNOWN_MEMBER_ID);
     CU_ASSERT_EQUAL(heartbeat(joined[1]->member), ERR_REBALANCE_IN_PROGRESS);
-    struct waiter *b = join(joined[1]->member);
+    struct asker *b = join(joined[1]->member);
     pass(SESSION_MS * 2); /* who waits is alive; the third is not */
     CU_ASSERT_EQUAL(b->generation, 2);
     CU_ASSERT_STRING_EQUAL(b->leader, b->member);
@@ -716,7 +718,7 @@ static void test_session_expires(void)
 static void test_rebalance_timeout(void)
 {
     begin();
-    struct waiter *joined[2];
+    struct asker *joined[2];
     struct join_event e = join_event("", NULL);
     e.session_timeout_ms = 600000;
     joined[0] = join_with(e);
@@ -728,7 +730,7 @@ static void test_rebalance_timeout(void)
     stored(OK);
     e.member_id = str_of(joined[0]->member);
     e.rebalance_timeout_ms = REBALANCE_MS;
-    struct waiter *a = join_with(e);
+    struct asker *a = join_with(e);
     pass(50000 - 1);
     CU_ASSERT_EQUAL(a->answers, 0);
     pass(1);
@@ -744,12 +746,12 @@ static void test_sync_timeout(void)
         begin();
         struct join_event e = join_event("", NULL);
         e.session_timeout_ms = 600000;
-        struct waiter *a = join_with(e);
-        struct waiter *b = join_with(e);
+        struct asker *a = join_with(e);
+        struct asker *b = join_with(e);
         pass(DELAY_MS * 2);
         int64_t issued_ms = t.now_ms;
         CU_ASSERT_EQUAL(a->generation, 1);
-        struct waiter *sync = turn == 0 ? sync_leader(a) : sync_follower(b->member);
+        struct asker *sync = turn == 0 ? sync_leader(a) : sync_follower(b->member);
         const char *late = turn == 0 ? b->member : a->member;
         if (turn == 0) {
             stored(OK);
@@ -770,10 +772,10 @@ static void test_sync_timeout(void)
 static void test_session_after_a_long_sync(void)
 {
     begin();
-    struct waiter *a = join("");
-    struct waiter *b = join("");
+    struct asker *a = join("");
+    struct asker *b = join("");
     pass(DELAY_MS * 2);
-    struct waiter *sync = sync_follower(b->member);
+    struct asker *sync = sync_follower(b->member);
     for (int i = 0; i < 2; i++) {
         pass(SESSION_MS - 1);
         CU_ASSERT_EQUAL(heartbeat(a->member), OK);
@@ -789,7 +791,7 @@ static void test_session_after_a_long_sync(void)
 static void test_new_member_gives_up(void)
 {
     begin();
-    struct waiter *joined[1];
+    struct asker *joined[1];
     struct join_event e = join_event("", NULL);
     e.rebalance_timeout_ms = 600000;
     e.session_timeout_ms = 1800000;
@@ -797,7 +799,7 @@ static void test_new_member_gives_up(void)
     pass(DELAY_MS);
     (void)sync_leader(joined[0]);
     stored(OK);
-    struct waiter *fresh = join("");
+    struct asker *fresh = join("");
     pass(300000 - 1);
     CU_ASSERT_EQUAL(fresh->answers, 0);
     pass(1);
@@ -812,17 +814,17 @@ static void test_new_member_gives_up(void)
 static void test_leave(void)
 {
     begin();
-    struct waiter *joined[3];
+    struct asker *joined[3];
     stable_group(3, joined);
     CU_ASSERT_EQUAL(leave(joined[0]->member, NULL), OK);
     CU_ASSERT_EQUAL(leave(joined[0]->member, NULL), ERR_UNKNOWN_MEMBER_ID);
     CU_ASSERT_EQUAL(t.group->state, GROUP_PREPARING_REBALANCE);
-    struct waiter *b = join(joined[1]->member);
+    struct asker *b = join(joined[1]->member);
     CU_ASSERT_EQUAL(b->answers, 0);
     CU_ASSERT_EQUAL(leave(joined[2]->member, NULL), OK); /* nobody is missing any more */
     CU_ASSERT(b->generation == 2 && b->members_n == 1);
     CU_ASSERT_STRING_EQUAL(b->leader, b->member);
-    struct waiter *sync = sync_leader(b);
+    struct asker *sync = sync_leader(b);
     CU_ASSERT_EQUAL(leave(b->member, NULL), OK); /* while its sync waits */
     CU_ASSERT_EQUAL(sync->error, ERR_UNKNOWN_MEMBER_ID);
     CU_ASSERT(t.group->state == GROUP_EMPTY && t.group->generation == 3);
@@ -835,7 +837,7 @@ static void test_leave(void)
 static void test_leave_while_joining(void)
 {
     begin();
-    struct waiter *a = join("");
+    struct asker *a = join("");
     struct member *m = container_of(t.group->members.next, struct member, link);
     char id[TEXT_MAX];
     copy_text(id, m->id);
@@ -850,7 +852,7 @@ static void test_leave_while_joining(void)
 /* ---- static members ---- */
 
 /* A stable group of two static members, "one" (the leader) and "two". */
-static void static_group(struct waiter **one, struct waiter **two)
+static void static_group(struct asker **one, struct asker **two)
 {
     *one = join_static("", "one");
     *two = join_static("", "two");
@@ -865,10 +867,10 @@ static void static_group(struct waiter **one, struct waiter **two)
 static void test_static_member_comes_back(void)
 {
     begin();
-    struct waiter *one;
-    struct waiter *two;
+    struct asker *one;
+    struct asker *two;
     static_group(&one, &two);
-    struct waiter *back = join_static("", "two");
+    struct asker *back = join_static("", "two");
     CU_ASSERT_EQUAL(t.store, STORE_MEMBER);
     CU_ASSERT(back->error == OK && back->generation == 1 && back->members_n == 0);
     CU_ASSERT_STRING_NOT_EQUAL(back->member, two->member);
@@ -887,15 +889,15 @@ static void test_static_member_comes_back(void)
 static void test_static_leader_comes_back(void)
 {
     begin();
-    struct waiter *one;
-    struct waiter *two;
+    struct asker *one;
+    struct asker *two;
     static_group(&one, &two);
-    struct waiter *old_client = join_static("", "one");
+    struct asker *old_client = join_static("", "one");
     CU_ASSERT(old_client->members_n == 0 && !old_client->skip);
     CU_ASSERT_STRING_EQUAL(old_client->leader, one->member); /* so that it does not assign */
     struct join_event e = join_event("", "one");
     e.can_skip_assignment = true;
-    struct waiter *client = join_with(e);
+    struct asker *client = join_with(e);
     CU_ASSERT(client->members_n == 2 && client->skip);
     CU_ASSERT_STRING_EQUAL(client->leader, client->member);
     CU_ASSERT_EQUAL(t.group->state, GROUP_STABLE);
@@ -912,13 +914,13 @@ static void test_static_member_with_other_protocols(void)
     struct join_event e = join_event("", "one");
     e.protocols = both;
     e.protocols_n = 2;
-    struct waiter *one = join_with(e);
+    struct asker *one = join_with(e);
     pass(DELAY_MS * 2);
     CU_ASSERT_STRING_EQUAL(one->protocol, "range");
     (void)sync_leader(one);
     stored(OK);
     e.protocols = turned;
-    struct waiter *back = join_with(e);
+    struct asker *back = join_with(e);
     CU_ASSERT(back->generation == 2); /* alone: the rebalance is over at once */
     CU_ASSERT_STRING_EQUAL(back->protocol, "sticky");
     end();
@@ -928,16 +930,16 @@ static void test_static_member_with_other_protocols(void)
 static void test_static_member_is_fenced(void)
 {
     begin();
-    struct waiter *one;
-    struct waiter *two;
+    struct asker *one;
+    struct asker *two;
     static_group(&one, &two);
-    struct waiter *waits = join_static(one->member, "one"); /* the leader: a rebalance */
+    struct asker *waits = join_static(one->member, "one"); /* the leader: a rebalance */
     CU_ASSERT_EQUAL(waits->answers, 0);
-    struct waiter *back = join_static("", "one");
+    struct asker *back = join_static("", "one");
     CU_ASSERT_EQUAL(waits->error, ERR_FENCED_INSTANCE_ID);
     (void)join_static(two->member, "two");
     CU_ASSERT(back->error == OK && back->generation == 2 && back->members_n == 2);
-    struct waiter *sync = sync_follower(two->member);
+    struct asker *sync = sync_follower(two->member);
     (void)join_static("", "two");
     CU_ASSERT_EQUAL(sync->error, ERR_FENCED_INSTANCE_ID);
     CU_ASSERT_EQUAL(t.group->state, GROUP_PREPARING_REBALANCE);
@@ -950,17 +952,17 @@ static void test_static_member_is_away(void)
     begin();
     struct join_event e = join_event("", "one");
     e.session_timeout_ms = 100000;
-    struct waiter *one = join_with(e);
+    struct asker *one = join_with(e);
     e.instance_id = STR("two");
-    struct waiter *two = join_with(e);
-    struct waiter *dynamic = join("");
+    struct asker *two = join_with(e);
+    struct asker *dynamic = join("");
     pass(DELAY_MS * 2);
     (void)sync_leader(one);
     (void)sync_follower(two->member);
     (void)sync_follower(dynamic->member);
     stored(OK);
     CU_ASSERT_EQUAL(leave(dynamic->member, NULL), OK);
-    struct waiter *again = join_static(two->member, "two");
+    struct asker *again = join_static(two->member, "two");
     pass(REBALANCE_MS);
     CU_ASSERT(again->error == OK && again->generation == 2);
     CU_ASSERT_STRING_EQUAL(again->leader, two->member); /* the leader must be one that is there */
@@ -987,8 +989,8 @@ static void test_static_member_is_away(void)
 static void test_leave_by_instance(void)
 {
     begin();
-    struct waiter *one;
-    struct waiter *two;
+    struct asker *one;
+    struct asker *two;
     static_group(&one, &two);
     CU_ASSERT_EQUAL(leave("", "two"), OK);
     CU_ASSERT_EQUAL(leave("", "two"), ERR_UNKNOWN_MEMBER_ID);
@@ -1025,7 +1027,7 @@ static void test_loaded(void)
     pass(SESSION_MS / 2);
     CU_ASSERT_PTR_NULL(group_member(t.group, STR("m1")));
     CU_ASSERT_EQUAL(t.group->state, GROUP_PREPARING_REBALANCE);
-    struct waiter *back = join_static("m2", "two");
+    struct asker *back = join_static("m2", "two");
     CU_ASSERT_EQUAL(back->generation, 8);
     end();
 }
@@ -1039,31 +1041,6 @@ static void test_state_names(void)
     CU_ASSERT_STRING_EQUAL(group_state_name(GROUP_DEAD), "Dead");
 }
 
-/* A partition without a log cannot be loaded: it does not keep what it would tell of its news. */
-static void test_loading_fails(void)
-{
-    struct config config;
-    config_init(&config);
-    struct loop *background = NULL;
-    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &background), OK);
-    struct coordinator_config how = {
-        .config = &config, .clock = clock_system(), .background = background};
-    struct coordinator *c = coordinator_new(&how);
-    struct partition_env env = {.broker_id = 1};
-    struct topic_partition name = {.topic = STR("__consumer_offsets"), .partition = 2};
-    struct partition *p = partition_new(name, (struct uuid){{0}}, &env);
-    coordinator_partition_elected(c, p, 1);
-    CU_ASSERT_EQUAL(shard_check_locked(shard_at(c, 2)), ERR_COORDINATOR_LOAD_IN_PROGRESS);
-    CU_ASSERT_PTR_NOT_NULL(p->on_high_watermark);
-    loop_drain(background);
-    CU_ASSERT_EQUAL(shard_check_locked(shard_at(c, 2)), ERR_NOT_COORDINATOR);
-    CU_ASSERT_PTR_NULL(p->on_high_watermark);
-    coordinator_free(c);
-    partition_release(p);
-    loop_free(background);
-    config_deinit(&config);
-}
-
 SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_delay_of_a_later_generation), TEST(test_member_id_required),
       TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
@@ -1075,5 +1052,4 @@ SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_leave_while_joining), TEST(test_static_member_comes_back),
       TEST(test_static_leader_comes_back), TEST(test_static_member_with_other_protocols),
       TEST(test_static_member_is_fenced), TEST(test_static_member_is_away),
-      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names),
-      TEST(test_loading_fails))
+      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names))

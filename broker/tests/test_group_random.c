@@ -15,6 +15,7 @@
 enum {
     SEEDS = 150,
     CLIENTS_MAX = 50,
+    MEMBERS_MAX = 2 * CLIENTS_MAX, /* an answer that is lost leaves a member that must expire */
     PARTITIONS = 64,
     STEPS = 1500,
     ID_MAX = 96,
@@ -38,18 +39,19 @@ struct client {
     int64_t heartbeat_ms; /* the last sign of life */
     struct request *waits;
     bool told_members;
-    char members[CLIENTS_MAX + 1][ID_MAX];
+    char members[MEMBERS_MAX][ID_MAX];
     int members_n;
 };
 
 struct request {
+    struct group_waiter waiter;
     int answers;
     struct client *client;
     char id[ID_MAX]; /* whose it was */
 };
 
 static struct {
-    struct random random;
+    struct seeded_random random;
     struct group *group;
     struct group_limits limits;
     int64_t now_ms;
@@ -80,7 +82,7 @@ static struct {
 
 static uint32_t below(uint32_t n)
 {
-    return random_below(&s.random, n);
+    return random_below(&s.random.random, n);
 }
 
 static void copy_id(char to[ID_MAX], struct str from)
@@ -120,8 +122,8 @@ static void on_join_answer(struct client *c, const struct group_action *a)
     HOLDS(leads || a->members_n == 0);
     c->told_members = a->members_n > 0;
     c->members_n = 0;
-    HOLDS(a->members_n <= CLIENTS_MAX + 1);
-    for (int i = 0; i < a->members_n && i <= CLIENTS_MAX; i++) {
+    HOLDS(a->members_n <= MEMBERS_MAX);
+    for (int i = 0; i < a->members_n && i < MEMBERS_MAX; i++) {
         copy_id(c->members[c->members_n++], a->members[i].id);
     }
     HOLDS(!c->told_members || a->members_n == group_size(s.group));
@@ -155,7 +157,7 @@ static void on_sync_answer(struct client *c, const struct group_action *a)
 
 static void deliver(const struct group_action *a)
 {
-    struct request *r = a->waiter;
+    struct request *r = container_of(a->waiter, struct request, waiter);
     HOLDS(r != NULL && r->answers == 0);
     r->answers++;
     struct client *c = r->client;
@@ -251,7 +253,7 @@ static void client_join(struct client *c)
                            .require_known_id = c->asks_id,
                            .can_skip_assignment = c->rebalance_ms % 2 == 0};
     c->phase = JOINING;
-    e.waiter = request_new(c);
+    e.waiter = &request_new(c)->waiter;
     event_begin();
     group_join(s.group, &e, &s.limits, s.now_ms, &s.out);
     event_end();
@@ -260,8 +262,8 @@ static void client_join(struct client *c)
 /* The leader gives each partition to one of the members. */
 static void client_sync(struct client *c)
 {
-    struct join_member assignments[CLIENTS_MAX + 1];
-    uint8_t partitions[CLIENTS_MAX + 1][PARTITIONS];
+    struct join_member assignments[MEMBERS_MAX];
+    uint8_t partitions[MEMBERS_MAX][PARTITIONS];
     for (int i = 0; i < c->members_n; i++) {
         size_t n = 0;
         for (int p = i; p < PARTITIONS; p += c->members_n) {
@@ -277,7 +279,7 @@ static void client_sync(struct client *c)
                            .assignments = assignments,
                            .assignments_n = c->members_n};
     c->phase = SYNCING;
-    e.waiter = request_new(c);
+    e.waiter = &request_new(c)->waiter;
     event_begin();
     group_sync(s.group, &e, s.now_ms, &s.out);
     event_end();
@@ -372,15 +374,13 @@ static void pass(int64_t ms)
 static void setup(uint64_t seed)
 {
     memset(&s, 0, sizeof(s));
-    s.random.state = seed;
-    for (int i = 0; i < 10; i++) {
-        (void)random_next(&s.random);
-    }
+    seeded_random_init(&s.random, seed);
     s.now_ms = 1000000;
     s.limits = (struct group_limits){.session_timeout_min_ms = 1,
                                      .session_timeout_max_ms = INT32_MAX,
                                      .initial_delay_ms = below(2) == 0 ? 0 : 3000,
-                                     .size_max = INT32_MAX};
+                                     .size_max = INT32_MAX,
+                                     .random = &s.random.random};
     s.group = group_new(STR("g"), s.now_ms);
     s.clients_n = 1 + (int)below(CLIENTS_MAX);
     for (int i = 0; i < s.clients_n; i++) {

@@ -1,6 +1,6 @@
 /* Metadata snapshots: what UpdateMetadata changes, what an older snapshot keeps, readers on other
  * threads. */
-#include "broker/broker.h"
+#include "broker/cluster/metadata.h"
 
 #include "base/tests/suite.h"
 #include "broker/cluster/local_link.h"
@@ -187,26 +187,6 @@ static void test_ids(void)
     end();
 }
 
-static void test_names(void)
-{
-    char name[251];
-    memset(name, 'x', sizeof(name));
-    static const char *const LEGAL[] = {"a", "A.b_c-9", "...", "__consumer_offsets"};
-    static const char *const ILLEGAL[] = {"",         ".",   "..",   "a b", "a/b",
-                                          "\xc3\xa9", "a\n", "../x", "a:b"};
-    for (size_t i = 0; i < sizeof(LEGAL) / sizeof(LEGAL[0]); i++) {
-        CU_ASSERT(topic_name_is_legal(str_of(LEGAL[i])));
-    }
-    for (size_t i = 0; i < sizeof(ILLEGAL) / sizeof(ILLEGAL[0]); i++) {
-        CU_ASSERT_FALSE(topic_name_is_legal(str_of(ILLEGAL[i])));
-    }
-    CU_ASSERT(topic_name_is_legal((struct str){name, 249}));
-    CU_ASSERT_FALSE(topic_name_is_legal((struct str){name, 250}));
-    CU_ASSERT_FALSE(topic_name_is_legal((struct str){0}));
-    CU_ASSERT(topic_is_internal(STR("__transaction_state")));
-    CU_ASSERT_FALSE(topic_is_internal(STR("__consumer_offset")));
-}
-
 /* ---- readers on other threads ---- */
 
 enum { READERS = 3, UPDATES = 500, TOPICS = 5 };
@@ -258,19 +238,71 @@ static void test_readers(void)
  * to carry it out on). */
 static void test_not_carried_out(void)
 {
-    struct broker broker = {.id = 1};
-    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &broker.control), OK);
+    struct local_link link = {.broker_id = 1};
+    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &link.control), OK);
     struct update_metadata_request request;
     update_metadata_request_init(&request);
-    local_link_send(&broker, 1, 6, 5, &request);
-    loop_drain(broker.control);
-    loop_free(broker.control);
+    local_link_send(&link, 1, 6, 5, &request);
+    loop_drain(link.control);
+    loop_free(link.control);
+}
+
+/* ---- the controller's requests ---- */
+
+static void nothing_removed(void *context)
+{
+    (void)context;
+}
+
+static int16_t update_from(struct requests_in *in, int32_t controller_epoch, int64_t broker_epoch)
+{
+    struct update_metadata_request request;
+    struct update_metadata_response response;
+    update_metadata_request_init(&request);
+    request.controller_id = controller_epoch;
+    request.controller_epoch = controller_epoch;
+    request.broker_epoch = broker_epoch;
+    requests_in_update_metadata(in, &request, &response);
+    return response.error_code;
+}
+
+static int32_t known_controller(void)
+{
+    struct metadata *now = metadata_acquire(cache);
+    int32_t id = now->controller_id;
+    metadata_release(now);
+    return id;
+}
+
+/* A deposed controller, and a request to an earlier life of this broker, change nothing. */
+static void test_fence(void)
+{
+    begin();
+    struct metadata_waits *waits = metadata_waits_new(cache);
+    struct requests_in_config config = {.metadata = cache,
+                                        .metadata_waits = waits,
+                                        .topic_removed = on_removed,
+                                        .logs_removed = nothing_removed,
+                                        .context = &cache};
+    struct requests_in *in = requests_in_new(&config);
+    requests_in_set_broker_epoch(in, 100);
+    CU_ASSERT_EQUAL(update_from(in, 5, 100), OK);
+    CU_ASSERT_EQUAL(update_from(in, 4, 100), ERR_STALE_CONTROLLER_EPOCH);
+    CU_ASSERT_EQUAL(known_controller(), 5);
+    CU_ASSERT_EQUAL(update_from(in, 6, 99), ERR_STALE_BROKER_EPOCH);
+    CU_ASSERT_EQUAL(known_controller(), 5);
+    CU_ASSERT_EQUAL(update_from(in, 5, -1), OK);  /* a version that does not tell it */
+    CU_ASSERT_EQUAL(update_from(in, 6, 101), OK); /* the controller knows more than we do */
+    CU_ASSERT_EQUAL(known_controller(), 6);
+    requests_in_free(in);
+    metadata_waits_free(waits);
+    end();
 }
 
 /* ---- who waits for it ---- */
 
-struct waiter {
-    struct req req;
+struct waiting {
+    struct waiter waiter;
     struct metadata_wait wait;
     int woken;
 };
@@ -282,44 +314,37 @@ static bool never(struct metadata_wait *wait, const struct metadata *metadata)
     return false;
 }
 
-static void on_woken(struct loop_task *task)
+static void on_wake(struct waiter *waiter)
 {
-    container_of(task, struct waiter, req.task)->woken++;
+    container_of(waiter, struct waiting, waiter)->woken++;
 }
 
-static void wait_for_ever(struct metadata_waits *waits, struct waiter *w, struct api_loop *home)
+static void wait_for_ever(struct metadata_waits *waits, struct waiting *w)
 {
-    *w = (struct waiter){.req = {.home = home, .task.run = on_woken},
-                         .wait = {.req = &w->req, .satisfied = never}};
-    req_park(&w->req, -1, NULL);
+    *w = (struct waiting){.waiter.wake = on_wake,
+                          .wait = {.waiter = &w->waiter, .satisfied = never}};
     metadata_wait_add(waits, &w->wait);
 }
 
-/* At the stop all are woken, once, and so is who comes later: what waits would not be finished. */
+/* At the stop all are woken, and so is who comes later: what waits would not be finished. */
 static void test_waits_end(void)
 {
     begin();
-    struct api_loop home = {0};
-    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &home.loop), OK);
     struct metadata_waits *waits = metadata_waits_new(cache);
-    struct waiter before;
-    struct waiter after;
-    wait_for_ever(waits, &before, &home);
+    struct waiting before;
+    struct waiting after;
+    wait_for_ever(waits, &before);
     metadata_waits_check(waits);
-    loop_drain(home.loop);
     CU_ASSERT_EQUAL(before.woken, 0);
     metadata_waits_stop(waits);
-    wait_for_ever(waits, &after, &home);
-    metadata_waits_check(waits);
-    loop_drain(home.loop);
     CU_ASSERT_EQUAL(before.woken, 1);
+    wait_for_ever(waits, &after);
     CU_ASSERT_EQUAL(after.woken, 1);
     metadata_wait_remove(waits, &before.wait);
     metadata_wait_remove(waits, &after.wait);
     metadata_waits_free(waits);
-    loop_free(home.loop);
     end();
 }
 
 SUITE("metadata", TEST(test_brokers), TEST(test_topics), TEST(test_removal), TEST(test_ids),
-      TEST(test_names), TEST(test_readers), TEST(test_not_carried_out), TEST(test_waits_end))
+      TEST(test_readers), TEST(test_not_carried_out), TEST(test_fence), TEST(test_waits_end))

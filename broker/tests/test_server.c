@@ -45,7 +45,8 @@ static struct server_config config_of(void)
         snprintf(listeners[i].host, sizeof(listeners[i].host), "127.0.0.1");
         listeners[i].conns_max = INT32_MAX;
     }
-    return (struct server_config){.listeners = listeners,
+    return (struct server_config){.threads = threads_system(),
+                                  .listeners = listeners,
                                   .listeners_n = 2,
                                   .loops_n = LOOPS,
                                   .backlog = 50,
@@ -346,7 +347,8 @@ static void broker_begin(void)
     MUST(config_override(&b.config, dirs, b.reason));
     MUST(config_override(&b.config, "listeners=PLAINTEXT://127.0.0.1:0", b.reason));
     MUST(config_finish(&b.config, b.reason));
-    MUST(broker_start(&b.config, &b.broker, b.reason));
+    struct broker_env env = broker_env_system();
+    MUST(broker_start(&env, &b.config, &b.broker, b.reason));
 }
 
 static void broker_end(void)

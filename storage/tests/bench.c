@@ -88,8 +88,8 @@ static void bench_start(const struct storage_env *env, char *dir, int partitions
     double wall = now_us(CLOCK_MONOTONIC);
     for (int i = 0; i < partitions; i++) {
         struct plog *log = NULL;
-        check(logs_create(logs, (struct topic_partition){STR("many"), i}, uuid_random(), &config,
-                          &log));
+        check(logs_create(logs, (struct topic_partition){STR("many"), i},
+                          uuid_random(random_system()), &config, &log));
     }
     printf("create: %.1f us a partition\n", (now_us(CLOCK_MONOTONIC) - wall) / partitions);
     wall = now_us(CLOCK_MONOTONIC);
@@ -113,12 +113,15 @@ int main(int argc, char **argv)
     if (mkdtemp(dir) == NULL) {
         return 1;
     }
-    struct storage_env env = {
-        .fs = fs_system(), .clock = clock_system(), .files = file_cache_new(fs_system(), 1024)};
+    struct storage_env env = {.fs = fs_system(),
+                              .clock = clock_system(),
+                              .random = random_system(),
+                              .files = file_cache_new(fs_system(), 1024)};
     struct logs *logs = start(&env, dir);
     struct log_config config = log_config_default();
     struct plog *log = NULL;
-    check(logs_create(logs, (struct topic_partition){STR("t"), 0}, uuid_random(), &config, &log));
+    check(logs_create(logs, (struct topic_partition){STR("t"), 0}, uuid_random(random_system()),
+                      &config, &log));
     bench_append(log, -1);
     bench_append(log, 7);
     bench_read(log, 1, "at the tail", ROUNDS);

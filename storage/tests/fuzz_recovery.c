@@ -56,8 +56,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     CHECK(fd >= 0 && write(fd, copy, size - 1) == (ssize_t)(size - 1));
     close(fd);
-    struct storage_env env = {
-        .fs = fs_system(), .clock = clock_system(), .files = file_cache_new(fs_system(), 8)};
+    struct storage_env env = {.fs = fs_system(),
+                              .clock = clock_system(),
+                              .random = random_system(),
+                              .files = file_cache_new(fs_system(), 8)};
     struct plog_open how = {
         .dir = dir, .name = {STR("t"), 0}, .config = log_config_default(), .clean = false};
     how.config.index_interval_bytes = 50;

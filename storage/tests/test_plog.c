@@ -423,10 +423,11 @@ static void test_topic_id(void)
     struct how how = fresh();
     struct plog *log = must_open(&p, &how);
     CU_ASSERT(uuid_is_zero(plog_topic_id(log)));
-    struct uuid id = uuid_random();
+    struct uuid id = uuid_random(random_system());
     MUST(plog_set_topic_id(log, id));
     MUST(plog_set_topic_id(log, id));
-    CU_ASSERT_EQUAL(plog_set_topic_id(log, uuid_random()), ERR_INCONSISTENT_TOPIC_ID);
+    CU_ASSERT_EQUAL(plog_set_topic_id(log, uuid_random(random_system())),
+                    ERR_INCONSISTENT_TOPIC_ID);
     MUST(plog_close(log));
     place_reboot(&p);
     log = must_open(&p, &how);

@@ -149,6 +149,7 @@ UNUSED static void place_env(struct place *p)
     p->fault = (struct fault_fs){.fs.ops = &FAULT_OPS};
     p->env.fs = &p->fault.fs;
     p->env.clock = &p->clock.clock;
+    p->env.random = random_system();
     p->env.files = file_cache_new(p->env.fs, 32);
 }
 

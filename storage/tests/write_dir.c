@@ -18,8 +18,8 @@ static struct plog *create(struct logs *logs, const char *topic)
 {
     struct log_config config = config_of(NULL, str_of(topic));
     struct plog *log = NULL;
-    MUST(logs_create(logs, (struct topic_partition){str_of(topic), 0}, uuid_random(), &config,
-                     &log));
+    MUST(logs_create(logs, (struct topic_partition){str_of(topic), 0}, uuid_random(random_system()),
+                     &config, &log));
     MUST(plog_assign_epoch(log, 0, 0));
     return log;
 }

@@ -77,12 +77,6 @@ static void on_session(void *context, enum coord_session state)
 
 static const struct coord_events EVENTS = {.watch = on_watch, .session = on_session};
 
-static void sleep_ms(int ms)
-{
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-    nanosleep(&time, NULL);
-}
-
 /* ---- the implementations ---- */
 
 static inline void make_nothing(const char *dir)

@@ -443,11 +443,12 @@ static void test_kill(void)
     begin();
     (void)create("/k", NULL, 0);
     (void)create("/last", NULL, 0);
-    struct random random = {99};
+    struct seeded_random random;
+    seeded_random_init(&random, 99);
     int next = 0;
     int64_t zxid = 0;
     for (int kills = 0; kills < KILLS; kills++) {
-        int acknowledged = run_and_kill(next, (int)random_below(&random, 15));
+        int acknowledged = run_and_kill(next, (int)random_below(&random.random, 15));
         reopen();
         sleep_ms(implementation->late_ms);
         CU_ASSERT(acknowledged >= next);

@@ -154,7 +154,8 @@ static void test_many_partitions(void)
         ids[i] = i % 7;
         lists[i] = (struct id_list){.ids = &ids[i], .count = 1};
     }
-    struct znode_topic topic = {.id = uuid_random(), .partitions = lists, .partitions_n = N};
+    struct znode_topic topic = {
+        .id = uuid_random(random_system()), .partitions = lists, .partitions_n = N};
     struct znode_topic back;
     MUST(znode_topic_decode(&arena, znode_topic_encode(&arena, &topic), &back));
     CU_ASSERT_EQUAL_FATAL(back.partitions_n, N);

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { SHORT_SESSION_MS = 600, SESSION_MS = 2000, LONG_SESSION_MS = 20000, PATIENCE_MS = 20000 };
+enum { SHORT_SESSION_MS = 600, SESSION_MS = 2000, LONG_SESSION_MS = 20000 };
 
 static struct proxy proxy;
 
@@ -55,11 +55,6 @@ static void server_stop(void)
     while (!server_is_stopped()) {
         sleep_ms(1);
     }
-}
-
-static int64_t now_ms(void)
-{
-    return clock_monotonic_ms(clock_system());
 }
 
 static int told(enum coord_session state)

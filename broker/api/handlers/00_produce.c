@@ -4,7 +4,8 @@
  * under its own, and has its own error. With acks=all, or where every record must be on disk before
  * it is acknowledged (flush.messages=1), the request waits until the high watermark has passed what
  * it appended. (reference: requests §4.1, hardening §1) */
-#include "broker/api/seen.h"
+#include "broker/api/lookup.h"
+#include "base/seen.h"
 #include "broker/broker.h"
 #include "protocol/legacy.h"
 #include "storage/validate.h"
@@ -21,7 +22,7 @@ struct pending {
     struct watch watch;
     struct partition *partition;
     struct produce_response_partition *out;
-    int64_t required_offset; /* what the high watermark must reach; 0: nothing to wait for */
+    struct partition_append appended;
 };
 
 struct produce {
@@ -64,9 +65,7 @@ static err append_validated(struct req *r, struct partition *p, struct validated
 {
     const struct produce_request *in = r->in;
     TRY(partition_append(p, v->data, v->len, APPEND_CLIENT, in->acks, appended));
-    if (in->acks == 1 && !flush_first) {
-        appended->required_offset = 0;
-    }
+    appended->committed |= in->acks == 1 && !flush_first;
     out->base_offset = appended->result.base_offset;
     out->log_append_time_ms = v->append_time_ms;
     out->log_start_offset = appended->log_start_offset;
@@ -112,7 +111,7 @@ static err append_converted(struct req *r, struct partition *p, struct bytes rec
     struct writer converted;
     writer_init(&converted, INFLATED_FLOOR_BYTES * INFLATED_FACTOR);
     err e = legacy_up_convert(records, INFLATED_FLOOR_BYTES, &converted);
-    if (e <= -1000) {
+    if (err_is_local(e)) {
         e = ERR_CORRUPT_MESSAGE;
     } else if (e == OK) {
         e = validate_and_append(r, p, bytes_of(converted.data, converted.len), out, appended);
@@ -125,10 +124,8 @@ static err produce_partition(struct req *r, struct str topic,
                              const struct produce_request_partition *in,
                              struct produce_response_partition *out, struct pending *pending)
 {
-    struct partition *p = replicas_find(r->broker->replicas, topic, in->index);
-    if (p == NULL) {
-        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
-    }
+    struct partition *p = NULL;
+    TRY(lookup_partition(r, topic, in->index, &p));
     struct partition_append appended = {0};
     err e = OK;
     if (in->records.data.data == NULL) {
@@ -144,14 +141,8 @@ static err produce_partition(struct req *r, struct str topic,
         partition_release(p);
         return e;
     }
-    *pending =
-        (struct pending){.partition = p, .out = out, .required_offset = appended.required_offset};
+    *pending = (struct pending){.partition = p, .out = out, .appended = appended};
     return OK;
-}
-
-static int16_t wire_produce(err e)
-{
-    return e <= -1000 ? (int16_t)ERR_KAFKA_STORAGE_ERROR : kafka_error_wire(e);
 }
 
 /* ---- the whole request ---- */
@@ -191,7 +182,7 @@ static void produce_one(struct req *r, struct produce *work, struct str topic,
     out->log_start_offset = -1;
     struct pending *pending = &work->pending[work->pending_n];
     err e = refused != OK ? refused : produce_partition(r, topic, in, out, pending);
-    out->error_code = wire_produce(e);
+    out->error_code = kafka_error_of_log(e);
     if (e == OK) {
         work->pending_n++;
     } else {
@@ -252,38 +243,26 @@ static void release_all(struct produce *work)
     work->pending_n = 0;
 }
 
-static bool is_safe(const struct pending *pending)
+/* What became of an append; `wait`: that is not known yet. */
+static err outcome(const struct req *r, const struct pending *pending, bool *wait)
 {
-    return partition_high_watermark(pending->partition) >= pending->required_offset;
-}
-
-static bool all_safe(const struct produce *work)
-{
-    for (int32_t i = 0; i < work->pending_n; i++) {
-        if (!is_safe(&work->pending[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* What became of an append that is not safe. */
-static err unsafe_outcome(struct pending *pending, bool timed_out)
-{
-    struct plog *log = NULL;
-    TRY(partition_pin(pending->partition, -1, false, &log));
-    partition_unpin(pending->partition);
-    return timed_out ? ERR_REQUEST_TIMED_OUT : OK;
+    const struct produce_request *in = r->in;
+    bool committed = pending->appended.committed;
+    err e = committed ? OK
+                      : partition_is_committed(pending->partition, &pending->appended, in->acks,
+                                               &committed);
+    *wait = e == OK && !committed;
+    return *wait && r->timed_out ? ERR_REQUEST_TIMED_OUT : e;
 }
 
 /* An append that is there but not safe keeps its offset in the answer, beside the error. */
 static enum req_status produce_finish(struct req *r, struct produce *work)
 {
     for (int32_t i = 0; i < work->pending_n; i++) {
-        struct pending *pending = &work->pending[i];
-        err e = is_safe(pending) ? OK : unsafe_outcome(pending, r->timed_out);
+        bool wait = false;
+        err e = outcome(r, &work->pending[i], &wait);
         if (e != OK) {
-            pending->out->error_code = wire_produce(e);
+            work->pending[i].out->error_code = kafka_error_of_log(e);
             work->failed_n++;
         }
     }
@@ -294,15 +273,13 @@ static enum req_status produce_finish(struct req *r, struct produce *work)
     return REQ_DONE;
 }
 
-static bool must_go_on(struct req *r, struct produce *work)
+static bool must_go_on(const struct req *r, const struct produce *work)
 {
-    for (int32_t i = 0; i < work->pending_n; i++) {
-        struct pending *pending = &work->pending[i];
-        if (!is_safe(pending) && unsafe_outcome(pending, r->timed_out) == OK) {
-            return true;
-        }
+    bool wait = false;
+    for (int32_t i = 0; i < work->pending_n && !wait; i++) {
+        (void)outcome(r, &work->pending[i], &wait);
     }
-    return false;
+    return wait;
 }
 
 static enum req_status produce_resume(struct req *r);
@@ -312,8 +289,12 @@ static enum req_status park_all(struct req *r, struct produce *work, int64_t tim
     req_park(r, timeout_ms, produce_resume);
     for (int32_t i = 0; i < work->pending_n; i++) {
         struct pending *pending = &work->pending[i];
-        pending->watch = (struct watch){.req = r, .offset = pending->required_offset};
-        watch_add(&pending->watch, pending->partition);
+        if (!pending->appended.committed) {
+            pending->watch = (struct watch){.waiter = &r->waiter,
+                                            .offset = pending->appended.required_offset,
+                                            .leader_epoch = pending->appended.leader_epoch};
+            watch_add(&pending->watch, pending->partition);
+        }
     }
     return REQ_PARKED;
 }
@@ -363,7 +344,11 @@ static enum req_status produce_wait(struct req *r, struct produce *work)
 static bool needs_wait(const struct req *r, const struct produce *work)
 {
     const struct produce_request *in = r->in;
-    return in->acks != 0 && work->pending_n > 0 && !all_safe(work);
+    bool committed = true;
+    for (int32_t i = 0; i < work->pending_n; i++) {
+        committed &= work->pending[i].appended.committed;
+    }
+    return in->acks != 0 && !committed;
 }
 
 enum req_status handle_produce(struct req *r)

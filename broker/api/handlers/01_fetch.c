@@ -11,7 +11,7 @@
  * SMALL_BYTES and less are copied into the answer (one send instead of three system calls), larger
  * ones go out by sendfile. Versions before 4 get converted record formats. (reference: requests
  * §4.2, coordinators §5 and §6) */
-#include "broker/api/seen.h"
+#include "base/seen.h"
 #include "broker/broker.h"
 #include "broker/replica/read.h"
 #include "protocol/legacy.h"
@@ -535,8 +535,10 @@ static enum req_status fetch_wait(struct req *r, struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused == OK) {
-            part->watch = (struct watch){
-                .req = r, .offset = -1, .seen = part->watch.seen, .wanted_bytes = &f->wanted_bytes};
+            part->watch = (struct watch){.waiter = &r->waiter,
+                                         .offset = -1,
+                                         .seen = part->watch.seen,
+                                         .wanted_bytes = &f->wanted_bytes};
             watch_add(&part->watch, part->partition);
         }
     }

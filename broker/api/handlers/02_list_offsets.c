@@ -1,6 +1,6 @@
 /* ListOffsets: the offset of a moment, or of an end of the log. (reference: requests §4.3) */
-#include "broker/api/seen.h"
-#include "broker/broker.h"
+#include "broker/api/lookup.h"
+#include "base/seen.h"
 
 enum {
     LATEST = -1,
@@ -34,9 +34,10 @@ static err look_up(struct req *r, struct partition *p, struct plog *log, int64_t
                    struct found_offset *found)
 {
     const struct list_offsets_request *in = r->in;
+    int64_t high_watermark = partition_high_watermark(p);
     int64_t end = in->replica_id >= 0        ? plog_end_offset(log)
-                  : in->isolation_level == 1 ? partition_last_stable_offset(p, log)
-                                             : partition_high_watermark(p);
+                  : in->isolation_level == 1 ? plog_last_stable_offset(log, high_watermark)
+                                             : high_watermark;
     *found = (struct found_offset){.offset = -1, .timestamp = -1, .leader_epoch = -1};
     switch (timestamp) {
     case LATEST:
@@ -74,10 +75,8 @@ static err list_partition(struct req *r, struct str topic,
     if (r->version < first_version_of(in->timestamp)) {
         return ERR_UNSUPPORTED_VERSION;
     }
-    struct partition *p = replicas_find(r->broker->replicas, topic, in->partition_index);
-    if (p == NULL) {
-        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
-    }
+    struct partition *p = NULL;
+    TRY(lookup_partition(r, topic, in->partition_index, &p));
     struct plog *log = NULL;
     err e =
         partition_pin(p, in->current_leader_epoch, request->replica_id == DEBUGGING_REPLICA, &log);
@@ -126,7 +125,7 @@ static void list_topic(struct req *r, const struct list_offsets_request_topic *i
         struct seen_key key = key_of(in, i);
         err e = seen_times(seen, &key) > 1 ? ERR_INVALID_REQUEST
                                            : list_partition(r, in->name, &in->partitions[i], p);
-        p->error_code = e <= -1000 ? (int16_t)ERR_UNKNOWN_SERVER_ERROR : kafka_error_wire(e);
+        p->error_code = kafka_error_of_log(e);
     }
 }
 

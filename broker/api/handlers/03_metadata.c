@@ -2,9 +2,8 @@
  * created on the way: its znodes are written on the control thread, and the answer is
  * LEADER_NOT_AVAILABLE; the client asks again. (reference: requests §4.4) */
 #include "broker/api/endpoint.h"
-#include "broker/api/seen.h"
+#include "base/seen.h"
 #include "broker/broker.h"
-#include "broker/cluster/topics.h"
 
 enum {
     FIRST_NULL_MEANS_ALL_VERSION = 1,
@@ -225,7 +224,7 @@ static void create_missing(struct req *r)
         topic_out *topic = &out->topics[i];
         if (is_to_be_created(topic)) {
             created_n++;
-            err e = topics_auto_create(r->broker, topic->name);
+            err e = topics_auto_create(&r->broker->topics, topic->name);
             topic->error_code = e == OK || e == ERR_TOPIC_ALREADY_EXISTS
                                     ? (int16_t)ERR_LEADER_NOT_AVAILABLE
                                     : kafka_error_wire(e);

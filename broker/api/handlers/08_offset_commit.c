@@ -1,9 +1,192 @@
-/* OffsetCommit: stores offsets of a group. Version 0 keeps them in the coordination store, under
- * /consumers, where only version 0 looks. (reference: coordinators §1.9) */
+/* OffsetCommit: stores offsets of a group, first as one batch; they are visible when that is safe. A
+ * partition that is refused does not keep the others from being stored. Version 0 keeps them in the
+ * coordination store, under /consumers, where only version 0 looks. (reference: coordinators §1.9) */
 #include "broker/broker.h"
+#include "broker/coordinator/group.h"
+#include "broker/coordinator/shard.h"
 #include "zk/znodes.h"
 
-enum { OPS_PER_OFFSET = 5, OFFSETS_PER_WRITE = 100 };
+enum { COMMIT_TIMESTAMP_VERSION = 1, OPS_PER_OFFSET = 5, OFFSETS_PER_WRITE = 100 };
+
+static size_t utf16_len(struct str s)
+{
+    size_t units = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = (uint8_t)s.data[i];
+        units += (c & 0xc0) != 0x80 ? (c >= 0xf0 ? 2 : 1) : 0;
+    }
+    return units;
+}
+
+/* Answers every partition; those without an error of their own get `common`. */
+static bool commit_prepare(struct coordinator *c, struct req *r, err common)
+{
+    const struct offset_commit_request *in = r->in;
+    struct offset_commit_response *out = r->out;
+    struct metadata *metadata = metadata_acquire(c->config.metadata);
+    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
+    for (int32_t t = 0; out->topics != NULL && t < in->topics_n; t++) {
+        struct offset_commit_response_topic *topic = &out->topics[out->topics_n++];
+        topic->name = in->topics[t].name;
+        topic->partitions = req_array(r, in->topics[t].partitions_n, sizeof(*topic->partitions));
+        for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partitions_n; i++) {
+            const struct offset_commit_request_partition *p = &in->topics[t].partitions[i];
+            int32_t limit = c->config.config->offset_metadata_max_bytes;
+            err e = !metadata_has_partition(metadata, topic->name, p->partition_index)
+                        ? ERR_UNKNOWN_TOPIC_OR_PARTITION
+                    : common != OK ? common
+                    : utf16_len(p->committed_metadata) > (size_t)limit
+                        ? ERR_OFFSET_METADATA_TOO_LARGE
+                        : OK;
+            topic->partitions[i].partition_index = p->partition_index;
+            topic->partitions[i].error_code = kafka_error_wire(e);
+            topic->partitions_n++;
+        }
+    }
+    metadata_release(metadata);
+    return out->topics != NULL;
+}
+
+static struct committed commit_value(const struct req *r, struct str topic,
+                                     const struct offset_commit_request_partition *p)
+{
+    const struct offset_commit_request *in = r->in;
+    int64_t commit_ms = r->version == COMMIT_TIMESTAMP_VERSION && p->commit_timestamp != -1
+                            ? p->commit_timestamp
+                            : r->wall_ms;
+    return (struct committed){
+        .offset = p->committed_offset,
+        .leader_epoch = p->committed_leader_epoch,
+        .metadata = text_or_empty(p->committed_metadata),
+        .commit_ms = commit_ms,
+        .expire_ms = in->retention_time_ms >= 0 ? commit_ms + in->retention_time_ms : -1,
+        .topic = topic,
+        .partition = p->partition_index,
+    };
+}
+
+/* Calls `each` for every offset that is to be stored. */
+static err each_commit(const struct req *r, err (*each)(void *context, const struct committed *v),
+                       void *context)
+{
+    const struct offset_commit_request *in = r->in;
+    const struct offset_commit_response *out = r->out;
+    for (int32_t t = 0; t < out->topics_n; t++) {
+        for (int32_t i = 0; i < out->topics[t].partitions_n; i++) {
+            if (out->topics[t].partitions[i].error_code == OK) {
+                struct committed value =
+                    commit_value(r, in->topics[t].name, &in->topics[t].partitions[i]);
+                TRY(each(context, &value));
+            }
+        }
+    }
+    return OK;
+}
+
+struct commit_batch {
+    struct batch_builder builder;
+    struct str group_id;
+    int64_t now_ms;
+};
+
+static err add_to_batch(void *context, const struct committed *value)
+{
+    struct commit_batch *batch = context;
+    return record_add_offset(&batch->builder, batch->now_ms, batch->group_id, value);
+}
+
+static err set_in_group(void *context, const struct committed *value)
+{
+    offsets_set(context, value);
+    return OK;
+}
+
+static err commit_store_err(err e)
+{
+    switch (e) {
+    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
+    case ERR_NOT_ENOUGH_REPLICAS:
+    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+        return ERR_COORDINATOR_NOT_AVAILABLE;
+    case ERR_NOT_LEADER_OR_FOLLOWER:
+    case ERR_KAFKA_STORAGE_ERROR:
+        return ERR_NOT_COORDINATOR;
+    case ERR_MESSAGE_TOO_LARGE:
+    case ERR_RECORD_LIST_TOO_LARGE:
+        return ERR_INVALID_COMMIT_OFFSET_SIZE;
+    default:
+        return e;
+    }
+}
+
+static void commit_stored(struct shard *shard, void *context, err outcome)
+{
+    struct req *r = context;
+    const struct offset_commit_request *in = r->in;
+    struct offset_commit_response *out = r->out;
+    struct group *group = shard_group(shard, in->group_id);
+    err e = outcome == OK && group == NULL ? ERR_NOT_COORDINATOR : commit_store_err(outcome);
+    if (e == OK) {
+        err_ignore(each_commit(r, set_in_group, group)); /* set_in_group cannot fail */
+    }
+    for (int32_t t = 0; e != OK && t < out->topics_n; t++) {
+        for (int32_t i = 0; i < out->topics[t].partitions_n; i++) {
+            struct offset_commit_response_partition *p = &out->topics[t].partitions[i];
+            p->error_code = p->error_code == OK ? kafka_error_wire(e) : p->error_code;
+        }
+    }
+    req_wake(r);
+}
+
+static err check_commit(struct coordinator *c, struct shard *shard,
+                        const struct offset_commit_request *in)
+{
+    struct group *group = shard_group(shard, in->group_id);
+    if (group == NULL) {
+        if (in->generation_id_or_member_epoch >= 0) {
+            return ERR_ILLEGAL_GENERATION;
+        }
+        (void)shard_group_add(shard, in->group_id);
+        return OK;
+    }
+    return group_check_commit(group, in->member_id, in->group_instance_id,
+                              in->generation_id_or_member_epoch, coordinator_now_ms(c));
+}
+
+static enum req_status commit(struct req *r)
+{
+    struct coordinator *c = r->broker->coordinator;
+    const struct offset_commit_request *in = r->in;
+    struct shard *shard = NULL;
+    err e = shard_lock(c, in->group_id, true, &shard);
+    if (e == OK) {
+        e = check_commit(c, shard, in);
+    }
+    if (!commit_prepare(c, r, e)) {
+        e = ERR_UNKNOWN_SERVER_ERROR;
+    }
+    if (e != OK) {
+        if (shard != NULL) {
+            shard_unlock(shard);
+        }
+        return REQ_DONE;
+    }
+    struct writer writer;
+    struct commit_batch batch = {.group_id = in->group_id, .now_ms = r->wall_ms};
+    shard_batch_begin(shard, &writer, &batch.builder, true);
+    e = each_commit(r, add_to_batch, &batch);
+    if (batch.builder.count == 0 || e != OK || batch_end(&batch.builder) != OK) {
+        writer_deinit(&writer);
+        shard_unlock(shard);
+        return REQ_DONE;
+    }
+    req_park(r, -1, NULL);
+    shard_store(shard, &writer, commit_stored, r);
+    shard_unlock(shard);
+    return REQ_PARKED;
+}
+
+/* ---- version 0 ---- */
 
 /* Offsets that are written together: a transaction of the store costs a flush of the disk. */
 struct old_offsets {
@@ -102,6 +285,5 @@ static void commit_old_style(struct req *r)
 
 enum req_status handle_offset_commit(struct req *r)
 {
-    return r->version == 0 ? req_on_control(r, commit_old_style, NULL)
-                           : coordinator_offset_commit(r->broker->coordinator, r);
+    return r->version == 0 ? req_on_control(r, commit_old_style, NULL) : commit(r);
 }

@@ -1,7 +1,155 @@
 /* OffsetFetch: the committed offsets of groups. Version 0 reads what version 0 committed, from the
  * coordination store. (reference: coordinators §1.9) */
 #include "broker/broker.h"
+#include "broker/coordinator/group.h"
+#include "broker/coordinator/shard.h"
 #include "zk/znodes.h"
+
+enum { FIRST_FETCH_ERROR_VERSION = 2, FIRST_FETCH_GROUPS_VERSION = 8 };
+
+typedef struct offset_fetch_response_partition fetch_out;
+
+static void fetch_partition(struct req *r, struct shard *shard, const struct group *group,
+                            struct str group_id, struct str topic, int32_t number, fetch_out *out)
+{
+    const struct offset_fetch_request *in = r->in;
+    const struct committed *value = group == NULL ? NULL : offsets_get(group, topic, number);
+    offset_fetch_response_partition_init(out);
+    out->partition_index = number;
+    out->committed_offset = -1;
+    out->committed_leader_epoch = -1;
+    out->metadata = STR("");
+    if (in->require_stable && shard_offset_is_unstable(shard, group_id, topic, number)) {
+        out->error_code = ERR_UNSTABLE_OFFSET_COMMIT;
+    } else if (value != NULL) {
+        out->committed_offset = value->offset;
+        out->committed_leader_epoch = value->leader_epoch;
+        out->metadata = arena_str(&r->arena, value->metadata);
+    }
+}
+
+static struct offset_fetch_response_topic *topic_named(struct offset_fetch_response_topic *topics,
+                                                       int32_t *count, struct str name)
+{
+    for (int32_t i = 0; i < *count; i++) {
+        if (str_equal(topics[i].name, name)) {
+            return &topics[i];
+        }
+    }
+    struct offset_fetch_response_topic *topic = &topics[(*count)++];
+    offset_fetch_response_topic_init(topic);
+    topic->name = name;
+    return topic;
+}
+
+struct fetch_group {
+    struct str group_id;
+    const struct offset_fetch_request_topic *topics; /* NULL: all */
+    int32_t topics_n;
+    struct offset_fetch_response_topic *out;
+    int32_t out_n;
+    err error;
+};
+
+static void fetch_all(struct req *r, struct shard *shard, const struct group *group,
+                      struct fetch_group *f)
+{
+    int32_t count = group == NULL ? 0 : (int32_t)group->offsets.count;
+    f->out = req_array(r, count, sizeof(*f->out));
+    if (f->out == NULL || count == 0) {
+        return;
+    }
+    map_each (entry, &group->offsets) {
+        const struct committed *value = entry->value;
+        struct str name = arena_str(&r->arena, value->topic);
+        topic_named(f->out, &f->out_n, name)->partitions_n++;
+    }
+    for (int32_t t = 0; t < f->out_n; t++) {
+        f->out[t].partitions = req_array(r, f->out[t].partitions_n, sizeof(fetch_out));
+        f->out[t].partitions_n = 0;
+    }
+    map_each (entry, &group->offsets) {
+        const struct committed *value = entry->value;
+        struct offset_fetch_response_topic *topic = topic_named(f->out, &f->out_n, value->topic);
+        if (topic->partitions != NULL) {
+            fetch_partition(r, shard, group, f->group_id, topic->name, value->partition,
+                            &topic->partitions[topic->partitions_n++]);
+        }
+    }
+}
+
+static void fetch_named(struct req *r, struct shard *shard, const struct group *group,
+                        struct fetch_group *f)
+{
+    f->out = req_array(r, f->topics_n, sizeof(*f->out));
+    for (int32_t t = 0; f->out != NULL && t < f->topics_n; t++) {
+        const struct offset_fetch_request_topic *in = &f->topics[t];
+        struct offset_fetch_response_topic *topic = &f->out[f->out_n++];
+        offset_fetch_response_topic_init(topic);
+        topic->name = in->name;
+        topic->partitions = req_array(r, in->partition_indexes_n, sizeof(fetch_out));
+        for (int32_t i = 0; topic->partitions != NULL && i < in->partition_indexes_n; i++) {
+            fetch_out *out = &topic->partitions[topic->partitions_n++];
+            if (f->error == OK) {
+                fetch_partition(r, shard, group, f->group_id, in->name, in->partition_indexes[i],
+                                out);
+            } else {
+                offset_fetch_response_partition_init(out);
+                out->partition_index = in->partition_indexes[i];
+                out->committed_offset = -1;
+                out->metadata = STR("");
+                out->error_code = kafka_error_wire(f->error);
+            }
+        }
+    }
+}
+
+/* With an error of the whole group, the version that has no place for it tells each partition. */
+static void fetch_one_group(struct coordinator *c, struct req *r, struct fetch_group *f)
+{
+    struct shard *shard = NULL;
+    f->error = shard_lock(c, f->group_id, true, &shard);
+    const struct group *group = shard == NULL ? NULL : shard_group(shard, f->group_id);
+    if (f->topics_n >= 0 && (f->error == OK || r->version < FIRST_FETCH_ERROR_VERSION)) {
+        fetch_named(r, shard, group, f);
+    } else if (f->error == OK) {
+        fetch_all(r, shard, group, f);
+    }
+    if (shard != NULL) {
+        shard_unlock(shard);
+    }
+}
+
+static void fetch(struct req *r)
+{
+    struct coordinator *c = r->broker->coordinator;
+    const struct offset_fetch_request *in = r->in;
+    struct offset_fetch_response *out = r->out;
+    if (r->version < FIRST_FETCH_GROUPS_VERSION) {
+        struct fetch_group f = {
+            .group_id = in->group_id, .topics = in->topics, .topics_n = in->topics_n};
+        fetch_one_group(c, r, &f);
+        out->topics = f.out;
+        out->topics_n = f.out_n;
+        out->error_code = kafka_error_wire(f.error);
+        return;
+    }
+    out->groups = req_array(r, in->groups_n, sizeof(*out->groups));
+    for (int32_t i = 0; out->groups != NULL && i < in->groups_n; i++) {
+        struct fetch_group f = {.group_id = in->groups[i].group_id,
+                                .topics = in->groups[i].topics,
+                                .topics_n = in->groups[i].topics_n};
+        fetch_one_group(c, r, &f);
+        struct offset_fetch_response_group *group = &out->groups[out->groups_n++];
+        offset_fetch_response_group_init(group);
+        group->group_id = in->groups[i].group_id;
+        group->error_code = kafka_error_wire(f.error);
+        group->topics = f.out;
+        group->topics_n = f.out_n;
+    }
+}
+
+/* ---- version 0 ---- */
 
 static err read_offset(struct broker *broker, struct arena *arena, struct str group,
                        struct str topic, int32_t partition, int64_t *offset)
@@ -49,6 +197,6 @@ enum req_status handle_offset_fetch(struct req *r)
     if (r->version == 0) {
         return req_on_control(r, fetch_old_style, NULL);
     }
-    coordinator_offset_fetch(r->broker->coordinator, r);
+    fetch(r);
     return REQ_DONE;
 }

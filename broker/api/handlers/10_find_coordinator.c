@@ -3,7 +3,6 @@
  * (reference: requests §5) */
 #include "broker/api/endpoint.h"
 #include "broker/broker.h"
-#include "broker/cluster/topics.h"
 
 enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, FIRST_BATCHED_VERSION = 4 };
 
@@ -45,7 +44,8 @@ static struct found find(struct req *r, const struct metadata *metadata, int8_t 
 
 static void create_offsets_topic(struct req *r)
 {
-    err_ignore(topics_auto_create(r->broker, STR(OFFSETS_TOPIC))); /* logged there; asked again */
+    err_ignore(
+        topics_auto_create(&r->broker->topics, STR(OFFSETS_TOPIC))); /* logged there; asked again */
 }
 
 static void answer_single(struct req *r, const struct metadata *metadata)

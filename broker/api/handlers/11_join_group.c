@@ -1,7 +1,124 @@
-/* JoinGroup: the coordinator answers when the group has gathered; this file only names it. */
+/* JoinGroup: a member joins; the answer comes when the group has gathered. group_join() decides; this
+ * file only translates. (reference: coordinators §1.4) */
 #include "broker/broker.h"
+#include "broker/coordinator/group.h"
+#include "broker/coordinator/shard.h"
+
+enum {
+    FIRST_REBALANCE_TIMEOUT_VERSION = 1,
+    FIRST_KNOWN_ID_VERSION = 4,
+    FIRST_NULL_PROTOCOL_VERSION = 7,
+    FIRST_SKIP_ASSIGNMENT_VERSION = 9,
+};
+
+/* What the group holds of the request. */
+struct held_request {
+    struct group_waiter waiter;
+    struct req *req;
+};
+
+static void fill_join(struct group_waiter *waiter, const struct group_action *action)
+{
+    struct req *r = container_of(waiter, struct held_request, waiter)->req;
+    struct join_group_response *out = r->out;
+    out->error_code = kafka_error_wire(action->error);
+    out->generation_id = action->generation;
+    out->protocol_type = arena_str(&r->arena, action->protocol_type);
+    bool no_name = action->protocol_name.data == NULL;
+    out->protocol_name = no_name && r->version < FIRST_NULL_PROTOCOL_VERSION
+                             ? STR("")
+                             : arena_str(&r->arena, action->protocol_name);
+    out->leader =
+        action->leader_id.data == NULL ? STR("") : arena_str(&r->arena, action->leader_id);
+    out->member_id =
+        action->member_id.data == NULL ? STR("") : arena_str(&r->arena, action->member_id);
+    out->skip_assignment = action->skip_assignment;
+    out->members = req_array(r, action->members_n, sizeof(*out->members));
+    for (int32_t i = 0; out->members != NULL && i < action->members_n; i++) {
+        struct join_group_response_member *member = &out->members[out->members_n++];
+        join_group_response_member_init(member);
+        member->member_id = arena_str(&r->arena, action->members[i].id);
+        member->group_instance_id = arena_str(&r->arena, action->members[i].instance_id);
+        struct bytes metadata = action->members[i].metadata;
+        struct str copy = arena_str(
+            &r->arena, (struct str){.data = (const char *)metadata.data, .len = metadata.len});
+        member->metadata = bytes_of(copy.data, copy.len);
+    }
+}
+
+static struct protocol *protocols_of(struct req *r, const struct join_group_request *in)
+{
+    struct protocol *protocols = req_array(r, in->protocols_n, sizeof(*protocols));
+    for (int32_t i = 0; protocols != NULL && i < in->protocols_n; i++) {
+        protocols[i] =
+            (struct protocol){.name = in->protocols[i].name, .metadata = in->protocols[i].metadata};
+    }
+    return protocols;
+}
+
+static enum req_status refuse_join(struct req *r, err e)
+{
+    const struct join_group_request *in = r->in;
+    struct join_group_response *out = r->out;
+    out->error_code = kafka_error_wire(e);
+    out->generation_id = -1;
+    out->member_id = text_or_empty(in->member_id);
+    out->leader = STR("");
+    out->protocol_name = r->version < FIRST_NULL_PROTOCOL_VERSION ? STR("") : (struct str){0};
+    return REQ_DONE;
+}
 
 enum req_status handle_join_group(struct req *r)
 {
-    return coordinator_join_group(r->broker->coordinator, r);
+    struct coordinator *c = r->broker->coordinator;
+    const struct join_group_request *in = r->in;
+    struct shard *shard = NULL;
+    err e = shard_lock(c, in->group_id, false, &shard);
+    if (e != OK) {
+        return refuse_join(r, e);
+    }
+    struct group *group = shard_group(shard, in->group_id);
+    struct protocol *protocols = protocols_of(r, in);
+    struct held_request *held = req_alloc(r, sizeof(*held));
+    if (in->session_timeout_ms < c->limits.session_timeout_min_ms ||
+        in->session_timeout_ms > c->limits.session_timeout_max_ms) {
+        e = ERR_INVALID_SESSION_TIMEOUT;
+    } else if (group == NULL && in->member_id.len > 0) {
+        e = ERR_UNKNOWN_MEMBER_ID;
+    } else if (protocols == NULL || held == NULL) {
+        e = ERR_UNKNOWN_SERVER_ERROR;
+    }
+    if (e != OK) {
+        shard_unlock(shard);
+        return refuse_join(r, e);
+    }
+    *held = (struct held_request){{.fill = fill_join, .waiter = &r->waiter}, .req = r};
+    struct join_event event = {
+        .member_id = in->member_id,
+        .instance_id = in->group_instance_id,
+        .client_id = r->client_id,
+        .client_host = r->client_host,
+        .protocol_type = in->protocol_type,
+        .protocols = protocols,
+        .protocols_n = in->protocols_n,
+        .session_timeout_ms = in->session_timeout_ms,
+        .rebalance_timeout_ms = r->version < FIRST_REBALANCE_TIMEOUT_VERSION
+                                    ? in->session_timeout_ms
+                                    : in->rebalance_timeout_ms,
+        .require_known_id =
+            r->version >= FIRST_KNOWN_ID_VERSION && in->group_instance_id.data == NULL,
+        .can_skip_assignment = r->version >= FIRST_SKIP_ASSIGNMENT_VERSION,
+        .waiter = &held->waiter,
+    };
+    req_park(r, -1, NULL);
+    if (group == NULL) {
+        group = shard_group_add(shard, in->group_id);
+    }
+    struct group_output out;
+    group_output_init(&out);
+    group_join(group, &event, &c->limits, coordinator_now_ms(c), &out);
+    shard_finish_event(shard, group, &out);
+    group_output_deinit(&out);
+    shard_unlock(shard);
+    return REQ_PARKED;
 }

@@ -1,7 +1,80 @@
-/* SyncGroup: the coordinator answers when the leader's assignment is stored. */
+/* SyncGroup: a member asks for its part; the answer comes when the leader's assignment is stored.
+ * group_sync() decides. (reference: coordinators §1.5) */
 #include "broker/broker.h"
+#include "broker/coordinator/group.h"
+#include "broker/coordinator/shard.h"
+
+enum { FIRST_SYNC_PROTOCOL_VERSION = 5 };
+
+/* What the group holds of the request. */
+struct held_request {
+    struct group_waiter waiter;
+    struct req *req;
+};
+
+static void fill_sync(struct group_waiter *waiter, const struct group_action *action)
+{
+    struct req *r = container_of(waiter, struct held_request, waiter)->req;
+    struct sync_group_response *out = r->out;
+    out->error_code = kafka_error_wire(action->error);
+    out->protocol_type = arena_str(&r->arena, action->protocol_type);
+    out->protocol_name = arena_str(&r->arena, action->protocol_name);
+    struct bytes assignment = action->assignment;
+    struct str copy = arena_str(
+        &r->arena, (struct str){.data = (const char *)assignment.data, .len = assignment.len});
+    out->assignment = copy.data == NULL ? bytes_of("", 0) : bytes_of(copy.data, copy.len);
+}
+
+static enum req_status refuse_sync(struct req *r, err e)
+{
+    struct sync_group_response *out = r->out;
+    out->error_code = kafka_error_wire(e);
+    out->assignment = bytes_of("", 0);
+    return REQ_DONE;
+}
 
 enum req_status handle_sync_group(struct req *r)
 {
-    return coordinator_sync_group(r->broker->coordinator, r);
+    struct coordinator *c = r->broker->coordinator;
+    const struct sync_group_request *in = r->in;
+    bool protocol_missing = in->protocol_type.data == NULL || in->protocol_name.data == NULL;
+    if (r->version >= FIRST_SYNC_PROTOCOL_VERSION && protocol_missing) {
+        return refuse_sync(r, ERR_INCONSISTENT_GROUP_PROTOCOL);
+    }
+    struct shard *shard = NULL;
+    err e = shard_lock(c, in->group_id, false, &shard);
+    if (e != OK) {
+        return refuse_sync(r,
+                           e == ERR_COORDINATOR_LOAD_IN_PROGRESS ? ERR_REBALANCE_IN_PROGRESS : e);
+    }
+    struct group *group = shard_group(shard, in->group_id);
+    struct join_member *assignments = req_array(r, in->assignments_n, sizeof(*assignments));
+    struct held_request *held = req_alloc(r, sizeof(*held));
+    if (group == NULL || assignments == NULL || held == NULL) {
+        shard_unlock(shard);
+        return refuse_sync(r, ERR_UNKNOWN_MEMBER_ID);
+    }
+    for (int32_t i = 0; i < in->assignments_n; i++) {
+        assignments[i] = (struct join_member){.id = in->assignments[i].member_id,
+                                              .metadata = in->assignments[i].assignment};
+    }
+    *held = (struct held_request){{.fill = fill_sync, .waiter = &r->waiter}, .req = r};
+    struct sync_event event = {
+        .member_id = in->member_id,
+        .instance_id = in->group_instance_id,
+        .generation = in->generation_id,
+        .protocol_type = in->protocol_type,
+        .protocol_name = in->protocol_name,
+        .assignments = assignments,
+        .assignments_n = in->assignments_n,
+        .waiter = &held->waiter,
+    };
+    req_park(r, -1, NULL);
+    struct group_output out;
+    group_output_init(&out);
+    group_sync(group, &event, coordinator_now_ms(c), &out);
+    shard_finish_event(shard, group, &out);
+    group_output_deinit(&out);
+    shard_unlock(shard);
+    return REQ_PARKED;
 }

@@ -1,9 +1,8 @@
 /* CreateTopics: the wishes are checked and written on the control thread (cluster/topics.h); then
  * the request waits until every new partition has a leader, or until its time is over.
  * (reference: requests §6) */
-#include "broker/api/seen.h"
+#include "base/seen.h"
 #include "broker/broker.h"
-#include "broker/cluster/topics.h"
 
 #include <stdio.h>
 
@@ -90,7 +89,7 @@ static void create_one(struct req *r, int32_t index, bool named_twice)
     out->configs_n = -1;
     err e = named_twice ? ERR_INVALID_REQUEST : read_wish(r, &in->topics[index], &wish);
     if (e == OK) {
-        e = topics_create(r->broker, &wish, &made);
+        e = topics_create(&r->broker->topics, &wish, &made);
     } else {
         snprintf(made.message, sizeof(made.message), "%s",
                  e == ERR_INVALID_REQUEST ? "Duplicate topic name."
@@ -143,7 +142,7 @@ static bool is_ready(const struct metadata *metadata, const topic_out *topic)
 
 static bool all_ready(struct metadata_wait *wait, const struct metadata *metadata)
 {
-    const struct create_topics_response *out = wait->req->out;
+    const struct create_topics_response *out = wait->context;
     for (int32_t i = 0; i < out->topics_n; i++) {
         if (out->topics[i].error_code == OK && !is_ready(metadata, &out->topics[i])) {
             return false;
@@ -195,7 +194,8 @@ static enum req_status wait_for_leaders(struct req *r)
     }
     r->state = creation;
     req_park(r, in->timeout_ms, waited);
-    creation->wait = (struct metadata_wait){.req = r, .satisfied = all_ready};
+    creation->wait =
+        (struct metadata_wait){.waiter = &r->waiter, .context = r->out, .satisfied = all_ready};
     metadata_wait_add(r->broker->metadata_waits, &creation->wait);
     return REQ_PARKED;
 }

@@ -1,7 +1,6 @@
 /* DeleteTopics: asks for the deletion on the control thread, then waits until the topics are gone.
  * (reference: requests §6) */
 #include "broker/broker.h"
-#include "broker/cluster/topics.h"
 
 enum { FIRST_STATES_VERSION = 6, FIRST_DELETION_DISABLED_VERSION = 3 };
 
@@ -52,7 +51,7 @@ static err delete_one(struct req *r, struct delete_topics_response_topic *out)
     if (topic == NULL) {
         return by_id ? ERR_UNKNOWN_TOPIC_ID : ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
-    return topics_delete(r->broker, out->name);
+    return topics_delete(&r->broker->topics, out->name);
 }
 
 /* On the control thread. */
@@ -85,7 +84,7 @@ static bool is_gone(const struct metadata *metadata, const struct delete_topics_
 
 static bool all_gone(struct metadata_wait *wait, const struct metadata *metadata)
 {
-    const struct delete_topics_response *out = wait->req->out;
+    const struct delete_topics_response *out = wait->context;
     for (int32_t i = 0; i < out->topics_n; i++) {
         if (out->topics[i].error_code == OK && !is_gone(metadata, &out->topics[i])) {
             return false;
@@ -131,7 +130,8 @@ static enum req_status wait_until_gone(struct req *r)
     }
     r->state = deletion;
     req_park(r, in->timeout_ms, waited);
-    deletion->wait = (struct metadata_wait){.req = r, .satisfied = all_gone};
+    deletion->wait =
+        (struct metadata_wait){.waiter = &r->waiter, .context = r->out, .satisfied = all_gone};
     metadata_wait_add(r->broker->metadata_waits, &deletion->wait);
     return REQ_PARKED;
 }

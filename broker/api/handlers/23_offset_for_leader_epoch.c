@@ -1,15 +1,13 @@
 /* OffsetForLeaderEpoch: where an epoch ended, so that a consumer or a follower finds out whether its
  * log was cut. (reference: requests §4.5; KIP-320) */
-#include "broker/broker.h"
+#include "broker/api/lookup.h"
 
 static err look_up(struct req *r, struct str topic,
                    const struct offset_for_leader_epoch_request_partition *in,
                    struct offset_for_leader_epoch_response_partition *out)
 {
-    struct partition *p = replicas_find(r->broker->replicas, topic, in->partition);
-    if (p == NULL) {
-        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
-    }
+    struct partition *p = NULL;
+    TRY(lookup_partition(r, topic, in->partition, &p));
     struct plog *log = NULL;
     err e = partition_pin(p, in->current_leader_epoch, false, &log);
     if (e == OK) {
@@ -35,8 +33,8 @@ enum req_status handle_offset_for_leader_epoch(struct req *r)
                 &topic->partitions[topic->partitions_n++];
             offset_for_leader_epoch_response_partition_init(p);
             p->partition = in->topics[t].partitions[i].partition;
-            err e = look_up(r, topic->topic, &in->topics[t].partitions[i], p);
-            p->error_code = e <= -1000 ? (int16_t)ERR_KAFKA_STORAGE_ERROR : kafka_error_wire(e);
+            p->error_code =
+                kafka_error_of_log(look_up(r, topic->topic, &in->topics[t].partitions[i], p));
         }
     }
     return out->topics == NULL ? REQ_CLOSE : REQ_DONE;

@@ -1,7 +1,6 @@
 /* AlterConfigs: replaces all overrides of a topic. (reference: requests §7) */
-#include "broker/api/seen.h"
+#include "base/seen.h"
 #include "broker/broker.h"
-#include "broker/cluster/config_changes.h"
 
 typedef struct alter_configs_request_resource resource_in;
 
@@ -27,7 +26,7 @@ static err alter_one(struct req *r, const resource_in *in, char message[CONFIG_R
                                    .edits_n = in->configs_n,
                                    .replace_all = true,
                                    .validate_only = request->validate_only};
-    return config_alter(r->broker, &change, message);
+    return config_alter(&r->broker->config_editor, &change, message);
 }
 
 /* On the control thread. */

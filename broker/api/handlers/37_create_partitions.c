@@ -1,8 +1,7 @@
 /* CreatePartitions: rewrites the topic's node on the control thread, then waits for the leaders of
  * the new partitions. (reference: requests §6) */
-#include "broker/api/seen.h"
+#include "base/seen.h"
 #include "broker/broker.h"
-#include "broker/cluster/topics.h"
 
 typedef struct create_partitions_request_topic topic_in;
 
@@ -23,7 +22,7 @@ static err grow_one(struct req *r, const topic_in *in, char message[TOPIC_MESSAG
         wish.assignment[i] = (struct id_list){.ids = in->assignments[i].broker_ids,
                                               .count = in->assignments[i].broker_ids_n};
     }
-    return topics_add_partitions(r->broker, &wish, message);
+    return topics_add_partitions(&r->broker->topics, &wish, message);
 }
 
 static void answer_one(struct req *r, const topic_in *in, bool named_twice,
@@ -81,7 +80,7 @@ static bool is_ready(const struct metadata *metadata, struct str name, int32_t c
 static bool all_ready(struct metadata_wait *wait, const struct metadata *metadata)
 {
     const struct growth *growth = container_of(wait, struct growth, wait);
-    const struct create_partitions_response *out = wait->req->out;
+    const struct create_partitions_response *out = wait->context;
     for (int32_t i = 0; i < out->results_n; i++) {
         if (out->results[i].error_code == OK &&
             !is_ready(metadata, out->results[i].name, growth->counts[i])) {
@@ -128,7 +127,8 @@ static enum req_status wait_for_leaders(struct req *r)
         return REQ_DONE;
     }
     req_park(r, in->timeout_ms, waited);
-    growth->wait = (struct metadata_wait){.req = r, .satisfied = all_ready};
+    growth->wait =
+        (struct metadata_wait){.waiter = &r->waiter, .context = r->out, .satisfied = all_ready};
     metadata_wait_add(r->broker->metadata_waits, &growth->wait);
     return REQ_PARKED;
 }

@@ -8,7 +8,7 @@
  * A watch may be freed while its event waits in the same batch of events (one handler closing
  * another connection): io_watch_set(…, 0) therefore clears it from the batch. */
 #define _GNU_SOURCE
-#include "broker/net/loop.h"
+#include "base/loop.h"
 
 #include "base/log.h"
 
@@ -121,17 +121,19 @@ bool loop_is_current(const struct loop *loop)
     return atomic_load(&loop->running) && pthread_equal(loop->thread, pthread_self());
 }
 
-static void run_tasks(struct loop *loop)
+static bool run_tasks(struct loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
     struct loop_task *task = loop->first;
     loop->first = loop->last = NULL;
     pthread_mutex_unlock(&loop->lock);
+    bool any = task != NULL;
     while (task != NULL) {
         struct loop_task *next = task->next;
         task->run(task);
         task = next;
     }
+    return any;
 }
 
 /* May the loop sleep? From here on a post writes to the eventfd. */
@@ -219,13 +221,16 @@ void timer_stop(struct loop *loop, struct timer *timer)
     }
 }
 
-static void fire_timers(struct loop *loop)
+static bool fire_timers(struct loop *loop)
 {
+    bool any = false;
     while (loop->heap_n > 0 && loop->heap[1]->due_ms <= loop->now_ms) {
         struct timer *timer = loop->heap[1];
         timer_stop(loop, timer);
         timer->fire(timer);
+        any = true;
     }
+    return any;
 }
 
 static int sleep_ms(const struct loop *loop)
@@ -290,18 +295,18 @@ void loop_on_turn_end(struct loop *loop, void (*hook)(void *context), void *cont
     loop->turn_end_context = context;
 }
 
-static void turn(struct loop *loop)
+/* True: there was something to do. */
+static bool turn(struct loop *loop, int wait_ms)
 {
-    bool may_sleep = prepare_sleep(loop);
-    int wait_ms = may_sleep ? sleep_ms(loop) : 0;
     int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_MAX, wait_ms);
     loop->events_n = n < 0 ? 0 : n;
     awoken(loop);
     loop->now_ms = clock_monotonic_ms(loop->clock);
     int64_t start_ms = loop->now_ms;
+    bool busy = loop->events_n > 0;
     handle_events(loop);
-    fire_timers(loop);
-    run_tasks(loop);
+    busy |= fire_timers(loop);
+    busy |= run_tasks(loop);
     if (loop->turn_end != NULL) {
         loop->turn_end(loop->turn_end_context);
     }
@@ -309,22 +314,46 @@ static void turn(struct loop *loop)
     if (took_ms > SLOW_TURN_MS) {
         log_debug("loop", "slow turn took_ms=%lld", (long long)took_ms);
     }
+    return busy;
+}
+
+static void begin_running(struct loop *loop)
+{
+    loop->thread = pthread_self();
+    atomic_store(&loop->running, true);
 }
 
 void loop_run(struct loop *loop)
 {
-    loop->thread = pthread_self();
-    atomic_store(&loop->running, true);
+    begin_running(loop);
     while (!atomic_load(&loop->stopping)) {
-        turn(loop);
+        bool may_sleep = prepare_sleep(loop);
+        (void)turn(loop, may_sleep ? sleep_ms(loop) : 0);
     }
-    run_tasks(loop);
+    (void)run_tasks(loop);
     atomic_store(&loop->running, false);
+}
+
+bool loop_turn(struct loop *loop)
+{
+    begin_running(loop);
+    bool busy = turn(loop, 0);
+    atomic_store(&loop->running, false);
+    return busy;
+}
+
+int64_t loop_next_due_ms(const struct loop *loop)
+{
+    return loop->heap_n == 0 ? INT64_MAX : loop->heap[1]->due_ms;
+}
+
+bool loop_is_stopping(const struct loop *loop)
+{
+    return atomic_load(&loop->stopping);
 }
 
 void loop_drain(struct loop *loop)
 {
-    while (loop->first != NULL) {
-        run_tasks(loop);
+    while (run_tasks(loop)) {
     }
 }

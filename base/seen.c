@@ -1,6 +1,6 @@
 /* The map is made with the first key that finds the short list full, so that a small request pays
  * neither for its seed nor for its slots. */
-#include "broker/api/seen.h"
+#include "base/seen.h"
 
 void seen_init(struct seen *seen)
 {

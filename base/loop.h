@@ -3,8 +3,8 @@
  * A loop belongs to the thread that calls loop_run(); everything here is called on that thread,
  * except loop_post() and loop_stop(), which are the only door between threads. An idle loop sleeps
  * without limit: there is no periodic wake-up. */
-#ifndef OTTLA_BROKER_NET_LOOP_H
-#define OTTLA_BROKER_NET_LOOP_H
+#ifndef OTTLA_BASE_LOOP_H
+#define OTTLA_BASE_LOOP_H
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -40,6 +40,12 @@ void loop_free(struct loop *loop);
 /* Runs until loop_stop(); then drains the tasks that are queued, and returns. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* One turn that does not sleep, for who turns many loops on one thread (a simulation with a clock of
+ * its own): what is ready and what is due by the loop's clock. False: there was nothing. */
+bool loop_turn(struct loop *loop);
+/* When the next timer is due, INT64_MAX without one. Between turns. */
+int64_t loop_next_due_ms(const struct loop *loop);
+bool loop_is_stopping(const struct loop *loop);
 /* Runs the tasks that are queued, after the loop has stopped and its thread has ended. */
 void loop_drain(struct loop *loop);
 

@@ -1,15 +1,15 @@
 /* The event loop: timers in order, posts from other threads, watches that vanish in the middle of a
- * turn, an idle loop that sleeps, buffers of the pool. */
+ * turn, an idle loop that sleeps, loops that are turned by hand. */
 #define _GNU_SOURCE
-#include "broker/net/loop.h"
+#include "base/loop.h"
 
 #include "base/list.h"
-#include "broker/net/buffer_pool.h"
-#include "broker/tests/net_util.h"
+#include "base/tests/suite.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 static struct loop *loop;
 
@@ -62,18 +62,19 @@ static void on_timer(struct timer *timer)
 static void test_timers_in_order(void)
 {
     begin();
-    struct random random = {5};
+    struct seeded_random random;
+    seeded_random_init(&random, 5);
     last_due_ms = 0;
     timers_left = TIMERS;
     memset(timers, 0, sizeof(timers));
     for (int i = 0; i < TIMERS; i++) {
         timers[i].timer.fire = on_timer;
-        timer_start(loop, &timers[i].timer, random_below(&random, 60));
-        timers[i].stops = i % 5 == 0 ? &timers[random_below(&random, TIMERS)] : NULL;
+        timer_start(loop, &timers[i].timer, random_below(&random.random, 60));
+        timers[i].stops = i % 5 == 0 ? &timers[random_below(&random.random, TIMERS)] : NULL;
         timers[i].stops = timers[i].stops == &timers[i] ? NULL : timers[i].stops;
     }
     for (int i = 0; i < TIMERS; i += 7) {
-        timer_start(loop, &timers[i].timer, random_below(&random, 90)); /* started again */
+        timer_start(loop, &timers[i].timer, random_below(&random.random, 90)); /* started again */
     }
     for (int i = 3; i < TIMERS; i += 11) {
         timer_stop(loop, &timers[i].timer);
@@ -274,40 +275,6 @@ static void test_watch_freed_in_its_turn(void)
     loop_free(loop);
 }
 
-/* ---- buffers ---- */
-
-static void test_buffer_pool(void)
-{
-    struct buffer_pool pool;
-    buffer_pool_init(&pool);
-    struct buffer small = buffer_acquire(&pool, 1);
-    CU_ASSERT_EQUAL(small.cap, 1 << BUFFER_CLASS_MIN);
-    uint8_t *first = small.data;
-    buffer_release(&pool, &small);
-    CU_ASSERT_PTR_NULL(small.data);
-    buffer_release(&pool, &small);
-    CU_ASSERT_PTR_EQUAL((small = buffer_acquire(&pool, 1000)).data, first);
-    CU_ASSERT_PTR_NULL(buffer_acquire_kept(&pool, 1).data);
-    buffer_release(&pool, &small);
-    CU_ASSERT_PTR_NULL(buffer_acquire_kept(&pool, 1025).data);
-    small = buffer_acquire_kept(&pool, 10);
-    CU_ASSERT_PTR_EQUAL(small.data, first);
-    buffer_release(&pool, &small);
-    struct buffer huge = buffer_acquire(&pool, (1 << BUFFER_CLASS_MAX) + 1);
-    CU_ASSERT_EQUAL(huge.cap, (1 << BUFFER_CLASS_MAX) + 1);
-    buffer_release(&pool, &huge);
-    struct buffer many[20];
-    for (int i = 0; i < 20; i++) {
-        many[i] = buffer_acquire(&pool, 1 << 20);
-    }
-    for (int i = 0; i < 20; i++) {
-        buffer_release(&pool, &many[i]);
-    }
-    CU_ASSERT(pool.kept_bytes <= BUFFER_POOL_KEPT_BYTES);
-    CU_ASSERT(pool.kept_bytes > BUFFER_POOL_KEPT_BYTES / 2);
-    buffer_pool_deinit(&pool);
-}
-
 SUITE("loop", TEST(test_timers_in_order), TEST(test_idle_loop_sleeps),
       TEST(test_posts_from_threads), TEST(test_reposting_starves_nobody),
-      TEST(test_queue_is_drained), TEST(test_watch_freed_in_its_turn), TEST(test_buffer_pool))
+      TEST(test_queue_is_drained), TEST(test_watch_freed_in_its_turn))

@@ -3,8 +3,8 @@
  * A request may name a hundred thousand; comparing each with all others would stop a loop for
  * minutes. The first few are compared, as in every honest request; only what comes after them costs
  * memory. Names are views: they live as long as the request. */
-#ifndef OTTLA_BROKER_API_SEEN_H
-#define OTTLA_BROKER_API_SEEN_H
+#ifndef OTTLA_BASE_SEEN_H
+#define OTTLA_BASE_SEEN_H
 
 #include "base/map.h"
 #include "base/writer.h"

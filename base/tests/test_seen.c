@@ -1,5 +1,5 @@
 /* What a request has named: few names, many names, and keys that differ in one field only. */
-#include "broker/api/seen.h"
+#include "base/seen.h"
 
 #include "base/tests/suite.h"
 

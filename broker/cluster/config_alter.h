@@ -1,0 +1,43 @@
+/* Changes of topics' options: written as Kafka writes them (the node, then a notification below
+ * /config/changes), and applied by every broker when it sees the notification (config_changes.h).
+ *
+ * Thread: the control thread. (reference: zookeeper §1, §2) */
+#ifndef OTTLA_BROKER_CLUSTER_CONFIG_ALTER_H
+#define OTTLA_BROKER_CLUSTER_CONFIG_ALTER_H
+
+#include "broker/cluster/controller.h"
+#include "broker/cluster/metadata.h"
+#include "broker/cluster/topic_configs.h"
+
+/* What they are changed with. */
+struct config_editor {
+    const struct config *config;
+    struct topic_configs *topic_configs;
+    struct metadata_cache *metadata;
+    struct controller *controller; /* writes for us while it is in office */
+};
+
+/* One operation on one option; values of IncrementalAlterConfigs. */
+enum config_operation { CONFIG_SET, CONFIG_DELETE, CONFIG_APPEND, CONFIG_SUBTRACT };
+struct config_edit {
+    struct str name;
+    struct str value; /* may be null with CONFIG_DELETE */
+    int8_t operation;
+};
+
+/* What one resource of a request asks for. `resource_type` as on the wire. */
+struct config_change {
+    int8_t resource_type;
+    struct str name;
+    const struct config_edit *edits;
+    int32_t edits_n;
+    bool replace_all; /* AlterConfigs: what is not named goes back to its default */
+    bool validate_only;
+};
+
+/* Checks and writes, for topics; options of brokers are not dynamic. INVALID_CONFIG,
+ * INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
+NODISCARD err config_alter(const struct config_editor *editor, const struct config_change *change,
+                           char message[CONFIG_REASON_BYTES]);
+
+#endif

@@ -1,0 +1,400 @@
+/* One partition, without a broker: its role, the high watermark, who waits for it, and what an
+ * acknowledgement needs. */
+#include "broker/replica/partition.h"
+
+#include "storage/tests/util.h"
+
+enum { ME = 1, OTHER = 2 };
+
+static struct {
+    struct place place;
+    struct loop *flush;
+    struct partition_env env;
+    struct plog *log;
+    struct partition *p;
+    int checkpoints;
+} t;
+
+static void on_checkpoint(void *context)
+{
+    (void)context;
+    t.checkpoints++;
+}
+
+static void begin_with(struct log_config config)
+{
+    memset(&t, 0, sizeof(t));
+    place_make(&t.place);
+    MUST(loop_new(&t.place.clock.clock, &t.flush));
+    t.env =
+        (struct partition_env){.broker_id = ME, .flush = t.flush, .checkpoint_due = on_checkpoint};
+    t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
+    t.p = partition_new(plog_name(t.log), (struct uuid){{9}}, &t.env, t.log, 0);
+}
+
+static void begin(void)
+{
+    begin_with(log_config_default());
+}
+
+/* Nothing is acknowledged before it is on the disk. */
+static void begin_durable(void)
+{
+    struct log_config config = log_config_default();
+    config.flush_messages = 1;
+    begin_with(config);
+}
+
+static void end(void)
+{
+    (void)partition_detach_log(t.p, ERR_NOT_LEADER_OR_FOLLOWER);
+    loop_drain(t.flush);
+    partition_release(t.p);
+    loop_free(t.flush);
+    MUST(plog_close(t.log));
+    place_remove(&t.place);
+}
+
+/* ---- what the controller says ---- */
+
+static struct role_change become(int32_t leader, int32_t leader_epoch)
+{
+    struct partition_state state = {.leader = leader,
+                                    .leader_epoch = leader_epoch,
+                                    .isr = {.ids = {leader}, .count = 1},
+                                    .replicas = {.ids = {ME, OTHER}, .count = 2}};
+    struct role_change change;
+    MUST(partition_become(t.p, &state, &change));
+    return change;
+}
+
+/* ---- what clients and leaders send ---- */
+
+static struct partition_append appended(int16_t acks, int count)
+{
+    struct partition_append append;
+    struct writer w;
+    writer_init(&w, 1 << 20);
+    make_batch(&w, &(struct batch_spec){.count = count}, 0);
+    MUST(partition_append(t.p, w.data, w.len, APPEND_CLIENT, acks, &append));
+    writer_deinit(&w);
+    return append;
+}
+
+static err append_error(int16_t acks)
+{
+    struct partition_append append;
+    struct writer w;
+    writer_init(&w, 1 << 20);
+    make_batch(&w, &(struct batch_spec){.count = 1}, 0);
+    err e = partition_append(t.p, w.data, w.len, APPEND_CLIENT, acks, &append);
+    writer_deinit(&w);
+    return e;
+}
+
+static err follow(int32_t leader_epoch, int64_t offset, int count, int64_t high_watermark)
+{
+    struct writer w;
+    writer_init(&w, 1 << 20);
+    make_batch(&w, &(struct batch_spec){.count = count}, offset);
+    store_u64(w.data, (uint64_t)offset);
+    store_u32(w.data + 12, (uint32_t)leader_epoch);
+    err e = partition_append_as_follower(t.p, leader_epoch, w.data, w.len, high_watermark);
+    writer_deinit(&w);
+    return e;
+}
+
+static err committed(const struct partition_append *append, int16_t acks, bool *yes)
+{
+    return partition_is_committed(t.p, append, acks, yes);
+}
+
+/* ---- somebody who waits ---- */
+
+struct waiting {
+    struct waiter waiter;
+    struct watch watch;
+    int woken;
+};
+
+static void on_wake(struct waiter *waiter)
+{
+    container_of(waiter, struct waiting, waiter)->woken++;
+}
+
+static void wait_for_append(struct waiting *w, const struct partition_append *append)
+{
+    *w = (struct waiting){.waiter.wake = on_wake};
+    w->watch = (struct watch){.waiter = &w->waiter,
+                              .offset = append->required_offset,
+                              .leader_epoch = append->leader_epoch};
+    watch_add(&w->watch, t.p);
+}
+
+/* ---- tests ---- */
+
+static void test_leads_and_appends(void)
+{
+    begin();
+    CU_ASSERT_EQUAL(append_error(1), ERR_NOT_LEADER_OR_FOLLOWER);
+    struct role_change change = become(ME, 3);
+    CU_ASSERT(!change.led && change.leads && !change.uninterrupted);
+    struct partition_append append = appended(-1, 4);
+    CU_ASSERT_EQUAL(append.result.base_offset, 0);
+    CU_ASSERT_EQUAL(append.required_offset, 4);
+    CU_ASSERT_EQUAL(append.leader_epoch, 3);
+    CU_ASSERT(append.committed);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
+    CU_ASSERT_EQUAL(t.checkpoints, 1);
+    end();
+}
+
+static void test_epochs_are_fenced(void)
+{
+    begin();
+    (void)become(ME, 3);
+    struct plog *log = NULL;
+    CU_ASSERT_EQUAL(partition_pin(t.p, 2, false, &log), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_pin(t.p, 4, false, &log), ERR_UNKNOWN_LEADER_EPOCH);
+    MUST(partition_pin(t.p, 3, false, &log));
+    CU_ASSERT_PTR_EQUAL(log, t.log);
+    partition_unpin(t.p);
+    struct partition_state stale = {.leader = OTHER, .leader_epoch = 3};
+    struct role_change change;
+    CU_ASSERT_EQUAL(partition_become(t.p, &stale, &change), ERR_STALE_CONTROLLER_EPOCH);
+    CU_ASSERT(partition_role(t.p).leads);
+    bool led = false;
+    CU_ASSERT_EQUAL(partition_resign(t.p, 2, &led), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT(partition_role(t.p).leads);
+    MUST(partition_resign(t.p, 3, &led));
+    CU_ASSERT(led && !partition_role(t.p).leads);
+    CU_ASSERT_EQUAL(append_error(1), ERR_NOT_LEADER_OR_FOLLOWER);
+    end();
+}
+
+static void test_waits_for_the_disk(void)
+{
+    begin_durable();
+    (void)become(ME, 1);
+    struct partition_append append = appended(-1, 2);
+    bool yes = true;
+    CU_ASSERT(!append.committed);
+    MUST(committed(&append, -1, &yes));
+    CU_ASSERT(!yes);
+    struct waiting w;
+    wait_for_append(&w, &append);
+    CU_ASSERT_EQUAL(w.woken, 0);
+    loop_drain(t.flush);
+    CU_ASSERT(w.woken > 0);
+    MUST(committed(&append, -1, &yes));
+    CU_ASSERT(yes);
+    watch_remove(&w.watch);
+    watch_remove(&w.watch);
+    wait_for_append(&w, &append); /* it has happened already */
+    CU_ASSERT_EQUAL(w.woken, 1);
+    watch_remove(&w.watch);
+    end();
+}
+
+static void test_waits_for_bytes(void)
+{
+    begin();
+    (void)become(ME, 1);
+    _Atomic int64_t wanted = 100;
+    struct waiting w = {.waiter.wake = on_wake};
+    w.watch = (struct watch){.waiter = &w.waiter, .offset = -1, .wanted_bytes = &wanted};
+    watch_add(&w.watch, t.p);
+    (void)appended(1, 1);
+    CU_ASSERT_EQUAL(w.woken, 0);
+    CU_ASSERT(wanted < 100 && wanted > 0);
+    (void)appended(1, 1);
+    CU_ASSERT_EQUAL(w.woken, 1);
+    watch_remove(&w.watch);
+    w.watch.seen = 0; /* the high watermark has moved since it looked */
+    watch_add(&w.watch, t.p);
+    CU_ASSERT_EQUAL(w.woken, 2);
+    watch_remove(&w.watch);
+    end();
+}
+
+/* The lead goes on in the next epoch: what was appended before is still to be acknowledged. */
+static void test_elected_again(void)
+{
+    begin_durable();
+    (void)become(ME, 3);
+    struct partition_append append = appended(-1, 2);
+    struct role_change change = become(ME, 4);
+    CU_ASSERT(change.led && change.leads && change.uninterrupted);
+    loop_drain(t.flush);
+    bool yes = false;
+    MUST(committed(&append, -1, &yes));
+    CU_ASSERT(yes);
+    end();
+}
+
+/* Somebody else led in between: the offset is there again, and it is not what was sent. */
+static void check_interrupted(void (*interrupt)(void))
+{
+    begin_durable();
+    (void)become(ME, 3);
+    struct partition_append append = appended(-1, 2);
+    struct waiting w;
+    wait_for_append(&w, &append);
+    interrupt();
+    CU_ASSERT(w.woken > 0);
+    watch_remove(&w.watch);
+    loop_drain(t.flush);
+    CU_ASSERT(partition_high_watermark(t.p) >= append.required_offset);
+    bool yes = true;
+    CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT(!yes);
+    struct waiting late;
+    wait_for_append(&late, &append);
+    CU_ASSERT_EQUAL(late.woken, 1);
+    watch_remove(&late.watch);
+    struct partition_append fresh = appended(-1, 1);
+    loop_drain(t.flush);
+    MUST(committed(&fresh, -1, &yes));
+    CU_ASSERT(yes);
+    end();
+}
+
+static void followed_meanwhile(void)
+{
+    struct role_change change = become(OTHER, 4);
+    CU_ASSERT(change.led && !change.leads);
+    MUST(partition_truncate(t.p, 4, 0));
+    MUST(follow(4, 0, 5, 5));
+    change = become(ME, 5);
+    CU_ASSERT(!change.led && change.leads && !change.uninterrupted);
+}
+
+/* An epoch is missing: somebody may have led in it and told us nothing. */
+static void heard_nothing(void)
+{
+    struct role_change change = become(ME, 5);
+    CU_ASSERT(change.led && change.leads && !change.uninterrupted);
+}
+
+static void resigned_meanwhile(void)
+{
+    bool led = false;
+    MUST(partition_resign(t.p, -1, &led));
+    struct role_change change = become(ME, 4);
+    CU_ASSERT(!change.led && change.leads && !change.uninterrupted);
+}
+
+static void test_interrupted(void)
+{
+    check_interrupted(followed_meanwhile);
+    check_interrupted(heard_nothing);
+    check_interrupted(resigned_meanwhile);
+}
+
+/* Whoever holds it, waits for it or comes late is told what a look-up would tell now. */
+static void check_gone(err gone)
+{
+    begin_durable();
+    (void)become(ME, 3);
+    struct partition_append append = appended(-1, 2);
+    struct waiting w;
+    wait_for_append(&w, &append);
+    CU_ASSERT_PTR_EQUAL(partition_detach_log(t.p, gone), t.log);
+    CU_ASSERT(w.woken > 0);
+    watch_remove(&w.watch);
+    bool yes = true;
+    struct plog *log = NULL;
+    struct role_change change;
+    struct partition_state state = {.leader = ME, .leader_epoch = 9};
+    CU_ASSERT_EQUAL(committed(&append, -1, &yes), gone);
+    CU_ASSERT_EQUAL(partition_pin(t.p, -1, true, &log), gone);
+    CU_ASSERT_EQUAL(partition_pin(t.p, 1, false, &log), gone);
+    CU_ASSERT_EQUAL(append_error(-1), gone);
+    CU_ASSERT_EQUAL(partition_become(t.p, &state, &change), gone);
+    CU_ASSERT_EQUAL(partition_append_as_follower(t.p, 3, NULL, 0, 0), gone);
+    CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0), gone);
+    CU_ASSERT_EQUAL(partition_apply_retention(t.p), 0);
+    partition_flush_if_due(t.p, 1 << 30);
+    wait_for_append(&w, &append);
+    CU_ASSERT_EQUAL(w.woken, 1);
+    watch_remove(&w.watch);
+    end();
+}
+
+static void test_gone(void)
+{
+    check_gone(ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    check_gone(ERR_NOT_LEADER_OR_FOLLOWER);
+}
+
+static void test_in_sync_replicas(void)
+{
+    struct log_config config = log_config_default();
+    config.min_insync_replicas = 2;
+    begin_with(config);
+    (void)become(ME, 1); /* in sync alone, of two */
+    CU_ASSERT_EQUAL(append_error(-1), ERR_NOT_ENOUGH_REPLICAS);
+    struct partition_append append = appended(1, 1);
+    bool yes = false;
+    MUST(committed(&append, 1, &yes));
+    CU_ASSERT(yes);
+    CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    config.min_insync_replicas = 1;
+    partition_set_config(t.p, &config);
+    MUST(committed(&append, -1, &yes));
+    MUST(append_error(-1));
+    end();
+}
+
+static void test_follows(void)
+{
+    begin();
+    (void)become(OTHER, 2);
+    CU_ASSERT_EQUAL(append_error(1), ERR_NOT_LEADER_OR_FOLLOWER);
+    MUST(follow(2, 0, 3, 0));
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
+    MUST(follow(2, 3, 3, 100)); /* its high watermark is beyond what is here */
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 6);
+    MUST(partition_append_as_follower(t.p, 2, NULL, 0, 6));
+    CU_ASSERT_EQUAL(follow(1, 6, 1, 6), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(follow(3, 6, 1, 6), ERR_UNKNOWN_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_truncate(t.p, 1, 0), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(plog_end_offset(t.log), 6);
+    MUST(partition_truncate(t.p, 2, 3));
+    CU_ASSERT_EQUAL(plog_end_offset(t.log), 3);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    MUST(follow(2, 3, 1, 4));
+    CU_ASSERT_EQUAL(plog_latest_epoch(t.log), 2);
+    (void)become(ME, 3);
+    CU_ASSERT_EQUAL(follow(3, 4, 1, 4), ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0), ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(appended(1, 1).result.base_offset, 4);
+    end();
+}
+
+/* A disk that fails lets nobody wait for ever. */
+static void test_disk_fails(void)
+{
+    begin_durable();
+    (void)become(ME, 1);
+    struct partition_append append = appended(-1, 1);
+    struct waiting w;
+    wait_for_append(&w, &append);
+    t.place.fault.fail_at = t.place.fault.calls + 1;
+    loop_drain(t.flush);
+    CU_ASSERT(w.woken > 0);
+    watch_remove(&w.watch);
+    bool yes = true;
+    CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_KAFKA_STORAGE_ERROR);
+    CU_ASSERT_EQUAL(append_error(1), ERR_KAFKA_STORAGE_ERROR);
+    (void)partition_detach_log(t.p, ERR_NOT_LEADER_OR_FOLLOWER);
+    partition_release(t.p);
+    loop_free(t.flush);
+    plog_abandon(t.log);
+    place_remove(&t.place);
+}
+
+SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
+      TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes), TEST(test_elected_again),
+      TEST(test_interrupted), TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_follows),
+      TEST(test_disk_fails))
