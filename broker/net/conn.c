@@ -1,42 +1,27 @@
 /* Connections.
  *
- * Reading. Bytes are received into the loop's scratch buffer and whole frames are handled in place.
- * What is left of a frame moves to a buffer of the connection, which then grows by doubling as
- * bytes arrive; a warm buffer of the pool that is large enough is taken at once, since it costs no
- * new memory. When the last frame is done the buffer goes back.
- *
- * Memory. All such buffers together have a bound (struct net_memory). A connection whose frame must
- * grow beyond it is starved: not read until a timer finds room. One that finds none for the time a
- * frame may be silent is closed, so that waiting frames cannot hold each other for ever.
+ * Memory. What frames on their way hold together has a bound (struct net_memory). A connection whose
+ * frame must grow beyond it is starved: not read until a timer finds room. One that finds none for
+ * the time a frame may be silent is closed, so that waiting frames cannot hold each other for ever.
  *
  * Muting. While a request is parked or an answer is not sent, nothing is read. Interest in reading
  * is dropped lazily, only when bytes come in that moment: most long polls never pay for it.
  *
  * Sending. Answers collect in one writer while pipelined frames are handled, at most
- * OUT_BATCH_BYTES, and go out together: memory with send (MSG_MORE before a file range), file
- * ranges with sendfile. A slow reader holds no batch in memory. */
+ * OUT_BATCH_BYTES, and go out together. A slow reader holds no batch in memory. */
 #define _GNU_SOURCE
 #include "broker/net/conn.h"
 
 #include "base/log.h"
-#include "base/reader.h"
-#include "storage/file_cache.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    SCRATCH_BYTES = 128 << 10,
-    OUT_BATCH_BYTES = 64 << 10,
-    OUT_SPARE_BYTES = 256 << 10, /* a larger answer buffer is freed, not kept */
-    LENGTH_BYTES = 4,
-    STARVED_RETRY_MS = 20,
-};
+enum { OUT_BATCH_BYTES = 64 << 10, STARVED_RETRY_MS = 20 };
 
 struct conn {
     struct io_watch watch;
@@ -45,14 +30,9 @@ struct conn {
     struct list link;         /* in net->idle or net->partial */
     struct list starved_link; /* in net->starved, or alone */
     int64_t active_ms;
-    struct buffer in; /* owned while a frame is on its way */
-    size_t in_len;
-    struct writer out;
-    size_t out_done;    /* how much of `out`'s own bytes is sent */
-    size_t splice_at;   /* the next splice */
-    size_t splice_done; /* how much of it is sent */
-    bool busy;          /* a request is parked */
-    bool in_frame;      /* inside on_frame */
+    struct stream stream;
+    bool busy;     /* a request is parked */
+    bool in_frame; /* inside on_frame */
     bool close_after_send;
     bool gone; /* closed while in_frame: freed when it returns */
     void *user;
@@ -63,46 +43,6 @@ struct conn {
 static void on_ready(struct io_watch *watch, uint32_t events);
 static void on_starved(struct timer *timer);
 static void update_interest(struct conn *conn, bool unread);
-
-/* ---- memory of frames ---- */
-
-static bool memory_take(struct net_loop *net, size_t bytes)
-{
-    struct net_memory *memory = net->memory;
-    if (memory == NULL) {
-        return true;
-    }
-    size_t before = atomic_fetch_add(&memory->buffered_bytes, bytes);
-    if (before + bytes <= memory->buffered_bytes_max) {
-        return true;
-    }
-    atomic_fetch_sub(&memory->buffered_bytes, bytes);
-    return false;
-}
-
-static void in_release(struct conn *conn)
-{
-    struct net_loop *net = conn->net;
-    if (net->memory != NULL) {
-        atomic_fetch_sub(&net->memory->buffered_bytes, conn->in.cap);
-    }
-    buffer_release(&net->pool, &conn->in);
-}
-
-/* Gives the connection a buffer of at least `size` bytes with what it has so far. False: there is
- * no room, or no memory. */
-static bool in_replace(struct conn *conn, struct buffer fresh, const uint8_t *data, size_t len)
-{
-    struct net_loop *net = conn->net;
-    if (fresh.data == NULL || !memory_take(net, fresh.cap)) {
-        buffer_release(&net->pool, &fresh);
-        return false;
-    }
-    memcpy(fresh.data, data, len);
-    in_release(conn);
-    conn->in = fresh;
-    return true;
-}
 
 /* ---- life ---- */
 
@@ -149,10 +89,10 @@ static void on_idle(struct timer *timer)
 }
 
 void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_handler *handler,
-                   const struct net_limits *limits)
+                   const struct net_limits *limits, struct net_memory *memory)
 {
     *net = (struct net_loop){.loop = loop, .handler = *handler, .limits = *limits};
-    buffer_pool_init(&net->pool);
+    stream_pool_init(&net->streams, limits->frame_bytes_max, memory);
     list_init(&net->idle);
     list_init(&net->partial);
     list_init(&net->starved);
@@ -171,9 +111,7 @@ void net_loop_deinit(struct net_loop *net)
     }
     timer_stop(net->loop, &net->idle_timer);
     timer_stop(net->loop, &net->starved_timer);
-    buffer_release(&net->pool, &net->scratch);
-    buffer_pool_deinit(&net->pool);
-    writer_deinit(&net->spare_out);
+    stream_pool_deinit(&net->streams);
 }
 
 void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX])
@@ -217,6 +155,7 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     conn->net = net;
     conn->listener = listener;
     conn->watch = (struct io_watch){.fd = fd, .ready = on_ready};
+    stream_init(&conn->stream, &net->streams, fd);
     list_init(&conn->starved_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
@@ -229,14 +168,6 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
         return;
     }
     start_idle_timer(net);
-}
-
-static void release_splices(struct conn *conn)
-{
-    for (size_t i = conn->splice_at; i < conn->out.splices_n; i++) {
-        open_file_release((struct open_file *)(uintptr_t)conn->out.splices[i].file);
-    }
-    conn->out.splices_n = conn->splice_at = conn->splice_done = 0;
 }
 
 void conn_close(struct conn *conn)
@@ -254,11 +185,8 @@ void conn_close(struct conn *conn)
         net->on_conn_gone(net->gone_context, conn);
     }
     err_ignore(io_watch_set(net->loop, &conn->watch, 0));
-    close(conn->watch.fd);
+    stream_deinit(&conn->stream);
     list_remove(&conn->link);
-    release_splices(conn);
-    writer_deinit(&conn->out);
-    in_release(conn);
     list_remove(&conn->starved_link);
     atomic_fetch_sub(&net->conns_n, 1);
     free(conn);
@@ -269,103 +197,18 @@ void conn_close_after_send(struct conn *conn)
     conn->close_after_send = true;
 }
 
-/* ---- sending ---- */
-
-static bool has_output(const struct conn *conn)
-{
-    return conn->out_done < conn->out.len || conn->splice_at < conn->out.splices_n;
-}
-
-enum send_result { SENT, SEND_BLOCKED, SEND_FAILED };
-
-static enum send_result send_outcome(ssize_t n)
-{
-    if (n > 0) {
-        return SENT;
-    }
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? SEND_BLOCKED
-                                                                                : SEND_FAILED;
-}
-
-static enum send_result send_memory(struct conn *conn, size_t end, bool more)
-{
-    ssize_t n = send(conn->watch.fd, conn->out.data + conn->out_done, end - conn->out_done,
-                     MSG_NOSIGNAL | (more ? MSG_MORE : 0));
-    if (n > 0) {
-        conn->out_done += (size_t)n;
-    }
-    return send_outcome(n);
-}
-
-/* A file that is shorter than promised (it cannot be while the range is below the high watermark)
- * ends the connection: the peer was told the length. */
-static enum send_result send_file(struct conn *conn, const struct splice *splice)
-{
-    struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
-    off_t position = splice->position + (int64_t)conn->splice_done;
-    ssize_t n =
-        sendfile(conn->watch.fd, open_file_fd(file), &position, splice->len - conn->splice_done);
-    if (n > 0) {
-        conn->splice_done += (size_t)n;
-        if (conn->splice_done == splice->len) {
-            open_file_release(file);
-            conn->splice_at++;
-            conn->splice_done = 0;
-        }
-    }
-    return send_outcome(n);
-}
-
-static enum send_result send_some(struct conn *conn)
-{
-    while (has_output(conn)) {
-        const struct splice *splice =
-            conn->splice_at < conn->out.splices_n ? &conn->out.splices[conn->splice_at] : NULL;
-        size_t end = splice == NULL ? conn->out.len : splice->at;
-        enum send_result result =
-            conn->out_done < end ? send_memory(conn, end, splice != NULL) : send_file(conn, splice);
-        if (result != SENT) {
-            return result;
-        }
-    }
-    return SENT;
-}
-
-/* Gives the answer buffer to the loop for the next answer, or frees it. */
-static void recycle_out(struct conn *conn)
-{
-    struct net_loop *net = conn->net;
-    writer_clear(&conn->out);
-    conn->out_done = conn->splice_at = 0;
-    if (net->spare_out.data == NULL && conn->out.cap <= OUT_SPARE_BYTES) {
-        net->spare_out = conn->out;
-    } else {
-        writer_deinit(&conn->out);
-    }
-    conn->out = (struct writer){0};
-}
+/* ---- reading and answering ---- */
 
 /* False: the connection is gone. */
 static bool flush(struct conn *conn)
 {
-    if (has_output(conn)) {
-        enum send_result result = send_some(conn);
-        if (result == SEND_FAILED) {
-            conn_close(conn);
-            return false;
-        }
-    }
-    if (!has_output(conn)) {
-        recycle_out(conn);
-        if (conn->close_after_send) {
-            conn_close(conn);
-            return false;
-        }
+    bool sent = stream_flush(&conn->stream);
+    if (!sent || (conn->close_after_send && !stream_has_output(&conn->stream))) {
+        conn_close(conn);
+        return false;
     }
     return true;
 }
-
-/* ---- reading ---- */
 
 static void touch(struct conn *conn)
 {
@@ -375,79 +218,51 @@ static void touch(struct conn *conn)
     }
     conn->active_ms = loop_now_ms(net->loop);
     list_remove(&conn->link);
-    bool in_frame = conn->in_len > 0 && !conn->busy && !has_output(conn);
+    bool in_frame =
+        stream_holds_input(&conn->stream) && !conn->busy && !stream_has_output(&conn->stream);
     list_append(in_frame ? &net->partial : &net->idle, &conn->link);
     start_idle_timer(net);
 }
 
-/* The size that the frame at `data` announces, or -1 if it is not allowed. */
-static int64_t frame_size(const struct conn *conn, const uint8_t *data)
+/* Another frame may be handled: none is parked, and not too many answers wait. */
+static bool may_handle(const struct conn *conn)
 {
-    int32_t size = (int32_t)load_u32(data);
-    return size < 0 || size > conn->net->limits.frame_bytes_max ? -1 : size;
+    const struct writer *out = &conn->stream.out;
+    return !conn->busy && !conn->close_after_send && out->len < OUT_BATCH_BYTES &&
+           out->spliced_bytes < OUT_BATCH_BYTES;
 }
 
-/* Handles whole frames of data[0..len) until there is none, one is parked, or enough answers wait.
- * Returns how many bytes were used up, or -1 when the connection must end. */
-static ssize_t handle_frames(struct conn *conn, uint8_t *data, size_t len)
+/* False: it was closed meanwhile. */
+static bool handle_frame(struct conn *conn, uint8_t *frame, size_t len)
 {
-    size_t used = 0;
-    while (!conn->busy && !conn->close_after_send && conn->out.len < OUT_BATCH_BYTES &&
-           conn->out.spliced_bytes < OUT_BATCH_BYTES && len - used >= LENGTH_BYTES) {
-        int64_t size = frame_size(conn, data + used);
-        if (size < 0) {
-            conn->close_after_send = true;
-            break;
-        }
-        if (len - used - LENGTH_BYTES < (size_t)size) {
-            break;
-        }
-        conn->in_frame = true;
-        conn->busy = true;
-        enum frame_result result = conn->net->handler.on_frame(
-            conn->net->handler.context, conn, data + used + LENGTH_BYTES, (size_t)size);
-        conn->in_frame = false;
-        used += LENGTH_BYTES + (size_t)size;
-        if (result != FRAME_PARKED) {
-            conn->busy = false;
-        }
-        if (conn->gone) {
-            return -1;
-        }
-        if (result == FRAME_CLOSE) {
-            conn->close_after_send = true;
-        }
-    }
-    return (ssize_t)used;
+    struct conn_handler *handler = &conn->net->handler;
+    conn->in_frame = true;
+    conn->busy = true;
+    enum frame_result result = handler->on_frame(handler->context, conn, frame, len);
+    conn->in_frame = false;
+    conn->busy = result == FRAME_PARKED;
+    conn->close_after_send |= result == FRAME_CLOSE;
+    return !conn->gone;
 }
 
-/* Keeps the bytes that are left over in the connection's own buffer. */
-static bool keep_rest(struct conn *conn, const uint8_t *rest, size_t len)
+/* Handles what can be handled of what has arrived, keeps the rest, sends. False: it is gone. */
+static bool consume(struct conn *conn)
 {
-    if (conn->in.data != NULL) {
-        if (len == 0) {
-            in_release(conn);
-        } else if (rest != conn->in.data) {
-            memmove(conn->in.data, rest, len);
+    uint8_t *frame = NULL;
+    size_t len = 0;
+    while (may_handle(conn)) {
+        enum stream_frame next = stream_next_frame(&conn->stream, &frame, &len);
+        if (next == FRAME_NONE) {
+            break;
         }
-    } else if (len > 0) {
-        if (!in_replace(conn, buffer_acquire(&conn->net->pool, len), rest, len)) {
+        if (next == FRAME_REFUSED) {
+            conn->close_after_send = true;
+        } else if (!handle_frame(conn, frame, len)) {
+            conn_close(conn);
             return false;
         }
     }
-    conn->in_len = len;
-    return true;
-}
-
-/* Handles what can be handled of data[0..len), keeps the rest, sends. False: it is gone. */
-static bool consume(struct conn *conn, uint8_t *data, size_t len)
-{
-    ssize_t used = handle_frames(conn, data, len);
-    if (used < 0) {
-        conn_close(conn);
-        return false;
-    }
-    if (!keep_rest(conn, data + used, len - (size_t)used)) {
+    if (!stream_keep(&conn->stream)) {
         conn_close(conn);
         return false;
     }
@@ -457,39 +272,12 @@ static bool consume(struct conn *conn, uint8_t *data, size_t len)
 /* Frames that wait in the connection's own buffer, as long as answers can be sent. */
 static bool drain(struct conn *conn)
 {
-    while (!conn->busy && !has_output(conn) && conn->in_len >= LENGTH_BYTES) {
-        int64_t size = frame_size(conn, conn->in.data);
-        if (size >= 0 && conn->in_len - LENGTH_BYTES < (size_t)size) {
-            return true;
-        }
-        if (!consume(conn, conn->in.data, conn->in_len)) {
+    while (!conn->busy && !stream_has_output(&conn->stream) && stream_reopen(&conn->stream)) {
+        if (!consume(conn)) {
             return false;
         }
     }
     return true;
-}
-
-/* Makes room in the connection's buffer for the frame that is on its way. */
-static bool grow_in(struct conn *conn)
-{
-    struct buffer_pool *pool = &conn->net->pool;
-    if (conn->in_len < conn->in.cap) {
-        return true;
-    }
-    size_t want = conn->in.cap * 2;
-    if (conn->in_len >= LENGTH_BYTES) {
-        int64_t size = frame_size(conn, conn->in.data);
-        size_t whole = LENGTH_BYTES + (size_t)(size < 0 ? 0 : size);
-        if (want > whole) {
-            want = whole > conn->in.cap ? whole : want;
-        } else {
-            struct buffer kept = buffer_acquire_kept(pool, whole);
-            if (in_replace(conn, kept, conn->in.data, conn->in_len)) {
-                return true;
-            }
-        }
-    }
-    return in_replace(conn, buffer_acquire(pool, want), conn->in.data, conn->in_len);
 }
 
 /* Tries again later; see Memory. */
@@ -512,44 +300,31 @@ static void on_starved(struct timer *timer)
     }
 }
 
+/* False: it is gone. */
 static bool receive(struct conn *conn)
 {
-    struct net_loop *net = conn->net;
-    if (net->scratch.data == NULL) {
-        net->scratch = buffer_acquire(&net->pool, SCRATCH_BYTES);
-    }
-    if (net->scratch.data == NULL) {
-        conn_close(conn);
-        return false;
-    }
-    if (conn->in_len > 0 && !grow_in(conn)) {
+    switch (stream_receive(&conn->stream)) {
+    case STREAM_BYTES:
+        return consume(conn) && drain(conn);
+    case STREAM_STARVED:
         starve(conn);
         return true;
-    }
-    bool own = conn->in_len > 0;
-    uint8_t *into = own ? conn->in.data + conn->in_len : net->scratch.data;
-    size_t room = own ? conn->in.cap - conn->in_len : net->scratch.cap;
-    ssize_t n = recv(conn->watch.fd, into, room, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+    case STREAM_NOTHING:
         return true;
-    }
-    if (n <= 0) {
+    default:
         conn_close(conn);
         return false;
     }
-    if (!own) {
-        return consume(conn, into, (size_t)n) && drain(conn);
-    }
-    conn->in_len += (size_t)n;
-    return drain(conn);
 }
 
 /* Sets what the loop waits for. `unread`: bytes are there that must wait. */
 static void update_interest(struct conn *conn, bool unread)
 {
-    bool wanted = !conn->busy && !has_output(conn) && list_empty(&conn->starved_link);
+    bool wanted =
+        !conn->busy && !stream_has_output(&conn->stream) && list_empty(&conn->starved_link);
     bool left_on = conn->busy && (conn->watch.events & EPOLLIN) != 0 && !unread; /* see Muting */
-    uint32_t events = (has_output(conn) ? EPOLLOUT : 0u) | (wanted || left_on ? EPOLLIN : 0u);
+    uint32_t events =
+        (stream_has_output(&conn->stream) ? EPOLLOUT : 0u) | (wanted || left_on ? EPOLLIN : 0u);
     /* EPOLLERR is always reported: asking for it alone keeps the descriptor registered. */
     if (io_watch_set(conn->net->loop, &conn->watch, events == 0 ? EPOLLERR : events) != OK) {
         conn_close(conn);
@@ -567,7 +342,7 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         return;
     }
     bool unread = (events & EPOLLIN) != 0;
-    if (unread && !conn->busy && !has_output(conn)) {
+    if (unread && !conn->busy && !stream_has_output(&conn->stream)) {
         unread = false;
         if (!receive(conn)) {
             return;
@@ -591,13 +366,7 @@ void conn_resume(struct conn *conn)
 
 struct writer *conn_out(struct conn *conn)
 {
-    if (conn->out.data == NULL && conn->out.limit_bytes == 0) {
-        conn->out = conn->net->spare_out;
-        conn->net->spare_out = (struct writer){0};
-        writer_clear(&conn->out);
-        conn->out.limit_bytes = INT32_MAX;
-    }
-    return &conn->out;
+    return stream_out(&conn->stream);
 }
 
 struct net_loop *conn_loop(const struct conn *conn)

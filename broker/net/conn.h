@@ -1,18 +1,15 @@
 /* A client's connection: frames in, answers out, in order, one request in progress at a time.
  *
  * A connection lives and dies on one loop (struct net_loop), and everything here runs on that
- * loop's thread. While a request is in progress nothing is read; bytes that have arrived wait. An
- * idle connection owns no buffer: reading uses the loop's scratch buffer, and only a frame that is
- * on its way gets memory, which grows with what has arrived, never with what was announced.
- * Answers may contain file ranges (base/writer.h), which go out by sendfile; their files are
- * struct open_file references, released when sent. */
+ * loop's thread. While a request is in progress nothing is read; bytes that have arrived wait. Its
+ * bytes, and the memory for them, are a stream's (stream.h). Answers may contain file ranges
+ * (base/writer.h). */
 #ifndef OTTLA_BROKER_NET_CONN_H
 #define OTTLA_BROKER_NET_CONN_H
 
 #include "base/list.h"
-#include "base/writer.h"
-#include "broker/net/buffer_pool.h"
 #include "base/loop.h"
+#include "broker/net/stream.h"
 
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -44,22 +41,12 @@ struct net_limits {
     int32_t receive_buffer_bytes;
 };
 
-/* What all loops share: how much memory frames that are on their way may hold together. Over it,
- * connections whose frame must grow are not read until others have let go. */
-struct net_memory {
-    atomic_size_t buffered_bytes;
-    size_t buffered_bytes_max;
-};
-
 /* One loop and its connections. */
 struct net_loop {
     struct loop *loop;
     struct conn_handler handler;
     struct net_limits limits;
-    struct net_memory *memory; /* NULL: no limit */
-    struct buffer_pool pool;
-    struct buffer scratch;
-    struct writer spare_out;
+    struct stream_pool streams;
     struct list idle;    /* struct conn, longest silent first */
     struct list partial; /* the same, in the middle of a frame */
     struct list starved; /* waits for memory, by starved_link */
@@ -71,8 +58,9 @@ struct net_loop {
     void *gone_context;
 };
 
+/* `memory` NULL: no limit. */
 void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_handler *handler,
-                   const struct net_limits *limits);
+                   const struct net_limits *limits, struct net_memory *memory);
 /* Closes every connection. */
 void net_loop_deinit(struct net_loop *net);
 

@@ -354,10 +354,9 @@ err server_start(struct server *server, const struct conn_handler *handlers)
 {
     for (int i = 0; i < server->config.loops_n; i++) {
         struct net_loop *net = &server->nets[i];
-        net_loop_init(net, net->loop, &handlers[i], &server->config.limits);
+        net_loop_init(net, net->loop, &handlers[i], &server->config.limits, &server->memory);
         net->on_conn_gone = on_conn_gone;
         net->gone_context = server;
-        net->memory = &server->memory;
     }
     for (size_t i = 0; i < server->config.listeners_n; i++) {
         TRY(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));

@@ -125,7 +125,7 @@ static void begin(struct net_limits limits)
     temp_dir_make(t.dir);
     t.files = file_cache_new(fs_system(), 10);
     MUST(loop_new(clock_system(), &t.loop));
-    net_loop_init(&t.net, t.loop, &handler, &limits);
+    net_loop_init(&t.net, t.loop, &handler, &limits, NULL);
     t.net.on_conn_gone = on_gone;
     struct sockaddr_in address = {.sin_family = AF_INET};
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);

@@ -1,0 +1,302 @@
+/* Reading. Bytes are received into the loop's scratch buffer and whole frames are taken from it in
+ * place. What is left of a frame moves to a buffer of the stream, which then grows by doubling as
+ * bytes arrive; a warm buffer of the pool that is large enough is taken at once, since it costs no
+ * new memory. When the last frame is done the buffer goes back.
+ *
+ * Sending. Memory goes by send (MSG_MORE before a file range), file ranges by sendfile. The buffer
+ * of a finished output is kept for the loop's next one, unless it has grown large. */
+#define _GNU_SOURCE
+#include "broker/net/stream.h"
+
+#include "base/reader.h"
+#include "storage/file_cache.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    SCRATCH_BYTES = 128 << 10,
+    OUT_SPARE_BYTES = 256 << 10, /* a larger output buffer is freed, not kept */
+    LENGTH_BYTES = 4,
+};
+
+void stream_pool_init(struct stream_pool *pool, int32_t frame_bytes_max, struct net_memory *memory)
+{
+    *pool = (struct stream_pool){.memory = memory, .frame_bytes_max = frame_bytes_max};
+    buffer_pool_init(&pool->buffers);
+}
+
+void stream_pool_deinit(struct stream_pool *pool)
+{
+    buffer_release(&pool->buffers, &pool->scratch);
+    buffer_pool_deinit(&pool->buffers);
+    writer_deinit(&pool->spare_out);
+}
+
+/* ---- memory of frames ---- */
+
+static bool memory_take(struct net_memory *memory, size_t bytes)
+{
+    if (memory == NULL) {
+        return true;
+    }
+    size_t before = atomic_fetch_add(&memory->buffered_bytes, bytes);
+    if (before + bytes <= memory->buffered_bytes_max) {
+        return true;
+    }
+    atomic_fetch_sub(&memory->buffered_bytes, bytes);
+    return false;
+}
+
+static void in_release(struct stream *s)
+{
+    if (s->pool->memory != NULL) {
+        atomic_fetch_sub(&s->pool->memory->buffered_bytes, s->in.cap);
+    }
+    buffer_release(&s->pool->buffers, &s->in);
+}
+
+/* Gives the stream this buffer, with what it has so far. False: there is no room, or no memory. */
+static bool in_replace(struct stream *s, struct buffer fresh, const uint8_t *data, size_t len)
+{
+    if (fresh.data == NULL || !memory_take(s->pool->memory, fresh.cap)) {
+        buffer_release(&s->pool->buffers, &fresh);
+        return false;
+    }
+    memcpy(fresh.data, data, len);
+    in_release(s);
+    s->in = fresh;
+    return true;
+}
+
+/* ---- life ---- */
+
+void stream_init(struct stream *s, struct stream_pool *pool, int fd)
+{
+    *s = (struct stream){.fd = fd, .pool = pool};
+}
+
+static void release_splices(struct stream *s)
+{
+    for (size_t i = s->splice_at; i < s->out.splices_n; i++) {
+        open_file_release((struct open_file *)(uintptr_t)s->out.splices[i].file);
+    }
+    s->out.splices_n = s->splice_at = s->splice_done = 0;
+}
+
+void stream_deinit(struct stream *s)
+{
+    close(s->fd);
+    s->fd = -1;
+    release_splices(s);
+    writer_deinit(&s->out);
+    in_release(s);
+    s->in_len = 0;
+}
+
+/* ---- receiving ---- */
+
+/* The size that the frame at `data` announces, or -1 if it is not allowed. */
+static int64_t frame_size(const struct stream *s, const uint8_t *data)
+{
+    int32_t size = (int32_t)load_u32(data);
+    return size < 0 || size > s->pool->frame_bytes_max ? -1 : size;
+}
+
+/* Makes room in the stream's buffer for the frame that is on its way. */
+static bool grow_in(struct stream *s)
+{
+    struct buffer_pool *buffers = &s->pool->buffers;
+    if (s->in_len < s->in.cap) {
+        return true;
+    }
+    size_t want = s->in.cap * 2;
+    if (s->in_len >= LENGTH_BYTES) {
+        int64_t size = frame_size(s, s->in.data);
+        size_t whole = LENGTH_BYTES + (size_t)(size < 0 ? 0 : size);
+        if (want > whole) {
+            want = whole > s->in.cap ? whole : want;
+        } else {
+            struct buffer kept = buffer_acquire_kept(buffers, whole);
+            if (in_replace(s, kept, s->in.data, s->in_len)) {
+                return true;
+            }
+        }
+    }
+    return in_replace(s, buffer_acquire(buffers, want), s->in.data, s->in_len);
+}
+
+enum stream_received stream_receive(struct stream *s)
+{
+    struct buffer *scratch = &s->pool->scratch;
+    if (scratch->data == NULL) {
+        *scratch = buffer_acquire(&s->pool->buffers, SCRATCH_BYTES);
+    }
+    if (scratch->data == NULL) {
+        return STREAM_ENDED;
+    }
+    bool own = s->in_len > 0;
+    if (own && !grow_in(s)) {
+        return STREAM_STARVED;
+    }
+    uint8_t *into = own ? s->in.data + s->in_len : scratch->data;
+    ssize_t n = recv(s->fd, into, own ? s->in.cap - s->in_len : scratch->cap, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return STREAM_NOTHING;
+    }
+    if (n <= 0) {
+        return STREAM_ENDED;
+    }
+    s->in_len += own ? (size_t)n : 0;
+    s->window = own ? s->in.data : into;
+    s->window_len = own ? s->in_len : (size_t)n;
+    return STREAM_BYTES;
+}
+
+bool stream_reopen(struct stream *s)
+{
+    if (s->in_len < LENGTH_BYTES) {
+        return false;
+    }
+    int64_t size = frame_size(s, s->in.data);
+    if (size >= 0 && s->in_len - LENGTH_BYTES < (size_t)size) {
+        return false;
+    }
+    s->window = s->in.data;
+    s->window_len = s->in_len;
+    return true;
+}
+
+enum stream_frame stream_next_frame(struct stream *s, uint8_t **frame, size_t *len)
+{
+    if (s->window_len < LENGTH_BYTES) {
+        return FRAME_NONE;
+    }
+    int64_t size = frame_size(s, s->window);
+    if (size < 0) {
+        return FRAME_REFUSED;
+    }
+    if (s->window_len - LENGTH_BYTES < (size_t)size) {
+        return FRAME_NONE;
+    }
+    *frame = s->window + LENGTH_BYTES;
+    *len = (size_t)size;
+    s->window += LENGTH_BYTES + *len;
+    s->window_len -= LENGTH_BYTES + *len;
+    return FRAME_WHOLE;
+}
+
+bool stream_keep(struct stream *s)
+{
+    const uint8_t *rest = s->window;
+    size_t len = s->window_len;
+    s->window = NULL;
+    s->window_len = 0;
+    if (s->in.data != NULL) {
+        if (len == 0) {
+            in_release(s);
+        } else if (rest != s->in.data) {
+            memmove(s->in.data, rest, len);
+        }
+    } else if (len > 0 && !in_replace(s, buffer_acquire(&s->pool->buffers, len), rest, len)) {
+        return false;
+    }
+    s->in_len = len;
+    CHECK(s->in_len <= s->in.cap);
+    return true;
+}
+
+/* ---- sending ---- */
+
+struct writer *stream_out(struct stream *s)
+{
+    if (s->out.data == NULL && s->out.limit_bytes == 0) {
+        s->out = s->pool->spare_out;
+        s->pool->spare_out = (struct writer){0};
+        writer_clear(&s->out);
+        s->out.limit_bytes = INT32_MAX;
+    }
+    return &s->out;
+}
+
+enum send_result { SENT, SEND_BLOCKED, SEND_FAILED };
+
+static enum send_result send_outcome(ssize_t n)
+{
+    if (n > 0) {
+        return SENT;
+    }
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? SEND_BLOCKED
+                                                                                : SEND_FAILED;
+}
+
+static enum send_result send_memory(struct stream *s, size_t end, bool more)
+{
+    ssize_t n = send(s->fd, s->out.data + s->out_done, end - s->out_done,
+                     MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    if (n > 0) {
+        s->out_done += (size_t)n;
+    }
+    return send_outcome(n);
+}
+
+/* A file that is shorter than promised (it cannot be while the range is below the high watermark)
+ * ends the stream: the peer was told the length. */
+static enum send_result send_file(struct stream *s, const struct splice *splice)
+{
+    struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
+    off_t position = splice->position + (int64_t)s->splice_done;
+    ssize_t n = sendfile(s->fd, open_file_fd(file), &position, splice->len - s->splice_done);
+    if (n > 0) {
+        s->splice_done += (size_t)n;
+        if (s->splice_done == splice->len) {
+            open_file_release(file);
+            s->splice_at++;
+            s->splice_done = 0;
+        }
+    }
+    return send_outcome(n);
+}
+
+static enum send_result send_some(struct stream *s)
+{
+    while (stream_has_output(s)) {
+        const struct splice *splice =
+            s->splice_at < s->out.splices_n ? &s->out.splices[s->splice_at] : NULL;
+        size_t end = splice == NULL ? s->out.len : splice->at;
+        enum send_result result =
+            s->out_done < end ? send_memory(s, end, splice != NULL) : send_file(s, splice);
+        if (result != SENT) {
+            return result;
+        }
+    }
+    return SENT;
+}
+
+/* Gives the output buffer to the loop for the next output, or frees it. */
+static void recycle_out(struct stream *s)
+{
+    struct stream_pool *pool = s->pool;
+    writer_clear(&s->out);
+    s->out_done = s->splice_at = 0;
+    if (pool->spare_out.data == NULL && s->out.cap <= OUT_SPARE_BYTES) {
+        pool->spare_out = s->out;
+    } else {
+        writer_deinit(&s->out);
+    }
+    s->out = (struct writer){0};
+}
+
+bool stream_flush(struct stream *s)
+{
+    if (stream_has_output(s) && send_some(s) == SEND_FAILED) {
+        return false;
+    }
+    if (!stream_has_output(s)) {
+        recycle_out(s);
+    }
+    return true;
+}

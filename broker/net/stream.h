@@ -1,0 +1,89 @@
+/* The bytes of one connected socket: frames come out of what arrives, memory and ranges of files go
+ * into what is sent. What a client's connection, a connection to another broker, and TLS one day
+ * have in common; knows no requests.
+ *
+ * An idle stream owns no buffer: it receives into the scratch buffer of its loop, and only a frame
+ * that is on its way gets memory, which grows with what has arrived, never with what was announced.
+ * All on one loop's thread. */
+#ifndef OTTLA_BROKER_NET_STREAM_H
+#define OTTLA_BROKER_NET_STREAM_H
+
+#include "base/writer.h"
+#include "broker/net/buffer_pool.h"
+
+#include <stdatomic.h>
+
+/* What all loops share: how much memory frames that are on their way may hold together. Over it,
+ * streams whose frame must grow are not read until others have let go. */
+struct net_memory {
+    atomic_size_t buffered_bytes;
+    size_t buffered_bytes_max;
+};
+
+/* What the streams of one loop share. */
+struct stream_pool {
+    struct buffer_pool buffers;
+    struct buffer scratch;
+    struct writer spare_out;
+    struct net_memory *memory; /* NULL: no limit */
+    int32_t frame_bytes_max;   /* a frame that announces more ends its stream */
+};
+
+void stream_pool_init(struct stream_pool *pool, int32_t frame_bytes_max, struct net_memory *memory);
+void stream_pool_deinit(struct stream_pool *pool);
+
+struct stream {
+    int fd;
+    struct stream_pool *pool;
+    struct buffer in; /* owned while a frame is on its way */
+    size_t in_len;
+    uint8_t *window; /* what is being taken apart: of the scratch buffer or of `in` */
+    size_t window_len;
+    struct writer out;
+    size_t out_done;    /* how much of `out`'s own bytes is sent */
+    size_t splice_at;   /* the next splice */
+    size_t splice_done; /* how much of it is sent */
+};
+
+/* Takes over a connected, non-blocking socket. */
+void stream_init(struct stream *stream, struct stream_pool *pool, int fd);
+/* Closes it; what was not sent is dropped, with its files. */
+void stream_deinit(struct stream *stream);
+
+/* ---- receiving ---- */
+
+enum stream_received {
+    STREAM_BYTES,   /* something came: take frames, then stream_keep() */
+    STREAM_NOTHING, /* not now */
+    STREAM_STARVED, /* the frame must grow and may not: try again when others have let go */
+    STREAM_ENDED,   /* by the peer, or by an error */
+};
+enum stream_received stream_receive(struct stream *stream);
+/* Frames may wait in the stream's own buffer: looks at them again. False: no whole one is there. */
+bool stream_reopen(struct stream *stream);
+
+enum stream_frame { FRAME_NONE, FRAME_WHOLE, FRAME_REFUSED };
+/* The next whole frame, without its length. Its bytes may be changed, and are gone at the next call.
+ * FRAME_REFUSED: it announces a size that is not allowed. */
+enum stream_frame stream_next_frame(struct stream *stream, uint8_t **frame, size_t *len);
+/* Keeps what is left over. False: there is no memory for it. */
+bool stream_keep(struct stream *stream);
+/* In the middle of a frame? */
+static inline bool stream_holds_input(const struct stream *stream)
+{
+    return stream->in_len > 0;
+}
+
+/* ---- sending ---- */
+
+/* Where output is written, each frame with its length; ranges of files carry references to their
+ * struct open_file, released when sent. */
+struct writer *stream_out(struct stream *stream);
+static inline bool stream_has_output(const struct stream *stream)
+{
+    return stream->out_done < stream->out.len || stream->splice_at < stream->out.splices_n;
+}
+/* Sends as much as goes. False: the stream has failed. */
+bool stream_flush(struct stream *stream);
+
+#endif
