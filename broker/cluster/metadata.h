@@ -8,15 +8,17 @@
 #define OTTLA_BROKER_CLUSTER_METADATA_H
 
 #include "base/map.h"
-#include "broker/net/server.h"
 #include "protocol/messages.h"
 #include "protocol/topic_name.h"
 
 #include <stdatomic.h>
 
+/* Bytes; longer ones are cut. */
+enum { ENDPOINT_LISTENER_MAX = 64, ENDPOINT_HOST_MAX = 256 };
+
 struct broker_endpoint {
-    char listener[LISTENER_NAME_MAX];
-    char host[LISTENER_HOST_MAX];
+    char listener[ENDPOINT_LISTENER_MAX];
+    char host[ENDPOINT_HOST_MAX];
     int32_t port;
     int16_t security_protocol;
 };
