@@ -1,0 +1,402 @@
+/* Whole brokers in one process: two at once on threads of the system, and two on virtual time, whose
+ * loops this test turns on its own thread, with a clock that it moves and chance from a seed.
+ *
+ * On virtual time a session of a minute ends in milliseconds, and the same seed gives the same
+ * identities and placements. */
+#define _GNU_SOURCE
+#include "broker/broker.h"
+
+#include "broker/tests/net_util.h"
+
+#include <poll.h>
+
+enum { BROKERS = 2, LOOPS_MAX = 64, ARENA_BYTES = 16 << 20, START_MS = 1000000 };
+
+/* ---- a stage: loops that are turned by hand ---- */
+
+struct stage {
+    struct threads threads;
+    struct manual_clock clock;
+    struct loop *loops[LOOPS_MAX];
+    int loops_n;
+};
+
+static struct stage stage;
+
+struct thread {
+    struct loop *loop;
+};
+
+static err stage_start(struct threads *threads, const char *name, struct loop *loop,
+                       struct thread **thread)
+{
+    (void)threads;
+    (void)name;
+    CU_ASSERT_FATAL(stage.loops_n < LOOPS_MAX);
+    stage.loops[stage.loops_n++] = loop;
+    *thread = xcalloc(1, sizeof(**thread));
+    (*thread)->loop = loop;
+    return OK;
+}
+
+static void stage_join(struct threads *threads, struct thread *thread)
+{
+    (void)threads;
+    CU_ASSERT(loop_is_stopping(thread->loop));
+    while (loop_turn(thread->loop)) {
+    }
+    for (int i = 0; i < stage.loops_n; i++) {
+        if (stage.loops[i] == thread->loop) {
+            stage.loops[i] = stage.loops[--stage.loops_n];
+        }
+    }
+    free(thread);
+}
+
+/* Turns the loops until none has anything to do at this moment. */
+static void stage_settle(void)
+{
+    bool busy = true;
+    while (busy) {
+        busy = false;
+        for (int i = 0; i < stage.loops_n; i++) {
+            busy |= loop_turn(stage.loops[i]);
+        }
+    }
+}
+
+/* Lets time pass, from one timer to the next. */
+static void stage_pass(int64_t ms)
+{
+    int64_t until_ms = stage.clock.now_ms + ms;
+    while (stage.clock.now_ms < until_ms) {
+        int64_t next_ms = until_ms;
+        for (int i = 0; i < stage.loops_n; i++) {
+            int64_t due_ms = loop_next_due_ms(stage.loops[i]);
+            next_ms = due_ms < next_ms ? due_ms : next_ms;
+        }
+        stage.clock.now_ms = next_ms > stage.clock.now_ms ? next_ms : stage.clock.now_ms;
+        stage_settle();
+    }
+}
+
+static void stage_begin(void)
+{
+    stage = (struct stage){.threads = {.start = stage_start, .join = stage_join}};
+    manual_clock_init(&stage.clock, START_MS);
+}
+
+/* ---- brokers ---- */
+
+struct place {
+    char dir[64];
+    struct config config;
+    struct seeded_random random;
+    struct broker *broker;
+    int client;
+};
+
+static struct place places[BROKERS];
+
+static void set(struct place *p, const char *option)
+{
+    char reason[BROKER_REASON_BYTES];
+    MUST(config_override(&p->config, option, reason));
+}
+
+static void place_start(struct place *p, int id, const struct broker_env *env)
+{
+    char text[96];
+    char reason[BROKER_REASON_BYTES];
+    temp_dir_make(p->dir);
+    config_init(&p->config);
+    snprintf(text, sizeof(text), "log.dirs=%s", p->dir);
+    set(p, text);
+    snprintf(text, sizeof(text), "broker.id=%d", id);
+    set(p, text);
+    set(p, "listeners=PLAINTEXT://127.0.0.1:0");
+    set(p, "offsets.topic.num.partitions=3");
+    set(p, "offsets.topic.replication.factor=1");
+    set(p, "group.initial.rebalance.delay.ms=3000");
+    set(p, "num.network.threads=2");
+    MUST(config_finish(&p->config, reason));
+    MUST(broker_start(env, &p->config, &p->broker, reason));
+    MUST(broker_serve(p->broker, reason));
+    p->client = client_connect(p->broker->listeners[0].port);
+}
+
+static void place_stop(struct place *p)
+{
+    close(p->client);
+    broker_stop(p->broker);
+    config_deinit(&p->config);
+    temp_dir_remove(p->dir);
+}
+
+/* ---- a client ---- */
+
+static struct arena arena;
+
+/* True when the answer can be read; on the stage that takes no time. */
+static bool answer_is_there(int fd, bool on_stage)
+{
+    struct pollfd watch = {.fd = fd, .events = POLLIN};
+    if (on_stage) {
+        stage_settle();
+    }
+    return poll(&watch, 1, on_stage ? 0 : PATIENCE_MS) == 1;
+}
+
+static void send_request(struct place *p, int16_t key, int version, const void *request)
+{
+    struct writer w;
+    writer_init(&w, 1 << 20);
+    writer_i32(&w, 0);
+    writer_i16(&w, key);
+    writer_i16(&w, (int16_t)version);
+    writer_i32(&w, 7);
+    writer_i16(&w, -1);
+    MUST(message_encode(api_schema_of(key)->request, version, request, &w));
+    store_u32(w.data, (uint32_t)(w.len - 4));
+    CU_ASSERT_FATAL(client_send(p->client, w.data, w.len));
+    writer_deinit(&w);
+}
+
+static void receive_answer(struct place *p, int16_t key, int version, bool on_stage, void *response)
+{
+    CU_ASSERT_FATAL(answer_is_there(p->client, on_stage));
+    size_t len = 0;
+    char *frame = client_frame(p->client, &len);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(frame);
+    uint8_t *copy = arena_alloc(&arena, len);
+    memcpy(copy, frame, len);
+    free(frame);
+    struct reader reader = reader_of(bytes_of(copy, len));
+    CU_ASSERT_EQUAL(reader_i32(&reader), 7);
+    message_init(api_schema_of(key)->response, response);
+    MUST(message_decode(api_schema_of(key)->response, version, &reader, &arena, response));
+}
+
+static void ask(struct place *p, int16_t key, int version, const void *request, bool on_stage,
+                void *response)
+{
+    send_request(p, key, version, request);
+    receive_answer(p, key, version, on_stage, response);
+}
+
+static void create_topic(struct place *p, const char *name, bool on_stage)
+{
+    struct create_topics_request_topic topic;
+    create_topics_request_topic_init(&topic);
+    topic.name = str_of(name);
+    topic.num_partitions = 4;
+    topic.replication_factor = 1;
+    struct create_topics_request request;
+    create_topics_request_init(&request);
+    request.topics = &topic;
+    request.topics_n = 1;
+    struct create_topics_response response;
+    ask(p, 19, 2, &request, on_stage, &response);
+    CU_ASSERT_EQUAL_FATAL(response.topics_n, 1);
+    CU_ASSERT_EQUAL(response.topics[0].error_code, OK);
+}
+
+/* Produces one record and reads it back. */
+static void check_record(struct place *p, const char *topic, const char *value, bool on_stage)
+{
+    struct writer w;
+    struct batch_builder batch;
+    writer_init(&w, 1 << 16);
+    batch_begin(&batch, &w, CODEC_NONE);
+    batch_add(&batch, START_MS, bytes_of("k", 1), bytes_of(value, strlen(value)));
+    MUST(batch_end(&batch));
+    struct produce_request_partition partition;
+    produce_request_partition_init(&partition);
+    partition.records.data = bytes_of(w.data, w.len);
+    struct produce_request_topic to = {
+        .name = str_of(topic), .partitions = &partition, .partitions_n = 1};
+    struct produce_request produce;
+    produce_request_init(&produce);
+    produce.acks = -1;
+    produce.timeout_ms = 1000;
+    produce.topics = &to;
+    produce.topics_n = 1;
+    struct produce_response produced;
+    ask(p, 0, 3, &produce, on_stage, &produced);
+    CU_ASSERT_EQUAL(produced.topics[0].partitions[0].error_code, OK);
+    struct fetch_request_partition from;
+    fetch_request_partition_init(&from);
+    from.partition_max_bytes = 1 << 20;
+    struct fetch_request_topic of = {
+        .topic = str_of(topic), .partitions = &from, .partitions_n = 1};
+    struct fetch_request fetch;
+    fetch_request_init(&fetch);
+    fetch.topics = &of;
+    fetch.topics_n = 1;
+    fetch.max_wait_ms = 100;
+    fetch.min_bytes = 1;
+    struct fetch_response fetched;
+    ask(p, 1, 4, &fetch, on_stage, &fetched);
+    struct bytes got = fetched.topics[0].partitions[0].records.data;
+    CU_ASSERT_FATAL(got.len >= w.len);
+    CU_ASSERT_PTR_NOT_NULL(memmem(got.data, got.len, value, strlen(value)));
+    writer_deinit(&w);
+}
+
+/* ---- tests ---- */
+
+static void test_two_brokers(void)
+{
+    arena_init(&arena, ARENA_BYTES);
+    struct broker_env env = broker_env_system();
+    for (int i = 0; i < BROKERS; i++) {
+        place_start(&places[i], i + 1, &env);
+    }
+    CU_ASSERT_STRING_NOT_EQUAL(places[0].broker->cluster_id, places[1].broker->cluster_id);
+    create_topic(&places[0], "first", false);
+    create_topic(&places[1], "second", false);
+    check_record(&places[0], "first", "one", false);
+    check_record(&places[1], "second", "two", false);
+    struct metadata *metadata = metadata_acquire(places[0].broker->metadata);
+    CU_ASSERT_PTR_NULL(metadata_topic(metadata, STR("second")));
+    metadata_release(metadata);
+    for (int i = 0; i < BROKERS; i++) {
+        place_stop(&places[i]);
+    }
+    arena_deinit(&arena);
+}
+
+static void stage_brokers(uint64_t seed)
+{
+    arena_init(&arena, ARENA_BYTES);
+    stage_begin();
+    for (int i = 0; i < BROKERS; i++) {
+        seeded_random_init(&places[i].random, seed + (uint64_t)i);
+        struct broker_env env = {.clock = &stage.clock.clock,
+                                 .fs = fs_system(),
+                                 .random = &places[i].random.random,
+                                 .threads = &stage.threads};
+        place_start(&places[i], i + 1, &env);
+    }
+}
+
+static void stage_end(void)
+{
+    for (int i = 0; i < BROKERS; i++) {
+        place_stop(&places[i]);
+    }
+    CU_ASSERT_EQUAL(stage.loops_n, 0);
+    arena_deinit(&arena);
+}
+
+static void find_coordinator(struct place *p)
+{
+    struct find_coordinator_request request;
+    find_coordinator_request_init(&request);
+    request.key = STR("g");
+    struct find_coordinator_response response;
+    for (int i = 0; i < 10; i++) { /* the first makes the topic */
+        ask(p, 10, 1, &request, true, &response);
+        if (response.error_code == OK) {
+            return;
+        }
+        stage_pass(100);
+    }
+    CU_FAIL("no coordinator");
+}
+
+static const char *group_state(struct place *p, char text[64])
+{
+    struct str group = STR("g");
+    struct describe_groups_request request;
+    describe_groups_request_init(&request);
+    request.groups = &group;
+    request.groups_n = 1;
+    struct describe_groups_response response;
+    ask(p, 15, 0, &request, true, &response);
+    CU_ASSERT_EQUAL_FATAL(response.groups_n, 1);
+    snprintf(text, 64, "%.*s", (int)response.groups[0].group_state.len,
+             response.groups[0].group_state.data);
+    return text;
+}
+
+static void join(struct place *p)
+{
+    struct join_group_request_protocol protocol = {.name = STR("range"),
+                                                   .metadata = bytes_of("m", 1)};
+    struct join_group_request request;
+    join_group_request_init(&request);
+    request.group_id = STR("g");
+    request.session_timeout_ms = 60000;
+    request.rebalance_timeout_ms = 60000;
+    request.member_id = STR("");
+    request.protocol_type = STR("consumer");
+    request.protocols = &protocol;
+    request.protocols_n = 1;
+    send_request(p, 11, 2, &request);
+    CU_ASSERT(!answer_is_there(p->client, true)); /* others may join */
+    stage_pass(3000);
+    struct join_group_response response;
+    receive_answer(p, 11, 2, true, &response);
+    CU_ASSERT_EQUAL(response.error_code, OK);
+}
+
+/* A member that says nothing for its minute is gone, and hours of housekeeping pass, at once. */
+static void test_virtual_time(void)
+{
+    char text[64];
+    stage_brokers(1);
+    for (int i = 0; i < BROKERS; i++) {
+        create_topic(&places[i], "t", true);
+        check_record(&places[i], "t", "virtual", true);
+    }
+    find_coordinator(&places[0]);
+    join(&places[0]);
+    CU_ASSERT_STRING_EQUAL(group_state(&places[0], text), "CompletingRebalance");
+    stage_pass(59000);
+    CU_ASSERT_STRING_EQUAL(group_state(&places[0], text), "CompletingRebalance");
+    stage_pass(2000);
+    CU_ASSERT_STRING_EQUAL(group_state(&places[0], text), "Empty");
+    CU_ASSERT_STRING_EQUAL(group_state(&places[1], text), "");
+    stage_pass(6 * 3600 * 1000);
+    for (int i = 0; i < BROKERS; i++) { /* idle connections were closed long ago */
+        CU_ASSERT(client_sees_end(places[i].client));
+        close(places[i].client);
+        places[i].client = client_connect(places[i].broker->listeners[0].port);
+        check_record(&places[i], "t", "later", true);
+    }
+    stage_end();
+}
+
+struct identities {
+    char cluster_id[CLUSTER_ID_MAX];
+    struct uuid topic;
+};
+
+static struct identities run_with_seed(uint64_t seed)
+{
+    struct identities found = {{0}, {{0}}};
+    stage_brokers(seed);
+    create_topic(&places[0], "t", true);
+    snprintf(found.cluster_id, sizeof(found.cluster_id), "%s", places[0].broker->cluster_id);
+    struct metadata *metadata = metadata_acquire(places[0].broker->metadata);
+    const struct topic_info *topic = metadata_topic(metadata, STR("t"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(topic);
+    found.topic = topic->id;
+    metadata_release(metadata);
+    stage_end();
+    return found;
+}
+
+static void test_seed_repeats(void)
+{
+    struct identities a = run_with_seed(11);
+    struct identities b = run_with_seed(11);
+    struct identities c = run_with_seed(12);
+    CU_ASSERT_STRING_EQUAL(a.cluster_id, b.cluster_id);
+    CU_ASSERT(uuid_equal(a.topic, b.topic));
+    CU_ASSERT_STRING_NOT_EQUAL(a.cluster_id, c.cluster_id);
+    CU_ASSERT(!uuid_equal(a.topic, c.topic));
+}
+
+SUITE("in process", TEST(test_two_brokers), TEST(test_virtual_time), TEST(test_seed_repeats))
