@@ -185,6 +185,13 @@ static void wake_satisfied(struct partition *p, int64_t high_watermark, int64_t 
     }
 }
 
+static void checkpoint_due(const struct partition *p)
+{
+    if (p->env->checkpoint_due != NULL) {
+        p->env->checkpoint_due(p->env->context);
+    }
+}
+
 static void set_high_watermark(struct partition *p, int64_t high_watermark, int64_t appended_bytes)
 {
     if (high_watermark <= partition_high_watermark(p)) {
@@ -193,9 +200,7 @@ static void set_high_watermark(struct partition *p, int64_t high_watermark, int6
     CHECK(high_watermark <= plog_end_offset(p->log));
     atomic_store_explicit(&p->high_watermark, high_watermark, memory_order_release);
     wake_satisfied(p, high_watermark, appended_bytes);
-    if (p->env->checkpoint_due != NULL) {
-        p->env->checkpoint_due(p->env->context);
-    }
+    checkpoint_due(p);
 }
 
 /* ---- reading ---- */
@@ -316,6 +321,31 @@ err partition_is_committed(struct partition *p, const struct partition_append *a
     *committed = false;
     pthread_mutex_lock(&p->lock);
     err e = look_if_committed(p, appended, required_acks, committed);
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+static err delete_records(struct partition *p, int64_t offset)
+{
+    TRY(check(p, -1, false));
+    int64_t high_watermark = partition_high_watermark(p);
+    if (!plog_config(p->log).cleanup_delete) {
+        return ERR_POLICY_VIOLATION;
+    }
+    if (offset < -1 || offset > high_watermark) {
+        return ERR_OFFSET_OUT_OF_RANGE;
+    }
+    return plog_advance_start(p->log, offset == -1 ? high_watermark : offset);
+}
+
+err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)
+{
+    pthread_mutex_lock(&p->lock);
+    err e = delete_records(p, offset);
+    if (e == OK) {
+        *low_watermark = plog_start_offset(p->log);
+        checkpoint_due(p);
+    }
     pthread_mutex_unlock(&p->lock);
     return e;
 }

@@ -125,6 +125,12 @@ NODISCARD err partition_append(struct partition *p, uint8_t *batches, size_t len
 NODISCARD err partition_is_committed(struct partition *p, const struct partition_append *appended,
                                      int16_t required_acks, bool *committed);
 
+/* DeleteRecords: moves the log's start forward to `offset`, -1: to the high watermark; *low_watermark is
+ * where it is then. Not leading as partition_append; POLICY_VIOLATION (44) where the topic's
+ * cleanup.policy keeps records (no "delete"); OFFSET_OUT_OF_RANGE (1) above the high watermark. The new
+ * start is on disk with the next checkpoint. */
+NODISCARD err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark);
+
 /* ---- appending, as a follower ---- */
 
 /* Appends what the leader sent, with its offsets and epochs, and takes over its high watermark as far

@@ -44,15 +44,15 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     result->high_watermark = high_watermark;
     result->last_stable_offset = plog_last_stable_offset(log, high_watermark);
     result->log_start_offset = plog_start_offset(log);
-    if (request->offset < result->log_start_offset || request->offset > plog_end_offset(log)) {
-        result->error = ERR_OFFSET_OUT_OF_RANGE;
-        return;
-    }
-    if (request->last_fetched_epoch >= 0) {
+    if (request->last_fetched_epoch >= 0 && request->offset >= result->log_start_offset) {
         note_divergence(log, request, result);
         if (result->error != OK || result->diverged) {
             return;
         }
+    }
+    if (request->offset < result->log_start_offset || request->offset > plog_end_offset(log)) {
+        result->error = ERR_OFFSET_OUT_OF_RANGE;
+        return;
     }
     int64_t end = request->read_committed ? result->last_stable_offset : high_watermark;
     if (request->offset < end) {

@@ -386,7 +386,10 @@ static void fill_partition(struct req *r, struct fetch *f, struct part *part,
     const struct read_result *result = &part->result;
     fetch_response_partition_init(out);
     out->partition_index = part->number;
-    out->aborted_transactions_n = -1;
+    /* Null; but Kafka answers [] for what it refuses before it looks for the partition. */
+    bool unknown = part->refused == ERR_UNKNOWN_TOPIC_ID ||
+                   part->refused == ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    out->aborted_transactions_n = unknown ? 0 : -1;
     out->records.data = bytes_of("", 0);
     err e = part->refused != OK ? part->refused : result->error;
     if (e == OK && !result->diverged) {
