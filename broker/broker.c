@@ -719,6 +719,7 @@ static void broker_free(struct broker *broker)
     free(broker->endpoints);
     free(broker->listeners);
     free(broker->ip_overrides);
+    once_deinit(&broker->no_transactions);
     free(broker);
 }
 
@@ -749,6 +750,7 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->storage =
         (struct storage_env){.fs = env->fs, .clock = env->clock, .random = env->random};
     broker->id = -1;
+    once_init(&broker->no_transactions);
     reason[0] = '\0';
     err e = start(broker, reason);
     if (e != OK) {

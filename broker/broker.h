@@ -12,6 +12,7 @@
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
+#include "base/once.h"
 #include "base/threads.h"
 #include "broker/api/api.h"
 #include "broker/cluster/broker_configs.h"
@@ -74,6 +75,7 @@ struct broker {
     struct fetch_sessions *fetch_sessions;
     struct coordinator *coordinator;
     struct housekeeping *housekeeping;
+    struct once no_transactions; /* transactional ids that were told so, in the log */
 
     /* Control thread only. */
     struct membership *membership;

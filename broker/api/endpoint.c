@@ -38,3 +38,20 @@ bool endpoint_for_client(struct req *r, const struct broker_info *broker,
     endpoint->port = found->port;
     return true;
 }
+
+struct client_broker *brokers_for_client(struct req *r, const struct metadata *metadata,
+                                         int32_t *count)
+{
+    struct client_broker *brokers = req_array(r, metadata->brokers_n, sizeof(*brokers));
+    *count = 0;
+    for (int32_t i = 0; brokers != NULL && i < metadata->brokers_n; i++) {
+        const struct broker_info *info = &metadata->brokers[i];
+        struct client_broker *broker = &brokers[*count];
+        if (endpoint_for_client(r, info, &broker->endpoint)) {
+            broker->id = info->id;
+            broker->rack = str_of(info->rack);
+            (*count)++;
+        }
+    }
+    return brokers;
+}

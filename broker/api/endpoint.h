@@ -23,4 +23,15 @@ struct client_endpoint {
 bool endpoint_for_client(struct req *r, const struct broker_info *broker,
                          struct client_endpoint *endpoint);
 
+/* A broker as Metadata and DescribeCluster show it to a client. */
+struct client_broker {
+    int32_t id;
+    struct client_endpoint endpoint;
+    struct str rack; /* null: none; the metadata's */
+};
+/* Those that have an endpoint for the client, in the request's arena; NULL: no memory. Texts may be the
+ * metadata's. */
+struct client_broker *brokers_for_client(struct req *r, const struct metadata *metadata,
+                                         int32_t *count);
+
 #endif

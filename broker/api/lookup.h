@@ -1,4 +1,4 @@
-/* From a partition's name in a request to the partition on this broker. */
+/* From a name in a request to what has it on this broker. */
 #ifndef OTTLA_BROKER_API_LOOKUP_H
 #define OTTLA_BROKER_API_LOOKUP_H
 
@@ -9,5 +9,9 @@
  * where another broker has it by the metadata, UNKNOWN_TOPIC_OR_PARTITION (3) where nobody has. */
 NODISCARD err lookup_partition(struct req *r, struct str topic, int32_t partition,
                                struct partition **p);
+
+/* There is no transaction coordinator: the client is told so retriably, and asks until it gives up. The
+ * log says it once for each transactional id. */
+err refuse_transactional(struct req *r, struct str transactional_id);
 
 #endif

@@ -2,6 +2,7 @@
  * group asks; until its leader is known the answer is COORDINATOR_NOT_AVAILABLE.
  * (reference: requests §5) */
 #include "broker/api/endpoint.h"
+#include "broker/api/lookup.h"
 #include "broker/broker.h"
 
 enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, FIRST_BATCHED_VERSION = 4 };
@@ -24,7 +25,7 @@ static struct found find(struct req *r, const struct metadata *metadata, int8_t 
                          struct str key)
 {
     if (key_type != KEY_GROUP) {
-        return not_found(key_type == KEY_TRANSACTION ? ERR_COORDINATOR_NOT_AVAILABLE
+        return not_found(key_type == KEY_TRANSACTION ? refuse_transactional(r, key)
                                                      : ERR_INVALID_REQUEST);
     }
     const struct topic_info *topic = metadata_topic(metadata, STR(OFFSETS_TOPIC));

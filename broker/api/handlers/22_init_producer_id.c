@@ -1,10 +1,11 @@
 /* InitProducerId: a number for an idempotent producer. Transactional ids need the transaction
  * coordinator, which is not here: the client is told that it is not available. */
+#include "broker/api/lookup.h"
 #include "broker/broker.h"
 
 enum { NO_PRODUCER_ID = -1 };
 
-static err check(const struct req *r)
+static err check(struct req *r)
 {
     const struct init_producer_id_request *in = r->in;
     bool transactional = in->transactional_id.data != NULL;
@@ -19,7 +20,7 @@ static err check(const struct req *r)
          in->transaction_timeout_ms > r->broker->config->transaction_max_timeout_ms)) {
         return ERR_INVALID_TRANSACTION_TIMEOUT;
     }
-    return transactional ? ERR_COORDINATOR_NOT_AVAILABLE : OK;
+    return transactional ? refuse_transactional(r, in->transactional_id) : OK;
 }
 
 static void answer(struct req *r, err e, int64_t producer_id)

@@ -22,16 +22,15 @@ enum req_status handle_describe_cluster(struct req *r)
     out->controller_id = metadata->controller_id;
     out->cluster_authorized_operations =
         in->include_cluster_authorized_operations ? CLUSTER_ALL_OPERATIONS : INT32_MIN;
-    out->brokers = req_array(r, metadata->brokers_n, sizeof(*out->brokers));
-    for (int32_t i = 0; out->brokers != NULL && i < metadata->brokers_n; i++) {
-        struct client_endpoint endpoint;
-        if (endpoint_for_client(r, &metadata->brokers[i], &endpoint)) {
-            struct describe_cluster_response_broker *broker = &out->brokers[out->brokers_n++];
-            broker->broker_id = metadata->brokers[i].id;
-            broker->host = arena_str(&r->arena, endpoint.host);
-            broker->port = endpoint.port;
-            broker->rack = arena_str(&r->arena, str_of(metadata->brokers[i].rack));
-        }
+    int32_t count = 0;
+    const struct client_broker *brokers = brokers_for_client(r, metadata, &count);
+    out->brokers = req_array(r, count, sizeof(*out->brokers));
+    for (int32_t i = 0; out->brokers != NULL && i < count; i++) {
+        out->brokers[out->brokers_n++] = (struct describe_cluster_response_broker){
+            .broker_id = brokers[i].id,
+            .host = arena_str(&r->arena, brokers[i].endpoint.host),
+            .port = brokers[i].endpoint.port,
+            .rack = arena_str(&r->arena, brokers[i].rack)};
     }
     metadata_release(metadata);
     return REQ_DONE;
