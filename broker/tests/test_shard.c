@@ -1,0 +1,213 @@
+/* A shard of the coordinator on a real partition: loading, stores that wait for the disk, and a lead
+ * that is lost. */
+#include "broker/coordinator/shard.h"
+
+#include "broker/coordinator/group.h"
+#include "storage/tests/util.h"
+
+enum { ME = 1, OTHER = 2 };
+
+static struct {
+    struct place place;
+    struct config config;
+    struct loop *flush;
+    struct loop *background;
+    struct partition_env env;
+    struct plog *log;
+    struct partition *p;
+    struct coordinator *c;
+    int done;
+    err outcome;
+} t;
+
+static void begin(void)
+{
+    struct log_config config = log_config_default();
+    config.flush_messages = 1; /* a store waits for the disk */
+    memset(&t, 0, sizeof(t));
+    place_make(&t.place);
+    config_init(&t.config);
+    MUST(loop_new(&t.place.clock.clock, &t.flush));
+    MUST(loop_new(&t.place.clock.clock, &t.background));
+    t.env = (struct partition_env){.broker_id = ME, .flush = t.flush};
+    t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
+    t.p = partition_new(plog_name(t.log), (struct uuid){{9}}, &t.env, t.log, 0);
+    struct coordinator_config how = {.config = &t.config,
+                                     .clock = &t.place.clock.clock,
+                                     .random = random_system(),
+                                     .background = t.background};
+    t.c = coordinator_new(&how);
+}
+
+static void end(void)
+{
+    coordinator_shutdown(t.c);
+    (void)partition_detach_log(t.p, ERR_NOT_LEADER_OR_FOLLOWER);
+    loop_drain(t.flush);
+    loop_drain(t.background);
+    coordinator_free(t.c);
+    partition_release(t.p);
+    loop_free(t.flush);
+    loop_free(t.background);
+    MUST(plog_close(t.log));
+    config_deinit(&t.config);
+    place_remove(&t.place);
+}
+
+static struct role_change become(int32_t leader, int32_t leader_epoch)
+{
+    struct partition_state state = {.leader = leader,
+                                    .leader_epoch = leader_epoch,
+                                    .isr = {.ids = {leader}, .count = 1},
+                                    .replicas = {.ids = {ME, OTHER}, .count = 2}};
+    struct role_change change;
+    MUST(partition_become(t.p, &state, &change));
+    return change;
+}
+
+/* As the broker tells the coordinator. */
+static void lead(int32_t leader_epoch)
+{
+    struct role_change change = become(ME, leader_epoch);
+    coordinator_partition_elected(t.c, t.p, leader_epoch, change.uninterrupted);
+}
+
+static struct shard *shard(void)
+{
+    return shard_at(t.c, 0);
+}
+
+static err state(void)
+{
+    pthread_mutex_lock(&shard()->lock);
+    err e = shard_check_locked(shard());
+    pthread_mutex_unlock(&shard()->lock);
+    return e;
+}
+
+static bool has_offset(const char *group_id, int64_t offset)
+{
+    pthread_mutex_lock(&shard()->lock);
+    const struct group *group = shard_group(shard(), str_of(group_id));
+    const struct committed *value = group == NULL ? NULL : offsets_get(group, STR("topic"), 0);
+    bool same = value != NULL && value->offset == offset;
+    pthread_mutex_unlock(&shard()->lock);
+    return same;
+}
+
+static void on_stored(struct shard *in, void *context, err outcome)
+{
+    (void)in;
+    (void)context;
+    t.done++;
+    t.outcome = outcome;
+}
+
+/* One committed offset, stored. */
+static void store(const char *group_id, int64_t offset)
+{
+    struct writer writer;
+    struct batch_builder batch;
+    struct committed value = {.offset = offset,
+                              .leader_epoch = -1,
+                              .metadata = STR(""),
+                              .commit_ms = T0_MS,
+                              .expire_ms = -1,
+                              .topic = STR("topic")};
+    pthread_mutex_lock(&shard()->lock);
+    shard_batch_begin(shard(), &writer, &batch, true);
+    MUST(record_add_offset(&batch, T0_MS, str_of(group_id), &value));
+    MUST(batch_end(&batch));
+    shard_store(shard(), &writer, on_stored, NULL);
+    pthread_mutex_unlock(&shard()->lock);
+}
+
+static void settle(void)
+{
+    loop_drain(t.flush);
+    loop_drain(t.background);
+}
+
+/* ---- tests ---- */
+
+static void test_stores_wait_for_the_disk(void)
+{
+    begin();
+    lead(1);
+    MUST(state());
+    store("a", 1);
+    store("b", 2);
+    CU_ASSERT_EQUAL(t.done, 0);
+    settle();
+    CU_ASSERT_EQUAL(t.done, 2);
+    CU_ASSERT_EQUAL(t.outcome, OK);
+    store("c", 3); /* it is watched for again */
+    CU_ASSERT_EQUAL(t.done, 2);
+    settle();
+    CU_ASSERT_EQUAL(t.done, 3);
+    end();
+}
+
+static void test_resigns(void)
+{
+    begin();
+    lead(1);
+    store("a", 1);
+    (void)become(OTHER, 2);
+    coordinator_partition_resigned(t.c, 0);
+    CU_ASSERT_EQUAL(t.done, 1);
+    CU_ASSERT_EQUAL(t.outcome, ERR_NOT_COORDINATOR);
+    CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
+    settle();
+    CU_ASSERT_EQUAL(t.done, 1);
+    end();
+}
+
+/* The lead goes on: groups stay, and a store that waits is told when it is safe. */
+static void test_elected_again(void)
+{
+    begin();
+    lead(1);
+    store("a", 1);
+    lead(2);
+    MUST(state());
+    CU_ASSERT_EQUAL(t.done, 0);
+    settle();
+    CU_ASSERT_EQUAL(t.done, 1);
+    CU_ASSERT_EQUAL(t.outcome, OK);
+    end();
+}
+
+/* The lead was lost and is regained, and nobody said so: what another coordinator has written
+ * meanwhile is in the log, not in the groups. */
+static void test_lost_without_a_word(void)
+{
+    begin();
+    lead(1);
+    store("a", 1);
+    settle();
+    lead(2); /* loads nothing: uninterrupted */
+    CU_ASSERT(!has_offset("a", 1));
+    store("a", 5);
+    lead(4);
+    CU_ASSERT_EQUAL(t.done, 2);
+    CU_ASSERT_EQUAL(t.outcome, ERR_NOT_COORDINATOR);
+    MUST(state());
+    CU_ASSERT(has_offset("a", 5));
+    end();
+}
+
+static void test_loading_fails(void)
+{
+    begin();
+    (void)become(ME, 1);
+    (void)partition_detach_log(t.p, ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    coordinator_partition_elected(t.c, t.p, 1, false);
+    CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    loop_drain(t.background);
+    CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
+    end();
+}
+
+SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_resigns), TEST(test_elected_again),
+      TEST(test_lost_without_a_word), TEST(test_loading_fails))
