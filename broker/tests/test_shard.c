@@ -148,6 +148,21 @@ static void test_stores_wait_for_the_disk(void)
     end();
 }
 
+/* The head of the queue is safe, what came behind it meanwhile is not: that is watched for next. */
+static void test_stores_behind_each_other(void)
+{
+    begin();
+    lead(1);
+    store("a", 1);
+    loop_drain(t.flush);
+    store("b", 2);
+    loop_drain(t.background);
+    CU_ASSERT_EQUAL(t.done, 1);
+    settle();
+    CU_ASSERT_EQUAL(t.done, 2);
+    end();
+}
+
 static void test_resigns(void)
 {
     begin();
@@ -209,5 +224,6 @@ static void test_loading_fails(void)
     end();
 }
 
-SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_resigns), TEST(test_elected_again),
-      TEST(test_lost_without_a_word), TEST(test_loading_fails))
+SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each_other),
+      TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
+      TEST(test_loading_fails))
