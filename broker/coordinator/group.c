@@ -11,124 +11,20 @@
  * over restarts of the client. */
 #include "broker/coordinator/group.h"
 
+#include "broker/coordinator/answers.h"
+#include "broker/coordinator/member.h"
 #include "protocol/error.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    OUTPUT_ARENA_BYTES = 256 << 20,
-    NEW_MEMBER_JOIN_TIMEOUT_MS = 300000,
-    PROTOCOLS_MAX = 100, /* of one member: each is looked up in every other member's list */
-};
+enum { NEW_MEMBER_JOIN_TIMEOUT_MS = 300000 };
 
 struct pending_member {
     int64_t deadline_ms;
 };
 
-const char *group_state_name(enum group_state state)
-{
-    static const char *const NAMES[] = {"Empty", "PreparingRebalance", "CompletingRebalance",
-                                        "Stable", "Dead"};
-    return NAMES[state];
-}
-
-/* ---- output ---- */
-
-void group_output_init(struct group_output *out)
-{
-    *out = (struct group_output){0};
-    arena_init(&out->arena, OUTPUT_ARENA_BYTES);
-}
-
-void group_output_deinit(struct group_output *out)
-{
-    arena_deinit(&out->arena);
-    free(out->actions);
-}
-
-static struct group_action *add_action(struct group_output *out, enum group_action_type type,
-                                       struct group_waiter *waiter, err error)
-{
-    if (out->actions_n == out->actions_cap) {
-        out->actions_cap = out->actions_cap == 0 ? 4 : out->actions_cap * 2;
-        out->actions = xrealloc(out->actions, (size_t)out->actions_cap * sizeof(*out->actions));
-    }
-    struct group_action *action = &out->actions[out->actions_n++];
-    *action =
-        (struct group_action){.type = type, .waiter = waiter, .error = error, .generation = -1};
-    return action;
-}
-
-static void refuse_join(struct group_output *out, struct group_waiter *waiter, err error,
-                        struct str member_id)
-{
-    struct group_action *action = add_action(out, ANSWER_JOIN, waiter, error);
-    action->member_id = arena_str(&out->arena, member_id);
-}
-
-/* ---- texts and members ---- */
-
-static void bytes_set(struct bytes *field, struct bytes value)
-{
-    free((void *)(uintptr_t)field->data);
-    uint8_t *copy = xmalloc(value.len + 1);
-    if (value.len > 0) {
-        memcpy(copy, value.data, value.len);
-    }
-    *field = bytes_of(copy, value.len);
-}
-
-void group_set_text(struct str *field, struct str value)
-{
-    char *copy = str_dup(value);
-    free((void *)(uintptr_t)field->data);
-    *field = (struct str){.data = copy, .len = value.len};
-}
-
-static void protocols_free(struct member *member)
-{
-    for (int32_t i = 0; i < member->protocols_n; i++) {
-        free((void *)(uintptr_t)member->protocols[i].name.data);
-        free((void *)(uintptr_t)member->protocols[i].metadata.data);
-    }
-    free(member->protocols);
-    member->protocols = NULL;
-    member->protocols_n = 0;
-}
-
-static void protocols_set(struct member *member, const struct protocol *protocols, int32_t count)
-{
-    protocols_free(member);
-    member->protocols = xcalloc((size_t)count, sizeof(*member->protocols));
-    member->protocols_n = count;
-    for (int32_t i = 0; i < count; i++) {
-        group_set_text(&member->protocols[i].name, protocols[i].name);
-        bytes_set(&member->protocols[i].metadata, protocols[i].metadata);
-    }
-}
-
-void member_set_protocol(struct member *member, struct str name, struct bytes metadata)
-{
-    struct protocol one = {.name = name, .metadata = metadata};
-    protocols_set(member, &one, 1);
-}
-
-void member_set_assignment(struct member *member, struct bytes assignment)
-{
-    bytes_set(&member->assignment, assignment);
-}
-
-static void member_free(struct member *member)
-{
-    free((void *)(uintptr_t)member->id.data);
-    free((void *)(uintptr_t)member->instance_id.data);
-    free((void *)(uintptr_t)member->client_id.data);
-    free((void *)(uintptr_t)member->client_host.data);
-    free((void *)(uintptr_t)member->assignment.data);
-    protocols_free(member);
-    free(member);
-}
+/* ---- members ---- */
 
 struct group *group_new(struct str id, int64_t now_ms)
 {
@@ -188,17 +84,7 @@ static void set_state(struct group *group, enum group_state state, int64_t now_m
 static struct member *member_add(struct group *group, struct str id, const struct join_event *e,
                                  int64_t now_ms)
 {
-    struct member *m = xcalloc(1, sizeof(*m));
-    group_set_text(&m->id, id);
-    group_set_text(&m->instance_id, e->instance_id);
-    group_set_text(&m->client_id, e->client_id);
-    group_set_text(&m->client_host, e->client_host);
-    m->session_timeout_ms = e->session_timeout_ms;
-    m->rebalance_timeout_ms = e->rebalance_timeout_ms;
-    m->session_deadline_ms = now_ms + e->session_timeout_ms;
-    m->sync_deadline_ms = INT64_MAX;
-    protocols_set(m, e->protocols, e->protocols_n);
-    bytes_set(&m->assignment, bytes_of("", 0));
+    struct member *m = member_new(id, e, now_ms);
     list_append(&group->members, &m->link);
     (void)map_set_str(&group->by_id, m->id, m);
     if (m->instance_id.data != NULL) {
@@ -231,10 +117,10 @@ static void member_remove(struct group *group, struct member *m, err error,
                           struct group_output *out)
 {
     if (m->join_waiter != NULL) {
-        refuse_join(out, m->join_waiter, error, STR(""));
+        answer_refuse_join(out, m->join_waiter, error, STR(""));
     }
     if (m->sync_waiter != NULL) {
-        add_action(out, ANSWER_SYNC, m->sync_waiter, error);
+        answer_add(out, ANSWER_SYNC, m->sync_waiter, error);
     }
     list_remove(&m->link);
     (void)map_remove_str(&group->by_id, m->id);
@@ -248,160 +134,6 @@ static void member_remove(struct group *group, struct member *m, err error,
         group_set_text(&group->leader_id, next == NULL ? (struct str){0} : next->id);
     }
     member_free(m);
-}
-
-static struct str member_id_new(struct group_output *out, struct random *random, struct str prefix)
-{
-    uint8_t raw[16];
-    random->fill(random, raw, sizeof(raw));
-    raw[6] = (uint8_t)((raw[6] & 0x0f) | 0x40);
-    raw[8] = (uint8_t)((raw[8] & 0x3f) | 0x80);
-    return arena_format(&out->arena,
-                        "%.*s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-                        "%02x%02x%02x%02x%02x%02x",
-                        (int)prefix.len, prefix.data, raw[0], raw[1], raw[2], raw[3], raw[4],
-                        raw[5], raw[6], raw[7], raw[8], raw[9], raw[10], raw[11], raw[12], raw[13],
-                        raw[14], raw[15]);
-}
-
-/* ---- protocols ---- */
-
-static bool offers(const struct protocol *protocols, int32_t count, struct str name)
-{
-    for (int32_t i = 0; i < count; i++) {
-        if (str_equal(protocols[i].name, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool all_offer(const struct group *group, struct str name)
-{
-    list_each (item, &group->members) {
-        const struct member *m = container_of(item, struct member, link);
-        if (!offers(m->protocols, m->protocols_n, name)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Does the newcomer share a protocol with all members? */
-static bool protocols_fit(const struct group *group, const struct join_event *e)
-{
-    if (e->protocols_n > PROTOCOLS_MAX) {
-        return false;
-    }
-    if (group_size(group) == 0) {
-        return e->protocol_type.len > 0 && e->protocols_n > 0;
-    }
-    if (!str_equal(group->protocol_type, e->protocol_type)) {
-        return false;
-    }
-    for (int32_t i = 0; i < e->protocols_n; i++) {
-        if (all_offer(group, e->protocols[i].name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool same_protocols(const struct member *m, const struct join_event *e)
-{
-    if (m->protocols_n != e->protocols_n) {
-        return false;
-    }
-    for (int32_t i = 0; i < e->protocols_n; i++) {
-        if (!str_equal(m->protocols[i].name, e->protocols[i].name) ||
-            !bytes_equal(m->protocols[i].metadata, e->protocols[i].metadata)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static int32_t votes_for(const struct group *group, struct str name)
-{
-    int32_t votes = 0;
-    list_each (item, &group->members) {
-        const struct member *m = container_of(item, struct member, link);
-        for (int32_t i = 0; i < m->protocols_n; i++) {
-            if (all_offer(group, m->protocols[i].name)) {
-                votes += str_equal(m->protocols[i].name, name) ? 1 : 0;
-                break;
-            }
-        }
-    }
-    return votes;
-}
-
-/* Every member votes for the first of its protocols that all have. */
-static struct str vote(const struct group *group)
-{
-    struct str best = {0};
-    int32_t best_votes = 0;
-    if (list_empty(&group->members)) {
-        return best;
-    }
-    const struct member *first = container_of(group->members.next, struct member, link);
-    for (int32_t i = 0; i < first->protocols_n; i++) {
-        if (!all_offer(group, first->protocols[i].name)) {
-            continue;
-        }
-        int32_t votes = votes_for(group, first->protocols[i].name);
-        if (votes > best_votes || best.data == NULL) {
-            best = first->protocols[i].name;
-            best_votes = votes;
-        }
-    }
-    return best;
-}
-
-struct bytes member_metadata(const struct group *group, const struct member *m)
-{
-    for (int32_t i = 0; i < m->protocols_n; i++) {
-        if (str_equal(m->protocols[i].name, group->protocol_name)) {
-            return m->protocols[i].metadata;
-        }
-    }
-    return bytes_of("", 0);
-}
-
-/* ---- answers to joins ---- */
-
-static void list_members(const struct group *group, struct group_output *out,
-                         struct group_action *action)
-{
-    struct join_member *members = arena_array(&out->arena, group->by_id.count, sizeof(*members));
-    CHECK(members != NULL);
-    int32_t n = 0;
-    list_each (item, &group->members) {
-        const struct member *m = container_of(item, struct member, link);
-        members[n++] = (struct join_member){
-            .id = m->id, .instance_id = m->instance_id, .metadata = member_metadata(group, m)};
-    }
-    action->members = members;
-    action->members_n = n;
-}
-
-static void fill_join(const struct group *group, const struct member *m, bool with_members,
-                      struct group_output *out, struct group_action *action)
-{
-    action->generation = group->generation;
-    action->protocol_type = arena_str(&out->arena, group->protocol_type);
-    action->protocol_name = arena_str(&out->arena, group->protocol_name);
-    action->leader_id = arena_str(&out->arena, group->leader_id);
-    action->member_id = arena_str(&out->arena, m->id);
-    if (with_members) {
-        list_members(group, out, action);
-    }
-}
-
-static void answer_join(const struct group *group, struct member *m, struct group_waiter *waiter,
-                        bool with_members, struct group_output *out)
-{
-    fill_join(group, m, with_members, out, add_action(out, ANSWER_JOIN, waiter, OK));
 }
 
 static bool is_leader(const struct group *group, const struct member *m)
@@ -450,7 +182,7 @@ static void end_syncs(struct group *group, err error, int64_t now_ms, struct gro
         struct member *m = container_of(item, struct member, link);
         m->sync_deadline_ms = INT64_MAX;
         if (m->sync_waiter != NULL) {
-            add_action(out, ANSWER_SYNC, m->sync_waiter, error);
+            answer_add(out, ANSWER_SYNC, m->sync_waiter, error);
             m->sync_waiter = NULL;
             m->session_deadline_ms = now_ms + m->session_timeout_ms;
         }
@@ -463,7 +195,7 @@ static void prepare(struct group *group, const struct group_limits *limits, int6
     if (group->state == GROUP_COMPLETING_REBALANCE) {
         end_syncs(group, ERR_REBALANCE_IN_PROGRESS, now_ms, out);
         list_each (item, &group->members) {
-            bytes_set(&container_of(item, struct member, link)->assignment, bytes_of("", 0));
+            member_set_assignment(container_of(item, struct member, link), bytes_of("", 0));
         }
     }
     group->storing = false;
@@ -479,10 +211,10 @@ static void prepare(struct group *group, const struct group_limits *limits, int6
     }
     set_state(group, GROUP_PREPARING_REBALANCE, now_ms);
     if (group->initial_delay && limits->initial_delay_ms <= 0) {
-        group->initial_delay = false;
-        group->rebalance_deadline_ms = now_ms + longest_ms;
+        complete_join(group, now_ms, out); /* who only has an id is not waited for */
+    } else {
+        try_complete_join(group, now_ms, out);
     }
-    try_complete_join(group, now_ms, out);
 }
 
 static void maybe_prepare(struct group *group, const struct group_limits *limits, int64_t now_ms,
@@ -535,7 +267,7 @@ static void become_empty(struct group *group, int64_t now_ms, struct group_outpu
 static void issue_generation(struct group *group, int64_t now_ms, struct group_output *out)
 {
     group->generation++;
-    group_set_text(&group->protocol_name, vote(group));
+    group_set_text(&group->protocol_name, group_vote(group));
     set_state(group, GROUP_COMPLETING_REBALANCE, now_ms);
     int64_t sync_deadline_ms = now_ms + longest_rebalance_ms(group);
     list_each (item, &group->members) {
@@ -546,7 +278,7 @@ static void issue_generation(struct group *group, int64_t now_ms, struct group_o
             struct group_waiter *waiter = m->join_waiter;
             m->join_waiter = NULL;
             m->is_new = false;
-            answer_join(group, m, waiter, is_leader(group, m), out);
+            answer_joined(group, m, waiter, is_leader(group, m), out);
         }
     }
 }
@@ -569,16 +301,10 @@ static void complete_join(struct group *group, int64_t now_ms, struct group_outp
 static void wait_in_join(struct member *m, struct group_waiter *waiter, struct group_output *out)
 {
     if (m->join_waiter != NULL) {
-        refuse_join(out, m->join_waiter, ERR_UNKNOWN_MEMBER_ID, m->id); /* an older request */
+        answer_refuse_join(out, m->join_waiter, ERR_UNKNOWN_MEMBER_ID,
+                           m->id); /* an older request */
     }
     m->join_waiter = waiter;
-}
-
-static void update_member(struct member *m, const struct join_event *e)
-{
-    m->session_timeout_ms = e->session_timeout_ms;
-    m->rebalance_timeout_ms = e->rebalance_timeout_ms;
-    protocols_set(m, e->protocols, e->protocols_n);
 }
 
 static void add_and_rebalance(struct group *group, struct str id, const struct join_event *e,
@@ -599,7 +325,7 @@ static void join_new_dynamic(struct group *group, const struct join_event *e,
                              const struct group_limits *limits, int64_t now_ms,
                              struct group_output *out)
 {
-    struct str id = member_id_new(out, limits->random, e->client_id);
+    struct str id = member_id_new(&out->arena, limits->random, e->client_id);
     if (!e->require_known_id) {
         add_and_rebalance(group, id, e, limits, now_ms, out);
         return;
@@ -607,7 +333,7 @@ static void join_new_dynamic(struct group *group, const struct join_event *e,
     struct pending_member *pending = xcalloc(1, sizeof(*pending));
     pending->deadline_ms = now_ms + e->session_timeout_ms;
     free(map_set_str(&group->pending, id, pending));
-    refuse_join(out, e->waiter, ERR_MEMBER_ID_REQUIRED, id);
+    answer_refuse_join(out, e->waiter, ERR_MEMBER_ID_REQUIRED, id);
 }
 
 /* Gives the place of a static member to its new incarnation. */
@@ -615,11 +341,11 @@ static struct member *replace_static(struct group *group, struct member *old, st
                                      struct group_output *out)
 {
     if (old->join_waiter != NULL) {
-        refuse_join(out, old->join_waiter, ERR_FENCED_INSTANCE_ID, old->id);
+        answer_refuse_join(out, old->join_waiter, ERR_FENCED_INSTANCE_ID, old->id);
         old->join_waiter = NULL;
     }
     if (old->sync_waiter != NULL) {
-        add_action(out, ANSWER_SYNC, old->sync_waiter, ERR_FENCED_INSTANCE_ID);
+        answer_add(out, ANSWER_SYNC, old->sync_waiter, ERR_FENCED_INSTANCE_ID);
         old->sync_waiter = NULL;
     }
     bool led = is_leader(group, old);
@@ -637,7 +363,7 @@ static void join_static_stable(struct group *group, struct member *m, const stru
                                struct str old_id, const struct group_limits *limits, int64_t now_ms,
                                struct group_output *out)
 {
-    if (!str_equal(vote(group), group->protocol_name)) {
+    if (!str_equal(group_vote(group), group->protocol_name)) {
         m->join_waiter = e->waiter;
         maybe_prepare(group, limits, now_ms, out);
         return;
@@ -646,7 +372,7 @@ static void join_static_stable(struct group *group, struct member *m, const stru
     out->store = STORE_MEMBER;
     out->has_held = true;
     out->held = (struct group_action){.type = ANSWER_JOIN, .waiter = e->waiter};
-    fill_join(group, m, led && e->can_skip_assignment, out, &out->held);
+    answer_fill_join(group, m, led && e->can_skip_assignment, out, &out->held);
     if (led && e->can_skip_assignment) {
         out->held.skip_assignment = true;
     } else if (led) {
@@ -657,7 +383,7 @@ static void join_static_stable(struct group *group, struct member *m, const stru
 static void join_static(struct group *group, const struct join_event *e,
                         const struct group_limits *limits, int64_t now_ms, struct group_output *out)
 {
-    struct str id = member_id_new(out, limits->random, e->instance_id);
+    struct str id = member_id_new(&out->arena, limits->random, e->instance_id);
     struct member *old = map_get_str(&group->by_instance, e->instance_id);
     if (old == NULL) {
         add_and_rebalance(group, id, e, limits, now_ms, out);
@@ -665,7 +391,7 @@ static void join_static(struct group *group, const struct join_event *e,
     }
     struct str old_id = arena_str(&out->arena, old->id);
     struct member *m = replace_static(group, old, id, out);
-    update_member(m, e);
+    member_update(m, e);
     m->is_new = false;
     m->session_deadline_ms = now_ms + m->session_timeout_ms;
     switch (group->state) {
@@ -678,7 +404,7 @@ static void join_static(struct group *group, const struct join_event *e,
         maybe_prepare(group, limits, now_ms, out);
         break;
     default:
-        refuse_join(out, e->waiter, ERR_UNKNOWN_MEMBER_ID, e->member_id);
+        answer_refuse_join(out, e->waiter, ERR_UNKNOWN_MEMBER_ID, e->member_id);
         break;
     }
 }
@@ -686,7 +412,7 @@ static void join_static(struct group *group, const struct join_event *e,
 static void rejoin(struct group *group, struct member *m, const struct join_event *e,
                    const struct group_limits *limits, int64_t now_ms, struct group_output *out)
 {
-    bool same = same_protocols(m, e);
+    bool same = member_same_protocols(m, e);
     bool leads = is_leader(group, m);
     bool rebalance = group->state == GROUP_PREPARING_REBALANCE ||
                      (group->state == GROUP_COMPLETING_REBALANCE && !same) ||
@@ -694,14 +420,14 @@ static void rejoin(struct group *group, struct member *m, const struct join_even
     m->is_new = false; /* it knows its id */
     m->session_deadline_ms = now_ms + m->session_timeout_ms;
     if (group->state == GROUP_EMPTY) {
-        refuse_join(out, e->waiter, ERR_UNKNOWN_MEMBER_ID, m->id);
+        answer_refuse_join(out, e->waiter, ERR_UNKNOWN_MEMBER_ID, m->id);
     } else if (rebalance) {
-        update_member(m, e);
+        member_update(m, e);
         wait_in_join(m, e->waiter, out);
         maybe_prepare(group, limits, now_ms, out);
     } else {
         bool with_members = leads && group->state == GROUP_COMPLETING_REBALANCE;
-        answer_join(group, m, e->waiter, with_members, out);
+        answer_joined(group, m, e->waiter, with_members, out);
     }
 }
 
@@ -750,7 +476,7 @@ static void join_known(struct group *group, const struct join_event *e,
     struct member *m = NULL;
     err error = check_member(group, e->member_id, e->instance_id, &m);
     if (error != OK) {
-        refuse_join(out, e->waiter, error, e->member_id);
+        answer_refuse_join(out, e->waiter, error, e->member_id);
     } else {
         rejoin(group, m, e, limits, now_ms, out);
     }
@@ -761,15 +487,15 @@ void group_join(struct group *group, const struct join_event *e, const struct gr
 {
     if (!has_room(group, e, limits)) {
         struct member *m = group_member(group, e->member_id);
-        refuse_join(out, e->waiter, ERR_GROUP_MAX_SIZE_REACHED, STR(""));
+        answer_refuse_join(out, e->waiter, ERR_GROUP_MAX_SIZE_REACHED, STR(""));
         if (m != NULL) {
             member_remove(group, m, ERR_GROUP_MAX_SIZE_REACHED, out);
             try_complete_join(group, now_ms, out);
         }
     } else if (group->state == GROUP_DEAD) {
-        refuse_join(out, e->waiter, ERR_COORDINATOR_NOT_AVAILABLE, e->member_id);
-    } else if (!protocols_fit(group, e)) {
-        refuse_join(out, e->waiter, ERR_INCONSISTENT_GROUP_PROTOCOL, e->member_id);
+        answer_refuse_join(out, e->waiter, ERR_COORDINATOR_NOT_AVAILABLE, e->member_id);
+    } else if (!group_protocols_fit(group, e)) {
+        answer_refuse_join(out, e->waiter, ERR_INCONSISTENT_GROUP_PROTOCOL, e->member_id);
     } else if (e->member_id.len > 0) {
         join_known(group, e, limits, now_ms, out);
     } else if (e->instance_id.data != NULL) {
@@ -784,7 +510,7 @@ void group_join(struct group *group, const struct join_event *e, const struct gr
 static void answer_sync(struct group *group, struct member *m, struct group_waiter *waiter,
                         int64_t now_ms, struct group_output *out)
 {
-    struct group_action *action = add_action(out, ANSWER_SYNC, waiter, OK);
+    struct group_action *action = answer_add(out, ANSWER_SYNC, waiter, OK);
     action->assignment = m->assignment;
     action->protocol_type = arena_str(&out->arena, group->protocol_type);
     action->protocol_name = arena_str(&out->arena, group->protocol_name);
@@ -795,12 +521,12 @@ static void answer_sync(struct group *group, struct member *m, struct group_wait
 static void take_assignments(struct group *group, const struct sync_event *e)
 {
     list_each (item, &group->members) {
-        bytes_set(&container_of(item, struct member, link)->assignment, bytes_of("", 0));
+        member_set_assignment(container_of(item, struct member, link), bytes_of("", 0));
     }
     for (int32_t i = 0; i < e->assignments_n; i++) {
         struct member *m = group_member(group, e->assignments[i].id);
         if (m != NULL) {
-            bytes_set(&m->assignment, e->assignments[i].metadata);
+            member_set_assignment(m, e->assignments[i].metadata);
         }
     }
 }
@@ -833,12 +559,12 @@ void group_sync(struct group *group, const struct sync_event *e, int64_t now_ms,
     struct member *m = NULL;
     err error = check_sync(group, e, &m);
     if (error != OK) {
-        add_action(out, ANSWER_SYNC, e->waiter, error);
+        answer_add(out, ANSWER_SYNC, e->waiter, error);
     } else if (group->state == GROUP_STABLE) {
         answer_sync(group, m, e->waiter, now_ms, out);
     } else {
         if (m->sync_waiter != NULL) {
-            add_action(out, ANSWER_SYNC, m->sync_waiter, ERR_UNKNOWN_MEMBER_ID);
+            answer_add(out, ANSWER_SYNC, m->sync_waiter, ERR_UNKNOWN_MEMBER_ID);
         }
         m->sync_waiter = e->waiter;
         m->sync_deadline_ms = INT64_MAX;
@@ -860,7 +586,7 @@ void group_assignment_stored(struct group *group, int32_t generation, err outcom
     group->storing = false;
     if (outcome != OK) {
         list_each (item, &group->members) {
-            bytes_set(&container_of(item, struct member, link)->assignment, bytes_of("", 0));
+            member_set_assignment(container_of(item, struct member, link), bytes_of("", 0));
         }
         end_syncs(group, outcome, now_ms, out);
         static const struct group_limits NO_DELAY = {0};

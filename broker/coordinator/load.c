@@ -16,65 +16,12 @@ enum {
     ARENA_BYTES = 64 << 20,
 };
 
-/* One offset of an open transaction. */
-struct undecided {
-    struct list link;
-    struct str group_id;    /* owned */
-    struct committed value; /* topic and metadata owned */
-    bool tombstone;
-};
-
-struct open_txn {
-    struct list offsets;
-};
-
 struct load {
     struct shard *shard;
     struct arena arena;
     struct writer scratch;
     int64_t now_ms;
 };
-
-static void undecided_free(struct undecided *u)
-{
-    free((void *)(uintptr_t)u->group_id.data);
-    free((void *)(uintptr_t)u->value.topic.data);
-    free((void *)(uintptr_t)u->value.metadata.data);
-    free(u);
-}
-
-static void txn_free(struct open_txn *txn)
-{
-    list_each_safe (item, &txn->offsets) {
-        undecided_free(container_of(item, struct undecided, link));
-    }
-    free(txn);
-}
-
-void shard_forget_txns(struct shard *shard)
-{
-    map_each (entry, &shard->open_txns) {
-        txn_free(entry->value);
-    }
-    map_deinit(&shard->open_txns);
-    map_init(&shard->open_txns);
-}
-
-bool shard_offset_is_unstable(const struct shard *shard, struct str group_id, struct str topic,
-                              int32_t partition)
-{
-    map_each (entry, &shard->open_txns) {
-        const struct open_txn *txn = entry->value;
-        list_each (item, &txn->offsets) {
-            const struct undecided *u = container_of(item, struct undecided, link);
-            if (u->value.partition == partition && str_equal(u->group_id, group_id) &&
-                str_equal(u->value.topic, topic)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
 
 /* ---- applying ---- */
 
@@ -84,50 +31,16 @@ static struct group *group_for(struct load *load, struct str id)
     return group != NULL ? group : shard_group_add(load->shard, id);
 }
 
-static void apply_offset(struct load *load, struct str group_id, const struct committed *value,
+static void apply_offset(void *context, struct str group_id, const struct committed *value,
                          bool tombstone)
 {
+    struct load *load = context;
     struct group *group = group_for(load, group_id);
     if (tombstone) {
         offsets_remove(group, value->topic, value->partition);
     } else {
         offsets_set(group, value);
     }
-}
-
-static void defer_offset(struct load *load, int64_t producer_id, struct str group_id,
-                         const struct committed *value, bool tombstone)
-{
-    struct map *txns = &load->shard->open_txns;
-    struct open_txn *txn = map_get_i64(txns, producer_id);
-    if (txn == NULL) {
-        txn = xcalloc(1, sizeof(*txn));
-        list_init(&txn->offsets);
-        (void)map_set_i64(txns, producer_id, txn);
-    }
-    struct undecided *u = xcalloc(1, sizeof(*u));
-    u->value = *value;
-    u->value.topic = u->value.metadata = (struct str){0};
-    group_set_text(&u->value.topic, value->topic);
-    group_set_text(&u->value.metadata, value->metadata);
-    group_set_text(&u->group_id, group_id);
-    u->tombstone = tombstone;
-    list_append(&txn->offsets, &u->link);
-}
-
-static void decide(struct load *load, int64_t producer_id, bool commit)
-{
-    struct open_txn *txn = map_remove_i64(&load->shard->open_txns, producer_id);
-    if (txn == NULL) {
-        return;
-    }
-    list_each (item, &txn->offsets) {
-        const struct undecided *u = container_of(item, struct undecided, link);
-        if (commit) {
-            apply_offset(load, u->group_id, &u->value, u->tombstone);
-        }
-    }
-    txn_free(txn);
 }
 
 /* A group record replaces what was known of the group, its offsets stay. */
@@ -175,7 +88,8 @@ static err apply_record(struct load *load, const struct batch *batch, const stru
     value.topic = key.topic;
     value.partition = key.partition;
     if (batch_is(batch, BATCH_TRANSACTIONAL)) {
-        defer_offset(load, batch->producer_id, key.group_id, &value, tombstone);
+        pending_offsets_add(&load->shard->pending, batch->producer_id, key.group_id, &value,
+                            tombstone);
     } else {
         apply_offset(load, key.group_id, &value, tombstone);
     }
@@ -188,7 +102,8 @@ static void apply_marker(struct load *load, const struct batch *batch, const str
     (void)reader_i16(&key);
     int16_t type = reader_i16(&key);
     if (!key.failed && (type == CONTROL_ABORT || type == CONTROL_COMMIT)) {
-        decide(load, batch->producer_id, type == CONTROL_COMMIT);
+        pending_offsets_decide(&load->shard->pending, batch->producer_id, type == CONTROL_COMMIT,
+                               apply_offset, load);
     }
 }
 

@@ -40,7 +40,7 @@ struct shard *shard_new(struct coordinator *coordinator, int32_t number)
     shard->load.run = on_load;
     pthread_mutex_init(&shard->lock, NULL);
     map_init(&shard->groups);
-    map_init(&shard->open_txns);
+    pending_offsets_init(&shard->pending);
     list_init(&shard->stores);
     return shard;
 }
@@ -59,9 +59,8 @@ void shard_free(struct shard *shard)
 {
     CHECK(list_empty(&shard->stores));
     groups_clear(shard);
-    shard_forget_txns(shard);
+    pending_offsets_clear(&shard->pending);
     map_deinit(&shard->groups);
-    map_deinit(&shard->open_txns);
     partition_release(shard->partition);
     pthread_mutex_destroy(&shard->lock);
     free(shard);
@@ -115,7 +114,7 @@ static void load_locked(struct shard *shard)
         log_error("coordinator", "cannot load groups partition=%d error=\"%s\"", shard->number,
                   err_text(e));
         groups_clear(shard);
-        shard_forget_txns(shard);
+        pending_offsets_clear(&shard->pending);
         shard->state = SHARD_NOT_OWNED;
         return;
     }
@@ -168,7 +167,7 @@ static void resign_locked(struct shard *shard, err error)
         group_output_deinit(&out);
     }
     groups_clear(shard);
-    shard_forget_txns(shard);
+    pending_offsets_clear(&shard->pending);
 }
 
 void shard_resign(struct shard *shard, err error)

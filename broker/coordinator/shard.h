@@ -6,7 +6,7 @@
 #define OTTLA_BROKER_COORDINATOR_SHARD_H
 
 #include "broker/coordinator/coordinator.h"
-#include "broker/coordinator/offsets.h"
+#include "broker/coordinator/pending_offsets.h"
 
 #include <pthread.h>
 
@@ -19,10 +19,10 @@ struct shard {
     enum shard_state state;
     struct partition *partition; /* a reference while owned */
     int32_t leader_epoch;
-    struct map groups;    /* id → struct group */
-    struct map open_txns; /* producer id → struct open_txn: offsets not yet decided */
-    struct list stores;   /* struct store, in the order of their offsets */
-    struct watch watch;   /* of the partition, while there are stores */
+    struct map groups; /* id → struct group */
+    struct pending_offsets pending;
+    struct list stores; /* struct store, in the order of their offsets */
+    struct watch watch; /* of the partition, while there are stores */
     struct waiter waiter;
     int64_t armed_ms;   /* when the timer is due; INT64_MAX: not armed */
     struct timer timer; /* background thread */
@@ -93,10 +93,6 @@ void shard_finish_event(struct shard *shard, struct group *group, struct group_o
 
 /* load.c: reads the partition's log into the shard. */
 NODISCARD err shard_load(struct shard *shard, struct plog *log);
-void shard_forget_txns(struct shard *shard);
-/* Has a transaction that is still open an offset for this partition? */
-bool shard_offset_is_unstable(const struct shard *shard, struct str group_id, struct str topic,
-                              int32_t partition);
 /* expire.c: removes what is older than its retention. */
 void shard_expire_offsets(struct shard *shard, int64_t now_ms);
 void shard_remove_topic(struct shard *shard, struct str topic);

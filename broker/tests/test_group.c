@@ -383,6 +383,22 @@ static void test_member_id_required(void)
     end();
 }
 
+/* Without a delay nobody waits for a client that was given an id and went away. */
+static void test_no_delay(void)
+{
+    begin();
+    t.limits.initial_delay_ms = 0;
+    struct join_event e = join_event("", NULL);
+    e.require_known_id = true;
+    CU_ASSERT_EQUAL(join_with(e)->error, ERR_MEMBER_ID_REQUIRED);
+    CU_ASSERT_EQUAL(t.group->pending.count, 1);
+    struct asker *joined = join_with(join_event(join_with(e)->member, NULL));
+    CU_ASSERT_EQUAL(joined->answers, 1);
+    CU_ASSERT_EQUAL(joined->error, OK);
+    CU_ASSERT_EQUAL(joined->generation, 1);
+    end();
+}
+
 static void test_pending_id_expires(void)
 {
     begin();
@@ -1043,7 +1059,7 @@ static void test_state_names(void)
 
 SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_delay_of_a_later_generation), TEST(test_member_id_required),
-      TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
+      TEST(test_no_delay), TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
       TEST(test_group_is_full), TEST(test_rejoin_of_a_stable_group),
       TEST(test_change_while_syncing), TEST(test_stored_too_late), TEST(test_storing_fails),
       TEST(test_requests_are_replaced), TEST(test_checks), TEST(test_dead), TEST(test_commits),

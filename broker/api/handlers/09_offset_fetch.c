@@ -19,7 +19,7 @@ static void fetch_partition(struct req *r, struct shard *shard, const struct gro
     out->committed_offset = -1;
     out->committed_leader_epoch = -1;
     out->metadata = STR("");
-    if (in->require_stable && shard_offset_is_unstable(shard, group_id, topic, number)) {
+    if (in->require_stable && pending_offsets_hold(&shard->pending, group_id, topic, number)) {
         out->error_code = ERR_UNSTABLE_OFFSET_COMMIT;
     } else if (value != NULL) {
         out->committed_offset = value->offset;
