@@ -375,6 +375,12 @@ void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struc
     }
 }
 
+void req_unpark(struct req *r)
+{
+    CHECK(atomic_exchange(&r->park_state, RUNNING) == PARKED);
+    timer_stop(r->home->loop, &r->timer);
+}
+
 static bool claim(struct req *r)
 {
     int expected = PARKED;

@@ -69,6 +69,8 @@ struct req {
 
 /* Begins to wait; timeout_ms < 0: without limit. Call it before anybody can wake the request. */
 void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struct req *r));
+/* It need not wait after all: nobody knows of it yet. */
+void req_unpark(struct req *r);
 /* Any thread; harmless when somebody else was first. */
 void req_wake(struct req *r);
 

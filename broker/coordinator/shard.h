@@ -93,9 +93,20 @@ void shard_finish_event(struct shard *shard, struct group *group, struct group_o
 
 /* load.c: reads the partition's log into the shard. */
 NODISCARD err shard_load(struct shard *shard, struct plog *log);
-/* expire.c: removes what is older than its retention. */
+/* removal.c: removes what is older than its retention. */
 void shard_expire_offsets(struct shard *shard, int64_t now_ms);
 void shard_remove_topic(struct shard *shard, struct str topic);
+/* One offset to remove; each at most once. */
+struct offset_pick {
+    struct str topic;
+    int32_t partition;
+    err error; /* GROUP_SUBSCRIBED_TO_TOPIC */
+};
+/* Removes committed offsets; one that is not there is no error. With OK `waiter` is woken when that is
+ * stored or has failed (*outcome), perhaps at once. GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
+NODISCARD err shard_delete_offsets(struct shard *shard, struct str group_id,
+                                   struct offset_pick *picks, int32_t picks_n,
+                                   struct waiter *waiter, err *outcome);
 /* Removes an empty group and its offsets: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
 NODISCARD err shard_delete_group(struct shard *shard, struct str id);
 

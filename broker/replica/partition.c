@@ -36,7 +36,7 @@ struct partition {
 
     /* Under the lock. */
     struct plog *log; /* NULL: detached */
-    err gone;         /* then what everybody is told; else OK */
+    err gone;         /* then, and when it is about to be, what everybody is told; else OK */
     struct partition_state state;
     bool is_leader;
     int32_t led_since; /* the leader epoch since which this broker has led without interruption */
@@ -450,10 +450,13 @@ static err begin_to_lead(struct partition *p)
 static err become(struct partition *p, const struct partition_state *state,
                   struct role_change *change)
 {
-    TRY(p->gone);
+    if (p->log == NULL) {
+        return p->gone;
+    }
     if (state->leader_epoch <= p->state.leader_epoch) {
         return ERR_STALE_CONTROLLER_EPOCH;
     }
+    p->gone = OK; /* a deletion that did not come to its end */
     bool next_epoch = state->leader_epoch == p->state.leader_epoch + 1;
     p->state = *state;
     p->is_leader = state->leader == p->env->broker_id && !plog_is_offline(p->log);
@@ -485,6 +488,9 @@ err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
         leader_epoch >= 0 && leader_epoch < p->state.leader_epoch ? ERR_FENCED_LEADER_EPOCH : OK;
     if (e == OK) {
         p->is_leader = false;
+        if (leader_epoch == LEADER_EPOCH_DURING_DELETE) {
+            p->gone = ERR_UNKNOWN_TOPIC_OR_PARTITION;
+        }
         wake_all(p);
     }
     pthread_mutex_unlock(&p->lock);

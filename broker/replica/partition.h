@@ -87,7 +87,9 @@ struct role_change {
 NODISCARD err partition_become(struct partition *p, const struct partition_state *state,
                                struct role_change *change);
 /* StopReplica without a deletion: it neither leads nor follows until the controller says more.
- * FENCED_LEADER_EPOCH (74) when `leader_epoch` is older than what is known; negative: not told. */
+ * FENCED_LEADER_EPOCH (74) when `leader_epoch` is older than what is known; -1: not told. With
+ * LEADER_EPOCH_DURING_DELETE its topic is on its way out, and already told as gone (3). */
+enum { LEADER_EPOCH_DURING_DELETE = -2 };
 NODISCARD err partition_resign(struct partition *p, int32_t leader_epoch, bool *led);
 /* Takes the log away, for good: whoever holds, waits for or comes late to this partition is answered
  * `gone`. Waits until nobody reads the log; afterwards it may be closed. */

@@ -169,6 +169,11 @@ static void test_epochs_are_fenced(void)
     MUST(partition_resign(t.p, 3, &led));
     CU_ASSERT(led && !partition_role(t.p).leads);
     CU_ASSERT_EQUAL(append_error(1), ERR_NOT_LEADER_OR_FOLLOWER);
+    (void)become(ME, 4);
+    MUST(partition_resign(t.p, LEADER_EPOCH_DURING_DELETE, &led));
+    CU_ASSERT_EQUAL(append_error(1), ERR_UNKNOWN_TOPIC_OR_PARTITION); /* as when it is gone */
+    (void)become(ME, 5);
+    MUST(append_error(1));
     end();
 }
 

@@ -26,7 +26,10 @@ static void begin(void)
     config.flush_messages = 1; /* a store waits for the disk */
     memset(&t, 0, sizeof(t));
     place_make(&t.place);
+    char reason[CONFIG_REASON_BYTES];
     config_init(&t.config);
+    MUST(config_override(&t.config, "group.initial.rebalance.delay.ms=0", reason));
+    MUST(config_finish(&t.config, reason));
     MUST(loop_new(&t.place.clock.clock, &t.flush));
     MUST(loop_new(&t.place.clock.clock, &t.background));
     t.env = (struct partition_env){.broker_id = ME, .flush = t.flush};
@@ -224,6 +227,130 @@ static void test_loading_fails(void)
     end();
 }
 
+/* ---- offsets of a living group ---- */
+
+static struct str told_id; /* of the last join */
+static char told_id_text[64];
+
+static void on_answer(struct group_waiter *waiter, const struct group_action *action)
+{
+    (void)waiter;
+    snprintf(told_id_text, sizeof(told_id_text), "%.*s", (int)action->member_id.len,
+             action->member_id.data);
+    told_id = str_of(told_id_text);
+}
+
+static void on_wake(struct waiter *waiter)
+{
+    (void)waiter;
+}
+
+static struct waiter nobody = {.wake = on_wake};
+static struct group_waiter asker = {.fill = on_answer, .waiter = &nobody};
+
+/* A stable group of one consumer, whose subscription is these bytes. */
+static struct group *stable_group(const char *type, struct bytes subscription)
+{
+    struct group *group = shard_group_add(shard(), STR("g"));
+    struct protocol protocol = {.name = STR("range"), .metadata = subscription};
+    struct join_event join = {.member_id = STR(""),
+                              .client_id = STR("c"),
+                              .client_host = STR("h"),
+                              .protocol_type = str_of(type),
+                              .protocols = &protocol,
+                              .protocols_n = 1,
+                              .session_timeout_ms = 1 << 30,
+                              .rebalance_timeout_ms = 1 << 30,
+                              .waiter = &asker};
+    struct group_output out;
+    group_output_init(&out);
+    group_join(group, &join, &t.c->limits, coordinator_now_ms(t.c), &out);
+    shard_finish_event(shard(), group, &out);
+    group_output_deinit(&out);
+    struct sync_event sync = {.member_id = told_id,
+                              .generation = 1,
+                              .protocol_type = str_of(type),
+                              .protocol_name = STR("range"),
+                              .waiter = &asker};
+    group_output_init(&out);
+    group_sync(group, &sync, coordinator_now_ms(t.c), &out);
+    shard_finish_event(shard(), group, &out);
+    group_output_deinit(&out);
+    pthread_mutex_unlock(&shard()->lock);
+    settle();
+    pthread_mutex_lock(&shard()->lock);
+    CU_ASSERT_EQUAL_FATAL(group->state, GROUP_STABLE);
+    return group;
+}
+
+static void commit(struct group *group, const char *topic, int64_t expire_ms)
+{
+    struct committed value = {.offset = 1,
+                              .leader_epoch = -1,
+                              .metadata = STR(""),
+                              .commit_ms = coordinator_now_ms(t.c),
+                              .expire_ms = expire_ms,
+                              .topic = str_of(topic)};
+    offsets_set(group, &value);
+}
+
+static bool kept(const struct group *group, const char *topic)
+{
+    return offsets_get(group, str_of(topic), 0) != NULL;
+}
+
+static void expire_after(int64_t ms)
+{
+    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + ms);
+    pthread_mutex_unlock(&shard()->lock);
+    settle();
+    pthread_mutex_lock(&shard()->lock);
+}
+
+static const int64_t RETENTION_MS = 7LL * 24 * 3600 * 1000;
+static const uint8_t SUBSCRIPTION[] = {0, 0, 0, 0, 0, 1, 0, 4, 'h', 'e', 'l', 'd', 0, 0, 0, 0};
+
+/* What a living group subscribes to is kept; what it has left goes when its time is over. */
+static void test_topics_that_were_left(void)
+{
+    begin();
+    lead(1);
+    pthread_mutex_lock(&shard()->lock);
+    struct group *group = stable_group("consumer", bytes_of(SUBSCRIPTION, sizeof(SUBSCRIPTION)));
+    commit(group, "held", -1);
+    commit(group, "left", -1);
+    commit(group, "short", coordinator_now_ms(t.c) + 1000);
+    expire_after(RETENTION_MS - 1);
+    CU_ASSERT(kept(group, "held") && kept(group, "left") && !kept(group, "short"));
+    expire_after(RETENTION_MS);
+    CU_ASSERT(kept(group, "held") && !kept(group, "left"));
+    CU_ASSERT_PTR_NOT_NULL(shard_group(shard(), STR("g")));
+    pthread_mutex_unlock(&shard()->lock);
+    end();
+}
+
+/* Who cannot say what is subscribed to (another type of group, bytes that cannot be read) keeps all. */
+static void check_keeps_all(const char *type, struct bytes subscription)
+{
+    begin();
+    lead(1);
+    pthread_mutex_lock(&shard()->lock);
+    struct group *group = stable_group(type, subscription);
+    commit(group, "left", -1);
+    expire_after(RETENTION_MS * 2);
+    CU_ASSERT(kept(group, "left"));
+    pthread_mutex_unlock(&shard()->lock);
+    end();
+}
+
+static void test_unknown_subscriptions(void)
+{
+    check_keeps_all("connect", bytes_of(SUBSCRIPTION, sizeof(SUBSCRIPTION)));
+    for (size_t cut = 0; cut < 12; cut++) {
+        check_keeps_all("consumer", bytes_of(SUBSCRIPTION, cut));
+    }
+}
+
 SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each_other),
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
-      TEST(test_loading_fails))
+      TEST(test_loading_fails), TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions))

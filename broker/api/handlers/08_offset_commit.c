@@ -1,6 +1,8 @@
 /* OffsetCommit: stores offsets of a group, first as one batch; they are visible when that is safe. A
- * partition that is refused does not keep the others from being stored. Version 0 keeps them in the
+ * partition that is refused does not keep the others from being stored; one that is named twice has
+ * what the last one says. Version 0 keeps them in the
  * coordination store, under /consumers, where only version 0 looks. (reference: coordinators §1.9) */
+#include "broker/api/merged.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"
@@ -18,30 +20,69 @@ static size_t utf16_len(struct str s)
     return units;
 }
 
-/* Answers every partition; those without an error of their own get `common`. */
-static bool commit_prepare(struct coordinator *c, struct req *r, err common)
+static struct str name_of(const void *topics, int32_t topic)
+{
+    return ((const struct offset_commit_request_topic *)topics)[topic].name;
+}
+
+static int32_t partitions_of(const void *topics, int32_t topic)
+{
+    return ((const struct offset_commit_request_topic *)topics)[topic].partitions_n;
+}
+
+static int32_t number_of(const void *topics, int32_t topic, int32_t place)
+{
+    const struct offset_commit_request_topic *in = topics;
+    return in[topic].partitions[place].partition_index;
+}
+
+/* What the request says of a partition. */
+static const struct offset_commit_request_partition *
+said_of(const struct req *r, const struct merged_partition *partition)
+{
+    const struct offset_commit_request *in = r->in;
+    return &in->topics[partition->topic].partitions[partition->place];
+}
+
+/* Those without an error of their own get `common`. */
+static void answer_topic(struct req *r, const struct metadata *metadata,
+                         const struct merged_topic *in, err common,
+                         struct offset_commit_response_topic *out)
+{
+    size_t limit = (size_t)r->broker->config->offset_metadata_max_bytes;
+    out->name = in->name;
+    out->partitions = req_array(r, in->partitions_n, sizeof(*out->partitions));
+    for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
+        const struct offset_commit_request_partition *p = said_of(r, &in->partitions[i]);
+        err e = !metadata_has_partition(metadata, in->name, p->partition_index)
+                    ? ERR_UNKNOWN_TOPIC_OR_PARTITION
+                : common != OK                             ? common
+                : utf16_len(p->committed_metadata) > limit ? ERR_OFFSET_METADATA_TOO_LARGE
+                                                           : OK;
+        out->partitions[out->partitions_n++] = (struct offset_commit_response_partition){
+            .partition_index = p->partition_index, .error_code = kafka_error_wire(e)};
+    }
+}
+
+/* Answers every partition once. False: no memory. */
+static bool commit_prepare(struct req *r, err common)
 {
     const struct offset_commit_request *in = r->in;
     struct offset_commit_response *out = r->out;
-    struct metadata *metadata = metadata_acquire(c->config.metadata);
-    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
-    for (int32_t t = 0; out->topics != NULL && t < in->topics_n; t++) {
-        struct offset_commit_response_topic *topic = &out->topics[out->topics_n++];
-        topic->name = in->topics[t].name;
-        topic->partitions = req_array(r, in->topics[t].partitions_n, sizeof(*topic->partitions));
-        for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partitions_n; i++) {
-            const struct offset_commit_request_partition *p = &in->topics[t].partitions[i];
-            int32_t limit = c->config.config->offset_metadata_max_bytes;
-            err e = !metadata_has_partition(metadata, topic->name, p->partition_index)
-                        ? ERR_UNKNOWN_TOPIC_OR_PARTITION
-                    : common != OK ? common
-                    : utf16_len(p->committed_metadata) > (size_t)limit
-                        ? ERR_OFFSET_METADATA_TOO_LARGE
-                        : OK;
-            topic->partitions[i].partition_index = p->partition_index;
-            topic->partitions[i].error_code = kafka_error_wire(e);
-            topic->partitions_n++;
-        }
+    struct merge_source source = {.topics = in->topics,
+                                  .topics_n = in->topics_n,
+                                  .name = name_of,
+                                  .partitions_n = partitions_of,
+                                  .partition = number_of};
+    struct merged *merged = req_alloc(r, sizeof(*merged));
+    r->state = merged;
+    if (merged == NULL || !merge_partitions(r, &source, merged)) {
+        return false;
+    }
+    out->topics = req_array(r, merged->topics_n, sizeof(*out->topics));
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    for (int32_t t = 0; out->topics != NULL && t < merged->topics_n; t++) {
+        answer_topic(r, metadata, &merged->topics[t], common, &out->topics[out->topics_n++]);
     }
     metadata_release(metadata);
     return out->topics != NULL;
@@ -69,13 +110,14 @@ static struct committed commit_value(const struct req *r, struct str topic,
 static err each_commit(const struct req *r, err (*each)(void *context, const struct committed *v),
                        void *context)
 {
-    const struct offset_commit_request *in = r->in;
+    const struct merged *merged = r->state;
     const struct offset_commit_response *out = r->out;
     for (int32_t t = 0; t < out->topics_n; t++) {
         for (int32_t i = 0; i < out->topics[t].partitions_n; i++) {
             if (out->topics[t].partitions[i].error_code == OK) {
+                const struct merged_topic *topic = &merged->topics[t];
                 struct committed value =
-                    commit_value(r, in->topics[t].name, &in->topics[t].partitions[i]);
+                    commit_value(r, topic->name, said_of(r, &topic->partitions[i]));
                 TRY(each(context, &value));
             }
         }
@@ -162,7 +204,7 @@ static enum req_status commit(struct req *r)
     if (e == OK) {
         e = check_commit(c, shard, in);
     }
-    if (!commit_prepare(c, r, e)) {
+    if (!commit_prepare(r, e)) {
         e = ERR_UNKNOWN_SERVER_ERROR;
     }
     if (e != OK) {

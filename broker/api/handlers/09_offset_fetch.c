@@ -1,5 +1,6 @@
 /* OffsetFetch: the committed offsets of groups. Version 0 reads what version 0 committed, from the
  * coordination store. (reference: coordinators §1.9) */
+#include "broker/api/merged.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"
@@ -28,20 +29,6 @@ static void fetch_partition(struct req *r, struct shard *shard, const struct gro
     }
 }
 
-static struct offset_fetch_response_topic *topic_named(struct offset_fetch_response_topic *topics,
-                                                       int32_t *count, struct str name)
-{
-    for (int32_t i = 0; i < *count; i++) {
-        if (str_equal(topics[i].name, name)) {
-            return &topics[i];
-        }
-    }
-    struct offset_fetch_response_topic *topic = &topics[(*count)++];
-    offset_fetch_response_topic_init(topic);
-    topic->name = name;
-    return topic;
-}
-
 struct fetch_group {
     struct str group_id;
     const struct offset_fetch_request_topic *topics; /* NULL: all */
@@ -51,6 +38,27 @@ struct fetch_group {
     err error;
 };
 
+/* The topics of all offsets, each with room for its partitions. */
+static void list_topics(struct req *r, const struct group *group, struct map *by_name,
+                        struct fetch_group *f)
+{
+    map_each (entry, &group->offsets) {
+        const struct committed *value = entry->value;
+        struct offset_fetch_response_topic *topic = map_get_str(by_name, value->topic);
+        if (topic == NULL) {
+            topic = &f->out[f->out_n++];
+            offset_fetch_response_topic_init(topic);
+            topic->name = arena_str(&r->arena, value->topic);
+            (void)map_set_str(by_name, value->topic, topic);
+        }
+        topic->partitions_n++;
+    }
+    for (int32_t t = 0; t < f->out_n; t++) {
+        f->out[t].partitions = req_array(r, f->out[t].partitions_n, sizeof(fetch_out));
+        f->out[t].partitions_n = 0;
+    }
+}
+
 static void fetch_all(struct req *r, struct shard *shard, const struct group *group,
                       struct fetch_group *f)
 {
@@ -59,21 +67,58 @@ static void fetch_all(struct req *r, struct shard *shard, const struct group *gr
     if (f->out == NULL || count == 0) {
         return;
     }
+    struct map by_name;
+    map_init(&by_name);
+    list_topics(r, group, &by_name, f);
     map_each (entry, &group->offsets) {
         const struct committed *value = entry->value;
-        struct str name = arena_str(&r->arena, value->topic);
-        topic_named(f->out, &f->out_n, name)->partitions_n++;
-    }
-    for (int32_t t = 0; t < f->out_n; t++) {
-        f->out[t].partitions = req_array(r, f->out[t].partitions_n, sizeof(fetch_out));
-        f->out[t].partitions_n = 0;
-    }
-    map_each (entry, &group->offsets) {
-        const struct committed *value = entry->value;
-        struct offset_fetch_response_topic *topic = topic_named(f->out, &f->out_n, value->topic);
+        struct offset_fetch_response_topic *topic = map_get_str(&by_name, value->topic);
         if (topic->partitions != NULL) {
             fetch_partition(r, shard, group, f->group_id, topic->name, value->partition,
                             &topic->partitions[topic->partitions_n++]);
+        }
+    }
+    map_deinit(&by_name);
+}
+
+static struct str name_of(const void *topics, int32_t topic)
+{
+    return ((const struct offset_fetch_request_topic *)topics)[topic].name;
+}
+
+static int32_t partitions_of(const void *topics, int32_t topic)
+{
+    return ((const struct offset_fetch_request_topic *)topics)[topic].partition_indexes_n;
+}
+
+static int32_t number_of(const void *topics, int32_t topic, int32_t place)
+{
+    return ((const struct offset_fetch_request_topic *)topics)[topic].partition_indexes[place];
+}
+
+static void refuse_partition(err e, int32_t number, fetch_out *out)
+{
+    offset_fetch_response_partition_init(out);
+    out->partition_index = number;
+    out->committed_offset = -1;
+    out->metadata = STR("");
+    out->error_code = kafka_error_wire(e);
+}
+
+static void fetch_topic(struct req *r, struct shard *shard, const struct group *group,
+                        const struct fetch_group *f, const struct merged_topic *in,
+                        struct offset_fetch_response_topic *out)
+{
+    offset_fetch_response_topic_init(out);
+    out->name = in->name;
+    out->partitions = req_array(r, in->partitions_n, sizeof(fetch_out));
+    for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
+        fetch_out *partition = &out->partitions[out->partitions_n++];
+        if (f->error == OK) {
+            fetch_partition(r, shard, group, f->group_id, in->name, in->partitions[i].number,
+                            partition);
+        } else {
+            refuse_partition(f->error, in->partitions[i].number, partition);
         }
     }
 }
@@ -81,26 +126,19 @@ static void fetch_all(struct req *r, struct shard *shard, const struct group *gr
 static void fetch_named(struct req *r, struct shard *shard, const struct group *group,
                         struct fetch_group *f)
 {
-    f->out = req_array(r, f->topics_n, sizeof(*f->out));
-    for (int32_t t = 0; f->out != NULL && t < f->topics_n; t++) {
-        const struct offset_fetch_request_topic *in = &f->topics[t];
-        struct offset_fetch_response_topic *topic = &f->out[f->out_n++];
-        offset_fetch_response_topic_init(topic);
-        topic->name = in->name;
-        topic->partitions = req_array(r, in->partition_indexes_n, sizeof(fetch_out));
-        for (int32_t i = 0; topic->partitions != NULL && i < in->partition_indexes_n; i++) {
-            fetch_out *out = &topic->partitions[topic->partitions_n++];
-            if (f->error == OK) {
-                fetch_partition(r, shard, group, f->group_id, in->name, in->partition_indexes[i],
-                                out);
-            } else {
-                offset_fetch_response_partition_init(out);
-                out->partition_index = in->partition_indexes[i];
-                out->committed_offset = -1;
-                out->metadata = STR("");
-                out->error_code = kafka_error_wire(f->error);
-            }
-        }
+    struct merge_source source = {.topics = f->topics,
+                                  .topics_n = f->topics_n,
+                                  .name = name_of,
+                                  .partitions_n = partitions_of,
+                                  .partition = number_of};
+    struct merged merged;
+    if (!merge_partitions(r, &source, &merged)) {
+        f->error = ERR_UNKNOWN_SERVER_ERROR;
+        return;
+    }
+    f->out = req_array(r, merged.topics_n, sizeof(*f->out));
+    for (int32_t t = 0; f->out != NULL && t < merged.topics_n; t++) {
+        fetch_topic(r, shard, group, f, &merged.topics[t], &f->out[f->out_n++]);
     }
 }
 

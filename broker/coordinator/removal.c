@@ -1,9 +1,10 @@
-/* Removal of committed offsets: by age, and with their topic; and of whole groups. Tombstones are
- * written first; what they say is applied when they are safe, or not at all.
- * (reference: coordinators §1.10) */
+/* Removal of committed offsets: by age, with their topic, by request; and of whole groups. Tombstones
+ * are written first; what they say is applied when they are safe, or not at all.
+ * (reference: coordinators §1.9, §1.10) */
 #include "base/log.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"
+#include "broker/coordinator/subscription.h"
 
 #include <stdlib.h>
 
@@ -12,6 +13,8 @@ struct removal {
     struct committed *offsets; /* topics owned */
     int32_t offsets_n;
     bool group_too;
+    struct waiter *waiter; /* woken at the end; NULL: nobody */
+    err *outcome;          /* the waiter's */
 };
 
 static void removal_free(struct removal *removal)
@@ -36,6 +39,10 @@ static void removed(struct shard *shard, void *context, err outcome)
             group->pending.count == 0) {
             shard_group_remove(shard, group);
         }
+    }
+    if (removal->waiter != NULL) {
+        *removal->outcome = outcome;
+        waiter_wake(removal->waiter);
     }
     removal_free(removal);
 }
@@ -69,29 +76,46 @@ static void write_removal(struct shard *shard, const struct group *group, struct
 typedef bool (*offset_test)(const struct group *group, const struct committed *value,
                             const void *context);
 
-/* Removes the offsets that the test picks; with `may_end` also the group that is left with none. */
-static void remove_offsets(struct shard *shard, struct group *group, offset_test test,
-                           const void *context, bool may_end)
+static struct removal *removal_new(const struct group *group, size_t offsets_max)
 {
     struct removal *removal = xcalloc(1, sizeof(*removal));
     removal->group_id = str_dup(group->id);
-    removal->offsets = xcalloc(group->offsets.count, sizeof(*removal->offsets));
-    map_each (entry, &group->offsets) {
-        const struct committed *value = entry->value;
-        if (test(group, value, context)) {
-            struct committed *one = &removal->offsets[removal->offsets_n++];
-            one->topic = (struct str){.data = str_dup(value->topic), .len = value->topic.len};
-            one->partition = value->partition;
-        }
-    }
-    removal->group_too = may_end && group->state == GROUP_EMPTY &&
+    removal->offsets = xcalloc(offsets_max, sizeof(*removal->offsets));
+    return removal;
+}
+
+static void removal_add(struct removal *removal, struct str topic, int32_t partition)
+{
+    struct committed *one = &removal->offsets[removal->offsets_n++];
+    one->topic = (struct str){.data = str_dup(topic), .len = topic.len};
+    one->partition = partition;
+}
+
+/* Carries it out; a group that is empty and left with no offset goes too. */
+static void remove_now(struct shard *shard, const struct group *group, struct removal *removal)
+{
+    removal->group_too = group->state == GROUP_EMPTY &&
                          (size_t)removal->offsets_n == group->offsets.count &&
                          group->pending.count == 0;
     if (removal->offsets_n == 0 && !removal->group_too) {
-        removal_free(removal);
-        return;
+        removed(shard, removal, OK);
+    } else {
+        write_removal(shard, group, removal);
     }
-    write_removal(shard, group, removal);
+}
+
+/* Removes the offsets that the test picks. */
+static void remove_offsets(struct shard *shard, struct group *group, offset_test test,
+                           const void *context)
+{
+    struct removal *removal = removal_new(group, group->offsets.count);
+    map_each (entry, &group->offsets) {
+        const struct committed *value = entry->value;
+        if (test(group, value, context)) {
+            removal_add(removal, value->topic, value->partition);
+        }
+    }
+    remove_now(shard, group, removal);
 }
 
 /* Calls `act` for every group; it may remove the group. */
@@ -115,27 +139,42 @@ static void each_group(struct shard *shard,
 struct age {
     int64_t now_ms;
     int64_t retention_ms;
+    struct subscription subscription; /* of the group that is looked at */
 };
+
+/* Since when an offset is not needed, or -1: it may be. A group that only commits has no type. Records
+ * of before Kafka 2.1 do not tell since when a group is empty. */
+static int64_t unused_since_ms(const struct group *group, const struct committed *value,
+                               const struct subscription *subscription)
+{
+    if (group->protocol_type.data == NULL || group->protocol_type.len == 0) {
+        return value->commit_ms;
+    }
+    if (group->state == GROUP_EMPTY) {
+        return group->state_timestamp_ms < 0 ? value->commit_ms : group->state_timestamp_ms;
+    }
+    bool left = group->state == GROUP_STABLE && subscription->known &&
+                !subscription_holds(subscription, value->topic);
+    return left ? value->commit_ms : -1;
+}
 
 static bool is_old(const struct group *group, const struct committed *value, const void *context)
 {
     const struct age *age = context;
-    if (value->expire_ms >= 0) {
-        return value->expire_ms <= age->now_ms;
+    int64_t since_ms = unused_since_ms(group, value, &age->subscription);
+    if (since_ms < 0) {
+        return false;
     }
-    bool simple = group->protocol_type.data == NULL || group->protocol_type.len == 0;
-    if (group->state != GROUP_EMPTY) {
-        return false; /* members may still need it */
-    }
-    /* Records of before Kafka 2.1 do not tell since when the group is empty. */
-    bool unknown = group->state_timestamp_ms < 0;
-    int64_t since_ms = simple || unknown ? value->commit_ms : group->state_timestamp_ms;
-    return age->now_ms - since_ms >= age->retention_ms;
+    return value->expire_ms >= 0 ? value->expire_ms <= age->now_ms
+                                 : age->now_ms - since_ms >= age->retention_ms;
 }
 
 static void expire_group(struct shard *shard, struct group *group, const void *context)
 {
-    remove_offsets(shard, group, is_old, context, true);
+    struct age age = *(const struct age *)context;
+    subscription_read(&age.subscription, group);
+    remove_offsets(shard, group, is_old, &age);
+    subscription_deinit(&age.subscription);
 }
 
 /* While a commit is being stored, the offset that it replaces looks old: a tombstone now would come
@@ -167,13 +206,53 @@ static void remove_topic(struct shard *shard, struct group *group, const void *c
         any |= is_of_topic(group, entry->value, context);
     }
     if (any) {
-        remove_offsets(shard, group, is_of_topic, context, true);
+        remove_offsets(shard, group, is_of_topic, context);
     }
 }
 
 void shard_remove_topic(struct shard *shard, struct str topic)
 {
     each_group(shard, remove_topic, &topic);
+}
+
+/* ---- by request ---- */
+
+static void pick(const struct group *group, const struct subscription *subscription,
+                 struct offset_pick *picks, int32_t picks_n, struct removal *removal)
+{
+    for (int32_t i = 0; i < picks_n; i++) {
+        struct offset_pick *p = &picks[i];
+        if (subscription_holds(subscription, p->topic)) {
+            p->error = ERR_GROUP_SUBSCRIBED_TO_TOPIC;
+        } else if (offsets_get(group, p->topic, p->partition) != NULL) {
+            removal_add(removal, p->topic, p->partition);
+        }
+    }
+}
+
+err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset_pick *picks,
+                         int32_t picks_n, struct waiter *waiter, err *outcome)
+{
+    struct group *group = shard_group(shard, group_id);
+    if (group == NULL || group->state == GROUP_DEAD) {
+        return ERR_GROUP_ID_NOT_FOUND;
+    }
+    if (group->state != GROUP_EMPTY && !group_is_of_consumers(group)) {
+        return ERR_NON_EMPTY_GROUP;
+    }
+    struct subscription subscription;
+    subscription_read(&subscription, group);
+    struct removal *removal = removal_new(group, (size_t)picks_n);
+    pick(group, &subscription, picks, picks_n, removal);
+    subscription_deinit(&subscription);
+    removal->waiter = waiter;
+    removal->outcome = outcome;
+    if (removal->offsets_n > 0) {
+        remove_now(shard, group, removal);
+    } else {
+        removed(shard, removal, OK); /* the group stays as it is */
+    }
+    return OK;
 }
 
 /* ---- a whole group ---- */
