@@ -26,6 +26,8 @@ enum {
     AT_COUNT = 57,
 };
 
+enum { VARINT_BYTES_MAX = 5 };
+
 void batch_parse(const uint8_t *header, struct batch *batch)
 {
     batch->base_offset = (int64_t)load_u64(header + AT_BASE_OFFSET);
@@ -131,11 +133,27 @@ static void skip_headers(struct reader *r, int32_t count)
     }
 }
 
-static bool read_record(struct reader *reader, struct record *record)
+/* A varint of more than five bytes, not one that is cut. */
+static bool varint_is_too_long(struct reader r)
 {
+    struct bytes at = reader_bytes(&r, VARINT_BYTES_MAX);
+    for (size_t i = 0; i < at.len; i++) {
+        if (at.data[i] < 0x80) {
+            return false;
+        }
+    }
+    return at.len == VARINT_BYTES_MAX;
+}
+
+static err read_record(struct reader *reader, struct record *record)
+{
+    struct reader start = *reader;
     int32_t len = reader_varint(reader);
+    if (reader->failed) {
+        return varint_is_too_long(start) ? E_CORRUPT : E_MALFORMED;
+    }
     if (len < 0) {
-        return false;
+        return E_MALFORMED;
     }
     struct bytes body = reader_bytes(reader, (size_t)len);
     struct reader r = reader_of(body);
@@ -150,10 +168,10 @@ static bool read_record(struct reader *reader, struct record *record)
         skip_headers(&r, record->headers_n);
     }
     if (r.failed || reader_left(&r) != 0) {
-        return false;
+        return E_MALFORMED;
     }
     record->headers = bytes_of(headers, (size_t)(r.next - headers));
-    return true;
+    return OK;
 }
 
 bool record_iter_next(struct record_iter *iter, struct record *record)
@@ -165,12 +183,9 @@ bool record_iter_next(struct record_iter *iter, struct record *record)
         iter->error = reader_left(&iter->reader) == 0 ? OK : E_MALFORMED;
         return false;
     }
-    if (!read_record(&iter->reader, record)) {
-        iter->error = E_MALFORMED;
-        return false;
-    }
+    iter->error = read_record(&iter->reader, record);
     iter->left--;
-    return true;
+    return iter->error == OK;
 }
 
 err batch_body(struct bytes batch, struct writer *scratch, size_t limit_bytes, struct bytes *body)

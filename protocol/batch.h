@@ -109,8 +109,9 @@ struct record {
 
 /* Walks the records of an uncompressed (or decompressed) batch body, that is bytes 61 to the end.
  * After the last record `error` is OK, or E_MALFORMED when a record breaks a rule: lengths, header
- * counts, null header keys, fewer or more bytes than `count` records. Offset deltas are not judged.
- */
+ * counts, null header keys, fewer or more bytes than `count` records; E_CORRUPT when the length of one
+ * is a varint of more than five bytes, for which Kafka has a code of its own. Offset deltas are not
+ * judged. */
 struct record_iter {
     struct reader reader;
     int32_t left;
@@ -126,8 +127,9 @@ bool record_header_next(struct reader *headers, struct str *key, struct bytes *v
 NODISCARD err batch_body(struct bytes batch, struct writer *scratch, size_t limit_bytes,
                          struct bytes *body);
 
-/* Compression of a whole body. Snappy is written with the xerial frame and read with or without;
- * level 0 is the codec's default. */
+/* Compression of a whole body; level 0 is the codec's default. Read is what Java reads
+ * (protocol/inflate.h), up to limit_bytes behind what `out` has: E_LIMIT when it is more, E_CORRUPT
+ * when it cannot be inflated; `out` then holds a part. */
 NODISCARD err codec_compress(enum codec codec, int level, struct bytes input, struct writer *out);
 NODISCARD err codec_decompress(enum codec codec, struct bytes input, size_t limit_bytes,
                                struct writer *out);

@@ -13,6 +13,8 @@
 #include "protocol/legacy.h"
 
 #include "protocol/error.h"
+#include "protocol/inflate.h"
+#include "protocol/xxh32.h"
 
 #include <zlib.h>
 
@@ -22,6 +24,7 @@ enum {
     AT_SIZE = 8,
     AT_CRC = 12,
     AT_MAGIC = 16,
+    AT_ATTRIBUTES = 17,
 };
 
 /* One entry, taken apart; views into the set. */
@@ -58,6 +61,15 @@ static bool next_whole(struct reader *set, struct bytes *whole)
     return true;
 }
 
+/* Where next_whole() found none: whether a size is there that no entry can have. */
+static bool next_is_bad(const struct reader *set)
+{
+    struct reader r = *set;
+    (void)reader_i64(&r);
+    int32_t size = reader_i32(&r);
+    return !r.failed && size < ENTRY_SIZE_MIN;
+}
+
 /* Whether there is a magic, and the bytes that its format needs at least. */
 static err whole_magic(struct bytes whole, int8_t *magic)
 {
@@ -77,83 +89,53 @@ static struct bytes read_nullable(struct reader *r)
     return len < 0 ? (struct bytes){0} : reader_bytes(r, (size_t)len);
 }
 
-/* Takes apart an entry of magic 0 or 1 and checks its CRC. */
+static bool entry_crc_is_right(struct bytes whole)
+{
+    return crc32(0, whole.data + AT_MAGIC, (uInt)(whole.len - AT_MAGIC)) ==
+           load_u32(whole.data + AT_CRC);
+}
+
+/* Takes apart an entry of magic 0 or 1; the CRC is not looked at. ERR_UNKNOWN_SERVER_ERROR when it
+ * is longer than it says. */
 static err entry_parse(struct bytes whole, struct entry *entry)
 {
     struct reader r = reader_of(whole);
     entry->offset = reader_i64(&r);
-    (void)reader_i32(&r);
-    uint32_t crc = reader_u32(&r);
-    if (r.failed || crc32(0, r.next, (uInt)reader_left(&r)) != crc) {
-        return ERR_CORRUPT_MESSAGE;
-    }
+    (void)reader_i64(&r); /* size, CRC */
     entry->magic = reader_i8(&r);
     entry->attributes = reader_i8(&r);
     entry->timestamp = entry->magic == 1 ? reader_i64(&r) : -1;
     entry->key = read_nullable(&r);
     entry->value = read_nullable(&r);
-    return r.failed ? ERR_CORRUPT_MESSAGE : OK;
+    return r.failed ? ERR_UNKNOWN_SERVER_ERROR : OK;
 }
 
 /* ---- the LZ4 header of magic 0 ---- */
 
 enum { LZ4_MAGIC_BYTES = 4 };
 
-static uint32_t rotate_left(uint32_t x, int n)
-{
-    return x << n | x >> (32 - n);
-}
-
-/* xxHash32 with seed 0 of fewer than 16 bytes. */
-static uint32_t xxh32_short(const uint8_t *at, size_t len)
-{
-    uint32_t h = 374761393U + (uint32_t)len;
-    size_t i = 0;
-    for (; i + 4 <= len; i += 4) {
-        uint32_t word = (uint32_t)at[i + 3] << 24 | (uint32_t)at[i + 2] << 16 |
-                        (uint32_t)at[i + 1] << 8 | at[i];
-        h = rotate_left(h + word * 3266489917U, 17) * 668265263U;
-    }
-    for (; i < len; i++) {
-        h = rotate_left(h + at[i] * 374761393U, 11) * 2654435761U;
-    }
-    h = (h ^ h >> 15) * 2246822519U;
-    h = (h ^ h >> 13) * 3266489917U;
-    return h ^ h >> 16;
-}
-
-/* Sets the header checksum of an LZ4 frame: the right one, or that of magic 0. */
-static void lz4_header_checksum(uint8_t *frame, size_t len, bool right)
+/* Gives an LZ4 frame the header checksum of magic 0. */
+static void lz4_header_checksum(uint8_t *frame, size_t len)
 {
     if (len < LZ4_MAGIC_BYTES + 3) {
         return;
     }
     size_t descriptor = 2;
     descriptor += (frame[LZ4_MAGIC_BYTES] & 0x08) != 0 ? 8 : 0; /* content size */
-    if (len <= LZ4_MAGIC_BYTES + descriptor) {
-        return;
+    if (len > LZ4_MAGIC_BYTES + descriptor) {
+        frame[LZ4_MAGIC_BYTES + descriptor] =
+            (uint8_t)(xxh32(frame, LZ4_MAGIC_BYTES + descriptor) >> 8);
     }
-    uint32_t hash = right ? xxh32_short(frame + LZ4_MAGIC_BYTES, descriptor)
-                          : xxh32_short(frame, LZ4_MAGIC_BYTES + descriptor);
-    frame[LZ4_MAGIC_BYTES + descriptor] = (uint8_t)(hash >> 8);
 }
 
 /* ---- inflating a wrapper ---- */
 
 static err wrapper_decompress(const struct entry *wrapper, size_t limit_bytes, struct writer *out)
 {
-    if (wrapper->magic > 0 || entry_codec(wrapper) != CODEC_LZ4) {
-        return codec_decompress(entry_codec(wrapper), wrapper->value, limit_bytes, out);
-    }
-    struct writer fixed;
-    writer_init(&fixed, wrapper->value.len);
-    writer_bytes(&fixed, wrapper->value.data, wrapper->value.len);
-    err e = E_LIMIT;
-    if (!fixed.failed) {
-        lz4_header_checksum(fixed.data, fixed.len, true);
-        e = codec_decompress(CODEC_LZ4, bytes_of(fixed.data, fixed.len), limit_bytes, out);
-    }
-    writer_deinit(&fixed);
+    int flags = wrapper->magic == 0 ? INFLATE_LZ4_HEADER_UNCHECKED : 0;
+    struct inflater *f = inflater_new(entry_codec(wrapper), wrapper->value, flags);
+    err e = f == NULL ? E_LIMIT : inflater_all(f, limit_bytes, out);
+    inflater_free(f);
     return e;
 }
 
@@ -163,11 +145,14 @@ static err check_inner(struct bytes inner, int8_t magic, int64_t *last_offset)
     struct reader r = reader_of(inner);
     struct bytes whole;
     bool any = false;
-    while (next_whole(&r, &whole)) {
+    for (; next_whole(&r, &whole); any = true) {
         struct entry entry;
         int8_t inner_magic = 0;
         TRY(whole_magic(whole, &inner_magic));
         if (inner_magic != magic) {
+            return ERR_INVALID_RECORD;
+        }
+        if (!entry_crc_is_right(whole)) {
             return ERR_CORRUPT_MESSAGE;
         }
         TRY(entry_parse(whole, &entry));
@@ -175,25 +160,28 @@ static err check_inner(struct bytes inner, int8_t magic, int64_t *last_offset)
             return ERR_INVALID_RECORD;
         }
         *last_offset = entry.offset;
-        any = true;
     }
-    return any && reader_left(&r) == 0 ? OK : ERR_CORRUPT_MESSAGE;
+    if (next_is_bad(&r)) {
+        return ERR_CORRUPT_MESSAGE;
+    }
+    return any ? OK : ERR_INVALID_RECORD;
 }
 
-/* The message set inside of a wrapper, checked, and what to add to its offsets. */
+/* The message set inside of a wrapper, checked, and what to add to its offsets. The codes are those
+ * of legacy_up_convert; zstd is UNSUPPORTED_COMPRESSION_TYPE. */
 static err wrapper_open(const struct entry *wrapper, size_t limit_bytes, struct writer *scratch,
                         struct bytes *inner, int64_t *offset_base)
 {
-    if (entry_codec(wrapper) >= CODEC_ZSTD) {
+    if (entry_codec(wrapper) == CODEC_ZSTD) {
         return ERR_UNSUPPORTED_COMPRESSION_TYPE;
     }
     if (wrapper->value.data == NULL) {
-        return ERR_CORRUPT_MESSAGE;
+        return ERR_INVALID_RECORD;
     }
     writer_clear(scratch);
     err e = wrapper_decompress(wrapper, limit_bytes, scratch);
     if (e != OK) {
-        return e == E_CORRUPT ? ERR_CORRUPT_MESSAGE : e;
+        return e == E_CORRUPT ? ERR_UNKNOWN_SERVER_ERROR : e;
     }
     *inner = bytes_of(scratch->data, scratch->len);
     int64_t last_offset = 0;
@@ -305,7 +293,7 @@ static err set_write_wrapper(struct set_builder *b)
     err e = codec_compress(b->codec, 0, bytes_of(b->inner.data, b->inner.len), &packed);
     if (e == OK) {
         if (b->magic == 0 && b->codec == CODEC_LZ4) {
-            lz4_header_checksum(packed.data, packed.len, false);
+            lz4_header_checksum(packed.data, packed.len);
         }
         struct entry wrapper = {
             .offset = b->last_offset,
@@ -386,7 +374,9 @@ static err down_batch(struct down *d, struct bytes whole)
 static err down_entry(struct down *d, struct bytes whole)
 {
     struct entry entry;
-    TRY(entry_parse(whole, &entry));
+    if (!entry_crc_is_right(whole) || entry_parse(whole, &entry) != OK) {
+        return ERR_CORRUPT_MESSAGE;
+    }
     if (entry_codec(&entry) == CODEC_NONE) {
         if (is_wanted(d, CODEC_NONE, entry.offset)) {
             entry.magic = d->magic;
@@ -397,7 +387,10 @@ static err down_entry(struct down *d, struct bytes whole)
     }
     struct bytes inner;
     int64_t base = 0;
-    TRY(wrapper_open(&entry, d->limit_bytes, &d->scratch, &inner, &base));
+    err e = wrapper_open(&entry, d->limit_bytes, &d->scratch, &inner, &base);
+    if (e != OK) {
+        return e == E_LIMIT || e == ERR_UNSUPPORTED_COMPRESSION_TYPE ? e : ERR_CORRUPT_MESSAGE;
+    }
     struct set_builder set;
     set_begin(&set, d->out, d->magic, entry_codec(&entry));
     struct reader r = reader_of(inner);
@@ -440,87 +433,86 @@ err legacy_down_convert(struct bytes batches, int8_t magic, int64_t fetch_offset
 
 /* ---- up ---- */
 
-struct up {
-    size_t limit_bytes;
-    struct writer scratch;
-    struct writer *out;
-    struct batch_builder builder;
-    bool open; /* uncompressed entries are being added to `builder` */
-};
-
-static err up_close(struct up *u)
-{
-    if (!u->open) {
-        return OK;
-    }
-    u->open = false;
-    return batch_end(&u->builder);
-}
-
-static void up_add(struct up *u, const struct entry *entry)
-{
-    if (entry_log_append_time(entry)) {
-        u->builder.attributes |= BATCH_LOG_APPEND_TIME;
-    }
-    batch_add(&u->builder, entry->timestamp, entry->key, entry->value);
-}
-
-static err up_wrapper(struct up *u, const struct entry *wrapper)
-{
-    TRY(up_close(u));
-    struct bytes inner;
-    int64_t base = 0;
-    TRY(wrapper_open(wrapper, u->limit_bytes, &u->scratch, &inner, &base));
-    batch_begin(&u->builder, u->out, (int16_t)entry_codec(wrapper));
-    if (entry_log_append_time(wrapper)) {
-        u->builder.attributes |= BATCH_LOG_APPEND_TIME;
-    }
-    struct reader r = reader_of(inner);
-    struct entry entry;
-    while (inner_next(&r, wrapper, base, &entry)) {
-        up_add(u, &entry);
-    }
-    return batch_end(&u->builder);
-}
-
-static err up_entry(struct up *u, struct bytes whole)
-{
-    struct entry entry;
-    TRY(entry_parse(whole, &entry));
-    if (entry_codec(&entry) != CODEC_NONE) {
-        return up_wrapper(u, &entry);
-    }
-    if (!u->open) {
-        u->open = true;
-        batch_begin(&u->builder, u->out, CODEC_NONE);
-    }
-    up_add(u, &entry);
-    return OK;
-}
-
-static err up_all(struct up *u, struct bytes set)
+/* Sizes and CRCs of all entries first, then what may stand beside what: the first entry in *first,
+ * not taken apart; none: without bytes. */
+static err check_set(struct bytes set, int32_t entry_bytes_max, struct bytes *first)
 {
     struct reader r = reader_of(set);
     struct bytes whole;
-    while (next_whole(&r, &whole)) {
+    int count = 0;
+    bool any_wrapper = false;
+    bool mixed = false;
+    *first = (struct bytes){0};
+    for (; next_whole(&r, &whole); count++) {
         int8_t magic = 0;
         TRY(whole_magic(whole, &magic));
-        if (magic == 2) {
-            TRY(up_close(u));
-            writer_bytes(u->out, whole.data, whole.len);
-        } else {
-            TRY(up_entry(u, whole));
+        if (whole.len > (size_t)entry_bytes_max) {
+            return ERR_MESSAGE_TOO_LARGE;
         }
+        if (magic < 2 && !entry_crc_is_right(whole)) {
+            return ERR_CORRUPT_MESSAGE;
+        }
+        *first = count == 0 ? whole : *first;
+        any_wrapper |= magic == 2 || (whole.data[AT_ATTRIBUTES] & BATCH_CODEC_MASK) != 0;
+        mixed |= first->data[AT_MAGIC] != whole.data[AT_MAGIC];
     }
-    TRY(up_close(u));
-    return u->out->failed ? E_LIMIT : OK;
+    if (next_is_bad(&r)) {
+        return ERR_CORRUPT_MESSAGE;
+    }
+    return mixed || (any_wrapper && count > 1) ? ERR_INVALID_RECORD : OK;
 }
 
-err legacy_up_convert(struct bytes set, size_t inflated_limit_bytes, struct writer *out)
+static void up_add(struct batch_builder *builder, const struct entry *entry)
 {
-    struct up u = {.limit_bytes = inflated_limit_bytes, .out = out};
-    writer_init(&u.scratch, inflated_limit_bytes);
-    err e = up_all(&u, set);
-    writer_deinit(&u.scratch);
-    return e;
+    if (entry_log_append_time(entry)) {
+        builder->attributes |= BATCH_LOG_APPEND_TIME;
+    }
+    batch_add(builder, entry->timestamp, entry->key, entry->value);
+}
+
+static err up_wrapper(const struct entry *wrapper, size_t limit_bytes, struct writer *out)
+{
+    struct batch_builder builder;
+    struct writer scratch;
+    struct bytes inner;
+    int64_t base = 0;
+    writer_init(&scratch, limit_bytes);
+    err e = wrapper_open(wrapper, limit_bytes, &scratch, &inner, &base);
+    if (e == OK) {
+        batch_begin(&builder, out, (int16_t)entry_codec(wrapper));
+        if (entry_log_append_time(wrapper)) {
+            builder.attributes |= BATCH_LOG_APPEND_TIME;
+        }
+        struct reader r = reader_of(inner);
+        struct entry entry;
+        while (inner_next(&r, wrapper, base, &entry)) {
+            up_add(&builder, &entry);
+        }
+        e = batch_end(&builder);
+    }
+    writer_deinit(&scratch);
+    return e == ERR_UNSUPPORTED_COMPRESSION_TYPE ? ERR_INVALID_RECORD : e;
+}
+
+err legacy_up_convert(struct bytes set, int32_t entry_bytes_max, size_t inflated_limit_bytes,
+                      struct writer *out)
+{
+    struct bytes whole;
+    TRY(check_set(set, entry_bytes_max, &whole));
+    if (whole.len == 0) {
+        return OK;
+    }
+    struct entry entry;
+    TRY(entry_parse(whole, &entry));
+    if (entry_codec(&entry) != CODEC_NONE) {
+        return up_wrapper(&entry, inflated_limit_bytes, out);
+    }
+    struct batch_builder builder;
+    batch_begin(&builder, out, CODEC_NONE);
+    struct reader r = reader_of(set);
+    while (next_whole(&r, &whole)) {
+        TRY(entry_parse(whole, &entry));
+        up_add(&builder, &entry);
+    }
+    return batch_end(&builder);
 }

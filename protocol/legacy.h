@@ -15,12 +15,18 @@
 NODISCARD err legacy_down_convert(struct bytes batches, int8_t magic, int64_t fetch_offset,
                                   size_t inflated_limit_bytes, struct writer *out);
 
-/* Rewrites a message set (several entries, compressed or not, mixed magics; v2 batches are passed
- * on) as v2 batches, as Produce before version 3 needs it; one v2 batch for each run of
- * uncompressed entries and one for each compressed entry, in its codec; offsets begin at 0 in each.
- * A partial entry at the end is ignored. CORRUPT_MESSAGE (2) when an entry's CRC or structure is
- * wrong, INVALID_RECORD (87) for a compressed entry in a compressed one,
- * UNSUPPORTED_COMPRESSION_TYPE (76) for zstd, E_LIMIT as above. */
-NODISCARD err legacy_up_convert(struct bytes set, size_t inflated_limit_bytes, struct writer *out);
+/* Rewrites a message set of magic 0 or 1 as one v2 batch, as Produce before version 3 needs it; its
+ * offsets begin at 0. It is judged as Kafka judges it, and the codes are Kafka's:
+ *
+ *   2   an entry's size or CRC is wrong, also inside of a wrapper
+ *   10  an entry is larger than entry_bytes_max
+ *   87  a wrapper beside anything else, or several magics; a wrapper that is null or holds nothing,
+ *       a wrapper, or another magic; zstd
+ *   -1  a wrapper that cannot be inflated; key or value longer than the entry
+ *
+ * A partial entry at the end is ignored, in a wrapper too; of nothing becomes nothing. E_LIMIT as
+ * above; then and after a code `out` holds a part. */
+NODISCARD err legacy_up_convert(struct bytes set, int32_t entry_bytes_max,
+                                size_t inflated_limit_bytes, struct writer *out);
 
 #endif

@@ -1,21 +1,39 @@
 /* A leader's look at what a client sent, in Kafka's order, because the first rule that is broken
  * decides the code:
  *
- *   1. the request's rules: one batch, its format, zstd's version (no log start offset is told);
+ *   1. the request's rules: one batch, its format, zstd's version (no log start offset is told); old
+ *      formats are converted (protocol/legacy.h has their rules);
  *   2. each batch's rules: base offset 0, size, CRC;
  *   3. counts, control bit, sequence;
  *   4. the records: structure, key, timestamps. All bad records are listed, then the batch refused;
  *   5. the rewrite: timestamp type and maximum in place, with the CRC only if they changed; or a
- * new encoding where the topic asks for another codec.
+ *      new encoding where the topic asks for another codec.
  *
- * Records of an uncompressed batch are always walked. A compressed one is inflated only where a
- * rule needs its records: a compacted topic, timestamp bounds, another codec. Elsewhere its maximum
- * timestamp is believed and its payload stored as it came: the one deliberate difference. */
+ * How the records are walked decides what is found, in Kafka as here. Uncompressed ones, and those
+ * that are encoded anew, are read whole (record_iter). Those of a compressed batch that is stored as
+ * it came are skimmed (protocol/skim.h) while they are inflated, and nothing of them is kept. Offset
+ * deltas must be 0, 1, 2… only there: uncompressed ones are stored as they were sent, and a new
+ * encoding numbers them.
+ *
+ * Codes that look odd are Kafka's, which meets these as exceptions that nobody expected: -1 for a
+ * payload that cannot be inflated, for wrong offset deltas in a compressed batch, for codecs that do
+ * not exist, and for an uncompressed record's length that is a varint of more than five bytes. */
 #include "storage/validate.h"
+
+#include "protocol/legacy.h"
+#include "protocol/skim.h"
 
 #include <stdlib.h>
 
-enum { FRAME_RECORD_MIN = 14 };
+enum {
+    FRAME_RECORD_MIN = 14,
+    RECORD_ERRORS_MAX = 64 << 10,
+    /* A batch that is only skimmed takes time and no memory: this bounds the time, seconds at worst.
+     * Kafka has no bound. */
+    SKIMMED_BYTES_MAX = 1 << 30,
+    /* A compressed payload above this part of hurried_bytes_max is not worth a try. */
+    HURRIED_RATIO = 4,
+};
 
 /* Size of the batch that begins here. E_NOT_FOUND: no whole one. */
 static err frame_next(const uint8_t *data, size_t len, size_t *size)
@@ -45,14 +63,14 @@ static err refuse(struct validated *out, err code, const char *message)
     return code;
 }
 
-/* Rule 1, and how much of the input is whole batches. */
+/* Rule 1, and the batch that it is about. */
 static err check_request(const struct validate_rules *rules, const uint8_t *data, size_t len,
                          struct validated *out)
 {
     size_t at = 0;
     size_t size = 0;
-    int count = 0;
-    for (;; at += size, count++) {
+    size_t first = 0;
+    for (;; at += size) {
         err e = frame_next(data + at, len - at, &size);
         if (e == E_NOT_FOUND) {
             break;
@@ -60,14 +78,13 @@ static err check_request(const struct validate_rules *rules, const uint8_t *data
         if (e != OK) {
             return refuse(out, e, "The record batch is corrupt.");
         }
-        if (rules->one_batch && count == 1) {
+        if (at > 0) {
             return refuse(out, ERR_INVALID_RECORD,
                           "Produce requests must contain exactly one record batch per partition.");
         }
         if (data[at + 16] != 2) {
-            return refuse(
-                out, rules->one_batch ? ERR_INVALID_RECORD : ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
-                "Produce requests must carry record batches with magic version 2.");
+            return refuse(out, ERR_INVALID_RECORD,
+                          "Produce requests must carry record batches with magic version 2.");
         }
         if (size < BATCH_HEADER_BYTES) {
             return refuse(out, ERR_CORRUPT_MESSAGE, "The record batch is shorter than its header.");
@@ -78,13 +95,14 @@ static err check_request(const struct validate_rules *rules, const uint8_t *data
             return refuse(out, ERR_UNSUPPORTED_COMPRESSION_TYPE,
                           "Produce requests of this version cannot use ZStandard compression.");
         }
+        first = size;
     }
-    if (count == 0) {
+    if (first == 0) {
         return refuse(out, ERR_INVALID_RECORD,
                       "Produce requests must have at least one record batch per partition.");
     }
     out->data = (uint8_t *)(uintptr_t)data;
-    out->len = at;
+    out->len = first;
     return OK;
 }
 
@@ -119,7 +137,7 @@ static err check_batch(const struct validate_rules *rules, const uint8_t *data,
                       "A record batch with a producer id must have a sequence number.");
     }
     if (batch_codec(batch) >= CODEC_COUNT) {
-        return refuse(out, ERR_INVALID_RECORD, "Unknown compression type.");
+        return refuse(out, ERR_UNKNOWN_SERVER_ERROR, "Unknown compression type.");
     }
     return OK;
 }
@@ -149,11 +167,11 @@ static bool out_of_range(const struct validate_rules *rules, int64_t timestamp)
 
 /* NULL if the record is fine; else why not. */
 static const char *judge_record(const struct validate_rules *rules, const struct batch *batch,
-                                const struct record *record, int64_t timestamp, bool *is_time)
+                                bool has_key, int64_t timestamp, bool *is_time)
 {
     const struct log_config *config = rules->config;
     *is_time = false;
-    if (config->cleanup_compact && record->key.data == NULL && !batch_is(batch, BATCH_CONTROL)) {
+    if (config->cleanup_compact && !has_key && !batch_is(batch, BATCH_CONTROL)) {
         return "Compacted topic cannot accept message without key.";
     }
     *is_time = true;
@@ -171,19 +189,25 @@ static const char *judge_record(const struct validate_rules *rules, const struct
 struct walk {
     struct arena *arena;
     struct validated *out;
+    int32_t count;
     int32_t errors_cap;
     bool time_error;
+    bool deltas_wrong; /* not 0, 1, 2… */
     int64_t max_timestamp;
 };
 
+/* False: no more can be told. */
 static bool note_error(struct walk *walk, int32_t index, const char *message)
 {
     struct validated *out = walk->out;
+    if (out->record_errors_n == RECORD_ERRORS_MAX) {
+        return false;
+    }
     if (out->record_errors_n == walk->errors_cap) {
         int32_t cap = walk->errors_cap == 0 ? 8 : walk->errors_cap * 2;
         struct record_error *grown = arena_array(walk->arena, (size_t)cap, sizeof(*grown));
         if (grown == NULL) {
-            return false; /* those that fit are told */
+            return false;
         }
         if (out->record_errors_n > 0) {
             memcpy(grown, out->record_errors, (size_t)out->record_errors_n * sizeof(*grown));
@@ -196,52 +220,91 @@ static bool note_error(struct walk *walk, int32_t index, const char *message)
     return true;
 }
 
-static int64_t record_timestamp(const struct batch *batch, const struct record *record)
+/* The next record of the walk; false: enough has been found wrong. */
+static bool take_record(struct walk *walk, const struct validate_rules *rules,
+                        const struct batch *batch, const struct skimmed *record)
 {
-    return batch_is(batch, BATCH_LOG_APPEND_TIME)
-               ? batch->max_timestamp
-               : (int64_t)((uint64_t)batch->base_timestamp + (uint64_t)record->timestamp_delta);
+    bool is_time = false;
+    int32_t index = walk->count++;
+    int64_t timestamp = batch_timestamp(batch, record->timestamp_delta);
+    walk->deltas_wrong |= record->offset_delta != index;
+    walk->max_timestamp = timestamp > walk->max_timestamp ? timestamp : walk->max_timestamp;
+    const char *message = judge_record(rules, batch, record->has_key, timestamp, &is_time);
+    if (message == NULL) {
+        return true;
+    }
+    walk->time_error |= is_time;
+    return note_error(walk, index, message);
 }
 
-/* Rule 4. */
+/* `error`: how the walk ended. */
+static err judge_walk(const struct walk *walk, err error)
+{
+    struct validated *out = walk->out;
+    if (error != OK) {
+        out->record_errors_n = 0;
+    }
+    switch (error) {
+    case OK:
+        break;
+    case E_BUSY:
+        return E_BUSY;
+    case E_LIMIT:
+        return refuse(out, ERR_MESSAGE_TOO_LARGE, "The inflated batch is too large.");
+    case E_CORRUPT:
+        return refuse(out, ERR_UNKNOWN_SERVER_ERROR, "The records of the batch cannot be read.");
+    default:
+        return refuse(out, ERR_INVALID_RECORD, "The records of the batch are malformed.");
+    }
+    if (out->record_errors_n == 0) {
+        return OK;
+    }
+    return walk->time_error
+               ? refuse(out, ERR_INVALID_TIMESTAMP,
+                        "One or more records have been rejected due to invalid timestamp")
+               : refuse(out, ERR_INVALID_RECORD,
+                        "One or more records have been rejected due to record errors");
+}
+
+/* Rule 4 for records that are there. */
 static err check_records(const struct validate_rules *rules, const struct batch *batch,
                          struct bytes body, struct walk *walk)
 {
     struct record_iter iter;
     struct record record;
-    walk->max_timestamp = -1;
     record_iter_init(&iter, body, batch->count);
-    for (int32_t i = 0; record_iter_next(&iter, &record); i++) {
-        bool is_time = false;
-        int64_t timestamp = record_timestamp(batch, &record);
-        if (record.offset_delta != i) {
-            /* Kafka stores an uncompressed batch with others as it is; its offsets would overlap
-             * the next batch's. */
-            return refuse(walk->out, ERR_INVALID_RECORD, "Offsets in a batch must be consecutive.");
-        }
-        const char *message = judge_record(rules, batch, &record, timestamp, &is_time);
-        if (message != NULL) {
-            walk->time_error |= is_time;
-            if (!note_error(walk, i, message)) {
-                break;
-            }
-        }
-        if (timestamp > walk->max_timestamp) {
-            walk->max_timestamp = timestamp;
+    while (record_iter_next(&iter, &record)) {
+        struct skimmed skimmed = {.timestamp_delta = record.timestamp_delta,
+                                  .offset_delta = record.offset_delta,
+                                  .has_key = record.key.data != NULL};
+        if (!take_record(walk, rules, batch, &skimmed)) {
+            break;
         }
     }
-    if (iter.error != OK) {
-        walk->out->record_errors_n = 0;
-        return refuse(walk->out, ERR_INVALID_RECORD, "The records of the batch are malformed.");
+    bool compressed = batch_codec(batch) != CODEC_NONE;
+    return judge_walk(walk, iter.error != OK && compressed ? E_MALFORMED : iter.error);
+}
+
+/* Rule 4 for records that are only inflated for it. */
+static err skim_records(const struct validate_rules *rules, const struct batch *batch,
+                        struct bytes payload, struct walk *walk)
+{
+    bool hurried = rules->hurried_bytes_max > 0;
+    struct skim skim;
+    struct skimmed record;
+    struct inflater *inflater = inflater_new(batch_codec(batch), payload, 0);
+    if (inflater == NULL) {
+        return refuse(walk->out, ERR_MESSAGE_TOO_LARGE, "There is no memory to inflate the batch.");
     }
-    if (walk->out->record_errors_n > 0) {
-        return walk->time_error
-                   ? refuse(walk->out, ERR_INVALID_TIMESTAMP,
-                            "One or more records have been rejected due to invalid timestamp")
-                   : refuse(walk->out, ERR_INVALID_RECORD,
-                            "One or more records have been rejected due to record errors");
+    skim_init(&skim, inflater, batch->count,
+              hurried ? rules->hurried_bytes_max : SKIMMED_BYTES_MAX);
+    while (skim_next(&skim, &record) && take_record(walk, rules, batch, &record)) {
     }
-    return OK;
+    inflater_free(inflater);
+    TRY(judge_walk(walk, skim.error == E_LIMIT && hurried ? E_BUSY : skim.error));
+    return walk->deltas_wrong ? refuse(walk->out, ERR_UNKNOWN_SERVER_ERROR,
+                                       "Offsets in a compressed batch must be consecutive.")
+                              : OK;
 }
 
 /* Rule 5 in place. The low byte's meaning is kept; bits that nobody knows go when the header is
@@ -261,88 +324,141 @@ static void rewrite_header(const struct validate_rules *rules, uint8_t *data,
     batch_crc_update(data, (size_t)batch->size_bytes);
 }
 
-/* Rule 5 with another codec. */
+/* All records of a batch that has been judged, numbered anew. */
+static void add_records(const struct batch *batch, struct bytes body, struct batch_builder *made)
+{
+    struct record_iter iter;
+    struct record record;
+    record_iter_init(&iter, body, batch->count);
+    for (int32_t i = 0; record_iter_next(&iter, &record); i++) {
+        batch_add_record(made, batch_timestamp(batch, record.timestamp_delta), i, &record);
+    }
+}
+
+/* Rule 5 with another codec; `body` may be in out->rewritten, which is replaced. */
 static err encode_batch(const struct validate_rules *rules, const struct batch *batch,
                         struct bytes body, struct validated *out)
 {
-    struct batch_builder builder;
-    struct record_iter iter;
-    struct record record;
     const struct log_config *config = rules->config;
-    size_t start = out->rewritten.len;
+    struct batch_builder builder;
+    struct writer made;
     int flags = batch->attributes & (BATCH_TRANSACTIONAL | BATCH_CONTROL);
-    batch_begin(&builder, &out->rewritten, (int16_t)(config->compression_type | flags));
+    writer_init(&made, rules->inflated_limit_bytes);
+    batch_begin(&builder, &made, (int16_t)(config->compression_type | flags));
     builder.level = config->compression_level;
     builder.producer_id = batch->producer_id;
     builder.producer_epoch = batch->producer_epoch;
     builder.base_sequence = batch->base_sequence;
-    record_iter_init(&iter, body, batch->count);
-    for (int32_t i = 0; record_iter_next(&iter, &record); i++) {
-        batch_add_record(&builder, record_timestamp(batch, &record), i, &record);
-    }
-    if (batch_end(&builder) != OK) {
+    add_records(batch, body, &builder);
+    err e = batch_end(&builder);
+    writer_deinit(&out->rewritten);
+    out->rewritten = made;
+    if (e != OK) {
         return refuse(out, ERR_MESSAGE_TOO_LARGE, "The record batch cannot be encoded.");
     }
-    uint8_t *data = out->rewritten.data + start;
-    struct batch made;
-    batch_parse(data, &made);
-    rewrite_header(rules, data, &made, made.max_timestamp);
-    if (made.size_bytes > config->max_message_bytes) {
+    struct batch header;
+    batch_parse(made.data, &header);
+    rewrite_header(rules, made.data, &header, header.max_timestamp);
+    if (header.size_bytes > config->max_message_bytes) {
         out->log_start_known = false;
         return refuse(out, ERR_MESSAGE_TOO_LARGE,
                       "The record batch is larger than max.message.bytes after compression.");
     }
+    out->data = made.data;
+    out->len = made.len;
     return OK;
 }
 
-/* One batch through rules 2 to 5. `encode`: its bytes go to out->rewritten. */
-static err take_batch(const struct validate_rules *rules, uint8_t *data, bool encode,
-                      struct walk *walk, struct writer *scratch)
+/* Rules 4 and 5 where the batch is encoded anew. */
+static err reencode_batch(const struct validate_rules *rules, const struct batch *batch,
+                          struct bytes whole, struct walk *walk)
 {
-    struct validated *out = walk->out;
+    struct writer scratch;
+    struct bytes body;
+    writer_init(&scratch, rules->inflated_limit_bytes);
+    err e = batch_body(whole, &scratch, rules->inflated_limit_bytes, &body);
+    e = e == OK ? check_records(rules, batch, body, walk) : judge_walk(walk, e);
+    e = e == OK ? encode_batch(rules, batch, body, walk->out) : e;
+    writer_deinit(&scratch);
+    return e;
+}
+
+/* Rule 4 where the batch is stored as it came. */
+static err look_through(const struct validate_rules *rules, const struct batch *batch,
+                        struct bytes body, struct walk *walk)
+{
     const struct log_config *config = rules->config;
+    if (batch_codec(batch) == CODEC_NONE) {
+        return check_records(rules, batch, body, walk);
+    }
+    if (!rules->compressed_unchecked || config->cleanup_compact || is_bounded(config)) {
+        return skim_records(rules, batch, body, walk);
+    }
+    walk->max_timestamp = batch->max_timestamp;
+    return config->log_append_time && batch_is(batch, BATCH_LOG_APPEND_TIME)
+               ? refuse(walk->out, ERR_INVALID_TIMESTAMP,
+                        "Producer should not set timestamp type to LogAppendTime.")
+               : OK;
+}
+
+/* Whether it is clear without a try that this takes longer than the caller has. */
+static bool takes_long(const struct validate_rules *rules, const struct batch *batch, size_t len,
+                       bool reencode)
+{
+    size_t max = rules->hurried_bytes_max;
+    if (max == 0) {
+        return false;
+    }
+    bool compressed = batch_codec(batch) != CODEC_NONE;
+    return (compressed && len > max / HURRIED_RATIO) || (reencode && (compressed || len > max));
+}
+
+/* Rules 2 to 5 for the batch that rule 1 found. */
+static err take_batch(const struct validate_rules *rules, struct arena *arena,
+                      struct validated *out)
+{
     struct batch batch;
-    batch_parse(data, &batch);
-    TRY(check_batch(rules, data, &batch, out));
-    struct bytes whole = bytes_of(data, (size_t)batch.size_bytes);
-    struct bytes body = {0};
-    bool compressed = batch_codec(&batch) != CODEC_NONE;
-    bool reencode = needs_encoding(config, &batch);
-    bool look = !compressed || reencode || config->cleanup_compact || is_bounded(config);
-    walk->max_timestamp = batch.max_timestamp;
-    if (look) {
-        err e = batch_body(whole, scratch, rules->inflated_limit_bytes, &body);
-        if (e != OK) {
-            return e == E_LIMIT
-                       ? refuse(out, ERR_MESSAGE_TOO_LARGE, "The inflated batch is too large.")
-                       : refuse(out, ERR_INVALID_RECORD, "The batch cannot be inflated.");
-        }
-        TRY(check_records(rules, &batch, body, walk));
-    } else if (config->log_append_time && batch_is(&batch, BATCH_LOG_APPEND_TIME)) {
-        return refuse(out, ERR_INVALID_TIMESTAMP,
-                      "Producer should not set timestamp type to LogAppendTime.");
+    batch_parse(out->data, &batch);
+    TRY(check_batch(rules, out->data, &batch, out));
+    struct bytes whole = bytes_of(out->data, out->len);
+    struct bytes body = bytes_of(whole.data + BATCH_HEADER_BYTES, whole.len - BATCH_HEADER_BYTES);
+    struct walk walk = {.arena = arena, .out = out, .max_timestamp = -1};
+    bool reencode = needs_encoding(rules->config, &batch);
+    if (takes_long(rules, &batch, body.len, reencode)) {
+        return E_BUSY;
     }
     if (reencode) {
-        return encode_batch(rules, &batch, body, out);
+        return reencode_batch(rules, &batch, whole, &walk);
     }
-    rewrite_header(rules, data, &batch, walk->max_timestamp);
-    if (encode) {
-        writer_bytes(&out->rewritten, data, whole.len);
-    }
+    TRY(look_through(rules, &batch, body, &walk));
+    rewrite_header(rules, out->data, &batch, walk.max_timestamp);
     return OK;
 }
 
-static bool any_needs_encoding(const struct log_config *config, const uint8_t *data, size_t len)
+/* A message set becomes a batch, which is then judged as any other. */
+static err convert(const struct validate_rules *rules, struct bytes set, struct validated *out)
 {
-    for (size_t at = 0; at < len;) {
-        struct batch batch;
-        batch_parse(data + at, &batch);
-        if (needs_encoding(config, &batch)) {
-            return true;
-        }
-        at += (size_t)batch.size_bytes;
+    bool hurried = rules->hurried_bytes_max > 0;
+    if (hurried && set.len > rules->hurried_bytes_max / HURRIED_RATIO) {
+        return E_BUSY;
     }
-    return false;
+    err e = legacy_up_convert(set, rules->config->max_message_bytes,
+                              hurried ? rules->hurried_bytes_max : rules->inflated_limit_bytes,
+                              &out->rewritten);
+    if (e == E_LIMIT) {
+        return hurried ? E_BUSY : ERR_MESSAGE_TOO_LARGE;
+    }
+    out->data = out->rewritten.data;
+    out->len = out->rewritten.len;
+    return e;
+}
+
+/* Whether it begins with an entry of an old format, or nothing whole is there at all. */
+static bool is_old(const uint8_t *data, size_t len)
+{
+    size_t size = 0;
+    err e = frame_next(data, len, &size);
+    return e == E_NOT_FOUND || (e == OK && data[16] < 2);
 }
 
 err validate_batches(const struct validate_rules *rules, uint8_t *data, size_t len,
@@ -350,29 +466,15 @@ err validate_batches(const struct validate_rules *rules, uint8_t *data, size_t l
 {
     *out = (struct validated){.append_time_ms = -1};
     writer_init(&out->rewritten, rules->inflated_limit_bytes);
-    TRY(check_request(rules, data, len, out));
-    bool encode = any_needs_encoding(rules->config, data, out->len);
-    struct walk walk = {.arena = arena, .out = out};
-    struct writer scratch;
-    writer_init(&scratch, rules->inflated_limit_bytes);
-    err e = OK;
-    for (size_t at = 0; e == OK && at < out->len;) {
-        size_t size = 0;
-        e = frame_next(data + at, out->len - at, &size);
-        e = e == OK ? take_batch(rules, data + at, encode, &walk, &scratch) : e;
-        at += size;
-    }
-    writer_deinit(&scratch);
-    if (e != OK) {
-        return e;
-    }
-    if (encode) {
-        if (out->rewritten.failed) {
-            return refuse(out, ERR_MESSAGE_TOO_LARGE, "The re-encoded batches are too large.");
+    if (rules->old_formats && is_old(data, len)) {
+        TRY(convert(rules, bytes_of(data, len), out));
+        if (out->len == 0) {
+            return OK;
         }
-        out->data = out->rewritten.data;
-        out->len = out->rewritten.len;
+    } else {
+        TRY(check_request(rules, data, len, out));
     }
+    TRY(take_batch(rules, arena, out));
     out->append_time_ms = rules->config->log_append_time ? rules->now_ms : -1;
     out->log_start_known = false;
     return OK;

@@ -1,5 +1,5 @@
 /* What a leader checks and rewrites in a client's batches before they are appended (storage format
- * §4.1, hardening §1). Runs without any lock; it may inflate, where the topic needs it. */
+ * §4.1, hardening §1). Runs without any lock, on any thread. */
 #ifndef OTTLA_STORAGE_VALIDATE_H
 #define OTTLA_STORAGE_VALIDATE_H
 
@@ -11,10 +11,18 @@
 struct validate_rules {
     const struct log_config *config;
     int64_t now_ms;
-    bool one_batch;       /* Produce v3 and later: exactly one batch, of format 2 */
-    bool zstd_allowed;    /* Produce v7 and later */
+    bool old_formats;     /* Produce v0 to v2: message sets too, which become a batch; or nothing */
+    bool zstd_allowed;    /* all versions but Produce v3 to v6 */
     bool control_allowed; /* a coordinator's own batches */
+    /* Compressed batches are stored as they came and their header is believed, where no rule of the
+     * topic needs their records. */
+    bool compressed_unchecked;
+    /* What inflated records may take in memory, where they are encoded anew: another codec, old
+     * formats. */
     size_t inflated_limit_bytes;
+    /* The caller must not be held up: E_BUSY, and nothing is changed, when more than this would be
+     * inflated or encoded; 0: there is no hurry. */
+    size_t hurried_bytes_max;
 };
 
 struct record_error {
@@ -23,9 +31,9 @@ struct record_error {
 };
 
 struct validated {
-    uint8_t *data; /* the batches to append: the input, or `rewritten` */
-    size_t len;
-    struct writer rewritten; /* owned; used when batches were re-encoded. Caller deinits. */
+    uint8_t *data;           /* the batch to append: in the input, or `rewritten` */
+    size_t len;              /* 0: nothing was sent, which old versions may */
+    struct writer rewritten; /* owned; used when the batch was encoded anew. Caller deinits. */
     int64_t append_time_ms;  /* LogAppendTime; else -1 */
     struct record_error *record_errors; /* in the arena */
     int32_t record_errors_n;
@@ -33,9 +41,10 @@ struct validated {
     bool log_start_known; /* an error after which Produce tells the real log start offset */
 };
 
-/* Checks `data` and rewrites it in place (timestamp type and maximum, CRC only if they changed), or
- * re-encodes it when the topic's codec asks for it. Returns OK or the Kafka code for the partition:
- * 2, 10, 18, 32, 43, 76, 87. Trailing bytes that are no whole batch are trimmed. */
+/* Checks the one batch in `data` and rewrites it in place (timestamp type and maximum, CRC only if
+ * they changed), or encodes it anew where the topic's codec or an old format asks for it. Returns OK,
+ * E_BUSY, or the Kafka code for the partition: -1, 2, 10, 32, 76, 87. Trailing bytes that are no whole
+ * batch are trimmed. A compressed batch is inflated in bounded memory (protocol/inflate.h). */
 NODISCARD err validate_batches(const struct validate_rules *rules, uint8_t *data, size_t len,
                                struct arena *arena, struct validated *out);
 

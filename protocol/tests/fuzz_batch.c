@@ -63,7 +63,7 @@ static void convert(struct bytes set, int8_t magic)
     struct writer down;
     writer_init(&up, OUTPUT_BYTES_MAX);
     writer_init(&down, OUTPUT_BYTES_MAX);
-    if (legacy_up_convert(set, INFLATED_BYTES_MAX, &up) == OK) {
+    if (legacy_up_convert(set, INT32_MAX, INFLATED_BYTES_MAX, &up) == OK) {
         walk_all(bytes_of(up.data, up.len));
         (void)legacy_down_convert(bytes_of(up.data, up.len), magic, 1, INFLATED_BYTES_MAX, &down);
     }

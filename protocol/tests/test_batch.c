@@ -171,7 +171,7 @@ static void test_bad_records(void)
     CU_ASSERT_EQUAL(WALK("\x16\0\0\0\1\2v\2\2h\2x", 1), OK);
     CU_ASSERT_EQUAL(WALK("\x12\0\0\0\1\2v\2\1\1", 1), E_MALFORMED);     /* a null header key */
     CU_ASSERT_EQUAL(WALK("\x14\0\0\0\1\2v\xf8\xff\7", 1), E_MALFORMED); /* huge header count */
-    CU_ASSERT_EQUAL(WALK("\xff\xff\xff\xff\xff\1", 1), E_MALFORMED);    /* varint too long */
+    CU_ASSERT_EQUAL(WALK("\xff\xff\xff\xff\xff\1", 1), E_CORRUPT);      /* varint too long */
     CU_ASSERT_EQUAL(WALK("", 0), OK);
     CU_ASSERT_EQUAL(WALK("", 1), E_MALFORMED);
 }
@@ -305,8 +305,10 @@ static void test_broken_input(void)
             memcpy(cut, packed.data, len);
             writer_clear(&out);
             err e = codec_decompress(codec, bytes_of(cut, len), LIMIT, &out);
-            /* A cut right after xerial's header is an empty stream. */
-            CU_ASSERT(e == E_CORRUPT || (codec == CODEC_SNAPPY && len == 16 && e == OK));
+            /* What is cut right behind xerial's header is an empty stream, and so is no zstd frame. */
+            bool empty =
+                codec == CODEC_SNAPPY ? len >= 16 && len < 20 : codec == CODEC_ZSTD && len == 0;
+            CU_ASSERT(e == (empty ? OK : E_CORRUPT));
             free(cut);
         }
         for (size_t i = 0; i < packed.len * 8; i++) {
@@ -352,7 +354,8 @@ static void test_bombs(void)
     struct writer out;
     writer_init(&out, LIMIT);
     CU_ASSERT_EQUAL(
-        codec_decompress(CODEC_SNAPPY, bytes_of("\xff\xff\xff\xff\x0f", 5), LIMIT, &out), E_LIMIT);
+        codec_decompress(CODEC_SNAPPY, bytes_of("\xff\xff\xff\xff\x0f", 5), LIMIT, &out),
+        E_CORRUPT);
     CU_ASSERT_EQUAL(codec_decompress(CODEC_SNAPPY, bytes_of("\x80\x80\x80\x04z", 5), LIMIT, &out),
                     E_CORRUPT);
     CU_ASSERT_EQUAL(out.cap, 0);

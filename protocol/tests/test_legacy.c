@@ -147,7 +147,7 @@ static void test_as_kafka_writes_them(void)
         writer_init(&in, LIMIT);
         writer_init(&out, LIMIT);
         put_hex(&kafka, KAFKAS[i].hex);
-        CU_ASSERT_EQUAL_FATAL(legacy_up_convert(written(&kafka), LIMIT, &out), OK);
+        CU_ASSERT_EQUAL_FATAL(legacy_up_convert(written(&kafka), INT32_MAX, LIMIT, &out), OK);
         struct seen seen = read_batch(written(&out));
         CU_ASSERT_EQUAL(seen.count, 3);
         CU_ASSERT_STRING_EQUAL(seen.values[2], "c");
@@ -185,7 +185,7 @@ static void test_down_and_up_again(void)
             if (magic == 1) {
                 CU_ASSERT_EQUAL(load_u64(old.data + 18), codec == CODEC_NONE ? 7 : 9);
             }
-            CU_ASSERT_EQUAL_FATAL(legacy_up_convert(written(&old), LIMIT, &up), OK);
+            CU_ASSERT_EQUAL_FATAL(legacy_up_convert(written(&old), INT32_MAX, LIMIT, &up), OK);
             struct seen seen = read_batch(written(&up));
             CU_ASSERT_EQUAL(seen.count, 3);
             CU_ASSERT_STRING_EQUAL(seen.values[1], "b");
@@ -251,7 +251,7 @@ static void test_what_down_conversion_drops(void)
     put_batch(&in, CODEC_GZIP);
     CU_ASSERT_EQUAL(legacy_down_convert(written(&in), 1, 102, LIMIT, &out), OK);
     writer_clear(&in);
-    CU_ASSERT_EQUAL(legacy_up_convert(written(&out), LIMIT, &in), OK);
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&out), INT32_MAX, LIMIT, &in), OK);
     CU_ASSERT_EQUAL(read_batch(written(&in)).count, 3);
     writer_clear(&in);
     put_batch(&in, CODEC_ZSTD);
@@ -278,7 +278,7 @@ static void test_log_append_time(void)
         CU_ASSERT_EQUAL(out.data[17], BATCH_LOG_APPEND_TIME | codec);
         CU_ASSERT_EQUAL(load_u64(out.data + 18), 9);
         writer_clear(&in);
-        CU_ASSERT_EQUAL(legacy_up_convert(written(&out), LIMIT, &in), OK);
+        CU_ASSERT_EQUAL(legacy_up_convert(written(&out), INT32_MAX, LIMIT, &in), OK);
         CU_ASSERT_EQUAL(in.data[22], BATCH_LOG_APPEND_TIME | codec);
         CU_ASSERT_EQUAL(read_batch(written(&in)).timestamps[0], 9);
     }
@@ -286,46 +286,39 @@ static void test_log_append_time(void)
     writer_deinit(&out);
 }
 
+/* Entries become one batch; a part of one at the end is ignored. */
 static void test_several_entries(void)
 {
     struct writer in;
     struct writer out;
-    struct writer wrapper;
     writer_init(&in, LIMIT);
     writer_init(&out, LIMIT);
-    writer_init(&wrapper, LIMIT);
-    put_entry(&in, 0, 0, 0, 0, text("x"));
-    put_entry(&in, 1, 1, 0, 55, text("y"));
-    put_batch(&wrapper, CODEC_SNAPPY);
-    CU_ASSERT_EQUAL(legacy_down_convert(written(&wrapper), 1, 0, LIMIT, &in), OK);
+    put_entry(&in, 0, 1, 0, 44, text("x"));
+    put_entry(&in, 9, 1, 0, 55, text("y"));
     put_entry(&in, 3, 1, 0, 66, text("z"));
-    size_t without_v2 = in.len;
-    put_batch(&in, 0);
-    writer_bytes(&in, "part", 4);
-    CU_ASSERT_EQUAL(legacy_up_convert(written(&in), LIMIT, &out), OK);
-    static const int COUNTS[] = {2, 3, 1, 3};
-    size_t at = 0;
-    for (int i = 0; i < 4; i++) {
-        size_t len = load_u32(out.data + at + 8) + BATCH_PREFIX_BYTES;
-        CU_ASSERT_FATAL(at + len <= out.len);
-        CU_ASSERT_EQUAL(read_batch(bytes_of(out.data + at, len)).count, COUNTS[i]);
-        if (i == 3) {
-            CU_ASSERT(bytes_equal(bytes_of(out.data + at, len),
-                                  bytes_of(in.data + without_v2, in.len - 4 - without_v2)));
-        }
-        at += len;
-    }
-    CU_ASSERT_EQUAL(at, out.len);
+    size_t whole = in.len;
+    put_entry(&in, 4, 1, 0, 77, text("cut"));
+    in.len -= 2;
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&in), INT32_MAX, LIMIT, &out), OK);
+    struct seen seen = read_batch(written(&out));
+    CU_ASSERT(seen.count == 3 && seen.offsets[2] == 2 && seen.timestamps[2] == 66);
+    writer_clear(&out);
+    in.len = 5;
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&in), INT32_MAX, LIMIT, &out), OK);
+    CU_ASSERT_EQUAL(out.len, 0);
+    in.len = whole;
+    int32_t entry = (int32_t)whole / 3;
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&in), entry, LIMIT, &out), OK);
+    CU_ASSERT_EQUAL(legacy_up_convert(written(&in), entry - 1, LIMIT, &out), ERR_MESSAGE_TOO_LARGE);
     writer_deinit(&in);
     writer_deinit(&out);
-    writer_deinit(&wrapper);
 }
 
 static err up(const struct writer *in)
 {
     struct writer out;
     writer_init(&out, LIMIT);
-    err e = legacy_up_convert(written(in), LIMIT, &out);
+    err e = legacy_up_convert(written(in), INT32_MAX, LIMIT, &out);
     writer_deinit(&out);
     return e;
 }
@@ -357,33 +350,62 @@ static void test_refusals(void)
     CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
     writer_clear(&in);
     put_entry(&in, 0, 1, CODEC_GZIP, 5, (struct bytes){0});
-    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
     writer_clear(&in);
     put_entry(&in, 0, 1, CODEC_GZIP, 5, text("not gzip"));
-    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    CU_ASSERT_EQUAL(up(&in), ERR_UNKNOWN_SERVER_ERROR);
     for (int8_t codec = CODEC_GZIP; codec <= CODEC_LZ4; codec++) {
         writer_clear(&in);
         put_entry(&in, 0, 0, codec, 5, text(""));
-        CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+        CU_ASSERT_EQUAL(up(&in), ERR_UNKNOWN_SERVER_ERROR);
     }
-    writer_clear(&in);
-    put_entry(&in, 0, 1, CODEC_ZSTD, 5, text("x"));
-    CU_ASSERT_EQUAL(up(&in), ERR_UNSUPPORTED_COMPRESSION_TYPE);
+    for (int8_t codec = CODEC_ZSTD; codec <= BATCH_CODEC_MASK; codec++) {
+        writer_clear(&in);
+        put_entry(&in, 0, 1, codec, 5, text("x"));
+        CU_ASSERT_EQUAL(up(&in),
+                        codec == CODEC_ZSTD ? ERR_INVALID_RECORD : ERR_UNKNOWN_SERVER_ERROR);
+    }
     /* A wrapper with nothing inside, with an entry of another magic, with a wrapper inside. */
     writer_clear(&in);
     put_wrapper(&in, 1, &inner);
-    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
     writer_clear(&in);
     put_entry(&inner, 0, 0, 0, 0, text("x"));
     put_wrapper(&in, 1, &inner);
-    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
     writer_clear(&in);
     put_wrapper(&in, 0, &inner);
     CU_ASSERT_EQUAL(up(&in), OK);
+    put_entry(&in, 1, 0, 0, 0, text("beside a wrapper"));
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
+    writer_clear(&in);
+    put_wrapper(&in, 0, &inner);
     writer_clear(&inner);
     writer_bytes(&inner, in.data, in.len);
     writer_clear(&in);
     put_wrapper(&in, 0, &inner);
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
+    /* An inner entry with a wrong CRC; a part of one behind a whole one, and alone. */
+    writer_clear(&inner);
+    put_entry(&inner, 0, 0, 0, 0, text("x"));
+    inner.data[inner.len - 1] ^= 1;
+    writer_clear(&in);
+    put_wrapper(&in, 0, &inner);
+    CU_ASSERT_EQUAL(up(&in), ERR_CORRUPT_MESSAGE);
+    inner.data[inner.len - 1] ^= 1;
+    put_entry(&inner, 0, 0, 0, 0, text("x"));
+    inner.len -= 1;
+    writer_clear(&in);
+    put_wrapper(&in, 0, &inner);
+    CU_ASSERT_EQUAL(up(&in), OK);
+    inner.len = 20;
+    writer_clear(&in);
+    put_wrapper(&in, 0, &inner);
+    CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
+    /* Two magics. */
+    writer_clear(&in);
+    put_entry(&in, 0, 0, 0, 0, text("x"));
+    put_entry(&in, 0, 1, 0, 0, text("x"));
     CU_ASSERT_EQUAL(up(&in), ERR_INVALID_RECORD);
     writer_deinit(&in);
     writer_deinit(&inner);

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config.compression_type = (data[1] & 7) % 6 - 1;
     struct validate_rules rules = {.config = &config,
                                    .now_ms = 1700000000000,
-                                   .one_batch = (data[0] & 8) != 0,
+                                   .old_formats = (data[0] & 8) != 0,
                                    .zstd_allowed = (data[0] & 16) != 0,
                                    .control_allowed = (data[0] & 32) != 0,
                                    .inflated_limit_bytes = 1 << 20};

@@ -15,7 +15,6 @@ static void setup(struct bench *b)
     *b = (struct bench){.config = log_config_default()};
     b->rules = (struct validate_rules){.config = &b->config,
                                        .now_ms = T0_MS + 5000,
-                                       .one_batch = true,
                                        .zstd_allowed = true,
                                        .inflated_limit_bytes = 1 << 24};
     writer_init(&b->in, 1 << 26);
@@ -110,8 +109,8 @@ static void test_header_rules(void)
         store_u64(at + 43, 5);
         store_u32(at + 53, 0); /* a sequence; producer epoch -1 is accepted */
     });
-    CHANGED(ERR_INVALID_RECORD, at[22] |= 5); /* codecs that do not exist */
-    CHANGED(ERR_INVALID_RECORD, at[22] |= 7);
+    CHANGED(ERR_UNKNOWN_SERVER_ERROR, at[22] |= 5); /* codecs that do not exist */
+    CHANGED(ERR_UNKNOWN_SERVER_ERROR, at[22] |= 7);
     ROW(ERR_CORRUPT_MESSAGE, {
         batch_set_base_offset(at, 0);
         store_u32(at + 57, 3); /* the CRC is judged before the count */
@@ -144,9 +143,15 @@ static void test_record_rules(void)
     CHANGED(ERR_INVALID_RECORD, at[FIRST] -= 2);
     CHANGED(ERR_INVALID_RECORD, b.in.data[b.in.len - 1] = 1);    /* header count -1 */
     CHANGED(ERR_INVALID_RECORD, b.in.data[b.in.len - 1] = 0x7e); /* huge */
-    CHANGED(OK, at[FIRST + 1] = 77);                 /* record attributes are not looked at */
-    CHANGED(ERR_INVALID_RECORD, at[FIRST + 3] = 40); /* offset deltas are 0, 1, 2... */
-    struct bench b;                                  /* bytes after the last record */
+    CHANGED(OK, at[FIRST + 1] = 77); /* record attributes are not looked at */
+    CHANGED(OK, at[FIRST + 3] = 40); /* nor are offset deltas */
+    CHANGED(ERR_UNKNOWN_SERVER_ERROR, memset(at + FIRST, 0xff, 5)); /* a varint that is too long */
+    CHANGED(ERR_INVALID_RECORD, {                                   /* one that is cut */
+                                  memset(at + FIRST, 0xff, 4);
+                                  b.in.len = FIRST + 4;
+                                  store_u32(at + 8, FIRST + 4 - 12);
+    });
+    struct bench b; /* bytes after the last record */
     setup(&b);
     size_t size = add(&b, 2, 0);
     memset(writer_grow(&b.in, 3), 0, 3);
@@ -305,16 +310,16 @@ static void test_codecs(void)
         b.rules.zstd_allowed = false;
     });
     ROW(ERR_MESSAGE_TOO_LARGE,
-        { /* a bomb, where we must look inside */
+        { /* a bomb, where all records are held at once */
           b.in.len = 0;
           make_batch(&b.in,
                      &(struct batch_spec){.count = 200, .value_bytes = 4000, .attributes = 4}, 0);
-          b.config.cleanup_compact = true;
+          b.config.compression_type = CODEC_LZ4;
           b.rules.inflated_limit_bytes = 100000;
         });
 }
 
-/* A payload that cannot be inflated: refused where somebody has to look, stored elsewhere. */
+/* A payload that cannot be inflated is refused, unless it is not looked at. */
 static void test_bad_payload(void)
 {
     for (int codec = CODEC_GZIP; codec < CODEC_COUNT; codec++) {
@@ -323,25 +328,91 @@ static void test_bad_payload(void)
         size_t size = add(&b, 20, codec);
         memset(b.in.data + BATCH_HEADER_BYTES, 0xee, size - BATCH_HEADER_BYTES);
         recrc(&b);
+        CU_ASSERT_EQUAL(validate(&b), ERR_UNKNOWN_SERVER_ERROR);
+        CU_ASSERT_TRUE(b.out.log_start_known);
+        b.rules.compressed_unchecked = true;
         MUST(validate(&b));
         b.config.cleanup_compact = true;
-        CU_ASSERT_EQUAL(validate(&b), ERR_INVALID_RECORD);
-        CU_ASSERT_TRUE(b.out.log_start_known);
+        CU_ASSERT_EQUAL(validate(&b), ERR_UNKNOWN_SERVER_ERROR);
+        b.config.cleanup_compact = false;
+        b.config.compression_type = codec == CODEC_GZIP ? CODEC_LZ4 : CODEC_GZIP;
+        CU_ASSERT_EQUAL(validate(&b), ERR_UNKNOWN_SERVER_ERROR);
         teardown(&b);
     }
-    /* offset deltas inside a compressed batch are 0, 1, 2... */
-    struct bench b;
-    setup(&b);
+}
+
+/* Two records whose offset deltas and count are given. */
+static void add_deltas(struct bench *b, int codec, int32_t first, int32_t second, int32_t count)
+{
     struct batch_builder builder;
     struct record record = {.key = bytes_of("k", 1)};
-    batch_begin(&builder, &b.in, CODEC_LZ4);
-    batch_add_record(&builder, T0_MS, 0, &record);
-    batch_add_record(&builder, T0_MS, 0, &record);
-    batch_add_record(&builder, T0_MS, 2, &record);
+    batch_begin(&builder, &b->in, (int16_t)codec);
+    batch_add_record(&builder, T0_MS, first, &record);
+    batch_add_record(&builder, T0_MS, second, &record);
+    builder.count = count;
+    builder.last_offset_delta = count - 1;
     MUST(batch_end(&builder));
-    b.config.cleanup_compact = true;
-    CU_ASSERT_EQUAL(validate(&b), ERR_INVALID_RECORD);
-    teardown(&b);
+}
+
+/* Counted and numbered right: inside of a compressed batch; -1 is Kafka's code for the second. An
+ * uncompressed one is stored as it was sent; one that is encoded anew is numbered anew. */
+static void test_deltas_and_counts(void)
+{
+    for (int codec = CODEC_NONE; codec < CODEC_COUNT; codec++) {
+        err deltas = codec == CODEC_NONE ? OK : ERR_UNKNOWN_SERVER_ERROR;
+        ROW(OK, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 0, 1, 2);
+        });
+        ROW(deltas, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 0, 0, 2);
+        });
+        ROW(deltas, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 1, 0, 2);
+        });
+        ROW(deltas, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 0, -1, 2);
+        });
+        ROW(ERR_INVALID_RECORD, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 0, 1, 1);
+        });
+        ROW(ERR_INVALID_RECORD, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 0, 1, 3);
+        });
+        ROW(OK, {
+            b.in.len = 0;
+            add_deltas(&b, codec, 1, 0, 2);
+            b.config.compression_type = codec == CODEC_GZIP ? CODEC_LZ4 : CODEC_GZIP;
+        });
+    }
+}
+
+/* Who must not be held up is told so, and the batch is as it was. */
+static void test_hurry(void)
+{
+    for (int codec = CODEC_NONE; codec < CODEC_COUNT; codec++) {
+        struct bench b;
+        setup(&b);
+        make_batch(&b.in,
+                   &(struct batch_spec){.count = 50, .value_bytes = 900, .attributes = codec}, 0);
+        batch_set_max_timestamp(b.in.data, 5); /* to be put right */
+        recrc(&b);
+        uint32_t crc = batch_crc(b.in.data, b.in.len);
+        b.rules.hurried_bytes_max = 20000;
+        CU_ASSERT_EQUAL(validate(&b), codec == CODEC_NONE ? OK : E_BUSY);
+        CU_ASSERT_EQUAL(crc == batch_crc(b.in.data, b.in.len), codec != CODEC_NONE);
+        b.rules.hurried_bytes_max = 0;
+        MUST(validate(&b));
+        b.config.compression_type = codec == CODEC_GZIP ? CODEC_LZ4 : CODEC_GZIP;
+        b.rules.hurried_bytes_max = 20000;
+        CU_ASSERT_EQUAL(validate(&b), E_BUSY);
+        teardown(&b);
+    }
 }
 
 static void test_log_start_is_told(void)
@@ -369,7 +440,7 @@ static void test_log_start_is_told(void)
     }
 }
 
-/* A coordinator's markers, and several batches from an old producer. */
+/* A coordinator's markers, and what old producers send. */
 static void test_other_callers(void)
 {
     struct bench b;
@@ -383,29 +454,18 @@ static void test_other_callers(void)
     CU_ASSERT_PTR_EQUAL(b.out.data, b.in.data);
     teardown(&b);
     setup(&b);
-    b.rules.one_batch = false;
+    b.rules.old_formats = true;
+    MUST(validate(&b)); /* nothing is no error in old versions */
+    CU_ASSERT_EQUAL(b.out.len, 0);
     add(&b, 2, 0);
+    MUST(validate(&b));
     add(&b, 3, CODEC_SNAPPY);
-    add(&b, 1, 0);
-    MUST(validate(&b));
-    CU_ASSERT_EQUAL(b.out.len, b.in.len);
-    b.config.compression_type = CODEC_NONE;
-    MUST(validate(&b));
-    CU_ASSERT(b.out.data != b.in.data && b.out.len > b.in.len - 40);
-    struct batch batch;
-    int records = 0;
-    for (size_t at = 0; at < b.out.len; at += (size_t)batch.size_bytes) {
-        batch_parse(b.out.data + at, &batch);
-        CU_ASSERT_EQUAL(batch.crc, batch_crc(b.out.data + at, (size_t)batch.size_bytes));
-        records += batch.count;
-    }
-    CU_ASSERT_EQUAL(records, 6);
-    b.in.data[16] = 1;
-    CU_ASSERT_EQUAL(validate(&b), ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT);
+    CU_ASSERT_EQUAL(validate(&b), ERR_INVALID_RECORD);
     teardown(&b);
 }
 
 SUITE("validate", TEST(test_framing), TEST(test_header_rules), TEST(test_attribute_bits),
       TEST(test_record_rules), TEST(test_compacted), TEST(test_timestamps),
       TEST(test_log_append_time), TEST(test_codecs), TEST(test_bad_payload),
-      TEST(test_log_start_is_told), TEST(test_other_callers))
+      TEST(test_deltas_and_counts), TEST(test_hurry), TEST(test_log_start_is_told),
+      TEST(test_other_callers))

@@ -7,7 +7,6 @@
 #include "broker/api/lookup.h"
 #include "base/seen.h"
 #include "broker/broker.h"
-#include "protocol/legacy.h"
 #include "storage/validate.h"
 
 enum {
@@ -81,18 +80,20 @@ static err validate_and_append(struct req *r, struct partition *p, struct bytes 
     struct log_config config = plog_config(log);
     int64_t log_start = plog_start_offset(log);
     partition_unpin(p);
+    bool old = r->version < FIRST_RECORD_BATCH_VERSION;
     size_t inflated = (size_t)config.max_message_bytes * INFLATED_FACTOR;
     struct validate_rules rules = {
         .config = &config,
         .now_ms = r->wall_ms,
-        .one_batch = r->version >= FIRST_RECORD_BATCH_VERSION,
-        .zstd_allowed = r->version >= FIRST_ZSTD_VERSION,
+        .old_formats = old,
+        .zstd_allowed = old || r->version >= FIRST_ZSTD_VERSION,
+        .compressed_unchecked = !r->broker->config->produce_validate_compressed,
         .inflated_limit_bytes = inflated < INFLATED_FLOOR_BYTES ? INFLATED_FLOOR_BYTES : inflated,
     };
     struct validated v = {0};
     err e =
         validate_batches(&rules, (uint8_t *)(uintptr_t)records.data, records.len, &r->arena, &v);
-    if (e == OK) {
+    if (e == OK && v.len > 0) {
         e = append_validated(r, p, &v, config.flush_messages <= 1, out, appended);
     }
     if (e != OK) {
@@ -103,37 +104,18 @@ static err validate_and_append(struct req *r, struct partition *p, struct bytes 
     return e;
 }
 
-/* Formats 0 and 1 become format 2 first. */
-static err append_converted(struct req *r, struct partition *p, struct bytes records,
-                            struct produce_response_partition *out,
-                            struct partition_append *appended)
-{
-    struct writer converted;
-    writer_init(&converted, INFLATED_FLOOR_BYTES * INFLATED_FACTOR);
-    err e = legacy_up_convert(records, INFLATED_FLOOR_BYTES, &converted);
-    if (err_is_local(e)) {
-        e = ERR_CORRUPT_MESSAGE;
-    } else if (e == OK) {
-        e = validate_and_append(r, p, bytes_of(converted.data, converted.len), out, appended);
-    }
-    writer_deinit(&converted);
-    return e;
-}
-
 static err produce_partition(struct req *r, struct str topic,
                              const struct produce_request_partition *in,
                              struct produce_response_partition *out, struct pending *pending)
 {
     struct partition *p = NULL;
     TRY(lookup_partition(r, topic, in->index, &p));
-    struct partition_append appended = {0};
+    struct partition_append appended = {.committed = true}; /* unless something is appended */
     err e = OK;
     if (in->records.data.data == NULL) {
         e = ERR_INVALID_RECORD;
     } else if (!may_write(r, topic)) {
         e = ERR_INVALID_TOPIC_EXCEPTION;
-    } else if (r->version < FIRST_RECORD_BATCH_VERSION) {
-        e = append_converted(r, p, in->records.data, out, &appended);
     } else {
         e = validate_and_append(r, p, in->records.data, out, &appended);
     }
