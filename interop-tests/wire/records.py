@@ -53,8 +53,36 @@ def _snappy_raw(data: bytes) -> bytes:
     return out
 
 
+_LZ4_FLAGS = {"lz4": 0x60, "lz4-linked": 0x40, "lz4-dictionary": 0x61, "lz4-block-checksums": 0x70,
+              "lz4-content-checksum": 0x64, "lz4-content-size": 0x68}
+
+
+def _lz4(flags: int, data: bytes) -> bytes:
+    """A frame with one block that is stored; checksums are right while the data is shorter than 16 bytes."""
+    assert len(data) <= 65536
+    descriptor = bytes([flags, 0x40])  # blocks of at most 64 KiB
+    if flags & 0x08:
+        descriptor += struct.pack("<Q", len(data))
+    if flags & 0x01:
+        descriptor += struct.pack("<I", 7)
+    block = struct.pack("<I", len(data) | 1 << 31) + data
+    if flags & 0x10:
+        block += struct.pack("<I", _xxh32(data))
+    content = struct.pack("<I", _xxh32(data)) if flags & 0x04 else b""
+    return b"\x04\x22\x4d\x18" + descriptor + bytes([_xxh32(descriptor) >> 8 & 0xFF]) + block + bytes(4) + content
+
+
+def _zstd(window_log: int, data: bytes) -> bytes:
+    """A frame without its content's size, with one raw block."""
+    assert len(data) < 1 << 17
+    return b"\x28\xb5\x2f\xfd" + bytes([0, window_log - 10 << 3]) + struct.pack("<I", len(data) << 3 | 1)[:3] + data
+
+
 def compress(codec: str, data: bytes) -> bytes:
-    """A valid stream of the codec; snappy, lz4 and zstd store their input as it is."""
+    """A stream of the codec; snappy, lz4 and zstd store their input as it is.
+
+    none gzip snappy snappy-raw lz4 zstd; the lz4 flags in _LZ4_FLAGS; zstd-window-N.
+    """
     if codec in ("none", 0):
         return data
     if codec == "gzip":
@@ -64,15 +92,10 @@ def compress(codec: str, data: bytes) -> bytes:
     if codec == "snappy":
         block = _snappy_raw(data)
         return b"\x82SNAPPY\0" + struct.pack(">iii", 1, 1, len(block)) + block
-    if codec == "lz4":
-        assert len(data) <= 65536
-        descriptor = bytes([0x60, 0x40])  # version 1, independent blocks; blocks of at most 64 KiB
-        return (b"\x04\x22\x4d\x18" + descriptor + bytes([_xxh32(descriptor) >> 8 & 0xFF])
-                + struct.pack("<I", len(data) | 1 << 31) + data + bytes(4))
-    if codec == "zstd":
-        assert len(data) < 1 << 17
-        frame = b"\x28\xb5\x2f\xfd" + bytes([0x00, 0x38])  # no content size; a window of 128 KiB
-        return frame + struct.pack("<I", len(data) << 3 | 1)[:3] + data
+    if codec in _LZ4_FLAGS:
+        return _lz4(_LZ4_FLAGS[codec], data)
+    if codec.startswith("zstd"):
+        return _zstd(int(codec.removeprefix("zstd").removeprefix("-window-") or 17), data)
     raise ValueError(f"no codec {codec}")
 
 
@@ -113,7 +136,7 @@ def batch(b: dict | None = None) -> bytes:
     """A record batch. Without arguments: one valid record with the value "v", created now.
 
     records      list of records (dict, or a string for a value), default ["v"]
-    codec        none gzip snappy snappy-raw lz4 zstd; sets the attribute bits and compresses
+    codec        as compress() has it; sets the attribute bits and compresses
     payload      replaces the encoded and compressed records
     base_offset leader_epoch magic attributes last_offset_delta base_timestamp max_timestamp producer_id
     producer_epoch base_sequence count   the header's fields
@@ -129,7 +152,7 @@ def batch(b: dict | None = None) -> bytes:
     timestamp = int(time.time() * 1000) if timestamp is None else timestamp
     deltas = [r.get("timestamp_delta", 0) for r in records if isinstance(r, dict)]
     body = struct.pack(
-        ">hiqqqhii", b.pop("attributes", CODECS[codec.removesuffix("-raw")]),
+        ">hiqqqhii", b.pop("attributes", CODECS[codec.split("-")[0]]),
         b.pop("last_offset_delta", len(records) - 1), timestamp,
         b.pop("max_timestamp", timestamp + max([0, *deltas])), b.pop("producer_id", -1), b.pop("producer_epoch", -1),
         b.pop("base_sequence", -1), b.pop("count", len(records))) + payload

@@ -22,6 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                    .old_formats = (data[0] & 8) != 0,
                                    .zstd_allowed = (data[0] & 16) != 0,
                                    .control_allowed = (data[0] & 32) != 0,
+                                   .compressed_unchecked = (data[1] & 8) != 0,
                                    .inflated_limit_bytes = 1 << 20};
     struct validated out;
     struct arena arena;
@@ -31,8 +32,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((data[0] & 64) != 0 && len >= BATCH_HEADER_BYTES) { /* past the CRC */
         batch_crc_update(copy, len);
     }
+    uint8_t *before = malloc(size);
+    memcpy(before, copy, len);
     arena_init(&arena, 1 << 20);
-    if (validate_batches(&rules, copy, len, &arena, &out) == OK) {
+    /* In a hurry first: no answer, and nothing is changed, or the answer without one. */
+    rules.hurried_bytes_max = (size_t)1 << (data[1] >> 4);
+    err hurried = validate_batches(&rules, copy, len, &arena, &out);
+    writer_deinit(&out.rewritten);
+    CHECK(hurried != E_BUSY || memcmp(copy, before, len) == 0);
+    memcpy(copy, before, len);
+    rules.hurried_bytes_max = 0;
+    err e = validate_batches(&rules, copy, len, &arena, &out);
+    CHECK(hurried == E_BUSY || hurried == e);
+    if (e == OK) {
         for (size_t at = 0; at < out.len;) {
             struct batch batch;
             CHECK(out.len - at >= BATCH_HEADER_BYTES);
@@ -46,5 +58,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     writer_deinit(&out.rewritten);
     arena_deinit(&arena);
     free(copy);
+    free(before);
     return 0;
 }
