@@ -15,6 +15,7 @@
 #include "broker/broker.h"
 
 #include "base/log.h"
+#include "base/workers.h"
 #include "broker/cluster/adopt.h"
 #include "broker/housekeeping.h"
 
@@ -30,6 +31,8 @@ enum {
     OPEN_FILES_MIN = 64,
     OPEN_FILES_MAX = 100000,
     DESCRIPTORS_RESERVED = 64,
+    WORK_QUEUED_MAX = 256,
+    WORK_QUEUED_BYTES_MAX = 64 << 20,
 };
 
 /* ---- listeners ---- */
@@ -243,11 +246,11 @@ static int32_t connections_max(const struct config *config)
     return config->max_connections < rest ? config->max_connections : (int32_t)rest;
 }
 
-static int loops_wanted(const struct config *config)
+/* So many as are allowed, but no more than the machine has cores. */
+static int threads_wanted(int32_t allowed)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > 0 && cores < config->num_network_threads ? (int)cores
-                                                            : config->num_network_threads;
+    return cores > 0 && cores < allowed ? (int)cores : allowed;
 }
 
 /* queued.max.request.bytes; without it a quarter of the machine's memory. */
@@ -272,7 +275,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     TRY(parse_listeners(broker, reason));
     TRY(parse_ip_overrides(config->max_connections_per_ip_overrides, &broker->ip_overrides,
                            &broker->ip_overrides_n, reason));
-    broker->loops_n = loops_wanted(config);
+    broker->loops_n = threads_wanted(config->num_network_threads);
     struct server_config server = {
         .threads = broker->env.threads,
         .listeners = broker->listeners,
@@ -628,6 +631,13 @@ static err start_threads(struct broker *broker)
         handlers[i] = api_conn_handler(&broker->api_loops[i]);
     }
     struct threads *threads = broker->env.threads;
+    broker->workers = workers_new(&(struct workers_config){
+        .threads = threads,
+        .clock = broker->clock,
+        .threads_max = threads_wanted(broker->config->num_io_threads),
+        .queued_max = WORK_QUEUED_MAX,
+        .queued_bytes_max = WORK_QUEUED_BYTES_MAX,
+    });
     housekeeping_start(broker->housekeeping);
     err e = thread_start(threads, "flush", broker->flush, &broker->flush_thread);
     e = e == OK
@@ -688,6 +698,7 @@ static void broker_free(struct broker *broker)
 {
     end_controller(broker);
     end_requests(broker);
+    workers_free(broker->workers);
     server_free(broker->server);
     fetch_sessions_free(broker->fetch_sessions);
     producer_ids_free(broker->producer_ids);
@@ -778,6 +789,7 @@ void broker_stop(struct broker *broker)
     server_stop_accepting(broker->server);
     coordinator_shutdown(broker->coordinator);
     stop_threads(broker);
+    workers_stop(broker->workers); /* what it has begun is still answered */
     server_stop(broker->server);
     metadata_waits_stop(broker->metadata_waits);
     loop_drain(broker->control); /* what requests still asked of it; it wakes them */

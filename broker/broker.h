@@ -8,7 +8,8 @@
  * the background thread, the flush thread. The control thread alone uses the coordination store, runs
  * the controller, and changes partitions and metadata; it waits for the store when that is out of
  * reach. The background thread does what must go on meanwhile: timers and loading of groups,
- * checkpoints, retention. The flush thread waits for the disk. */
+ * checkpoints, retention. The flush thread waits for the disk. Workers (base/workers.h) begin with
+ * their first work. */
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
@@ -42,6 +43,8 @@ struct broker_env {
 /* The system's. */
 struct broker_env broker_env_system(void);
 
+struct workers;
+
 struct broker {
     struct broker_env env;
     struct config *config; /* dynamic options change: cluster/broker_configs.h */
@@ -66,6 +69,7 @@ struct broker {
     struct thread *background_thread;
     struct loop *flush;
     struct thread *flush_thread;
+    struct workers *workers; /* for what takes long */
 
     struct logs *logs;
     struct replicas *replicas;

@@ -1,20 +1,14 @@
 /* Produce: checks a client's batches, appends them, and answers when they are safe.
  *
- * Every partition stands for itself: it is validated without a lock (storage/validate.h), appended
- * under its own, and has its own error. With acks=all, or where every record must be on disk before
+ * Every partition stands for itself: it is looked at without a lock (api/produce_check.h), appended
+ * under its own, and has its own error. They are gone through in order; a look that takes long is a
+ * worker's, and the request waits for it before it goes on. With acks=all, or where every record must be on disk before
  * it is acknowledged (flush.messages=1), the request waits until the high watermark has passed what
  * it appended. (reference: requests §4.1, hardening §1) */
-#include "broker/api/lookup.h"
 #include "base/seen.h"
+#include "broker/api/lookup.h"
+#include "broker/api/produce_check.h"
 #include "broker/broker.h"
-#include "storage/validate.h"
-
-enum {
-    INFLATED_FLOOR_BYTES = 16 << 20,
-    INFLATED_FACTOR = 8,
-    FIRST_RECORD_BATCH_VERSION = 3,
-    FIRST_ZSTD_VERSION = 7,
-};
 
 /* A partition that was appended and is not yet safe. */
 struct pending {
@@ -29,6 +23,15 @@ struct produce {
     int32_t pending_n;
     int32_t failed_n;
     int64_t deadline_ms;
+    err refused;   /* what all partitions are answered */
+    bool detached; /* what is left of the request is in its own memory */
+    /* Where the way through the partitions is. */
+    int32_t topic;
+    int32_t index;
+    struct seen seen; /* partitions of this topic */
+    struct produce_response_partition *next_out;
+    struct partition *partition; /* that is looked at */
+    struct produce_check check;
 };
 
 /* ---- one partition ---- */
@@ -38,8 +41,8 @@ static bool may_write(const struct req *r, struct str topic)
     return !topic_is_internal(topic) || str_is(r->client_id, "__admin_client");
 }
 
-static void note_validation(struct req *r, const struct validated *v,
-                            struct produce_response_partition *out)
+static void note_check(struct req *r, const struct validated *v,
+                       struct produce_response_partition *out)
 {
     out->error_message = v->message == NULL ? (struct str){0} : str_of(v->message);
     out->record_errors = req_array(r, v->record_errors_n, sizeof(*out->record_errors));
@@ -50,81 +53,116 @@ static void note_validation(struct req *r, const struct validated *v,
     }
 }
 
-/* Errors after which Kafka tells the log's real start. */
-static bool tells_log_start(err e, const struct validated *v)
-{
-    return v->log_start_known || e == ERR_OUT_OF_ORDER_SEQUENCE_NUMBER ||
-           e == ERR_INVALID_PRODUCER_EPOCH || e == ERR_INVALID_TXN_STATE;
-}
-
-/* `flush_first`: every record must be on disk before it is acknowledged, with acks=1 too. */
-static err append_validated(struct req *r, struct partition *p, struct validated *v,
-                            bool flush_first, struct produce_response_partition *out,
-                            struct partition_append *appended)
+/* What was looked at and found good. Every record must be on disk before it is acknowledged where
+ * flush.messages is 1, with acks=1 too. */
+static err append_checked(struct req *r, struct produce *work,
+                          struct produce_response_partition *out, struct partition_append *appended)
 {
     const struct produce_request *in = r->in;
-    TRY(partition_append(p, v->data, v->len, APPEND_CLIENT, in->acks, appended));
-    appended->committed |= in->acks == 1 && !flush_first;
+    const struct produce_check *check = &work->check;
+    const struct validated *v = &check->found;
+    if (v->len == 0) {
+        return OK; /* nothing was sent */
+    }
+    TRY(partition_append(work->partition, v->data, v->len, APPEND_CLIENT, in->acks, appended));
+    appended->committed |= in->acks == 1 && check->config.flush_messages > 1;
     out->base_offset = appended->result.base_offset;
     out->log_append_time_ms = v->append_time_ms;
     out->log_start_offset = appended->log_start_offset;
     return OK;
 }
 
-static err validate_and_append(struct req *r, struct partition *p, struct bytes records,
-                               struct produce_response_partition *out,
-                               struct partition_append *appended)
+/* The names and records that are still needed point into the frame, which is gone while a request
+ * waits: they are copied, once. */
+static bool detach(struct req *r, struct produce *work)
 {
-    struct plog *log = NULL;
-    TRY(partition_pin(p, -1, false, &log));
-    struct log_config config = plog_config(log);
-    int64_t log_start = plog_start_offset(log);
-    partition_unpin(p);
-    bool old = r->version < FIRST_RECORD_BATCH_VERSION;
-    size_t inflated = (size_t)config.max_message_bytes * INFLATED_FACTOR;
-    struct validate_rules rules = {
-        .config = &config,
-        .now_ms = r->wall_ms,
-        .old_formats = old,
-        .zstd_allowed = old || r->version >= FIRST_ZSTD_VERSION,
-        .compressed_unchecked = !r->broker->config->produce_validate_compressed,
-        .inflated_limit_bytes = inflated < INFLATED_FLOOR_BYTES ? INFLATED_FLOOR_BYTES : inflated,
-    };
-    struct validated v = {0};
-    err e =
-        validate_batches(&rules, (uint8_t *)(uintptr_t)records.data, records.len, &r->arena, &v);
-    if (e == OK && v.len > 0) {
-        e = append_validated(r, p, &v, config.flush_messages <= 1, out, appended);
+    struct produce_request *in = (struct produce_request *)(uintptr_t)r->in;
+    struct produce_response *out = r->out;
+    if (work->detached) {
+        return true;
     }
-    if (e != OK) {
-        note_validation(r, &v, out);
-        out->log_start_offset = tells_log_start(e, &v) ? log_start : -1;
+    for (int32_t t = 0; t < in->topics_n; t++) {
+        struct produce_request_topic *topic = &in->topics[t];
+        topic->name = arena_str(&r->arena, topic->name);
+        if (t < out->topics_n) {
+            out->topics[t].name = topic->name;
+        }
+        for (int32_t i = t == work->topic ? work->index : 0;
+             t >= work->topic && i < topic->partitions_n; i++) {
+            struct bytes *records = &topic->partitions[i].records.data;
+            uint8_t *copy = records->len == 0 ? NULL : req_alloc(r, records->len);
+            if (copy != NULL) {
+                memcpy(copy, records->data, records->len);
+                records->data = copy;
+            } else if (records->len > 0) {
+                return false;
+            }
+        }
     }
-    writer_deinit(&v.rewritten);
-    return e;
+    r->client_id = arena_str(&r->arena, r->client_id);
+    work->detached = true;
+    return true;
 }
 
-static err produce_partition(struct req *r, struct str topic,
-                             const struct produce_request_partition *in,
-                             struct produce_response_partition *out, struct pending *pending)
+static enum req_status produce_checked(struct req *r);
+
+/* Looks at the records of work->partition; E_BUSY: the request is parked until a worker has. */
+static err check_records(struct req *r, struct produce *work,
+                         const struct produce_request_partition *in)
 {
-    struct partition *p = NULL;
-    TRY(lookup_partition(r, topic, in->index, &p));
-    struct partition_append appended = {.committed = true}; /* unless something is appended */
-    err e = OK;
-    if (in->records.data.data == NULL) {
-        e = ERR_INVALID_RECORD;
-    } else if (!may_write(r, topic)) {
-        e = ERR_INVALID_TOPIC_EXCEPTION;
-    } else {
-        e = validate_and_append(r, p, in->records.data, out, &appended);
-    }
-    if (e != OK) {
-        partition_release(p);
+    struct plog *log = NULL;
+    TRY(partition_pin(work->partition, -1, false, &log));
+    err e = produce_check_begin(&work->check, r, log, in->records.data);
+    partition_unpin(work->partition);
+    if (e != E_BUSY) {
         return e;
     }
-    *pending = (struct pending){.partition = p, .out = out, .appended = appended};
-    return OK;
+    if (detach(r, work)) {
+        r->state = work;
+        req_park(r, -1, produce_checked); /* first: a worker may be faster */
+        if (produce_check_by_worker(&work->check, in->records.data)) {
+            return E_BUSY;
+        }
+    }
+    return produce_check_here(&work->check);
+}
+
+static err check_partition(struct req *r, struct produce *work, struct str topic,
+                           const struct produce_request_partition *in)
+{
+    TRY(lookup_partition(r, topic, in->index, &work->partition));
+    if (in->records.data.data == NULL) {
+        return ERR_INVALID_RECORD;
+    }
+    if (!may_write(r, topic)) {
+        return ERR_INVALID_TOPIC_EXCEPTION;
+    }
+    return check_records(r, work, in);
+}
+
+/* Appends, after a look that ended with `e`, and fills in the answer. */
+static void finish_partition(struct req *r, struct produce *work, err e)
+{
+    struct produce_response_partition *out = work->next_out++;
+    struct partition_append appended = {.committed = true}; /* unless something is appended */
+    e = e == OK ? append_checked(r, work, out, &appended) : e;
+    out->error_code = kafka_error_of_log(e);
+    if (e == OK) {
+        work->pending[work->pending_n++] =
+            (struct pending){.partition = work->partition, .out = out, .appended = appended};
+    } else {
+        note_check(r, &work->check.found, out);
+        out->base_offset = -1;
+        out->log_start_offset =
+            produce_check_tells_log_start(&work->check, e) ? work->check.log_start_offset : -1;
+        work->failed_n++;
+        if (work->partition != NULL) {
+            partition_release(work->partition);
+        }
+    }
+    work->partition = NULL;
+    writer_deinit(&work->check.found.rewritten);
+    work->check.found = (struct validated){0};
 }
 
 /* ---- the whole request ---- */
@@ -153,44 +191,65 @@ static err check_request(const struct produce_request *in)
     return OK;
 }
 
-static void produce_one(struct req *r, struct produce *work, struct str topic,
-                        const struct produce_request_partition *in, err refused,
-                        struct produce_response_partition *out)
+/* False: the request is parked until a worker has looked at it. */
+static bool produce_one(struct req *r, struct produce *work, struct str topic,
+                        const struct produce_request_partition *in)
 {
+    struct produce_response_partition *out = work->next_out;
     produce_response_partition_init(out);
     out->index = in->index;
     out->base_offset = -1;
     out->log_append_time_ms = -1;
     out->log_start_offset = -1;
-    struct pending *pending = &work->pending[work->pending_n];
-    err e = refused != OK ? refused : produce_partition(r, topic, in, out, pending);
-    out->error_code = kafka_error_of_log(e);
-    if (e == OK) {
-        work->pending_n++;
-    } else {
-        out->base_offset = -1;
-        work->failed_n++;
+    err e = work->refused != OK ? work->refused : check_partition(r, work, topic, in);
+    if (e == E_BUSY) {
+        return false;
     }
+    finish_partition(r, work, e);
+    return true;
 }
 
-/* A partition named twice is appended and answered once. */
-static void produce_topic(struct req *r, struct produce *work,
-                          const struct produce_request_topic *in, err refused,
-                          struct produce_response_topic *out)
+/* The rest of a topic. A partition named twice is appended and answered once. */
+static bool produce_topic(struct req *r, struct produce *work)
 {
-    struct seen seen;
-    seen_init(&seen);
-    out->name = in->name;
-    for (int32_t i = 0; i < in->partitions_n; i++) {
-        if (seen_add(&seen, &(struct seen_key){.number = in->partitions[i].index}) == 0) {
-            produce_one(r, work, out->name, &in->partitions[i], refused,
-                        &out->partitions[out->partitions_n++]);
+    const struct produce_request_topic *in =
+        &((const struct produce_request *)r->in)->topics[work->topic];
+    struct produce_response *out = r->out;
+    while (work->index < in->partitions_n) {
+        const struct produce_request_partition *partition = &in->partitions[work->index];
+        if (seen_add(&work->seen, &(struct seen_key){.number = partition->index}) == 0) {
+            out->topics[work->topic].partitions_n++;
+            if (!produce_one(r, work, in->name, partition)) {
+                return false;
+            }
         }
+        work->index++;
     }
-    seen_deinit(&seen);
+    return true;
 }
 
-static bool produce_all(struct req *r, struct produce *work)
+/* Goes on through the partitions; false when the request is parked. */
+static bool produce_rest(struct req *r, struct produce *work)
+{
+    const struct produce_request *in = r->in;
+    struct produce_response *out = r->out;
+    for (; work->topic < in->topics_n; work->topic++) {
+        if (out->topics_n == work->topic) {
+            out->topics_n++;
+            out->topics[work->topic] = (struct produce_response_topic){
+                .name = in->topics[work->topic].name, .partitions = work->next_out};
+            work->index = 0;
+            seen_init(&work->seen);
+        }
+        if (!produce_topic(r, work)) {
+            return false;
+        }
+        seen_deinit(&work->seen);
+    }
+    return true;
+}
+
+static bool produce_begin(struct req *r, struct produce *work)
 {
     const struct produce_request *in = r->in;
     struct produce_response *out = r->out;
@@ -199,19 +258,10 @@ static bool produce_all(struct req *r, struct produce *work)
         total += in->topics[t].partitions_n;
     }
     out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
-    struct produce_response_partition *partitions = req_array(r, total, sizeof(*partitions));
+    work->next_out = req_array(r, total, sizeof(*work->next_out));
     work->pending = req_array(r, total + 1, sizeof(*work->pending));
-    if (out->topics == NULL || partitions == NULL || work->pending == NULL) {
-        return false;
-    }
-    err refused = check_request(in);
-    for (int32_t t = 0; t < in->topics_n; t++) {
-        struct produce_response_topic *topic = &out->topics[out->topics_n++];
-        topic->partitions = partitions;
-        produce_topic(r, work, &in->topics[t], refused, topic);
-        partitions += topic->partitions_n;
-    }
-    return true;
+    work->refused = check_request(in);
+    return out->topics != NULL && work->next_out != NULL && work->pending != NULL;
 }
 
 /* ---- waiting ---- */
@@ -293,29 +343,11 @@ static enum req_status produce_resume(struct req *r)
     return park_all(r, work, work->deadline_ms - r->now_ms);
 }
 
-/* The frame is gone while a request waits: what the answer and the resumed handler need is copied.
- */
-static bool detach(struct req *r)
-{
-    const struct produce_request *in = r->in;
-    struct produce_response *out = r->out;
-    struct produce_request *kept = req_alloc(r, sizeof(*kept));
-    if (kept == NULL) {
-        return false;
-    }
-    *kept = (struct produce_request){.acks = in->acks, .timeout_ms = in->timeout_ms};
-    r->in = kept;
-    for (int32_t t = 0; t < out->topics_n; t++) {
-        out->topics[t].name = arena_str(&r->arena, out->topics[t].name);
-    }
-    return true;
-}
-
 static enum req_status produce_wait(struct req *r, struct produce *work)
 {
     const struct produce_request *in = r->in;
     r->state = work;
-    if (!detach(r)) {
+    if (!detach(r, work)) {
         release_all(work);
         return REQ_CLOSE;
     }
@@ -333,16 +365,35 @@ static bool needs_wait(const struct req *r, const struct produce *work)
     return in->acks != 0 && !committed;
 }
 
+/* All partitions have been gone through. */
+static enum req_status produce_end(struct req *r, struct produce *work)
+{
+    return needs_wait(r, work) ? produce_wait(r, work) : produce_finish(r, work);
+}
+
+/* A worker has looked at a partition, or never will. */
+static enum req_status produce_checked(struct req *r)
+{
+    struct produce *work = r->state;
+    if (work->check.work.cancelled) {
+        seen_deinit(&work->seen);
+        writer_deinit(&work->check.found.rewritten);
+        partition_release(work->partition);
+        release_all(work);
+        return REQ_CLOSE;
+    }
+    finish_partition(r, work, work->check.result);
+    work->index++;
+    return produce_rest(r, work) ? produce_end(r, work) : REQ_PARKED;
+}
+
 enum req_status handle_produce(struct req *r)
 {
     const struct produce_request *in = r->in;
     struct produce *work = req_alloc(r, sizeof(*work));
-    if (work == NULL || !produce_all(r, work)) {
+    if (work == NULL || !produce_begin(r, work)) {
         return REQ_CLOSE;
     }
     r->no_answer = in->acks == 0;
-    if (needs_wait(r, work)) {
-        return produce_wait(r, work);
-    }
-    return produce_finish(r, work);
+    return produce_rest(r, work) ? produce_end(r, work) : REQ_PARKED;
 }
