@@ -16,7 +16,7 @@
  *   else may follow. A last frame that is cut is passed over where another one has ended in the
  *   same 128 KiB of input.
  *
- * Memory of one: at most 64 KiB and zlib's 40; for lz4 the block, which is 4 MiB at most; for zstd
+ * Memory of one: at most 64 KiB and 90 of state; for lz4 the block, which is 4 MiB at most; for zstd
  * the window; for snappy the block, which is at most 22 times its input. */
 #ifndef OTTLA_PROTOCOL_INFLATE_H
 #define OTTLA_PROTOCOL_INFLATE_H

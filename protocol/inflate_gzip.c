@@ -1,5 +1,5 @@
-/* Gzip as Java's GZIPInputStream reads it. Headers are read here, because zlib refuses flags that
- * Java ignores; the body is zlib's raw inflate; the trailer (CRC-32, size modulo 2^32) is checked.
+/* Gzip as Java's GZIPInputStream reads it. Headers are read here, because libraries refuse flags that
+ * Java ignores; the body is raw deflate; the trailer (CRC-32, size modulo 2^32) is checked.
  *
  * After a member Java looks for another one only where more than 18 bytes are left (the least that
  * a member can be is 20), and takes a header that it cannot read as the end of the stream. */
@@ -14,7 +14,6 @@ enum {
     GZIP_COMMENT = 16,
     GZIP_TIME_OS_BYTES = 6,
     GZIP_REMAINDER_MAX = 18,
-    RAW_WINDOW_BITS = -15,
     PIECE_BYTES = 64 * 1024,
 };
 
@@ -52,7 +51,7 @@ static bool read_header(struct reader *r)
         skip_text(r);
     }
     if ((flags & GZIP_HEADER_CRC) != 0 && !r->failed) {
-        uint32_t crc = (uint32_t)crc32(0, start, (uInt)(r->next - start));
+        uint32_t crc = gzip_crc32(0, start, (size_t)(r->next - start));
         known &= read_le16(r) == (crc & 0xffff);
     }
     return known && !r->failed;
@@ -60,12 +59,13 @@ static bool read_header(struct reader *r)
 
 err gzip_open(struct inflater *f)
 {
-    return inflateInit2(&f->gzip.z, RAW_WINDOW_BITS) == Z_OK ? OK : E_LIMIT;
+    f->gzip.deflate = deflate_new();
+    return f->gzip.deflate == NULL ? E_LIMIT : OK;
 }
 
 void gzip_close(struct inflater *f)
 {
-    inflateEnd(&f->gzip.z);
+    deflate_free(f->gzip.deflate);
 }
 
 static err begin_member(struct inflater *f)
@@ -75,8 +75,8 @@ static err begin_member(struct inflater *f)
         f->ended = f->begun;
         return f->ended ? OK : E_CORRUPT;
     }
-    if (inflateReset(&f->gzip.z) != Z_OK) {
-        return E_LIMIT;
+    if (f->begun) {
+        deflate_reset(f->gzip.deflate);
     }
     f->input = r;
     f->begun = true;
@@ -101,22 +101,14 @@ static err end_member(struct inflater *f)
 /* Some of a member's body, at least a byte unless it ends. */
 static err inflate_some(struct inflater *f, struct bytes *piece)
 {
-    z_stream *z = &f->gzip.z;
+    size_t len = 0;
+    bool ended = false;
     TRY(inflater_room(f, PIECE_BYTES));
-    z->next_in = (Bytef *)(uintptr_t)f->input.next;
-    z->avail_in = (uInt)reader_left(&f->input);
-    z->next_out = f->out;
-    z->avail_out = PIECE_BYTES;
-    int status = inflate(z, Z_NO_FLUSH);
-    size_t len = PIECE_BYTES - z->avail_out;
-    if ((status != Z_OK && status != Z_STREAM_END) || (status == Z_OK && len == 0)) {
-        return E_CORRUPT;
-    }
-    (void)reader_take(&f->input, reader_left(&f->input) - z->avail_in);
-    f->gzip.crc = (uint32_t)crc32(f->gzip.crc, f->out, (uInt)len);
+    TRY(deflate_some(f->gzip.deflate, &f->input, f->out, PIECE_BYTES, &len, &ended));
+    f->gzip.crc = gzip_crc32(f->gzip.crc, f->out, len);
     f->gzip.size += (uint32_t)len;
     *piece = bytes_of(f->out, len);
-    return status == Z_STREAM_END ? end_member(f) : OK;
+    return ended ? end_member(f) : OK;
 }
 
 err gzip_next(struct inflater *f, struct bytes *piece)

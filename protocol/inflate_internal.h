@@ -2,9 +2,9 @@
 #ifndef OTTLA_PROTOCOL_INFLATE_INTERNAL_H
 #define OTTLA_PROTOCOL_INFLATE_INTERNAL_H
 
+#include "protocol/deflate.h"
 #include "protocol/inflate.h"
 
-#include <zlib.h>
 #include <zstd.h>
 
 struct inflater {
@@ -17,7 +17,7 @@ struct inflater {
     bool ended;
     union {
         struct {
-            z_stream z;
+            struct deflate *deflate;
             bool in_member;
             uint32_t crc;
             uint32_t size; /* modulo 2^32, as the trailer has it */

@@ -168,9 +168,10 @@ static void test_rows(void)
         struct writer out;
         writer_init(&out, LIMIT);
         err e = codec_decompress(ROWS[i].codec, input, LIMIT, &out);
-        bool right =
-            e == ROWS[i].expected && (e != OK || (out.len == strlen(ROWS[i].text) &&
-                                                  memcmp(out.data, ROWS[i].text, out.len) == 0));
+        bool right = e == ROWS[i].expected &&
+                     (e != OK ||
+                      (out.len == strlen(ROWS[i].text) &&
+                       bytes_equal(bytes_of(out.data, out.len), bytes_of(ROWS[i].text, out.len))));
         if (!right) {
             fprintf(stderr, "codec %d, %s: %d\n", ROWS[i].codec, ROWS[i].what, e);
         }
