@@ -6,6 +6,8 @@
  *   host=127.0.0.1   where the broker is
  *   batch=65536      produce: the size of a batch, at most; fetch: the most bytes of an answer
  *   record=1024      bytes of a value
+ *   codec=none       produce: gzip, snappy, lz4 or zstd; the batch is so large before it is compressed,
+ *                    and its values are such as compress to about a third
  *   connections=1
  *   seconds=5        how long, or
  *   bytes_max=0      until so many bytes of batches were answered, whichever comes first; 0: no limit
@@ -50,6 +52,7 @@ struct load {
     const char *topic;
     int batch_bytes;
     int record_bytes;
+    enum codec codec;
     int conns_n;
     double seconds;
     double rate;
@@ -63,6 +66,7 @@ struct load {
     int32_t *samples_us;
     size_t samples_n;
     size_t batch_len; /* produce: bytes of the batch of one request */
+    size_t raw_len;   /* the same, before it is compressed */
     uint64_t requests;
     uint64_t bytes;
     uint64_t records;
@@ -120,25 +124,57 @@ static int records_per_batch(const struct load *load)
     return n < 1 ? 1 : n;
 }
 
-static void build_produce(struct load *load)
+/* Log lines: words that come again, and numbers that do not. */
+static void fill_text(uint8_t *value, size_t len, uint32_t *seed)
 {
-    uint8_t *value = xmalloc((size_t)load->record_bytes);
-    for (int i = 0; i < load->record_bytes; i++) {
+    static const char *const WORDS[] = {"user",       "session",  "GET",    "/api/v1/orders",
+                                        "status=200", "time=",    "region", "eu-west",
+                                        "{\"id\":",   "\"name\":"};
+    for (size_t at = 0; at < len;) {
+        char word[32];
+        *seed = *seed * 1664525 + 1013904223;
+        int n = snprintf(word, sizeof(word), "%s %u ", WORDS[(*seed >> 16) % 10], *seed >> 12);
+        size_t size = (size_t)n < len - at ? (size_t)n : len - at;
+        memcpy(value + at, word, size);
+        at += size;
+    }
+}
+
+static void fill_letters(uint8_t *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
         value[i] = (uint8_t)("abcdefghijklmnopqrstuvwxyz"[(i * 7 + i / 26) % 26]);
     }
-    struct writer batch;
+}
+
+static void build_batch(struct load *load, struct writer *batch)
+{
+    size_t len = (size_t)load->record_bytes;
+    uint8_t *value = xmalloc(len);
+    uint32_t seed = 1;
     struct batch_builder builder;
-    writer_init(&batch, 256 << 20);
-    batch_begin(&builder, &batch, 0);
+    batch_begin(&builder, batch, (int16_t)load->codec);
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
+    fill_letters(value, len);
     for (int i = 0; i < records_per_batch(load); i++) {
-        batch_add(&builder, (int64_t)ts.tv_sec * 1000, (struct bytes){0},
-                  bytes_of(value, (size_t)load->record_bytes));
+        if (load->codec != CODEC_NONE) {
+            fill_text(value, len, &seed);
+        }
+        batch_add(&builder, (int64_t)ts.tv_sec * 1000, (struct bytes){0}, bytes_of(value, len));
     }
+    load->raw_len = batch->len;
+    free(value);
     if (batch_end(&builder) != OK) {
         die("batch");
     }
+}
+
+static void build_produce(struct load *load)
+{
+    struct writer batch;
+    writer_init(&batch, 256 << 20);
+    build_batch(load, &batch);
     struct produce_request_partition partition = {.index = 0,
                                                   .records.data = bytes_of(batch.data, batch.len)};
     struct produce_request_topic topic = {
@@ -155,7 +191,6 @@ static void build_produce(struct load *load)
     load->request = w.data;
     load->request_len = w.len;
     load->batch_len = batch.len;
-    free(value);
     writer_deinit(&batch);
 }
 
@@ -483,6 +518,18 @@ static bool option_is(const char *arg, const char *name, const char **value)
     return strncmp(arg, name, len) == 0 && arg[len] == '=';
 }
 
+static bool read_codec(const char *value, enum codec *codec)
+{
+    static const char *const NAMES[CODEC_COUNT] = {"none", "gzip", "snappy", "lz4", "zstd"};
+    for (int i = 0; i < CODEC_COUNT; i++) {
+        if (strcmp(value, NAMES[i]) == 0) {
+            *codec = (enum codec)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool read_option(struct load *load, const char *arg)
 {
     const char *value;
@@ -496,6 +543,8 @@ static bool read_option(struct load *load, const char *arg)
         load->batch_bytes = atoi(value);
     } else if (option_is(arg, "record", &value)) {
         load->record_bytes = atoi(value);
+    } else if (option_is(arg, "codec", &value)) {
+        return read_codec(value, &load->codec);
     } else if (option_is(arg, "connections", &value)) {
         load->conns_n = atoi(value);
     } else if (option_is(arg, "seconds", &value)) {
@@ -552,11 +601,13 @@ int main(int argc, char **argv)
     run(&load);
     load.records *= load.requests;
     qsort(load.samples_us, load.samples_n, sizeof(*load.samples_us), compare);
-    printf("{\"requests\": %llu, \"records\": %llu, \"bytes\": %llu, \"errors\": %llu, "
+    printf("{\"requests\": %llu, \"records\": %llu, \"bytes\": %llu, \"raw_bytes\": %llu, "
+           "\"errors\": %llu, "
            "\"seconds\": %.4f, \"cpu_s\": %.6f, \"p50_us\": %d, \"p99_us\": %d, "
            "\"p999_us\": %d}\n",
            (unsigned long long)load.requests, (unsigned long long)load.records,
-           (unsigned long long)load.bytes, (unsigned long long)load.errors, load.seconds,
-           load.cpu_s, quantile(&load, 0.5), quantile(&load, 0.99), quantile(&load, 0.999));
+           (unsigned long long)load.bytes, (unsigned long long)(load.raw_len * load.requests),
+           (unsigned long long)load.errors, load.seconds, load.cpu_s, quantile(&load, 0.5),
+           quantile(&load, 0.99), quantile(&load, 0.999));
     return load.errors == 0 ? 0 : 1;
 }
