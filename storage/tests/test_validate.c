@@ -392,6 +392,46 @@ static void test_deltas_and_counts(void)
     }
 }
 
+/* A zstd batch of one record: so many blocks of 128 KiB of zeros, four bytes each. */
+static void add_bomb(struct bench *b, int blocks)
+{
+    struct writer *w = &b->in;
+    size_t value = (size_t)blocks << 17;
+    struct batch_builder builder;
+    batch_begin(&builder, w, CODEC_NONE);
+    MUST(batch_end(&builder));
+    writer_bytes(w, "\x28\xb5\x2f\xfd\0\x58", 6); /* a window of 2 MiB */
+    size_t block = w->len;
+    writer_bytes(w, "\0\0\0\2\0\0\0\1", 8); /* a length that nobody believes, no key */
+    writer_varint(w, (int32_t)value);
+    w->data[block] = (uint8_t)((w->len - block - 3) << 3); /* a raw block */
+    for (int i = 0; i < blocks; i++) {
+        writer_bytes(w, "\x02\0\x10\0", 4); /* 2^17 times a zero */
+    }
+    writer_bytes(w, "\x09\0\0\0", 4); /* the last block: no headers */
+    store_u32(w->data + 8, (uint32_t)(w->len - BATCH_PREFIX_BYTES));
+    store_u32(w->data + 57, 1); /* count */
+    batch_set_attributes(w->data, CODEC_ZSTD);
+    recrc(b);
+}
+
+/* Bounded in memory by the window of the codec, in time by 1 GiB. */
+static void test_bombs(void)
+{
+    static const int BLOCKS[] = {1, 100, 8191, 8192, 16000};
+    for (size_t i = 0; i < sizeof(BLOCKS) / sizeof(BLOCKS[0]); i++) {
+        ROW(BLOCKS[i] < 8192 ? OK : ERR_MESSAGE_TOO_LARGE, {
+            b.in.len = 0;
+            add_bomb(&b, BLOCKS[i]);
+        });
+        ROW(BLOCKS[i] == 1 ? OK : E_BUSY, {
+            b.in.len = 0;
+            add_bomb(&b, BLOCKS[i]);
+            b.rules.hurried_bytes_max = 1 << 20;
+        });
+    }
+}
+
 /* Who must not be held up is told so, and the batch is as it was. */
 static void test_hurry(void)
 {
@@ -467,5 +507,5 @@ static void test_other_callers(void)
 SUITE("validate", TEST(test_framing), TEST(test_header_rules), TEST(test_attribute_bits),
       TEST(test_record_rules), TEST(test_compacted), TEST(test_timestamps),
       TEST(test_log_append_time), TEST(test_codecs), TEST(test_bad_payload),
-      TEST(test_deltas_and_counts), TEST(test_hurry), TEST(test_log_start_is_told),
-      TEST(test_other_callers))
+      TEST(test_deltas_and_counts), TEST(test_bombs), TEST(test_hurry),
+      TEST(test_log_start_is_told), TEST(test_other_callers))
