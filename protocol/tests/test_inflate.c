@@ -199,6 +199,27 @@ static void test_unchecked_header(void)
     free((void *)(uintptr_t)input.data);
 }
 
+/* A stored block as large as the frame's blocks may be, and one that is larger. */
+static void test_block_size(void)
+{
+    enum { BLOCK = 64 << 10 };
+    static uint8_t zeros[BLOCK + 1];
+    for (int32_t len = BLOCK; len <= BLOCK + 1; len++) {
+        struct writer in;
+        struct writer out;
+        writer_init(&in, LIMIT);
+        writer_init(&out, LIMIT);
+        writer_bytes(&in, "\x04\x22\x4d\x18\x60\x40\x82", 7);
+        writer_i32(&in, (int32_t)__builtin_bswap32((uint32_t)len | 1U << 31));
+        writer_bytes(&in, zeros, (size_t)len);
+        writer_i32(&in, 0);
+        CU_ASSERT_EQUAL(codec_decompress(CODEC_LZ4, bytes_of(in.data, in.len), LIMIT, &out),
+                        len == BLOCK ? OK : E_CORRUPT);
+        writer_deinit(&in);
+        writer_deinit(&out);
+    }
+}
+
 /* ---- skimming ---- */
 
 /* Records of growing sizes, so that every field is cut by the end of some piece. */
@@ -278,6 +299,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("inflate", NULL, NULL);
     CU_add_test(suite, "rows", test_rows);
     CU_add_test(suite, "unchecked header", test_unchecked_header);
+    CU_add_test(suite, "block size", test_block_size);
     CU_add_test(suite, "skim in pieces", test_skim_in_pieces);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();
