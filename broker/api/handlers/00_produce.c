@@ -2,9 +2,9 @@
  *
  * Every partition stands for itself: it is looked at without a lock (api/produce_check.h), appended
  * under its own, and has its own error. They are gone through in order; a look that takes long is a
- * worker's, and the request waits for it before it goes on. With acks=all, or where every record must be on disk before
- * it is acknowledged (flush.messages=1), the request waits until the high watermark has passed what
- * it appended. (reference: requests §4.1, hardening §1) */
+ * worker's, and the request waits for it before it goes on. With acks=all, or where every record
+ * must be on disk before it is acknowledged (flush.messages=1), the request waits until the high
+ * watermark has passed what it appended. (reference: requests §4.1, hardening §1) */
 #include "base/seen.h"
 #include "broker/api/lookup.h"
 #include "broker/api/produce_check.h"
@@ -123,6 +123,7 @@ static err check_records(struct req *r, struct produce *work,
         if (produce_check_by_worker(&work->check, in->records.data)) {
             return E_BUSY;
         }
+        req_unpark(r);
     }
     return produce_check_here(&work->check);
 }
