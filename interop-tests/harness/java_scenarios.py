@@ -4,6 +4,7 @@ Each test is told its life: the second half of a scenario sees the broker as it 
 started again after kill -9.
 """
 
+import json
 import re
 
 import pytest
@@ -268,6 +269,57 @@ class JavaScenarios:
         text = self.run(b, "kafka-configs", "--describe", "--entity-type", "brokers", "--entity-name", "0",
                         "--all").out
         assert "log.segment.bytes=1073741824" in text
+
+    def test_delete_records(self, shared_broker, life, tmp_path):
+        b, plan = shared_broker, tmp_path / "plan.json"
+        topic = self.create(b, unique("delete-records"))
+        self.produce(b, topic, [str(i) for i in range(10)])
+        plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 4}]}))
+        out = self.run(b, "kafka-delete-records", "--offset-json-file", plan).out
+        assert f"partition: {topic}-0\tlow_watermark: 4" in out
+        assert self.offsets(b, topic, "--time", -2) == {0: 4}
+        between(b, life)
+        # The start is on disk with the next checkpoint (a minute at most), and at a clean stop.
+        assert self.offsets(b, topic, "--time", -2) == {0: 4} or life == "killed"
+        plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 11}]}))
+        assert "OffsetOutOfRangeException" in self.run(b, "kafka-delete-records", "--offset-json-file", plan).out
+        plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": -1}]}))
+        self.run(b, "kafka-delete-records", "--offset-json-file", plan)
+        assert self.offsets(b, topic, "--time", -2) == {0: 10} and self.consume_rest(b, topic, "--from-beginning") == []
+
+    def test_log_dirs(self, shared_broker, life):
+        b = shared_broker
+        topic = self.create(b, unique("log-dirs"), partitions=2)
+        self.produce(b, topic, ["x" * 1000])
+        between(b, life)
+        out = self.run(b, "kafka-log-dirs", "--describe", "--topic-list", topic).out
+        (answer,) = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        (node,) = answer["brokers"]
+        (directory,) = node["logDirs"]
+        assert node["broker"] == 0 and directory["error"] is None and directory["logDir"] == str(b.data_dir)
+        sizes = {p["partition"]: p["size"] for p in directory["partitions"]}
+        assert sizes.keys() == {f"{topic}-0", f"{topic}-1"} and sum(size > 1000 for size in sizes.values()) == 1
+        assert all(p["offsetLag"] == 0 and not p["isFuture"] for p in directory["partitions"])
+
+    def test_delete_offsets(self, shared_broker, life):
+        b = shared_broker
+        topic, group = self.create(b, unique("delete-offsets")), unique("group")
+        self.produce(b, topic, ["a", "b"])
+        self.consume(b, topic, 1, "--group", group)
+        between(b, life)
+        out = self.group(b, "--delete-offsets", "--group", group, "--topic", topic).out
+        assert "Request succeed" in out and "Successful" in out
+        assert group not in self.group(b, "--list").lines()
+        call = self.start(b, "kafka-console-consumer", "--topic", topic, "--group", group, "--from-beginning")
+        call.wait_out(lambda out: len(out.split()) == 2, 30, "2 records")
+        refused = self.group(b, "--delete-offsets", "--group", group, "--topic", topic, check=False)
+        assert "subscribed" in refused.out + refused.err
+        call.stop()
+        call.wait()
+
+    def test_acls_without_an_authorizer(self, shared_broker):
+        refused = self.run(shared_broker, "kafka-acls", "--list", check=False)
+        assert "SecurityDisabledException: No Authorizer is configured" in refused.out + refused.err
 
     def test_broker_api_versions(self, shared_broker):
         out = self.run(shared_broker, "kafka-broker-api-versions").out
