@@ -15,11 +15,12 @@
 #include "broker/broker.h"
 
 #include "base/log.h"
+#include "base/refuse.h"
 #include "base/workers.h"
 #include "broker/cluster/adopt.h"
 #include "broker/housekeeping.h"
+#include "broker/net/host_name.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -36,186 +37,6 @@ enum {
 };
 
 /* ---- listeners ---- */
-
-__attribute__((format(printf, 2, 3))) static err refuse(char reason[BROKER_REASON_BYTES],
-                                                        const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, BROKER_REASON_BYTES, format, args);
-    va_end(args);
-    return E_CONFIG;
-}
-
-/* "NAME://host:port" */
-static err parse_url(const char *option, const char *url, size_t len, struct listener *out,
-                     char reason[BROKER_REASON_BYTES])
-{
-    char text[LISTENER_HOST_MAX + LISTENER_NAME_MAX];
-    if (len >= sizeof(text)) {
-        return refuse(reason, "option %s: \"%.80s…\" is too long", option, url);
-    }
-    memcpy(text, url, len);
-    text[len] = '\0';
-    char *scheme = strstr(text, "://");
-    char *colon = scheme == NULL ? NULL : strrchr(scheme + 3, ':');
-    char *end = NULL;
-    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
-    if (colon == NULL || end == colon + 1 || *end != '\0' || port < 0 || port > 65535 ||
-        scheme == text || (size_t)(scheme - text) >= LISTENER_NAME_MAX) {
-        return refuse(reason, "option %s: \"%s\" is not allowed; it must be NAME://host:port",
-                      option, text);
-    }
-    *scheme = '\0';
-    *colon = '\0';
-    char *host = scheme + 3;
-    size_t host_len = strlen(host);
-    if (host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']') {
-        host[host_len - 1] = '\0';
-        host++;
-    }
-    for (char *c = text; *c != '\0'; c++) {
-        *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
-    }
-    snprintf(out->name, sizeof(out->name), "%.*s", LISTENER_NAME_MAX - 1, text);
-    snprintf(out->host, sizeof(out->host), "%s", host);
-    out->port = (int)port;
-    out->conns_max = INT32_MAX;
-    return OK;
-}
-
-static bool next_item(const char **at, const char **item, size_t *len)
-{
-    while (**at == ' ' || **at == ',') {
-        (*at)++;
-    }
-    *item = *at;
-    *len = strcspn(*at, ", ");
-    *at += *len;
-    return *len > 0;
-}
-
-/* One of controller.listener.names, of a file made for KRaft. */
-static bool is_controller_listener(const struct config *config, const char *name)
-{
-    const char *at = config->controller_listener_names;
-    const char *item = NULL;
-    size_t len = 0;
-    while (at != NULL && next_item(&at, &item, &len)) {
-        if (len == strlen(name) && strncasecmp(item, name, len) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The protocol that the map gives a listener must be one that is built. */
-static err check_protocol(const struct config *config, const struct listener *listener,
-                          char reason[BROKER_REASON_BYTES])
-{
-    const char *at = config->listener_security_protocol_map;
-    const char *item = NULL;
-    size_t len = 0;
-    size_t name_len = strlen(listener->name);
-    while (next_item(&at, &item, &len)) {
-        if (len > name_len && strncasecmp(item, listener->name, name_len) == 0 &&
-            item[name_len] == ':') {
-            bool plain =
-                len - name_len - 1 == 9 && strncasecmp(item + name_len + 1, "PLAINTEXT", 9) == 0;
-            return plain ? OK
-                         : refuse(reason,
-                                  "option listeners: %s needs %.*s, which is not built; "
-                                  "only PLAINTEXT is",
-                                  listener->name, (int)(len - name_len - 1), item + name_len + 1);
-        }
-    }
-    return refuse(reason, "option listener.security.protocol.map: no protocol for listener %s",
-                  listener->name);
-}
-
-static err parse_advertised(struct broker *broker, char reason[BROKER_REASON_BYTES])
-{
-    const char *at = broker->config->advertised_listeners;
-    const char *item = NULL;
-    size_t len = 0;
-    while (at != NULL && next_item(&at, &item, &len)) {
-        struct listener one = {0};
-        TRY(parse_url("advertised.listeners", item, len, &one, reason));
-        size_t i = 0;
-        while (i < broker->listeners_n && strcmp(broker->listeners[i].name, one.name) != 0) {
-            i++;
-        }
-        if (i == broker->listeners_n) {
-            return refuse(reason, "option advertised.listeners: %s is not in listeners", one.name);
-        }
-        if (one.host[0] == '\0' || strcmp(one.host, "0.0.0.0") == 0) {
-            return refuse(reason,
-                          "option advertised.listeners: \"%s\" cannot be connected to; "
-                          "name a host",
-                          one.host);
-        }
-        snprintf(broker->listeners[i].advertised_host, LISTENER_HOST_MAX, "%s", one.host);
-        broker->listeners[i].advertised_port = one.port;
-    }
-    return OK;
-}
-
-static err parse_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
-{
-    const char *at = broker->config->listeners;
-    const char *item = NULL;
-    size_t len = 0;
-    while (next_item(&at, &item, &len)) {
-        broker->listeners =
-            xrealloc(broker->listeners, (broker->listeners_n + 1) * sizeof(*broker->listeners));
-        struct listener *listener = &broker->listeners[broker->listeners_n];
-        *listener = (struct listener){0};
-        TRY(parse_url("listeners", item, len, listener, reason));
-        if (is_controller_listener(broker->config, listener->name)) {
-            continue;
-        }
-        for (size_t i = 0; i < broker->listeners_n; i++) {
-            if (strcmp(broker->listeners[i].name, listener->name) == 0) {
-                return refuse(reason, "option listeners: %s is there twice", listener->name);
-            }
-        }
-        TRY(check_protocol(broker->config, listener, reason));
-        broker->listeners_n++;
-    }
-    if (broker->listeners_n == 0) {
-        return refuse(reason, "option listeners: at least one NAME://host:port is needed");
-    }
-    return parse_advertised(broker, reason);
-}
-
-static err parse_ip_overrides(const char *text, struct ip_override **out, size_t *count,
-                              char reason[BROKER_REASON_BYTES])
-{
-    const char *item = NULL;
-    size_t len = 0;
-    while (next_item(&text, &item, &len)) {
-        char *one = strndup(item, len);
-        char *colon = strrchr(one, ':');
-        char *end = NULL;
-        long limit = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
-        if (colon == NULL || *end != '\0' || limit < 0 || (size_t)(colon - one) >= 64) {
-            err e = refuse(reason,
-                           "option max.connections.per.ip.overrides: \"%s\" is not "
-                           "allowed; it must be address:count",
-                           one);
-            free(one);
-            return e;
-        }
-        *colon = '\0';
-        *out = xrealloc(*out, (*count + 1) * sizeof(**out));
-        struct ip_override *added = &(*out)[(*count)++];
-        snprintf(added->address, sizeof(added->address), "%s",
-                 strcmp(one, "localhost") == 0 ? "127.0.0.1" : one);
-        added->conns_max = limit > INT32_MAX ? INT32_MAX : (int32_t)limit;
-        free(one);
-    }
-    return OK;
-}
 
 /* Raises the limit of descriptors as far as it goes, and tells it. */
 static int64_t descriptors_max(void)
@@ -272,20 +93,26 @@ static int set_bytes(const struct config *config, const char *name, int32_t valu
 static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     const struct config *config = broker->config;
-    TRY(parse_listeners(broker, reason));
-    TRY(parse_ip_overrides(config->max_connections_per_ip_overrides, &broker->ip_overrides,
-                           &broker->ip_overrides_n, reason));
+    const struct listeners_config texts = {
+        .listeners = config->listeners,
+        .advertised = config->advertised_listeners,
+        .protocol_map = config->listener_security_protocol_map,
+        .controller_names = config->controller_listener_names,
+        .ip_overrides = config->max_connections_per_ip_overrides,
+        .host_name = host_name_canonical,
+    };
+    TRY(listeners_parse(&texts, &broker->listeners, reason, BROKER_REASON_BYTES));
     broker->loops_n = threads_wanted(config->num_network_threads);
     struct server_config server = {
         .threads = broker->env.threads,
-        .listeners = broker->listeners,
-        .listeners_n = broker->listeners_n,
+        .listeners = broker->listeners.all,
+        .listeners_n = broker->listeners.count,
         .loops_n = broker->loops_n,
         .backlog = config->socket_listen_backlog_size,
         .conns_max = connections_max(config),
         .conns_per_ip_max = config->max_connections_per_ip,
-        .ip_overrides = broker->ip_overrides,
-        .ip_overrides_n = broker->ip_overrides_n,
+        .ip_overrides = broker->listeners.ip_overrides,
+        .ip_overrides_n = broker->listeners.ip_overrides_n,
         .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
                    .idle_ms = config->connections_max_idle_ms,
@@ -340,7 +167,8 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
 {
     struct dir_list list = split_dirs(broker->config->log_dirs);
     if (list.count == 0) {
-        return refuse(reason, "option log.dirs: at least one directory is needed");
+        return refuse(reason, BROKER_REASON_BYTES,
+                      "option log.dirs: at least one directory is needed");
     }
     struct logs_open how = {
         .dirs = list.dirs,
@@ -553,16 +381,16 @@ static void make_endpoints(struct broker *broker)
     static const char *const PROTOCOL = "PLAINTEXT";
     char hostname[LISTENER_HOST_MAX] = "localhost";
     (void)gethostname(hostname, sizeof(hostname) - 1);
-    broker->endpoints = xcalloc(broker->listeners_n, sizeof(*broker->endpoints));
-    for (size_t i = 0; i < broker->listeners_n; i++) {
-        struct listener *l = &broker->listeners[i];
+    broker->endpoints = xcalloc(broker->listeners.count, sizeof(*broker->endpoints));
+    for (size_t i = 0; i < broker->listeners.count; i++) {
+        struct listener *l = &broker->listeners.all[i];
         bool advertised = l->advertised_host[0] != '\0';
         bool any = l->host[0] == '\0' || strcmp(l->host, "0.0.0.0") == 0;
         const char *host = advertised ? l->advertised_host : any ? hostname : l->host;
         broker->endpoints[i] = (struct znode_endpoint){
             .listener = str_of(l->name),
             .host = (struct str){.data = xstrdup(host), .len = strlen(host)},
-            .port = advertised ? l->advertised_port : l->port,
+            .port = listener_told_port(l),
             .security_protocol = str_of(PROTOCOL),
         };
     }
@@ -594,7 +422,7 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(logs_refuse_open_transactions(broker->logs, reason)); /* nothing here could end them */
     make_parts(broker);
     make_endpoints(broker);
-    TRY(membership_register(broker->membership, broker->endpoints, (int32_t)broker->listeners_n,
+    TRY(membership_register(broker->membership, broker->endpoints, (int32_t)broker->listeners.count,
                             reason));
     TRY(take_over_logs(broker));
     TRY(membership_elect(broker->membership, broker->controller, broker->config_changes, reason));
@@ -724,12 +552,11 @@ static void broker_free(struct broker *broker)
     if (broker->storage.files != NULL) {
         file_cache_free(broker->storage.files);
     }
-    for (size_t i = 0; broker->endpoints != NULL && i < broker->listeners_n; i++) {
+    for (size_t i = 0; broker->endpoints != NULL && i < broker->listeners.count; i++) {
         free((void *)(uintptr_t)broker->endpoints[i].host.data);
     }
     free(broker->endpoints);
-    free(broker->listeners);
-    free(broker->ip_overrides);
+    listeners_deinit(&broker->listeners);
     once_deinit(&broker->no_transactions);
     free(broker);
 }

@@ -24,6 +24,7 @@
 #include "broker/cluster/producer_ids.h"
 #include "broker/cluster/topics.h"
 #include "broker/coordinator/coordinator.h"
+#include "broker/net/listeners.h"
 #include "broker/replica/fetch_session.h"
 
 /* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
@@ -54,10 +55,7 @@ struct broker {
     const char *cluster_id; /* membership's */
     bool started;
 
-    struct listener *listeners;
-    size_t listeners_n;
-    struct ip_override *ip_overrides;
-    size_t ip_overrides_n;
+    struct listeners listeners;
     struct znode_endpoint *endpoints; /* what is registered of the listeners */
     struct server *server;
     int loops_n;

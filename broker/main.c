@@ -98,13 +98,13 @@ static err read_config(struct config *config, const struct arguments *arguments,
 
 static void announce(const struct broker *broker)
 {
-    for (size_t i = 0; i < broker->listeners_n; i++) {
-        const struct listener *l = &broker->listeners[i];
+    for (size_t i = 0; i < broker->listeners.count; i++) {
+        const struct listener *l = &broker->listeners.all[i];
         const char *host = l->advertised_host[0] != '\0' ? l->advertised_host
                            : l->host[0] == '\0' || strcmp(l->host, "0.0.0.0") == 0 ? "localhost"
                                                                                    : l->host;
-        int port = l->advertised_host[0] != '\0' ? l->advertised_port : l->port;
-        log_info("broker", "listening listener=%s bootstrap.servers=%s:%d", l->name, host, port);
+        log_info("broker", "listening listener=%s bootstrap.servers=%s:%d", l->name, host,
+                 listener_told_port(l));
     }
     log_info("broker", "[KafkaServer id=%d] started version=%s cluster=%s", broker->id,
              OTTLA_VERSION, broker->cluster_id);

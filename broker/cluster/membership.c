@@ -10,8 +10,8 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "base/refuse.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,15 +43,6 @@ struct membership {
 
 #define EMBEDDED_FILE "ottla-coordination.db"
 #define SESSION_FILE  "ottla-zookeeper-session"
-
-__attribute__((format(printf, 2, 3))) static err refuse(char *reason, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, MEMBERSHIP_REASON_BYTES, format, args);
-    va_end(args);
-    return E_CONFIG;
-}
 
 /* ---- events ---- */
 
@@ -278,7 +269,8 @@ static err read_cluster_id(struct membership *m, struct arena *arena, char *reas
     }
     struct str id = {0};
     if (znode_cluster_id_decode(arena, op.value, &id) != OK || id.len >= CLUSTER_ID_MAX) {
-        return refuse(reason, "the coordination store's %s cannot be read", ZNODE_CLUSTER_ID);
+        return refuse(reason, MEMBERSHIP_REASON_BYTES, "the coordination store's %s cannot be read",
+                      ZNODE_CLUSTER_ID);
     }
     snprintf(m->cluster_id, sizeof(m->cluster_id), "%.*s", (int)id.len, id.data);
     return OK;
@@ -295,11 +287,12 @@ static err check_cluster_id(struct membership *m, const struct logs_identity *id
                             ? m->config.config->zookeeper_connect
                             : "the coordination store";
     if (of_logs[0] != '\0' && of_store[0] != '\0' && strcmp(of_logs, of_store) != 0) {
-        return refuse(reason, "meta.properties says cluster.id=%s, but %s says %s", of_logs, where,
+        return refuse(reason, MEMBERSHIP_REASON_BYTES,
+                      "meta.properties says cluster.id=%s, but %s says %s", of_logs, where,
                       of_store);
     }
     if (of_logs[0] != '\0' && of_store[0] == '\0' && config_uses_zookeeper(m->config.config)) {
-        return refuse(reason,
+        return refuse(reason, MEMBERSHIP_REASON_BYTES,
                       "meta.properties says cluster.id=%s, but %s has no cluster: is "
                       "zookeeper.connect right?",
                       of_logs, where);
@@ -334,8 +327,9 @@ static err settle_broker_id(struct membership *m, struct arena *arena,
         return OK;
     }
     if (!config->broker_id_generation_enable) {
-        return refuse(reason, "option broker.id: it must be set when broker.id.generation.enable "
-                              "is false");
+        return refuse(reason, MEMBERSHIP_REASON_BYTES,
+                      "option broker.id: it must be set when broker.id.generation.enable "
+                      "is false");
     }
     struct coord_op set = {.type = COORD_SET,
                            .path = ZNODE_SEQID,
@@ -356,7 +350,7 @@ static err check_alone(struct membership *m, struct arena *arena, char *reason)
     for (int32_t i = 0; i < ids.children_n; i++) {
         int32_t id = znode_broker_id(ids.children[i]);
         if (id >= 0 && id != m->broker_id) {
-            return refuse(reason,
+            return refuse(reason, MEMBERSHIP_REASON_BYTES,
                           "broker %s is registered too: a cluster of several brokers is not built "
                           "yet",
                           ids.children[i]);
@@ -401,7 +395,8 @@ static err wait_for_id(struct membership *m, struct arena *arena, char *reason)
                      (unsigned long long)op.stat.ephemeral_owner, (long long)patience_ms);
         }
         if (clock_monotonic_ms(m->config.clock) >= deadline_ms) {
-            return refuse(reason, "option broker.id: %d is registered by another broker, at %s",
+            return refuse(reason, MEMBERSHIP_REASON_BYTES,
+                          "option broker.id: %d is registered by another broker, at %s",
                           m->broker_id, first_endpoint(arena, op.value));
         }
         clock_sleep_us(m->config.clock, ID_POLL_MS * 1000);
@@ -468,7 +463,8 @@ static err do_register(struct membership *m, struct arena *arena, char *reason)
     struct coord_op there;
     TRY(get(m, arena, znode_broker_path(arena, m->broker_id), &there));
     if (there.error == OK && !coord_owned(m->coord, there.stat.ephemeral_owner)) {
-        return refuse(reason, "broker id %d is registered by another broker, at %s", m->broker_id,
+        return refuse(reason, MEMBERSHIP_REASON_BYTES,
+                      "broker id %d is registered by another broker, at %s", m->broker_id,
                       first_endpoint(arena, there.value));
     }
     err e = write_registration(m, arena, there.error == OK);

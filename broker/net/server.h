@@ -7,28 +7,9 @@
 
 #include "base/threads.h"
 #include "broker/net/conn.h"
+#include "broker/net/listeners.h"
 
 struct server;
-
-enum { LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256 };
-
-/* One listener. `host` "" binds all addresses; `port` 0 is replaced by what the system chose.
- * With advertised_host "" a client is told the address that it used itself. */
-struct listener {
-    char name[LISTENER_NAME_MAX];
-    char host[LISTENER_HOST_MAX];
-    int port;
-    char advertised_host[LISTENER_HOST_MAX];
-    int advertised_port;       /* 0: the port it listens on */
-    int16_t security_protocol; /* 0 PLAINTEXT, as on the wire */
-    int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
-};
-
-/* A limit for one address, of max.connections.per.ip.overrides. */
-struct ip_override {
-    char address[64]; /* as conn_peer() shows it, without the slash */
-    int32_t conns_max;
-};
 
 struct server_config {
     struct threads *threads;    /* who runs the loops */

@@ -122,7 +122,7 @@ static void place_start(struct place *p, int id, const struct broker_env *env)
     MUST(config_finish(&p->config, reason));
     MUST(broker_start(env, &p->config, &p->broker, reason));
     MUST(broker_serve(p->broker, reason));
-    p->client = client_connect(p->broker->listeners[0].port);
+    p->client = client_connect(p->broker->listeners.all[0].port);
 }
 
 static void place_stop(struct place *p)
@@ -362,7 +362,7 @@ static void test_virtual_time(void)
     for (int i = 0; i < BROKERS; i++) { /* idle connections were closed long ago */
         CU_ASSERT(client_sees_end(places[i].client));
         close(places[i].client);
-        places[i].client = client_connect(places[i].broker->listeners[0].port);
+        places[i].client = client_connect(places[i].broker->listeners.all[0].port);
         check_record(&places[i], "t", "later", true);
     }
     stage_end();

@@ -371,7 +371,7 @@ static void test_nobody_is_served_before(void)
 {
     static const uint8_t api_versions[] = {0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff};
     broker_begin();
-    int client = client_connect(b.broker->listeners[0].port);
+    int client = client_connect(b.broker->listeners.all[0].port);
     CU_ASSERT_TRUE(client_send(client, api_versions, sizeof(api_versions)));
     CU_ASSERT_FALSE(is_readable(client, 100));
     MUST(broker_serve(b.broker, b.reason));
@@ -401,7 +401,7 @@ static int ask_for_topic(const char *name)
     struct writer frame;
     writer_init(&frame, 1000);
     put_frame(&frame, body.data, body.len);
-    int fd = client_connect(b.broker->listeners[0].port);
+    int fd = client_connect(b.broker->listeners.all[0].port);
     CU_ASSERT_TRUE(client_send(fd, frame.data, frame.len));
     writer_deinit(&body);
     writer_deinit(&frame);

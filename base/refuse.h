@@ -1,0 +1,13 @@
+/* A refusal: one sentence for the user, and the error that goes with it. */
+#ifndef OTTLA_BASE_REFUSE_H
+#define OTTLA_BASE_REFUSE_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+/* Writes the sentence into `reason`, cut to `size`. Returns E_CONFIG. */
+NODISCARD __attribute__((format(printf, 3, 4))) err refuse(char *reason, size_t size,
+                                                           const char *format, ...);
+
+#endif
