@@ -90,6 +90,28 @@ static int set_bytes(const struct config *config, const char *name, int32_t valu
     return config_is_set(config, config_option(name)) ? value : -1;
 }
 
+/* NULL: none is named. */
+static const char *inter_broker_listener(const struct config *config)
+{
+    if (config->inter_broker_listener_name != NULL) {
+        return config->inter_broker_listener_name;
+    }
+    return strcmp(config->security_inter_broker_protocol, "PLAINTEXT") != 0
+               ? config->security_inter_broker_protocol
+               : NULL;
+}
+
+/* listener.name.<listener>.max.connections */
+static err take_listener_limits(struct broker *broker, char reason[BROKER_REASON_BYTES])
+{
+    for (size_t i = 0; i < broker->listeners.count; i++) {
+        struct listener *listener = &broker->listeners.all[i];
+        TRY(config_listener_connections(broker->config, listener->name, &listener->conns_max,
+                                        reason));
+    }
+    return OK;
+}
+
 static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     const struct config *config = broker->config;
@@ -98,10 +120,15 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .advertised = config->advertised_listeners,
         .protocol_map = config->listener_security_protocol_map,
         .controller_names = config->controller_listener_names,
+        .inter_broker = inter_broker_listener(config),
+        .inter_broker_option = config->inter_broker_listener_name != NULL
+                                   ? "inter.broker.listener.name"
+                                   : "security.inter.broker.protocol",
         .ip_overrides = config->max_connections_per_ip_overrides,
         .host_name = host_name_canonical,
     };
     TRY(listeners_parse(&texts, &broker->listeners, reason, BROKER_REASON_BYTES));
+    TRY(take_listener_limits(broker, reason));
     broker->loops_n = threads_wanted(config->num_network_threads);
     struct server_config server = {
         .threads = broker->env.threads,

@@ -1,14 +1,14 @@
-/* Reading and checking of the configuration, from the table in config.def.
+/* The options and their values, from the tables config.def and passed_options.def. (Where texts come
+ * from: config_sources.c; what does not go together: config_check.c.)
  *
  * Order, later wins: built-in defaults, the properties file (or, without one, the values that
  * Kafka's own server.properties ships), the environment, --override; then the dynamic layers. Only
  * names that were set are kept in a layer, so that DescribeConfigs can tell a default from a value.
  */
 #define _GNU_SOURCE
-#include "broker/config.h"
+#include "broker/config_internal.h"
 
-#include "base/file.h"
-#include "base/log.h"
+#include "base/refuse.h"
 #include "protocol/error.h"
 
 #include <ctype.h>
@@ -17,13 +17,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FILE_LIMIT_BYTES = 1 << 20, ADDRESS_BYTES_MAX = 64 };
+enum { ADDRESS_BYTES_MAX = 64 };
 
 static const struct option OPTIONS[] = {
 #define OPTION(type, field, name, default_, range, dynamic, doc)                                   \
-    {name, OPTION_##type, default_, range, dynamic, doc, offsetof(struct config, field)},
+    {name,    OPTION_##type, default_,      range,                                                 \
+     dynamic, doc,           FATE_IN_FORCE, offsetof(struct config, field)},
 #include "broker/config.def"
 #undef OPTION
+#define PASSED_OPTION(type, name, default_, range, dynamic, fate, words)                           \
+    {name, OPTION_##type, default_, range, dynamic, words, FATE_##fate, 0},
+#include "broker/passed_options.def"
+#undef PASSED_OPTION
 };
 
 const struct option *config_options(size_t *count)
@@ -91,105 +96,6 @@ void config_deinit(struct config *config)
     properties_deinit(&config->dynamic_default);
 }
 
-void config_use_shipped_defaults(struct config *config)
-{
-    static const struct property SHIPPED[] = {
-        {"broker.id", "0"},
-        {"log.dirs", "./data"},
-        {"offsets.topic.replication.factor", "1"},
-        {"transaction.state.log.replication.factor", "1"},
-        {"transaction.state.log.min.isr", "1"},
-        {"group.initial.rebalance.delay.ms", "0"},
-    };
-    for (size_t i = 0; i < sizeof(SHIPPED) / sizeof(SHIPPED[0]); i++) {
-        properties_set(&config->properties, SHIPPED[i].name, SHIPPED[i].value);
-    }
-}
-
-err config_read_file(struct config *config, const char *path, char reason[CONFIG_REASON_BYTES])
-{
-    char *text = NULL;
-    size_t len = 0;
-    err e = fs_read_all(fs_system(), path, FILE_LIMIT_BYTES, &text, &len);
-    if (e != OK) {
-        snprintf(reason, CONFIG_REASON_BYTES, "cannot read %s: %s", path, err_text(e));
-        return e;
-    }
-    int line = 0;
-    e = properties_parse(&config->properties, text, len, &line);
-    free(text);
-    if (e != OK) {
-        snprintf(reason, CONFIG_REASON_BYTES, "%s, line %d: broken \\u escape", path, line);
-    }
-    return e;
-}
-
-/* '_' is a dot, "__" an underscore, "___" a dash; lower case. */
-static char *name_of_variable(const char *variable, size_t len)
-{
-    char *name = xmalloc(len + 1);
-    size_t out = 0;
-    for (size_t i = 0; i < len;) {
-        if (variable[i] != '_') {
-            name[out++] = (char)tolower((unsigned char)variable[i++]);
-            continue;
-        }
-        size_t run = 1;
-        while (run < 3 && i + run < len && variable[i + run] == '_') {
-            run++;
-        }
-        name[out++] = run == 1 ? '.' : run == 2 ? '_' : '-';
-        i += run;
-    }
-    name[out] = '\0';
-    return name;
-}
-
-/* Variables that steer the images' scripts and the JVM; no options. */
-static bool is_image_variable(const char *name)
-{
-    static const char *const PREFIXES[] = {"heap.",   "jvm.", "jmx.",  "log4j.", "opts", "gc.",
-                                           "version", "home", "debug", "mode",   "cfg."};
-    for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
-        if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void config_read_environment(struct config *config, char *const *environment)
-{
-    for (; *environment != NULL; environment++) {
-        const char *variable = *environment;
-        const char *equals = strchr(variable, '=');
-        if (equals == NULL || strncmp(variable, "KAFKA_", 6) != 0) {
-            continue;
-        }
-        size_t skip = strncmp(variable, "KAFKA_CFG_", 10) == 0 ? 10 : 6;
-        char *name = name_of_variable(variable + skip, (size_t)(equals - variable) - skip);
-        if (!is_image_variable(name)) {
-            properties_set(&config->properties, name, equals + 1);
-        }
-        free(name);
-    }
-}
-
-err config_override(struct config *config, const char *name_and_value,
-                    char reason[CONFIG_REASON_BYTES])
-{
-    const char *equals = strchr(name_and_value, '=');
-    if (equals == NULL || equals == name_and_value) {
-        snprintf(reason, CONFIG_REASON_BYTES, "--override wants name=value, not \"%s\"",
-                 name_and_value);
-        return E_CONFIG;
-    }
-    char *name = strndup(name_and_value, (size_t)(equals - name_and_value));
-    properties_set(&config->properties, name, equals + 1);
-    free(name);
-    return OK;
-}
-
 /* ---- values ---- */
 
 static const char *type_words(enum option_type type)
@@ -197,6 +103,8 @@ static const char *type_words(enum option_type type)
     switch (type) {
     case OPTION_BOOL:
         return "true or false";
+    case OPTION_SHORT:
+        return "a whole number of 16 bits";
     case OPTION_INT:
         return "a whole number of 32 bits";
     case OPTION_LONG:
@@ -208,7 +116,7 @@ static const char *type_words(enum option_type type)
     }
 }
 
-static char *trimmed(const char *text)
+char *config_trimmed(const char *text)
 {
     while (isspace((unsigned char)*text)) {
         text++;
@@ -255,16 +163,29 @@ static bool list_in(const char *words, const char *list)
     return true;
 }
 
-static bool number_in(const char *range, double value)
+/* "a..b" with either end left out, or one number. */
+static bool number_in_span(const char *span, size_t len, double value)
 {
-    const char *dots = strstr(range, "..");
+    const char *dots = memmem(span, len, "..", 2);
     if (dots == NULL) {
-        return true;
+        return value == strtod(span, NULL);
     }
-    if (dots != range && value < strtod(range, NULL)) {
+    if (dots != span && value < strtod(span, NULL)) {
         return false;
     }
-    return dots[2] == '\0' || value <= strtod(dots + 2, NULL);
+    return dots + 2 == span + len || value <= strtod(dots + 2, NULL);
+}
+
+static bool number_in(const char *range, double value)
+{
+    for (const char *at = range; *at != '\0';) {
+        size_t len = strcspn(at, "|");
+        if (number_in_span(at, len, value)) {
+            return true;
+        }
+        at += at[len] == '|' ? len + 1 : len;
+    }
+    return *range == '\0';
 }
 
 static bool parse_long(const char *text, int64_t min, int64_t max, int64_t *value)
@@ -285,7 +206,8 @@ static bool parse_bool(const char *text, bool *value)
     return *value || strcasecmp(text, "false") == 0;
 }
 
-#define RANGE_COUNTS "address:count,…"
+#define RANGE_COUNTS   "address:count,…"
+#define RANGE_REPLICAS "partition:broker,…"
 
 /* max.connections.per.ip.overrides */
 static bool counts_fit(const char *text)
@@ -299,6 +221,27 @@ static bool counts_fit(const char *text)
         int64_t count = 0;
         fit = fit && colon != NULL && colon != item && colon - item < ADDRESS_BYTES_MAX &&
               parse_long(colon + 1, 0, INT64_MAX, &count);
+    }
+    free(copy);
+    return fit;
+}
+
+static bool is_replica(const char *item)
+{
+    const char *broker = item + strspn(item, "0123456789");
+    return broker != item && *broker == ':' && broker[1] != '\0' &&
+           broker[1 + strspn(broker + 1, "0123456789")] == '\0';
+}
+
+/* leader.replication.throttled.replicas; "*" is all. */
+static bool replicas_fit(const char *text)
+{
+    char *copy = xstrdup(text);
+    char *save = NULL;
+    bool fit = true;
+    for (char *item = strtok_r(copy, ", ", &save); item != NULL && strcmp(text, "*") != 0;
+         item = strtok_r(NULL, ", ", &save)) {
+        fit = fit && is_replica(item);
     }
     free(copy);
     return fit;
@@ -318,6 +261,9 @@ static bool value_parse(enum option_type type, const char *range, const char *te
     switch (type) {
     case OPTION_BOOL:
         return parse_bool(text, &value->boolean);
+    case OPTION_SHORT:
+        return parse_long(text, INT16_MIN, INT16_MAX, &value->number) &&
+               number_in(range, (double)value->number);
     case OPTION_INT:
         return parse_long(text, INT32_MIN, INT32_MAX, &value->number) &&
                number_in(range, (double)value->number);
@@ -329,7 +275,8 @@ static bool value_parse(enum option_type type, const char *range, const char *te
         return *text != '\0' && *end == '\0' && isfinite(value->real) &&
                number_in(range, value->real);
     case OPTION_LIST:
-        return *range == '\0' || list_in(range, text);
+        return strcmp(range, RANGE_REPLICAS) == 0 ? replicas_fit(text)
+                                                  : *range == '\0' || list_in(range, text);
     default:
         if (strcmp(range, RANGE_COUNTS) == 0) {
             return counts_fit(text);
@@ -338,42 +285,35 @@ static bool value_parse(enum option_type type, const char *range, const char *te
     }
 }
 
-static err refuse(char reason[CONFIG_REASON_BYTES], const char *name, const char *value,
-                  enum option_type type, const char *range)
+/* What is allowed, in words: `where` is " in " and the range. */
+static const char *allowed(enum option_type type, const char *range, const char **where)
 {
-    snprintf(reason, CONFIG_REASON_BYTES, "option %s: \"%s\" is not allowed; it must be %s%s%s",
-             name, type == OPTION_PASSWORD ? "***" : value, type_words(type),
-             *range == '\0' ? "" : " in ", range);
-    return E_CONFIG;
+    *where = *range == '\0' ? "" : " in ";
+    return type_words(type);
 }
 
-static err field_set(struct config *config, const struct option *option,
-                     char reason[CONFIG_REASON_BYTES])
+static err check_value(const struct option *option, const char *text, struct value *value,
+                       char reason[CONFIG_REASON_BYTES])
 {
-    void *field = (char *)config + option->field_offset;
-    const char *raw = config_text(config, option);
-    if (raw == NULL) {
-        if (option->type == OPTION_INT) {
-            *(int32_t *)field = CONFIG_NULL_INT;
-        } else if (option->type == OPTION_LONG) {
-            *(int64_t *)field = CONFIG_NULL_LONG;
-        }
+    if (value_parse(option->type, option->range, text, value)) {
         return OK;
     }
-    char *text = trimmed(raw);
-    struct value value = {0};
-    if (!value_parse(option->type, option->range, text, &value)) {
-        err e = refuse(reason, option->name, text, option->type, option->range);
-        free(text);
-        return e;
-    }
-    if (strcmp(text, raw) != 0) {
-        properties_set(&config->properties, option->name, text);
-    }
-    free(text);
+    const char *where = NULL;
+    const char *words = allowed(option->type, option->range, &where);
+    return refuse(reason, CONFIG_REASON_BYTES,
+                  "option %s: \"%.200s\" is not allowed; it must be %s%s%s", option->name,
+                  option->type == OPTION_PASSWORD ? "***" : text, words, where, option->range);
+}
+
+static void field_put(struct config *config, const struct option *option, struct value value)
+{
+    void *field = (char *)config + option->field_offset;
     switch (option->type) {
     case OPTION_BOOL:
         *(bool *)field = value.boolean;
+        break;
+    case OPTION_SHORT:
+        *(int16_t *)field = (int16_t)value.number;
         break;
     case OPTION_INT:
         *(int32_t *)field = (int32_t)value.number;
@@ -388,166 +328,80 @@ static err field_set(struct config *config, const struct option *option,
         *(const char **)field = config_text(config, option);
         break;
     }
+}
+
+/* The value is checked, and put into the field if there is one. */
+static err field_set(struct config *config, const struct option *option,
+                     char reason[CONFIG_REASON_BYTES])
+{
+    struct value value = {.number =
+                              option->type == OPTION_INT ? CONFIG_NULL_INT : CONFIG_NULL_LONG};
+    const char *raw = config_text(config, option);
+    if (raw != NULL) {
+        char *text = config_trimmed(raw);
+        err e = check_value(option, text, &value, reason);
+        if (e == OK && strcmp(text, raw) != 0) {
+            properties_set(&config->properties, option->name, text);
+        }
+        free(text);
+        TRY(e);
+    }
+    if (option->fate == FATE_IN_FORCE) {
+        field_put(config, option, value);
+    }
     return OK;
 }
 
 /* ---- all of them together ---- */
 
-static bool has_prefix(const char *name, const char *prefix)
+/* Two names of one number: each sets the other. */
+static void share_id(struct config *config, const char *name, const char *other)
 {
-    return strncmp(name, prefix, strlen(prefix)) == 0;
-}
-
-static bool is_security_name(const char *name)
-{
-    static const char *const PREFIXES[] = {"sasl.", "ssl.", "listener.name.", "delegation.token.",
-                                           "password.encoder."};
-    for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
-        if (has_prefix(name, PREFIXES[i])) {
-            return true;
-        }
-    }
-    return strcmp(name, "authorizer.class.name") == 0 || strcmp(name, "super.users") == 0 ||
-           strcmp(name, "principal.builder.class") == 0;
-}
-
-/* What Kafka's ZooKeeper client can and the C client cannot: names or their beginnings, the first
- * that fits counts; the one value that is fine, besides none; what to say to others. zookeeper.sasl
- * are Java system properties, which some put into the file. */
-static const struct {
-    const char *name;
-    const char *fine;
-    const char *words;
-} NOT_BUILT[] = {
-    {"zookeeper.ssl.client.enable", "false", "TLS towards ZooKeeper is not built"},
-    {"zookeeper.ssl.", "", "TLS towards ZooKeeper is not built"},
-    {"zookeeper.sasl.", "false", "SASL towards ZooKeeper is not built"},
-    {"zookeeper.set.acl", "false",
-     "ACLs in ZooKeeper need SASL or TLS towards it, which are not built"},
-    {"zookeeper.clientCnxnSocket", "org.apache.zookeeper.ClientCnxnSocketNIO",
-     "TLS towards ZooKeeper is not built, so it must be org.apache.zookeeper.ClientCnxnSocketNIO"},
-    {"zookeeper.metadata.migration.enable", "false", "migration to KRaft is not built"},
-};
-
-static bool is_value(const char *raw, const char *wanted)
-{
-    char *text = trimmed(raw);
-    bool same = *text == '\0' || strcasecmp(text, wanted) == 0;
-    free(text);
-    return same;
-}
-
-static err check_zookeeper(const char *name, const char *value, char reason[CONFIG_REASON_BYTES])
-{
-    for (size_t i = 0; i < sizeof(NOT_BUILT) / sizeof(NOT_BUILT[0]); i++) {
-        if (!has_prefix(name, NOT_BUILT[i].name)) {
-            continue;
-        }
-        if (is_value(value, NOT_BUILT[i].fine)) {
-            return OK;
-        }
-        snprintf(reason, CONFIG_REASON_BYTES, "option %s: %s; remove the option", name,
-                 NOT_BUILT[i].words);
-        return E_CONFIG;
-    }
-    return OK;
-}
-
-/* A security feature that is configured and not built refuses to start. */
-static err check_names(const struct config *config, char reason[CONFIG_REASON_BYTES])
-{
-    for (size_t i = 0; i < config->properties.count; i++) {
-        const char *name = config->properties.items[i].name;
-        TRY(check_zookeeper(name, config->properties.items[i].value, reason));
-        if (is_security_name(name) && *config->properties.items[i].value != '\0') {
-            snprintf(reason, CONFIG_REASON_BYTES,
-                     "option %s: TLS, SASL and authorization are not built; remove the option",
-                     name);
-            return E_CONFIG;
-        }
-        if (config_option(name) == NULL && !has_prefix(name, "zookeeper.sasl.")) {
-            log_warn("config", "unknown option, ignored name=%s", name);
-        }
-    }
-    return OK;
-}
-
-static bool is_given(const char *text)
-{
-    return text != NULL && *text != '\0';
-}
-
-/* 0 would delete whatever is not being written to. */
-static err check_retention(const struct config *config, char reason[CONFIG_REASON_BYTES])
-{
-    bool in_ms = config->log_retention_ms != CONFIG_NULL_LONG;
-    bool in_minutes = config->log_retention_minutes != CONFIG_NULL_INT;
-    int64_t retention = in_ms        ? config->log_retention_ms
-                        : in_minutes ? config->log_retention_minutes
-                                     : config->log_retention_hours;
-    if (retention != 0) {
-        return OK;
-    }
-    snprintf(reason, CONFIG_REASON_BYTES,
-             "option log.retention.%s: 0 is not allowed; it must be -1 or at least 1",
-             in_ms        ? "ms"
-             : in_minutes ? "minutes"
-                          : "hours");
-    return E_CONFIG;
-}
-
-static err check_together(const struct config *config, char reason[CONFIG_REASON_BYTES])
-{
-    if (config->broker_id > config->reserved_broker_max_id && config->broker_id_generation_enable) {
-        snprintf(reason, CONFIG_REASON_BYTES,
-                 "option broker.id: %d must not be above reserved.broker.max.id (%d)",
-                 config->broker_id, config->reserved_broker_max_id);
-        return E_CONFIG;
-    }
-    if (config->queued_max_request_bytes >= 0 &&
-        config->queued_max_request_bytes < config->socket_request_max_bytes) {
-        snprintf(reason, CONFIG_REASON_BYTES,
-                 "option queued.max.request.bytes: %lld must be -1 or at least "
-                 "socket.request.max.bytes (%d)",
-                 (long long)config->queued_max_request_bytes, config->socket_request_max_bytes);
-        return E_CONFIG;
-    }
-    if (is_given(config->zookeeper_connect) && is_given(config->process_roles)) {
-        snprintf(reason, CONFIG_REASON_BYTES,
-                 "option process.roles: with it Kafka runs KRaft and does not use "
-                 "zookeeper.connect; remove one of the two");
-        return E_CONFIG;
-    }
-    if (config->group_min_session_timeout_ms > config->group_max_session_timeout_ms) {
-        snprintf(reason, CONFIG_REASON_BYTES,
-                 "option group.min.session.timeout.ms: %d must not be above "
-                 "group.max.session.timeout.ms (%d)",
-                 config->group_min_session_timeout_ms, config->group_max_session_timeout_ms);
-        return E_CONFIG;
-    }
-    return check_retention(config, reason);
-}
-
-/* A file made for KRaft: its node is this broker. */
-static void take_node_id(struct config *config)
-{
-    const char *node_id = properties_get(&config->properties, "node.id");
-    if (node_id != NULL && properties_get(&config->properties, "broker.id") == NULL) {
-        properties_set(&config->properties, "broker.id", node_id);
+    const char *id = properties_get(&config->properties, name);
+    if (id != NULL && properties_get(&config->properties, other) == NULL) {
+        properties_set(&config->properties, other, id);
     }
 }
 
 err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES])
 {
-    take_node_id(config);
-    TRY(check_names(config, reason));
+    TRY(field_set(config, config_option("node.id"), reason)); /* refused by the name that is set */
+    share_id(config, "node.id", "broker.id");
+    share_id(config, "broker.id", "node.id");
+    TRY(config_check_names(config, reason));
     for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
         TRY(field_set(config, &OPTIONS[i], reason));
     }
     if (config->log_dirs == NULL) {
         config->log_dirs = config->log_dir;
     }
-    return check_together(config, reason);
+    return config_check_together(config, reason);
+}
+
+err config_listener_connections(const struct config *config, const char *listener,
+                                int32_t *conns_max, char reason[CONFIG_REASON_BYTES])
+{
+    const struct option *option = config_option("max.connections");
+    char *name = xasprintf("listener.name.%s.%s", listener, option->name);
+    err e = OK;
+    for (size_t i = 0; e == OK && i < config->properties.count; i++) {
+        const struct property *p = &config->properties.items[i];
+        if (strcasecmp(p->name, name) != 0) {
+            continue;
+        }
+        struct value value = {0};
+        char *text = config_trimmed(p->value);
+        e = value_parse(option->type, option->range, text, &value)
+                ? OK
+                : refuse(reason, CONFIG_REASON_BYTES,
+                         "option %s: \"%.200s\" is not allowed; it must be a whole number of 32 "
+                         "bits in %s",
+                         name, text, option->range);
+        *conns_max = e == OK ? (int32_t)value.number : *conns_max;
+        free(text);
+    }
+    free(name);
+    return e;
 }
 
 /* ---- dynamic values ---- */
@@ -559,23 +413,23 @@ static err check_dynamic(const struct option *option, enum config_source source,
     const char *wrong = NULL;
     if (option->dynamic == READ_ONLY) {
         wrong = "it can only be set in server.properties";
-    } else if (is_security_name(option->name)) {
-        wrong = "TLS and SASL are not built";
+    } else if (option->fate != FATE_IN_FORCE && option->fate != FATE_PASSED) {
+        wrong = option->doc; /* nothing would ever ask for it */
     } else if (option->dynamic == PER_BROKER && source == CONFIG_SOURCE_DYNAMIC_DEFAULT) {
         wrong = "it can only be set for single brokers";
     }
     if (wrong != NULL) {
-        snprintf(reason, CONFIG_REASON_BYTES, "%s", wrong);
-        return E_CONFIG;
+        return refuse(reason, CONFIG_REASON_BYTES, "%s", wrong);
     }
     if (!value_parse(option->type, option->range, value, &parsed)) {
-        snprintf(reason, CONFIG_REASON_BYTES, "it must be %s%s%s", type_words(option->type),
-                 *option->range == '\0' ? "" : " in ", option->range);
-        return E_CONFIG;
+        const char *where = NULL;
+        const char *words = allowed(option->type, option->range, &where);
+        return refuse(reason, CONFIG_REASON_BYTES, "it must be %s%s%s", words, where,
+                      option->range);
     }
     if (strcmp(option->name, "log.retention.ms") == 0 && parsed.number == 0) {
-        snprintf(reason, CONFIG_REASON_BYTES, "it must be -1 or at least 1"); /* check_retention */
-        return E_CONFIG;
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "it must be -1 or at least 1"); /* as config_check.c */
     }
     return OK;
 }
@@ -603,10 +457,13 @@ err config_set_dynamic(struct config *config, const struct option *option,
     CHECK(source == CONFIG_SOURCE_DYNAMIC_BROKER || source == CONFIG_SOURCE_DYNAMIC_DEFAULT);
     struct properties *layer =
         source == CONFIG_SOURCE_DYNAMIC_BROKER ? &config->dynamic : &config->dynamic_default;
-    char *text = value == NULL ? NULL : trimmed(value);
+    char *text = value == NULL ? NULL : config_trimmed(value);
     err e = text == NULL ? OK : check_dynamic(option, source, text, reason);
     if (e == OK) {
         layer_put(layer, option->name, text);
+        if (text != NULL) {
+            config_warn_passed(option, option->name, text);
+        }
         e = field_set(config, option, reason);
         CHECK(e == OK); /* every layer's values are valid by themselves */
     }
@@ -617,15 +474,17 @@ err config_set_dynamic(struct config *config, const struct option *option,
 err topic_option_check(const struct topic_option *option, const char *value,
                        char reason[CONFIG_REASON_BYTES])
 {
-    char *text = trimmed(value);
+    char *text = config_trimmed(value);
     struct value parsed = {0};
     bool fine = value_parse(option->type, option->range, text, &parsed);
     free(text);
     if (fine) {
         return OK;
     }
+    const char *where = NULL;
+    const char *words = allowed(option->type, option->range, &where);
     snprintf(reason, CONFIG_REASON_BYTES,
-             "Invalid value %s for configuration %s: it must be %s%s%s", value, option->name,
-             type_words(option->type), *option->range == '\0' ? "" : " in ", option->range);
+             "Invalid value %.200s for configuration %s: it must be %s%s%s", value, option->name,
+             words, where, option->range);
     return ERR_INVALID_CONFIG;
 }

@@ -1,7 +1,8 @@
 /* The broker's configuration: server.properties with Kafka's names, meanings and defaults.
  *
  * Read once at the start; a value that is wrong stops it with one line that names the option, the
- * value and what is allowed. config.def is the one list of options.
+ * value and what is allowed. config.def is the list of options, passed_options.def that of those which
+ * Kafka has and this broker knows and does not follow.
  *
  * Over these static values lie two layers of dynamic ones, of this broker and of the cluster, for
  * the options that permit it (cluster/broker_configs.h). Options that are READ_ONLY never change
@@ -19,6 +20,7 @@
 
 enum option_type {
     OPTION_BOOL,
+    OPTION_SHORT,
     OPTION_INT,
     OPTION_LONG,
     OPTION_DOUBLE,
@@ -30,7 +32,17 @@ enum option_type {
 
 enum option_dynamic { READ_ONLY, PER_BROKER, CLUSTER_WIDE };
 
+/* What becomes of a value that is not the default: passed_options.def says more. */
+enum option_fate {
+    FATE_IN_FORCE,
+    FATE_PASSED,
+    FATE_UNUSED,
+    FATE_REFUSED,
+    FATE_REFUSED_WITH_ZOOKEEPER,
+};
+
 #define CONFIG_C_BOOL     bool
+#define CONFIG_C_SHORT    int16_t
 #define CONFIG_C_INT      int32_t
 #define CONFIG_C_LONG     int64_t
 #define CONFIG_C_DOUBLE   double
@@ -68,11 +80,12 @@ struct option {
     const char *default_text; /* NULL: null */
     const char *range;
     enum option_dynamic dynamic;
-    const char *doc;
-    size_t field_offset;
+    const char *doc; /* of one that is not in force: what is lost, or why it is refused */
+    enum option_fate fate;
+    size_t field_offset; /* of one that is in force */
 };
 
-/* All options, in the order of config.def. */
+/* All options, in the order of config.def, then passed_options.def. */
 const struct option *config_options(size_t *count);
 const struct option *config_option(const char *name);
 /* The value in force as text: NULL for null. */
@@ -86,19 +99,23 @@ bool config_is_set(const struct config *config, const struct option *option);
 
 enum { CONFIG_REASON_BYTES = 512 };
 
-/* Values of the server.properties that Kafka ships, but ./data and no ZooKeeper: what a broker has
- * that was given no file. */
-void config_use_shipped_defaults(struct config *config);
 void config_init(struct config *config);
 void config_deinit(struct config *config);
 NODISCARD err config_read_file(struct config *config, const char *path,
                                char reason[CONFIG_REASON_BYTES]);
-/* KAFKA_… and KAFKA_CFG_… variables, as the official images map them. */
+/* KAFKA_…, KAFKA_CFG_… and CLUSTER_ID, as Kafka's images map them. */
 void config_read_environment(struct config *config, char *const *environment);
 NODISCARD err config_override(struct config *config, const char *name_and_value,
                               char reason[CONFIG_REASON_BYTES]);
+/* For a broker that was given no file, after all else was read: what nobody has set is as in the
+ * server.properties that Kafka ships, but ./data and no ZooKeeper. */
+void config_use_shipped_defaults(struct config *config);
 /* Fills the fields and checks them, each by itself and together. Unknown names warn once. */
 NODISCARD err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES]);
+
+/* listener.name.<listener>.max.connections, the listener in any case; untouched where it is not set. */
+NODISCARD err config_listener_connections(const struct config *config, const char *listener,
+                                          int32_t *conns_max, char reason[CONFIG_REASON_BYTES]);
 
 /* Sets the value of a dynamic layer (`source` is one of the two), or removes it (NULL), and the field
  * after it. E_CONFIG, with nothing changed and the reason without the value, if the option or the

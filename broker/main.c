@@ -84,14 +84,15 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 static err read_config(struct config *config, const struct arguments *arguments,
                        char reason[CONFIG_REASON_BYTES])
 {
-    if (arguments->file == NULL) {
-        config_use_shipped_defaults(config);
-    } else {
+    if (arguments->file != NULL) {
         TRY(config_read_file(config, arguments->file, reason));
     }
     config_read_environment(config, environ);
     for (int i = 0; i < arguments->overrides_n; i++) {
         TRY(config_override(config, arguments->overrides[i], reason));
+    }
+    if (arguments->file == NULL) {
+        config_use_shipped_defaults(config);
     }
     return config_finish(config, reason);
 }

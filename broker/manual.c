@@ -11,7 +11,10 @@ static const char INTRODUCTION[] =
     "variable of\n"
     "the environment (`KAFKA_LOG_DIRS` is `log.dirs`; `__` is an underscore, `___` a dash) or "
     "from\n"
-    "`--override name=value`; the later wins. Dynamic options may also be kept in the "
+    "`--override name=value`; the later wins. As in Kafka's images `CLUSTER_ID` is the id of a "
+    "cluster\n"
+    "that is made, and `KAFKA_ADVERTISED_LISTENERS` alone sets the listeners too. Dynamic options "
+    "may also be kept in the "
     "coordination\n"
     "store, for one broker (`/config/brokers/N`) or for all (`/config/brokers/<default>`); these "
     "win\n"
@@ -68,21 +71,68 @@ static const char INTRODUCTION[] =
     "\n"
     "## The options\n"
     "\n"
+    "All options of Kafka 3.9 are known. These are in force; the others are in the second table.\n"
+    "\n"
     "| name | type | default | allowed | dynamic | meaning |\n"
     "|---|---|---|---|---|---|\n";
 
-static void print_option(const struct option *o)
+static const char PASSED_OVER[] =
+    "\n"
+    "## Options that are known and not in force\n"
+    "\n"
+    "With Kafka's default, or nothing, they are the same as not there. Any other value is checked "
+    "as\n"
+    "Kafka does, and then:\n"
+    "\n"
+    "- *warned*: passed over, and one warning at the start says what is lost;\n"
+    "- *unused*: passed over in silence, because Kafka does not use it either without the feature "
+    "that\n"
+    "  is named, and that feature is refused or warned of by itself;\n"
+    "- *refused*: the start is refused, because passing it over would take away protection or "
+    "change\n"
+    "  what the set-up means (for some only with zookeeper.connect).\n"
+    "\n"
+    "`listener.name.<listener>.<option>` is treated as the option; `max.connections` is in force "
+    "there.\n"
+    "A name that Kafka does not have is ignored with one warning.\n"
+    "\n"
+    "| name | type | default | allowed | what becomes of it |\n"
+    "|---|---|---|---|---|\n";
+
+static void print_text(const char *text)
 {
-    static const char *const TYPES[] = {"boolean", "int",  "long",     "double",
-                                        "string",  "list", "password", "class"};
-    static const char *const DYNAMIC[] = {
-        [READ_ONLY] = "", [PER_BROKER] = "per broker", [CLUSTER_WIDE] = "cluster-wide"};
-    printf("| `%s` | %s | %s | ", o->name, TYPES[o->type],
-           o->default_text == NULL ? "not set" : o->default_text);
-    for (const char *c = o->range; *c != '\0'; c++) {
+    for (const char *c = text; *c != '\0'; c++) {
         printf(*c == '|' ? "\\|" : "%c", *c);
     }
+}
+
+static void print_head(const struct option *o)
+{
+    static const char *const TYPES[] = {"boolean", "short", "int",      "long", "double",
+                                        "string",  "list",  "password", "class"};
+    printf("| `%s` | %s | %s | ", o->name, TYPES[o->type],
+           o->default_text == NULL ? "not set" : o->default_text);
+    print_text(o->range);
+}
+
+static void print_in_force(const struct option *o)
+{
+    static const char *const DYNAMIC[] = {
+        [READ_ONLY] = "", [PER_BROKER] = "per broker", [CLUSTER_WIDE] = "cluster-wide"};
+    print_head(o);
     printf(" | %s | %s |\n", DYNAMIC[o->dynamic], o->doc);
+}
+
+static void print_passed(const struct option *o)
+{
+    static const char *const FATES[] = {[FATE_IN_FORCE] = "",
+                                        [FATE_PASSED] = "warned",
+                                        [FATE_UNUSED] = "unused, it belongs to",
+                                        [FATE_REFUSED] = "refused",
+                                        [FATE_REFUSED_WITH_ZOOKEEPER] =
+                                            "refused with zookeeper.connect"};
+    print_head(o);
+    printf(" | %s: %s |\n", FATES[o->fate], o->doc);
 }
 
 void config_print_manual(void)
@@ -91,6 +141,14 @@ void config_print_manual(void)
     const struct option *options = config_options(&count);
     fputs(INTRODUCTION, stdout);
     for (size_t i = 0; i < count; i++) {
-        print_option(&options[i]);
+        if (options[i].fate == FATE_IN_FORCE) {
+            print_in_force(&options[i]);
+        }
+    }
+    fputs(PASSED_OVER, stdout);
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].fate != FATE_IN_FORCE) {
+            print_passed(&options[i]);
+        }
     }
 }

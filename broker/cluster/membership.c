@@ -300,12 +300,40 @@ static err check_cluster_id(struct membership *m, const struct logs_identity *id
     return OK;
 }
 
+/* What CLUSTER_ID asks for, for a cluster that is made here. NULL: nothing. */
+static const char *wanted_cluster_id(const struct config *config)
+{
+    return config_uses_zookeeper(config) || config->ottla_cluster_id == NULL ||
+                   config->ottla_cluster_id[0] == '\0'
+               ? NULL
+               : config->ottla_cluster_id;
+}
+
+/* As kafka-storage format does: another id is somebody else's data. */
+static err check_wanted_cluster_id(struct membership *m, const struct logs_identity *identity,
+                                   char *reason)
+{
+    const char *wanted = wanted_cluster_id(m->config.config);
+    const char *there = m->cluster_id[0] != '\0' ? m->cluster_id : identity->cluster_id;
+    if (wanted == NULL || there[0] == '\0' || strcmp(wanted, there) == 0) {
+        return OK;
+    }
+    return refuse(reason, MEMBERSHIP_REASON_BYTES,
+                  "option ottla.cluster.id (or CLUSTER_ID in the environment): \"%s\" is not the "
+                  "cluster of what is in log.dirs, which is %s; remove the option, or name other "
+                  "directories",
+                  wanted, there);
+}
+
 static err make_cluster_id(struct membership *m, struct arena *arena,
                            const struct logs_identity *identity, char *reason)
 {
     char fresh[UUID_TEXT_LEN + 1];
     uuid_format(uuid_random(m->config.random), fresh);
-    struct str id = str_of(identity->cluster_id[0] != '\0' ? identity->cluster_id : fresh);
+    const char *wanted = wanted_cluster_id(m->config.config);
+    struct str id = str_of(identity->cluster_id[0] != '\0' ? identity->cluster_id
+                           : wanted != NULL                ? wanted
+                                                           : fresh);
     struct coord_op create = {
         .type = COORD_CREATE, .path = ZNODE_CLUSTER_ID, .data = znode_cluster_id_encode(arena, id)};
     TRY(coord_run(m->coord, &create, 1, arena));
@@ -337,7 +365,15 @@ static err settle_broker_id(struct membership *m, struct arena *arena,
                            .version = COORD_ANY_VERSION};
     TRY(coord_run(m->coord, &set, 1, arena));
     TRY(set.error);
-    m->broker_id = config->reserved_broker_max_id + set.stat.version;
+    int64_t id = (int64_t)config->reserved_broker_max_id + set.stat.version;
+    if (id > INT32_MAX) {
+        return refuse(
+            reason, MEMBERSHIP_REASON_BYTES,
+            "option reserved.broker.max.id: no number above %d is left to generate; lower "
+            "it, or set broker.id",
+            config->reserved_broker_max_id);
+    }
+    m->broker_id = (int32_t)id;
     return OK;
 }
 
@@ -408,6 +444,7 @@ static err settle(struct membership *m, struct arena *arena, const struct logs_i
 {
     TRY(read_cluster_id(m, arena, reason));
     TRY(check_cluster_id(m, identity, reason));
+    TRY(check_wanted_cluster_id(m, identity, reason));
     TRY(create_base(m, arena));
     if (m->cluster_id[0] == '\0') {
         TRY(make_cluster_id(m, arena, identity, reason));

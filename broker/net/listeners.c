@@ -1,7 +1,7 @@
 /* The texts, each a list with commas:
  *
  *   listeners                          NAME://host:port, NAME://[v6 address]:port
- *   advertised.listeners               the same; names of listeners, not of a controller's
+ *   advertised.listeners               the same; names of listeners, a controller's left out
  *   listener.security.protocol.map     NAME:PROTOCOL
  *   controller.listener.names          NAME
  *   max.connections.per.ip.overrides   address:count
@@ -158,16 +158,9 @@ static err parse_listeners(const struct listeners_config *config, struct listene
                                 "option listeners: at least one NAME://host:port is needed");
 }
 
-static err check_advertised(const struct listeners_config *config,
-                            const struct listeners *listeners, const struct listener *one,
+static err check_advertised(const struct listeners *listeners, const struct listener *one,
                             const struct refusal *to)
 {
-    if (is_controller_listener(config, one->name)) {
-        return refuse(to->reason, to->size,
-                      "option advertised.listeners: %s is in controller.listener.names, and a "
-                      "controller's listener must not be advertised; remove it here",
-                      one->name);
-    }
     const struct listener *listener = find(listeners, one->name);
     if (listener == NULL) {
         return refuse(to->reason, to->size, "option advertised.listeners: %s is not in listeners",
@@ -193,7 +186,10 @@ static err parse_advertised(const struct listeners_config *config, struct listen
     for (struct item item; next_item(&at, &item);) {
         struct listener one = {0};
         TRY(parse_url("advertised.listeners", item, &one, to));
-        TRY(check_advertised(config, out, &one, to));
+        if (is_controller_listener(config, one.name)) {
+            continue;
+        }
+        TRY(check_advertised(out, &one, to));
         if (one.host[0] == '\0') {
             config->host_name(one.host);
         }
@@ -202,6 +198,27 @@ static err parse_advertised(const struct listeners_config *config, struct listen
         listener->advertised_port = one.port;
     }
     return OK;
+}
+
+/* What brokers use among themselves must be there, and be advertised where anything is. */
+static err check_inter_broker(const struct listeners_config *config,
+                              const struct listeners *listeners, const struct refusal *to)
+{
+    if (config->inter_broker == NULL) {
+        return OK;
+    }
+    bool any = false;
+    bool found = false;
+    for (size_t i = 0; i < listeners->count; i++) {
+        const struct listener *one = &listeners->all[i];
+        any |= one->advertised_host[0] != '\0';
+        found |= strcasecmp(one->name, config->inter_broker) == 0 &&
+                 (config->advertised == NULL || one->advertised_host[0] != '\0');
+    }
+    return found ? OK
+                 : refuse(to->reason, to->size, "option %s: %s is not in %s",
+                          config->inter_broker_option, config->inter_broker,
+                          any ? "advertised.listeners" : "listeners");
 }
 
 static err parse_ip_overrides(const struct listeners_config *config, struct listeners *out,
@@ -240,6 +257,7 @@ err listeners_parse(const struct listeners_config *config, struct listeners *out
     *out = (struct listeners){0};
     TRY(parse_listeners(config, out, &to));
     TRY(parse_advertised(config, out, &to));
+    TRY(check_inter_broker(config, out, &to));
     return parse_ip_overrides(config, out, &to);
 }
 

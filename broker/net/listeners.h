@@ -33,9 +33,11 @@ struct ip_override {
 struct listeners_config {
     const char *listeners;
     const char *advertised;
-    const char *protocol_map;     /* listener.security.protocol.map */
-    const char *controller_names; /* of a file made for KRaft: these listeners are left out */
-    const char *ip_overrides;     /* max.connections.per.ip.overrides */
+    const char *protocol_map;        /* listener.security.protocol.map */
+    const char *controller_names;    /* of a file made for KRaft: these listeners are left out */
+    const char *inter_broker;        /* the listener among brokers, where the file names one */
+    const char *inter_broker_option; /* and the option that does */
+    const char *ip_overrides;        /* max.connections.per.ip.overrides */
     /* This machine's name, for an advertised listener that names no host; asked only then. */
     void (*host_name)(char host[LISTENER_HOST_MAX]);
 };

@@ -28,7 +28,7 @@ static void test_every_default_is_valid(void)
     size_t count = 0;
     const struct option *options = config_options(&count);
     MUST(finish_one(NULL));
-    CU_ASSERT(count > 90);
+    CU_ASSERT(count > 300);
     for (size_t i = 0; i < count; i++) {
         const struct option *o = &options[i];
         CU_ASSERT_PTR_EQUAL(config_option(o->name), o); /* no name twice */
@@ -37,11 +37,16 @@ static void test_every_default_is_valid(void)
         const char *text = config_text(&config, o);
         CU_ASSERT((text == NULL) == (o->default_text == NULL));
         CU_ASSERT(text == NULL || strcmp(text, o->default_text) == 0);
+        if (o->fate != FATE_IN_FORCE) {
+            continue;
+        }
         const void *field = (const char *)&config + o->field_offset;
         if (text == NULL && o->type == OPTION_INT) {
             CU_ASSERT_EQUAL(*(const int32_t *)field, CONFIG_NULL_INT);
         } else if (text == NULL && o->type == OPTION_LONG) {
             CU_ASSERT_EQUAL(*(const int64_t *)field, CONFIG_NULL_LONG);
+        } else if (o->type == OPTION_SHORT) {
+            CU_ASSERT_EQUAL(*(const int16_t *)field, strtol(text, NULL, 10));
         } else if (o->type == OPTION_INT) {
             CU_ASSERT_EQUAL(*(const int32_t *)field, strtol(text, NULL, 10));
         } else if (o->type == OPTION_LONG) {
@@ -91,34 +96,55 @@ static void test_bad_values(void)
             "address:count");
     refused("max.connections.per.ip.overrides=a:-1", "max.connections.per.ip.overrides", "a:-1",
             "address:count");
-    refused("ssl.keystore.location=/x", "ssl.keystore.location", "not built", "remove");
-    refused("sasl.enabled.mechanisms=PLAIN", "sasl.enabled.mechanisms", "not built", "remove");
+    refused("compression.gzip.level=0", "compression.gzip.level", "\"0\"", "-1|1..9");
+    refused("offsets.topic.replication.factor=32768", "offsets.topic", "32768", "16 bits");
+    refused("quota.window.num=0", "quota.window.num", "\"0\"",
+            "1.."); /* passed over, yet checked */
     refused("authorizer.class.name=x.Y", "authorizer.class.name", "not built", "remove");
     refused("broker.id=5000", "broker.id", "5000", "reserved.broker.max.id");
+    refused("connections.max.idle.ms=100", "connections.max.idle.ms", "100", "below 0 or above");
+    refused("max.connections.per.ip=0", "max.connections.per.ip", "0", "overrides");
+    refused("queued.max.request.bytes=1", "queued.max.request.bytes", "1 must be -1", "at least");
+    refused("ottla.cluster.id="
+            "0123456789012345678901234567890123456789012345678901234567890123",
+            "ottla.cluster.id", "0123456789", "63 bytes");
 }
 
-/* What Kafka's ZooKeeper client can and this broker's cannot is refused, each by its own words;
- * false and nothing are fine. */
+/* What Kafka's ZooKeeper client can and this broker's cannot is refused where ZooKeeper is used; what
+ * Kafka does not use without it is fine. */
 static void test_zookeeper(void)
 {
-    refused("zookeeper.set.acl=true", "zookeeper.set.acl", "ACLs in ZooKeeper", "not built");
-    refused("zookeeper.ssl.client.enable=true", "zookeeper.ssl.client.enable", "TLS", "not built");
-    refused("zookeeper.ssl.keystore.location=/x", "zookeeper.ssl.keystore.location",
-            "TLS towards ZooKeeper", "not built");
-    refused("zookeeper.ssl.crl.enable=false", "zookeeper.ssl.crl.enable", "TLS", "not built");
-    refused("zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty",
-            "zookeeper.clientCnxnSocket", "ClientCnxnSocketNIO", "remove");
-    refused("zookeeper.sasl.client=true", "zookeeper.sasl.client", "SASL towards ZooKeeper",
-            "not built");
-    refused("zookeeper.sasl.clientconfig=Client", "zookeeper.sasl.clientconfig", "SASL", "not");
-    refused("zookeeper.metadata.migration.enable=true", "zookeeper.metadata.migration.enable",
-            "migration to KRaft", "not built");
+    static const char *const REFUSED[][2] = {
+        {"zookeeper.set.acl=true", "option zookeeper.set.acl: ACLs in ZooKeeper need SASL or TLS "
+                                   "towards it, which are not built; remove the option"},
+        {"zookeeper.ssl.client.enable=true", "option zookeeper.ssl.client.enable: TLS towards "
+                                             "ZooKeeper is not built; remove the option"},
+        {"zookeeper.sasl.client=true", "option zookeeper.sasl.client: SASL towards ZooKeeper is "
+                                       "not built; remove the option"},
+        {"zookeeper.sasl.clientconfig=Client", "option zookeeper.sasl.clientconfig: SASL towards "
+                                               "ZooKeeper is not built; remove the option"},
+        {"zookeeper.metadata.migration.enable=true",
+         "option zookeeper.metadata.migration.enable: migration to KRaft is not built; remove the "
+         "option"},
+        {"process.roles=broker", "option process.roles: with it Kafka runs KRaft and does not use "
+                                 "zookeeper.connect; remove one of the two"}};
+    for (size_t i = 0; i < sizeof(REFUSED) / sizeof(REFUSED[0]); i++) {
+        const char *const set[] = {"zookeeper.connect=a:2181", REFUSED[i][0]};
+        CU_ASSERT_EQUAL(finish(set, 2), E_CONFIG);
+        CU_ASSERT_STRING_EQUAL(reason, REFUSED[i][1]);
+        config_deinit(&config);
+    }
+    for (size_t i = 0; i + 1 < sizeof(REFUSED) / sizeof(REFUSED[0]); i++) {
+        CU_ASSERT_EQUAL(finish_one(REFUSED[i][0]), OK); /* without zookeeper.connect */
+        config_deinit(&config);
+    }
     refused("zookeeper.session.timeout.ms=0", "zookeeper.session.timeout.ms", "\"0\"", "1..");
     static const char *const FINE[] = {
         "zookeeper.connect=a:2181,b/kafka",
         "zookeeper.set.acl=false",
         "zookeeper.ssl.client.enable=False",
-        "zookeeper.ssl.keystore.location=",
+        "zookeeper.ssl.keystore.location=/x",
+        "zookeeper.ssl.crl.enable=true",
         "zookeeper.sasl.client=false ",
         "zookeeper.metadata.migration.enable=false",
         "zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNIO",
@@ -127,14 +153,53 @@ static void test_zookeeper(void)
     MUST(finish(FINE, sizeof(FINE) / sizeof(FINE[0])));
     CU_ASSERT_STRING_EQUAL(config.zookeeper_connect, "a:2181,b/kafka");
     CU_ASSERT_EQUAL(config.zookeeper_connection_timeout_ms, 6000);
-    CU_ASSERT_FALSE(config.zookeeper_ssl_client_enable);
     config_deinit(&config);
-    static const char *const BOTH[] = {"zookeeper.connect=a:2181", "process.roles=broker"};
-    CU_ASSERT_EQUAL(finish(BOTH, 2), E_CONFIG);
-    CU_ASSERT(strstr(reason, "process.roles") != NULL && strstr(reason, "KRaft") != NULL);
+}
+
+/* Two names of one number, and which may be above reserved.broker.max.id. */
+static void test_node_id(void)
+{
+    MUST(finish_one("node.id=7"));
+    CU_ASSERT(config.broker_id == 7 && config.node_id == 7);
     config_deinit(&config);
-    MUST(finish(BOTH + 1, 1));
+    MUST(finish_one("broker.id=8"));
+    CU_ASSERT(config.broker_id == 8 && config.node_id == 8);
     config_deinit(&config);
+    static const char *const TWO[] = {"node.id=7", "broker.id=8"};
+    CU_ASSERT_EQUAL(finish(TWO, 2), E_CONFIG);
+    CU_ASSERT_STRING_EQUAL(reason, "option node.id: 7 is not broker.id (8); they must be the same, "
+                                   "or one of them removed");
+    config_deinit(&config);
+    refused("node.id=5000", "broker.id", "5000", "reserved.broker.max.id");
+    static const char *const KRAFT[] = {"node.id=5000", "process.roles=broker,controller"};
+    MUST(finish(KRAFT, 2));
+    config_deinit(&config);
+    static const char *const FREE[] = {"broker.id=5000", "broker.id.generation.enable=false"};
+    MUST(finish(FREE, 2));
+    config_deinit(&config);
+}
+
+/* One node that does everything runs alone; a node of a cluster does not. */
+static void test_kraft(void)
+{
+    static const char *const FINE[] = {"process.roles= controller, broker",
+                                       "controller.quorum.voters=1@localhost:9093,",
+                                       "controller.quorum.bootstrap.servers=localhost:9093"};
+    MUST(finish(FINE, 3));
+    config_deinit(&config);
+    refused("process.roles=broker", "process.roles", "\"broker\"", "must be broker,controller");
+    refused("process.roles=controller", "process.roles", "\"controller\"", "broker,controller");
+    refused("process.roles=x", "process.roles", "\"x\"", "broker|controller");
+    static const char *const SEVERAL[] = {"controller.quorum.voters=1@a:9093, 2@b:9093",
+                                          "controller.quorum.bootstrap.servers=a:1,b:2"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *const set[] = {"process.roles=broker,controller", SEVERAL[i]};
+        CU_ASSERT_EQUAL(finish(set, 2), E_CONFIG);
+        CU_ASSERT_PTR_NOT_NULL(strstr(reason, "it names several nodes"));
+        config_deinit(&config);
+        MUST(finish_one(SEVERAL[i])); /* no KRaft without process.roles */
+        config_deinit(&config);
+    }
 }
 
 /* Both ends of every range, and one past them. */
@@ -145,7 +210,7 @@ static void test_ranges(void)
     for (size_t i = 0; i < count; i++) {
         const struct option *o = &options[i];
         const char *dots = strstr(o->range, "..");
-        if (dots == NULL || o->type == OPTION_DOUBLE) {
+        if (dots == NULL || o->type == OPTION_DOUBLE || strchr(o->range, '|') != NULL) {
             continue;
         }
         for (int end = 0; end < 2; end++) {
@@ -161,7 +226,8 @@ static void test_ranges(void)
             config_deinit(&config);
             snprintf(override, sizeof(override), "%s=%lld", o->name, edge);
             err e = finish_one(override);
-            CU_ASSERT(e == OK || strstr(reason, "must not be above") != NULL);
+            CU_ASSERT(e == OK || strstr(reason, "must not be above") != NULL ||
+                      strstr(reason, "is only allowed with") != NULL);
             config_deinit(&config);
         }
     }
@@ -179,7 +245,10 @@ static void test_good_values(void)
                                       "no.such.option=is told, not refused",
                                       "num.network.threads= 2 ",
                                       "num.partitions=8",
-                                      "sasl.jaas.config="};
+                                      "sasl.jaas.config=",
+                                      "ssl.keystore.location=/x", /* no listener has TLS */
+                                      "sasl.enabled.mechanisms=PLAIN",
+                                      "queued.max.request.bytes=0"};
     MUST(finish(SET, sizeof(SET) / sizeof(SET[0])));
     CU_ASSERT_EQUAL(config.num_partitions, 8);
     CU_ASSERT_FALSE(config.auto_create_topics_enable);
@@ -223,19 +292,82 @@ static void test_environment(void)
                                         "XKAFKA_NUM_PARTITIONS=9",
                                         NULL};
     config_init(&config);
-    config_use_shipped_defaults(&config);
-    size_t shipped = config.properties.count;
     config_read_environment(&config, ENVIRONMENT);
     CU_ASSERT_STRING_EQUAL(properties_get(&config.properties, "num.partitions"), "3");
     CU_ASSERT_STRING_EQUAL(properties_get(&config.properties, "log.dirs"), "/x=y");
     CU_ASSERT_STRING_EQUAL(properties_get(&config.properties, "listener.security.protocol.map"),
                            "A:PLAINTEXT");
     CU_ASSERT_STRING_EQUAL(properties_get(&config.properties, "a_b-c"), "d");
-    CU_ASSERT_EQUAL(config.properties.count, shipped + 3); /* log.dirs was there */
+    CU_ASSERT_EQUAL(config.properties.count, 4);
+    config_use_shipped_defaults(&config);
+    CU_ASSERT_STRING_EQUAL(properties_get(&config.properties, "log.dirs"), "/x=y");
     MUST(config_finish(&config, reason));
     CU_ASSERT_EQUAL(config.num_partitions, 3);
     CU_ASSERT_EQUAL(config.offsets_topic_replication_factor, 1);
     CU_ASSERT_EQUAL(config.group_initial_rebalance_delay_ms, 0);
+    config_deinit(&config);
+}
+
+/* The variables of an environment, as after a start without a file. */
+static void finish_environment(char *const *environment)
+{
+    config_init(&config);
+    config_read_environment(&config, environment);
+    config_use_shipped_defaults(&config);
+    MUST(config_finish(&config, reason));
+}
+
+/* What is shipped does not count as set. */
+static void test_images(void)
+{
+    static char *const NODE[] = {"KAFKA_NODE_ID=7",
+                                 "CLUSTER_ID=5L6g3nShT-eMCtK--X86sw",
+                                 "KAFKA_LOG_DIR=/x",
+                                 "KAFKA_PROCESS_ROLES=broker,controller",
+                                 "KAFKA_CONTROLLER_QUORUM_VOTERS=7@localhost:9093",
+                                 NULL};
+    finish_environment(NODE);
+    CU_ASSERT_EQUAL(config.broker_id, 7);
+    CU_ASSERT_STRING_EQUAL(config.ottla_cluster_id, "5L6g3nShT-eMCtK--X86sw");
+    CU_ASSERT_STRING_EQUAL(config.log_dirs, "/x");
+    config_deinit(&config);
+    static char *const BITNAMI[] = {"KAFKA_KRAFT_CLUSTER_ID=abc", "KAFKA_CFG_NODE_ID=0", NULL};
+    finish_environment(BITNAMI);
+    CU_ASSERT_STRING_EQUAL(config.ottla_cluster_id, "abc");
+    config_deinit(&config);
+    static char *const NOTHING[] = {NULL};
+    finish_environment(NOTHING);
+    CU_ASSERT(config.broker_id == 0 && config.ottla_cluster_id == NULL);
+    CU_ASSERT_STRING_EQUAL(config.log_dirs, "./data");
+    CU_ASSERT_STRING_EQUAL(config.listeners, "PLAINTEXT://:9092");
+    config_deinit(&config);
+    static char *const ADVERTISED[] = {"KAFKA_ADVERTISED_LISTENERS=A://h:1,B://[::1]:2", NULL};
+    finish_environment(ADVERTISED);
+    CU_ASSERT_STRING_EQUAL(config.listeners, "A://:1,B://:2");
+    config_deinit(&config);
+    static char *const BOTH[] = {"KAFKA_ADVERTISED_LISTENERS=A://h:1", "KAFKA_LISTENERS=A://:9",
+                                 NULL};
+    finish_environment(BOTH);
+    CU_ASSERT_STRING_EQUAL(config.listeners, "A://:9");
+    config_deinit(&config);
+}
+
+static void test_listener_options(void)
+{
+    static const char *const SET[] = {"listener.name.inside.max.connections= 5 ",
+                                      "listener.name.outside.ssl.client.auth=required",
+                                      "listener.name.outside.plain.sasl.jaas.config=x",
+                                      "listener.name.inside.nothing=1"};
+    MUST(finish(SET, 4));
+    int32_t most = 77;
+    MUST(config_listener_connections(&config, "OTHER", &most, reason));
+    CU_ASSERT_EQUAL(most, 77);
+    MUST(config_listener_connections(&config, "INSIDE", &most, reason));
+    CU_ASSERT_EQUAL(most, 5);
+    config_deinit(&config);
+    MUST(finish_one("listener.name.inside.max.connections=-1"));
+    CU_ASSERT_EQUAL(config_listener_connections(&config, "INSIDE", &most, reason), E_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(reason, "\"-1\" is not allowed"));
     config_deinit(&config);
 }
 
@@ -334,5 +466,6 @@ static void test_units(void)
 }
 
 SUITE("config", TEST(test_every_default_is_valid), TEST(test_bad_values), TEST(test_zookeeper),
+      TEST(test_node_id), TEST(test_kraft), TEST(test_images), TEST(test_listener_options),
       TEST(test_ranges), TEST(test_good_values), TEST(test_override_form), TEST(test_environment),
       TEST(test_file), TEST(test_topic_options), TEST(test_units))

@@ -33,8 +33,8 @@ typedef struct describe_configs_response_synonym synonym_out;
 
 static int8_t wire_type(enum option_type type)
 {
-    static const int8_t TYPES[] = {WIRE_BOOLEAN, WIRE_INT,  WIRE_LONG,     WIRE_DOUBLE,
-                                   WIRE_STRING,  WIRE_LIST, WIRE_PASSWORD, WIRE_CLASS};
+    static const int8_t TYPES[] = {WIRE_BOOLEAN, WIRE_SHORT, WIRE_INT,      WIRE_LONG, WIRE_DOUBLE,
+                                   WIRE_STRING,  WIRE_LIST,  WIRE_PASSWORD, WIRE_CLASS};
     return TYPES[type];
 }
 

@@ -1,0 +1,264 @@
+/* Checks over all options: what becomes of those that are not in force (passed_options.def), of
+ * unknown names, and of values that do not go together. */
+#define _GNU_SOURCE
+#include "broker/config_internal.h"
+
+#include "base/log.h"
+#include "base/refuse.h"
+
+#include <stdlib.h>
+
+enum { CLUSTER_ID_BYTES_MAX = 64 };
+
+static bool has_prefix(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_given(const char *text)
+{
+    return text != NULL && *text != '\0';
+}
+
+/* ---- names ---- */
+
+/* The default, or nothing: then the option might as well not be there. */
+static bool says_nothing(const struct option *option, const char *value)
+{
+    char *text = config_trimmed(value);
+    bool same = *text == '\0' ||
+                (option->default_text != NULL && strcasecmp(text, option->default_text) == 0);
+    free(text);
+    return same;
+}
+
+void config_warn_passed(const struct option *option, const char *name, const char *value)
+{
+    if (option->fate == FATE_PASSED && !says_nothing(option, value)) {
+        log_warn("config", "option passed over name=%s reason=\"%s\"", name, option->doc);
+    }
+}
+
+static err check_fate(const struct config *config, const char *name, const struct option *option,
+                      const char *value, char reason[CONFIG_REASON_BYTES])
+{
+    const char *zookeeper = properties_get(&config->properties, "zookeeper.connect");
+    bool refused = option->fate == FATE_REFUSED ||
+                   (option->fate == FATE_REFUSED_WITH_ZOOKEEPER && is_given(zookeeper));
+    if (refused && !says_nothing(option, value)) {
+        return refuse(reason, CONFIG_REASON_BYTES, "option %s: %s; remove the option", name,
+                      option->doc);
+    }
+    config_warn_passed(option, name, value);
+    return OK;
+}
+
+/* The part of "listener.name.<listener>.<option>" that names the option, of SASL after the mechanism:
+ * "listener.name.outside.plain.sasl.jaas.config" is sasl.jaas.config. NULL: it is no such name. */
+static const struct option *option_of_listener(const char *name)
+{
+    const char *at = has_prefix(name, "listener.name.") ? strchr(name + 14, '.') : NULL;
+    for (int part = 0; at != NULL && part < 2; part++) {
+        const struct option *option = config_option(at + 1);
+        if (option != NULL) {
+            return option;
+        }
+        at = strchr(at + 1, '.');
+    }
+    return NULL;
+}
+
+static err check_listener_option(const struct config *config, const char *name, const char *value,
+                                 char reason[CONFIG_REASON_BYTES])
+{
+    const struct option *option = option_of_listener(name);
+    if (option == NULL) {
+        log_warn("config", "unknown option, ignored name=%s", name);
+        return OK;
+    }
+    if (option->fate != FATE_IN_FORCE) {
+        return check_fate(config, name, option, value, reason);
+    }
+    if (strcmp(option->name, "max.connections") != 0) {
+        log_warn("config", "option passed over name=%s reason=\"it is one for all listeners\"",
+                 name);
+    }
+    return OK;
+}
+
+/* Java system properties of Kafka's ZooKeeper client, which some put into the file. */
+static err check_zookeeper_sasl(const struct config *config, const char *name, const char *value,
+                                char reason[CONFIG_REASON_BYTES])
+{
+    char *text = config_trimmed(value);
+    bool off = *text == '\0' || strcasecmp(text, "false") == 0;
+    free(text);
+    if (off || !is_given(properties_get(&config->properties, "zookeeper.connect"))) {
+        return OK;
+    }
+    return refuse(reason, CONFIG_REASON_BYTES,
+                  "option %s: SASL towards ZooKeeper is not built; remove the option", name);
+}
+
+static err check_name(const struct config *config, const char *name, const char *value,
+                      char reason[CONFIG_REASON_BYTES])
+{
+    const struct option *option = config_option(name);
+    if (option != NULL) {
+        return check_fate(config, name, option, value, reason);
+    }
+    if (has_prefix(name, "zookeeper.sasl.")) {
+        return check_zookeeper_sasl(config, name, value, reason);
+    }
+    if (has_prefix(name, "listener.name.")) {
+        return check_listener_option(config, name, value, reason);
+    }
+    log_warn("config", "unknown option, ignored name=%s", name);
+    return OK;
+}
+
+err config_check_names(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    for (size_t i = 0; i < config->properties.count; i++) {
+        const struct property *p = &config->properties.items[i];
+        TRY(check_name(config, p->name, p->value, reason));
+    }
+    return OK;
+}
+
+/* ---- together ---- */
+
+/* 0 would delete whatever is not being written to. */
+static err check_retention(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    bool in_ms = config->log_retention_ms != CONFIG_NULL_LONG;
+    bool in_minutes = config->log_retention_minutes != CONFIG_NULL_INT;
+    int64_t retention = in_ms        ? config->log_retention_ms
+                        : in_minutes ? config->log_retention_minutes
+                                     : config->log_retention_hours;
+    const char *unit = in_ms ? "ms" : in_minutes ? "minutes" : "hours";
+    return retention != 0 ? OK
+                          : refuse(reason, CONFIG_REASON_BYTES,
+                                   "option log.retention.%s: 0 is not allowed; it must be -1 or "
+                                   "at least 1",
+                                   unit);
+}
+
+/* A number must be a generated one's, or below those; KRaft generates none. */
+static err check_broker_id(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    if (config->broker_id != config->node_id) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option node.id: %d is not broker.id (%d); they must be the same, or one of "
+                      "them removed",
+                      config->node_id, config->broker_id);
+    }
+    if (config->broker_id > config->reserved_broker_max_id && config->broker_id_generation_enable &&
+        !is_given(config->process_roles)) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option broker.id: %d must not be above reserved.broker.max.id (%d); raise "
+                      "that, or set broker.id.generation.enable=false",
+                      config->broker_id, config->reserved_broker_max_id);
+    }
+    return OK;
+}
+
+static bool has_role(const struct config *config, const char *role)
+{
+    const char *found = strstr(config->process_roles, role);
+    return found != NULL;
+}
+
+/* One that names several nodes is of a cluster. */
+static err check_one_node(const struct config *config, const char *name,
+                          char reason[CONFIG_REASON_BYTES])
+{
+    const char *value = properties_get(&config->properties, name);
+    const char *comma = value == NULL ? NULL : strchr(value, ',');
+    return comma == NULL || comma[1 + strspn(comma + 1, ", ")] == '\0'
+               ? OK
+               : refuse(reason, CONFIG_REASON_BYTES,
+                        "option %s: it names several nodes, and a cluster of several is not "
+                        "built; name this one alone",
+                        name);
+}
+
+/* A file made for KRaft is that of one node that does everything. */
+static err check_kraft(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    if (!is_given(config->process_roles)) {
+        return OK;
+    }
+    if (config_uses_zookeeper(config)) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option process.roles: with it Kafka runs KRaft and does not use "
+                      "zookeeper.connect; remove one of the two");
+    }
+    if (!has_role(config, "broker") || !has_role(config, "controller")) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option process.roles: \"%s\" is a node of a cluster of several, which is "
+                      "not built; it must be broker,controller",
+                      config->process_roles);
+    }
+    TRY(check_one_node(config, "controller.quorum.voters", reason));
+    return check_one_node(config, "controller.quorum.bootstrap.servers", reason);
+}
+
+/* A connection lives at least as long as the refusal of its client is held back. */
+static err check_connections(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    const struct option *delay = config_option("connection.failed.authentication.delay.ms");
+    int64_t delay_ms = strtoll(config_text(config, delay), NULL, 10);
+    if (config->connections_max_idle_ms >= 0 && config->connections_max_idle_ms <= delay_ms) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option connections.max.idle.ms: %lld must be below 0 or above "
+                      "connection.failed.authentication.delay.ms (%lld)",
+                      (long long)config->connections_max_idle_ms, (long long)delay_ms);
+    }
+    if (config->max_connections_per_ip == 0 &&
+        !is_given(config->max_connections_per_ip_overrides)) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option max.connections.per.ip: 0 is only allowed with "
+                      "max.connections.per.ip.overrides: nobody could connect");
+    }
+    if (config->queued_max_request_bytes > 0 &&
+        config->queued_max_request_bytes < config->socket_request_max_bytes) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option queued.max.request.bytes: %lld must be -1 or at least "
+                      "socket.request.max.bytes (%d)",
+                      (long long)config->queued_max_request_bytes,
+                      config->socket_request_max_bytes);
+    }
+    return OK;
+}
+
+static void warn_of_session_timeouts(const struct config *config)
+{
+    if (config->group_min_session_timeout_ms > config->group_max_session_timeout_ms) {
+        log_warn("config",
+                 "no member can join a group: group.min.session.timeout.ms is above "
+                 "group.max.session.timeout.ms min=%d max=%d",
+                 config->group_min_session_timeout_ms, config->group_max_session_timeout_ms);
+    }
+}
+
+static err check_cluster_id(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    const char *id = config->ottla_cluster_id;
+    return id == NULL || strlen(id) < CLUSTER_ID_BYTES_MAX
+               ? OK
+               : refuse(reason, CONFIG_REASON_BYTES,
+                        "option ottla.cluster.id: \"%.80s\" is too long; it must be at most %d "
+                        "bytes",
+                        id, CLUSTER_ID_BYTES_MAX - 1);
+}
+
+err config_check_together(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    TRY(check_broker_id(config, reason));
+    TRY(check_cluster_id(config, reason));
+    TRY(check_kraft(config, reason));
+    TRY(check_connections(config, reason));
+    warn_of_session_timeouts(config);
+    return check_retention(config, reason);
+}
