@@ -199,7 +199,8 @@ void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms)
     if (!atomic_load_explicit(&loop->running, memory_order_relaxed)) {
         loop->now_ms = clock_monotonic_ms(loop->clock); /* before the first turn it would be old */
     }
-    timer->due_ms = loop->now_ms + (delay_ms < 0 ? 0 : delay_ms);
+    delay_ms = delay_ms < 0 ? 0 : delay_ms;
+    timer->due_ms = delay_ms > INT64_MAX - loop->now_ms ? INT64_MAX : loop->now_ms + delay_ms;
     heap_up(loop, ++loop->heap_n, timer);
 }
 

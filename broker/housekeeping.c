@@ -1,5 +1,6 @@
-/* Three timers: checkpoints (armed by the first change), retention (its own interval, if anything
- * has been written since), removal (armed when something was deleted). */
+/* Timers: one for each kind of checkpoint, each with its own interval, all armed by the first change
+ * that is not in one of them; retention (its own interval); removal (armed when something was
+ * deleted); flush.ms. An interval below 1 is never: then the file is written when the broker stops. */
 #include "broker/housekeeping.h"
 
 #include "base/log.h"
@@ -7,7 +8,18 @@
 
 #include <stdlib.h>
 
-enum { FIRST_RETENTION_MS = 30000, REMOVAL_RETRY_MS = 1000 };
+enum { REMOVAL_RETRY_MS = 1000 };
+
+enum { HIGH_WATERMARKS, RECOVERY_POINTS, LOG_STARTS, CHECKPOINTS };
+
+/* One kind of checkpoint file. */
+struct checkpoint {
+    struct timer timer;
+    struct housekeeping *housekeeping;
+    int64_t interval_ms;
+    const char *what;
+    err (*write)(struct broker *broker);
+};
 
 struct housekeeping {
     struct broker *broker;
@@ -15,20 +27,21 @@ struct housekeeping {
     atomic_bool removal_expected;
     struct loop_task arm;
     struct loop_task expect;
-    struct timer checkpoint;
+    struct checkpoint checkpoints[CHECKPOINTS];
     struct timer retention;
     struct timer removal;
     struct timer flush;
-    int64_t recovery_points_ms; /* when they were last written */
     bool stopped;
 };
 
 static void on_arm(struct loop_task *task)
 {
     struct housekeeping *h = container_of(task, struct housekeeping, arm);
-    if (!h->stopped) {
-        timer_start(h->broker->background, &h->checkpoint,
-                    h->broker->config->replica_high_watermark_checkpoint_interval_ms);
+    for (int i = 0; i < CHECKPOINTS && !h->stopped; i++) {
+        struct checkpoint *c = &h->checkpoints[i];
+        if (c->interval_ms > 0 && !timer_is_running(&c->timer)) {
+            timer_start(h->broker->background, &c->timer, c->interval_ms);
+        }
     }
 }
 
@@ -50,15 +63,45 @@ static void log_failure(const char *what, err e)
 
 static void on_checkpoint(struct timer *timer)
 {
-    struct housekeeping *h = container_of(timer, struct housekeeping, checkpoint);
-    struct broker *broker = h->broker;
-    atomic_store(&h->dirty, false); /* changes from here on arm the timer again */
-    log_failure("high watermarks", replicas_checkpoint_high_watermarks(broker->replicas, false));
-    int64_t now_ms = loop_now_ms(broker->background);
-    int32_t interval_ms = broker->config->log_flush_offset_checkpoint_interval_ms;
-    if (now_ms - h->recovery_points_ms >= interval_ms) {
-        h->recovery_points_ms = now_ms;
-        log_failure("recovery points", logs_write_recovery_points(broker->logs));
+    struct checkpoint *c = container_of(timer, struct checkpoint, timer);
+    atomic_store(&c->housekeeping->dirty, false); /* changes from here on arm the timers again */
+    log_failure(c->what, c->write(c->housekeeping->broker));
+}
+
+static err write_high_watermarks(struct broker *broker)
+{
+    return replicas_checkpoint_high_watermarks(broker->replicas, false);
+}
+
+static err write_recovery_points(struct broker *broker)
+{
+    return logs_write_checkpoint(broker->logs, LOGS_RECOVERY_POINTS);
+}
+
+static err write_log_starts(struct broker *broker)
+{
+    return logs_write_checkpoint(broker->logs, LOGS_START_OFFSETS);
+}
+
+static void init_checkpoints(struct housekeeping *h)
+{
+    const struct config *config = h->broker->config;
+    struct checkpoint *all = h->checkpoints;
+    all[HIGH_WATERMARKS] =
+        (struct checkpoint){.interval_ms = config->replica_high_watermark_checkpoint_interval_ms,
+                            .what = "high watermarks",
+                            .write = write_high_watermarks};
+    all[RECOVERY_POINTS] =
+        (struct checkpoint){.interval_ms = config->log_flush_offset_checkpoint_interval_ms,
+                            .what = "recovery points",
+                            .write = write_recovery_points};
+    all[LOG_STARTS] =
+        (struct checkpoint){.interval_ms = config->log_flush_start_offset_checkpoint_interval_ms,
+                            .what = "log starts",
+                            .write = write_log_starts};
+    for (int i = 0; i < CHECKPOINTS; i++) {
+        all[i].timer.fire = on_checkpoint;
+        all[i].housekeeping = h;
     }
 }
 
@@ -96,10 +139,10 @@ struct housekeeping *housekeeping_new(struct broker *broker)
     h->broker = broker;
     h->arm.run = on_arm;
     h->expect.run = on_expect;
-    h->checkpoint.fire = on_checkpoint;
     h->retention.fire = on_retention;
     h->removal.fire = on_removal;
     h->flush.fire = on_flush;
+    init_checkpoints(h);
     return h;
 }
 
@@ -108,17 +151,22 @@ void housekeeping_start(struct housekeeping *h)
     const struct config *config = h->broker->config;
     int64_t interval_ms = config->log_retention_check_interval_ms;
     timer_start(h->broker->background, &h->retention,
-                interval_ms < FIRST_RETENTION_MS ? interval_ms : FIRST_RETENTION_MS);
+                interval_ms < config->log_initial_task_delay_ms
+                    ? interval_ms
+                    : config->log_initial_task_delay_ms);
     timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
-    if (config->log_flush_scheduler_interval_ms < INT64_MAX) {
-        timer_start(h->broker->background, &h->flush, config->log_flush_scheduler_interval_ms);
+    int64_t flush_ms = config->log_flush_scheduler_interval_ms;
+    if (flush_ms > 0 && flush_ms < INT64_MAX) {
+        timer_start(h->broker->background, &h->flush, flush_ms);
     }
 }
 
 void housekeeping_stop(struct housekeeping *h)
 {
     h->stopped = true;
-    timer_stop(h->broker->background, &h->checkpoint);
+    for (int i = 0; i < CHECKPOINTS; i++) {
+        timer_stop(h->broker->background, &h->checkpoints[i].timer);
+    }
     timer_stop(h->broker->background, &h->retention);
     timer_stop(h->broker->background, &h->removal);
     timer_stop(h->broker->background, &h->flush);

@@ -1,7 +1,7 @@
 /* What a broker does from time to time: checkpoints, retention, removal of deleted files.
  *
  * Timers on the background thread, armed only when there is something to do, so that an idle broker
- * sleeps: the first append after a checkpoint arms the next. */
+ * sleeps: the first append after a checkpoint arms the next ones. */
 #ifndef OTTLA_BROKER_HOUSEKEEPING_H
 #define OTTLA_BROKER_HOUSEKEEPING_H
 

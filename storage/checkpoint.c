@@ -143,6 +143,11 @@ err offset_checkpoint_write(struct offset_checkpoint *checkpoint, struct fs *fs,
     return e;
 }
 
+void offset_checkpoint_discard(struct offset_checkpoint *checkpoint)
+{
+    writer_deinit(&checkpoint->lines);
+}
+
 static err epoch_line(char *line, struct epoch_entry *entry)
 {
     int64_t epoch = 0;

@@ -14,7 +14,8 @@ typedef void offset_entry_fn(void *context, struct str topic, int32_t partition,
 NODISCARD err offset_checkpoint_read(struct fs *fs, const char *path, offset_entry_fn *each,
                                      void *context);
 
-/* Collects the entries of a new offset checkpoint: begin, add, write (which also releases). */
+/* Collects the entries of a new offset checkpoint: begin, add, write (which also releases) or
+ * discard. */
 struct offset_checkpoint {
     struct writer lines;
     int32_t count;
@@ -24,6 +25,7 @@ void offset_checkpoint_add(struct offset_checkpoint *checkpoint, struct str topi
                            int32_t partition, int64_t offset);
 NODISCARD err offset_checkpoint_write(struct offset_checkpoint *checkpoint, struct fs *fs,
                                       const char *path, bool durable);
+void offset_checkpoint_discard(struct offset_checkpoint *checkpoint);
 
 struct epoch_entry {
     int32_t epoch;

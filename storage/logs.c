@@ -306,15 +306,27 @@ static void checkpoints_add(struct next_checkpoints *next, const struct entry *e
     }
 }
 
+static err write_starts(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
+{
+    char *path = xasprintf("%s/log-start-offset-checkpoint", dir->path);
+    err e = offset_checkpoint_write(&next->starts, fs, path, true);
+    free(path);
+    return e;
+}
+
+static err write_points(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
+{
+    char *path = xasprintf("%s/recovery-point-offset-checkpoint", dir->path);
+    err e = offset_checkpoint_write(&next->points, fs, path, true);
+    free(path);
+    return e;
+}
+
 static err checkpoints_write(struct next_checkpoints *next, struct fs *fs,
                              const struct log_dir *dir)
 {
-    char *points = xasprintf("%s/recovery-point-offset-checkpoint", dir->path);
-    char *starts = xasprintf("%s/log-start-offset-checkpoint", dir->path);
-    err e = offset_checkpoint_write(&next->points, fs, points, true);
-    err e2 = offset_checkpoint_write(&next->starts, fs, starts, true);
-    free(points);
-    free(starts);
+    err e = write_points(next, fs, dir);
+    err e2 = write_starts(next, fs, dir);
     return e != OK ? e : e2;
 }
 
@@ -520,6 +532,23 @@ size_t logs_count(struct logs *logs)
     return count;
 }
 
+/* Of the logs of one directory. */
+static void collect_checkpoints(struct logs *logs, size_t dir, struct next_checkpoints *next)
+{
+    checkpoints_begin(next);
+    pthread_mutex_lock(&logs->lock);
+    map_each (found, &logs->entries) {
+        const struct entry *entry = found->value;
+        if (entry->dir == dir && entry->log != NULL) {
+            checkpoints_add(next, entry, plog_recovery_point(entry->log),
+                            plog_start_to_checkpoint(entry->log));
+        } else if (entry->dir == dir) {
+            checkpoints_add(next, entry, entry->recovery_point, entry->start_offset);
+        }
+    }
+    pthread_mutex_unlock(&logs->lock);
+}
+
 static err write_recovery_points(struct logs *logs)
 {
     err first = OK;
@@ -529,18 +558,7 @@ static err write_recovery_points(struct logs *logs)
     pthread_mutex_unlock(&logs->lock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
         struct next_checkpoints next;
-        checkpoints_begin(&next);
-        pthread_mutex_lock(&logs->lock);
-        map_each (found, &logs->entries) {
-            const struct entry *entry = found->value;
-            if (entry->dir == i && entry->log != NULL) {
-                checkpoints_add(&next, entry, plog_recovery_point(entry->log),
-                                plog_start_to_checkpoint(entry->log));
-            } else if (entry->dir == i) {
-                checkpoints_add(&next, entry, entry->recovery_point, entry->start_offset);
-            }
-        }
-        pthread_mutex_unlock(&logs->lock);
+        collect_checkpoints(logs, i, &next);
         err e = checkpoints_write(&next, logs->env->fs, &logs->dirs[i]);
         first = first == OK ? e : first;
     }
@@ -559,6 +577,23 @@ err logs_write_recovery_points(struct logs *logs)
     err e = write_recovery_points(logs);
     pthread_mutex_unlock(&logs->points_lock);
     return e;
+}
+
+err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which)
+{
+    err first = OK;
+    pthread_mutex_lock(&logs->points_lock);
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct next_checkpoints next;
+        collect_checkpoints(logs, i, &next);
+        bool points = which == LOGS_RECOVERY_POINTS;
+        offset_checkpoint_discard(points ? &next.starts : &next.points);
+        err e = points ? write_points(&next, logs->env->fs, &logs->dirs[i])
+                       : write_starts(&next, logs->env->fs, &logs->dirs[i]);
+        first = first == OK ? e : first;
+    }
+    pthread_mutex_unlock(&logs->points_lock);
+    return first;
 }
 
 /* Before a log is created: the files must not know one of its name. A write that is under way is

@@ -86,6 +86,9 @@ NODISCARD err logs_write_high_watermarks(struct logs *logs, bool durable,
                                          void *context);
 /* recovery-point-offset-checkpoint and log-start-offset-checkpoint. */
 NODISCARD err logs_write_recovery_points(struct logs *logs);
+/* One of the two alone. */
+enum logs_checkpoint { LOGS_RECOVERY_POINTS, LOGS_START_OFFSETS };
+NODISCARD err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which);
 
 /* Where the directories are: for placing a coordination file in the first of them. */
 const char *logs_first_dir(const struct logs *logs);
