@@ -75,11 +75,11 @@ def create_topic(broker, name: str, partitions: int = 1, **configs) -> str:
         body = {"topics": [{"name": name, "num_partitions": partitions, "replication_factor": 1,
                             "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}],
                 "timeout_ms": 15000}
-        answer = _ask(connection, "CreateTopics", 5, body)
+        answer = ask(connection, "CreateTopics", 5, body)
         assert answer["topics"][0]["error_code"] == 0, answer
 
         def led():
-            topic = _ask(connection, "Metadata", 4, {"topics": [{"name": name}],
+            topic = ask(connection, "Metadata", 4, {"topics": [{"name": name}],
                                                      "allow_auto_topic_creation": False})["topics"][0]
             return len(topic["partitions"]) == partitions and all(p["leader_id"] >= 0 for p in topic["partitions"])
         wait_for(led, 15, f"the leaders of {name}")
@@ -91,7 +91,7 @@ def create_topic(broker, name: str, partitions: int = 1, **configs) -> str:
 def end_offsets(broker, topic: str, partitions: int) -> list:
     connection = Connection("127.0.0.1", broker.port)
     try:
-        answer = _ask(connection, "ListOffsets", 1, {"topics": [{"name": topic, "partitions": [
+        answer = ask(connection, "ListOffsets", 1, {"topics": [{"name": topic, "partitions": [
             {"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})
         found = {p["partition_index"]: p for p in answer["topics"][0]["partitions"]}
         assert all(p["error_code"] == 0 for p in found.values()), answer
@@ -100,7 +100,8 @@ def end_offsets(broker, topic: str, partitions: int) -> list:
         connection.close()
 
 
-def _ask(connection: Connection, name: str, version: int, values: dict) -> dict:
+def ask(connection: Connection, name: str, version: int, values: dict) -> dict:
+    """One request, and its answer as a dict."""
     api = APIS[name]
     connection.correlation += 1
     frame = schema.encode_header(api.key, version, connection.correlation, "interop", version in api.flexible) \
