@@ -77,12 +77,18 @@ static int threads_wanted(int32_t allowed)
 /* queued.max.request.bytes; without it a quarter of the machine's memory. */
 static size_t buffered_bytes_max(const struct config *config)
 {
-    if (config->queued_max_request_bytes >= 0) {
+    if (config->queued_max_request_bytes > 0) {
         return (size_t)config->queued_max_request_bytes;
     }
     long pages = sysconf(_SC_PHYS_PAGES);
     long page_bytes = sysconf(_SC_PAGESIZE);
     return pages > 0 && page_bytes > 0 ? (size_t)pages / 4 * (size_t)page_bytes : (size_t)1 << 30;
+}
+
+/* Times are added to it. */
+static int64_t idle_ms(const struct config *config)
+{
+    return config->connections_max_idle_ms < INT64_MAX / 2 ? config->connections_max_idle_ms : -1;
 }
 
 static int set_bytes(const struct config *config, const char *name, int32_t value)
@@ -142,7 +148,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .ip_overrides_n = broker->listeners.ip_overrides_n,
         .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
-                   .idle_ms = config->connections_max_idle_ms,
+                   .idle_ms = idle_ms(config),
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,
                    .send_buffer_bytes = set_bytes(config, "socket.send.buffer.bytes",
                                                   config->socket_send_buffer_bytes),

@@ -120,6 +120,20 @@ static int level_of(const struct topic_view *view, int codec)
     }
 }
 
+/* Below 0 is no limit. */
+static int64_t limit_of(const struct topic_view *view, const char *name)
+{
+    int64_t limit = number_of(view, name);
+    return limit < 0 ? -1 : limit;
+}
+
+/* The clock is added to it. */
+static int64_t delay_of(const struct topic_view *view, const char *name)
+{
+    int64_t delay = number_of(view, name);
+    return delay < INT64_MAX / 2 ? delay : INT64_MAX / 2;
+}
+
 struct log_config topic_log_config(const struct config *config, const struct properties *overrides)
 {
     const struct topic_view v = {.config = config, .overrides = overrides};
@@ -131,7 +145,7 @@ struct log_config topic_log_config(const struct config *config, const struct pro
         .compression_type = codec,
         .compression_level = level_of(&v, codec),
         .delete_retention_ms = number_of(&v, "delete.retention.ms"),
-        .file_delete_delay_ms = number_of(&v, "file.delete.delay.ms"),
+        .file_delete_delay_ms = delay_of(&v, "file.delete.delay.ms"),
         .flush_messages = number_of(&v, "flush.messages"),
         .flush_ms = number_of(&v, "flush.ms"),
         .index_interval_bytes = (int32_t)number_of(&v, "index.interval.bytes"),
@@ -144,8 +158,8 @@ struct log_config topic_log_config(const struct config *config, const struct pro
         .min_compaction_lag_ms = number_of(&v, "min.compaction.lag.ms"),
         .min_insync_replicas = (int32_t)number_of(&v, "min.insync.replicas"),
         .preallocate = truth_of(&v, "preallocate"),
-        .retention_bytes = number_of(&v, "retention.bytes"),
-        .retention_ms = number_of(&v, "retention.ms"),
+        .retention_bytes = limit_of(&v, "retention.bytes"),
+        .retention_ms = limit_of(&v, "retention.ms"),
         .segment_bytes = (int32_t)number_of(&v, "segment.bytes"),
         .segment_index_bytes = (int32_t)number_of(&v, "segment.index.bytes"),
         .segment_jitter_ms = number_of(&v, "segment.jitter.ms"),

@@ -20,7 +20,8 @@ enum {
     RETRY_MS = 2000,
     FIRST_REBALANCE_MS = 5000,
     ID_POLL_MS = 100,
-    ID_WAIT_SLACK_MS = 3000, /* the ensemble expires sessions at its own ticks */
+    SESSION_MS_MAX = INT32_MAX / 4, /* the C client calculates with it; servers allow far less */
+    ID_WAIT_SLACK_MS = 3000,        /* the ensemble expires sessions at its own ticks */
 };
 
 struct membership {
@@ -107,8 +108,9 @@ static void on_rebalance(struct timer *timer)
 {
     struct membership *m = container_of(timer, struct membership, rebalance);
     controller_rebalance(m->controller);
+    int64_t interval_s = m->config.config->leader_imbalance_check_interval_seconds;
     timer_start(m->config.control, timer,
-                m->config.config->leader_imbalance_check_interval_seconds * 1000LL);
+                interval_s > INT64_MAX / 1000 ? INT64_MAX : interval_s * 1000);
 }
 
 struct watch_event {
@@ -190,7 +192,9 @@ static err connect_zookeeper(struct membership *m, const struct coord_events *ev
     int32_t patience_ms = config->zookeeper_connection_timeout_ms;
     struct coord_zookeeper how = {
         .connect = config->zookeeper_connect,
-        .session_timeout_ms = config->zookeeper_session_timeout_ms,
+        .session_timeout_ms = config->zookeeper_session_timeout_ms < SESSION_MS_MAX
+                                  ? config->zookeeper_session_timeout_ms
+                                  : SESSION_MS_MAX,
         .connection_timeout_ms =
             patience_ms == CONFIG_NULL_INT ? config->zookeeper_session_timeout_ms : patience_ms,
         .in_flight_max = config->zookeeper_max_in_flight_requests,
@@ -411,7 +415,8 @@ static const char *first_endpoint(struct arena *arena, struct bytes json)
 static err wait_for_id(struct membership *m, struct arena *arena, char *reason)
 {
     const char *path = znode_broker_path(arena, m->broker_id);
-    int64_t patience_ms = m->config.config->zookeeper_session_timeout_ms + ID_WAIT_SLACK_MS;
+    int64_t patience_ms =
+        (int64_t)m->config.config->zookeeper_session_timeout_ms + ID_WAIT_SLACK_MS;
     int64_t deadline_ms = clock_monotonic_ms(m->config.clock) + patience_ms;
     bool said = false;
     for (;;) {

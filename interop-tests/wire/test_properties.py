@@ -21,7 +21,7 @@ class Client:
         self.connection = Connection("127.0.0.1", broker.port)
 
     def ask(self, name, version, values):
-        return clients._ask(self.connection, name, version, values)
+        return clients.ask(self.connection, name, version, values)
 
     def produce(self, topic, data) -> int:
         answer = self.ask("Produce", 9, {"acks": -1, "timeout_ms": 10000, "topic_data": [

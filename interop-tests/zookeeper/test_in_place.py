@@ -187,7 +187,7 @@ def seen(b, hour_ago: int) -> dict:
     """Everything a client can see, and what ZooKeeper holds, by name."""
     a = admin.AdminClient(conf(b))
     connection = Connection("127.0.0.1", b.port)
-    metadata = clients._ask(connection, "Metadata", 12, {"topics": None})
+    metadata = clients.ask(connection, "Metadata", 12, {"topics": None})
     topics = {t["name"]: len(t["partitions"]) for t in metadata["topics"] if t["name"] not in LIVE}
     found = {"cluster id": metadata["cluster_id"]}
     for t in metadata["topics"]:
@@ -202,12 +202,12 @@ def seen(b, hour_ago: int) -> dict:
         if name != "trimmed":
             asked["the newest"] = -3  # Kafka also finds it in what was deleted
         for which, timestamp in asked.items():
-            answer = clients._ask(connection, "ListOffsets", 7, {"topics": [{"name": name, "partitions": [
+            answer = clients.ask(connection, "ListOffsets", 7, {"topics": [{"name": name, "partitions": [
                 {"partition_index": p, "timestamp": timestamp} for p in range(n)]}]})
             found[f"{which} of {name}, and its epoch"] = sorted(
                 (p["partition_index"], p["error_code"], p["offset"], p["timestamp"], p["leader_epoch"])
                 for p in answer["topics"][0]["partitions"])
-        answer = clients._ask(connection, "OffsetForLeaderEpoch", 3, {"topics": [{"topic": name, "partitions": [
+        answer = clients.ask(connection, "OffsetForLeaderEpoch", 3, {"topics": [{"topic": name, "partitions": [
             {"partition": p, "current_leader_epoch": 0, "leader_epoch": 0} for p in range(n)]}]})
         found[f"the end of epoch 0 of {name}"] = answer["topics"]
     connection.close()
@@ -266,16 +266,16 @@ def generation(b) -> int:
     protocols = [{"name": "range", "metadata": b"\0\0\0\0\0\0\0\0\0\0"}]
 
     def joined():
-        answer = clients._ask(c, "JoinGroup", 3, {
+        answer = clients.ask(c, "JoinGroup", 3, {
             "group_id": "counted", "session_timeout_ms": 10000, "rebalance_timeout_ms": 10000, "member_id": "",
             "protocol_type": "consumer", "protocols": protocols})
         assert answer["error_code"] == 0, answer
         return answer
     member = wait_for(joined, 15, "the coordinator")
     me = {"group_id": "counted", "member_id": member["member_id"], "generation_id": member["generation_id"]}
-    assert clients._ask(c, "SyncGroup", 1, {**me, "assignments": [
+    assert clients.ask(c, "SyncGroup", 1, {**me, "assignments": [
         {"member_id": member["member_id"], "assignment": b""}]})["error_code"] == 0
-    assert clients._ask(c, "LeaveGroup", 1, {k: me[k] for k in ("group_id", "member_id")})["error_code"] == 0
+    assert clients.ask(c, "LeaveGroup", 1, {k: me[k] for k in ("group_id", "member_id")})["error_code"] == 0
     c.close()
     return member["generation_id"]
 
