@@ -118,16 +118,18 @@ static void ip_count_add(struct server *server, const char *address, intptr_t n)
     }
 }
 
-enum admission { ADMITTED, REFUSED_IP, REFUSED_TOTAL };
+/* One that its address or its listener has too many of is closed, and others are accepted; with too
+ * many in all nobody is, until one goes. */
+enum admission { ADMITTED, REFUSED_ONE, REFUSED_TOTAL };
 
 static enum admission admit(struct server *server, struct acceptor *acceptor, const char *address)
 {
     pthread_mutex_lock(&server->lock);
     enum admission result = ADMITTED;
-    if (ip_count(server, address) >= ip_limit(server, address)) {
-        result = REFUSED_IP;
-    } else if (server->conns_n >= server->config.conns_max ||
-               acceptor->conns_n >= acceptor->listener->conns_max) {
+    if (ip_count(server, address) >= ip_limit(server, address) ||
+        acceptor->conns_n >= acceptor->listener->conns_max) {
+        result = REFUSED_ONE;
+    } else if (server->conns_n >= server->config.conns_max) {
         result = REFUSED_TOTAL;
         server->paused = true; /* here, so that no end of a connection is missed */
     } else {
@@ -208,7 +210,7 @@ static bool accept_one(struct acceptor *acceptor)
         if (admission == REFUSED_TOTAL) {
             pause_accepting(server, false);
         }
-        return admission == REFUSED_IP;
+        return admission == REFUSED_ONE;
     }
     struct handover *h = xcalloc(1, sizeof(*h));
     *h = (struct handover){.task.run = on_handover,

@@ -264,6 +264,10 @@ static void test_limit_of_a_listener(void)
     int a = client_connect(listeners[0].port);
     CU_ASSERT(talks(a));
     int more = client_connect(listeners[0].port);
+    CU_ASSERT_FALSE(talks(more));
+    int other = client_served(listeners[1].port); /* the other listener's go on */
+    CU_ASSERT(talks(other));
+    close(other);
     close(a);
     close(more);
     EVENTUALLY(conns_n() == 0);

@@ -1,0 +1,220 @@
+"""What options do, where no other test shows it. broker/tests/effects.tsv says which test shows which option."""
+
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from harness import broker as brokers
+from harness import clients
+from harness.life import unique
+from harness.wait import wait_for
+from wire import records
+from wire.player import Closed, Connection
+
+pytestmark = [pytest.mark.once, pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")]
+
+
+class Running:
+    def __init__(self, **options):
+        self.b = brokers.new_broker({k.replace("_", "."): str(v) for k, v in options.items()})
+
+    def __enter__(self):
+        return self.b.start()
+
+    def __exit__(self, *_):
+        self.b.destroy()
+
+
+def ask(b, name: str, version: int, values: dict) -> dict:
+    c = Connection("127.0.0.1", b.port)
+    try:
+        return clients.ask(c, name, version, values)
+    finally:
+        c.close()
+
+
+def create(b, name: str, partitions: int = -1, factor: int = -1, **configs) -> int:
+    answer = ask(b, "CreateTopics", 5, {"topics": [{"name": name, "num_partitions": partitions, "replication_factor": factor, "configs": [
+        {"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}], "timeout_ms": 5000})
+    return answer["topics"][0]["error_code"]
+
+
+def produce(b, topic: str, batch: dict | None = None) -> int:
+    answer = ask(b, "Produce", 8, {"acks": -1, "timeout_ms": 5000, "topic_data": [{"name": topic, "partition_data": [
+        {"index": 0, "records": records.batch(batch)}]}]})
+    return answer["responses"][0]["partition_responses"][0]["error_code"]
+
+
+def offset(b, topic: str, timestamp: int) -> int:
+    answer = ask(b, "ListOffsets", 2, {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [
+        {"partition_index": 0, "timestamp": timestamp}]}]})
+    return answer["topics"][0]["partitions"][0]["offset"]
+
+
+def checkpointed(b, file: str, topic: str) -> int | None:
+    path = b.data_dir / file
+    found = re.search(rf"^{topic} 0 (\d+)$", path.read_text(), re.M) if path.exists() else None
+    return int(found[1]) if found else None
+
+
+@pytest.mark.skipif(brokers.coordination() != "embedded", reason="skipped, because the chroot is new")
+def test_generated_id():
+    with Running(broker_id=-1, reserved_broker_max_id=2000) as b:
+        assert ask(b, "Metadata", 1, {"topics": []})["brokers"][0]["node_id"] == 2001
+
+
+def test_rack():
+    with Running(broker_rack="r1") as b:
+        assert ask(b, "Metadata", 1, {"topics": []})["brokers"][0]["rack"] == "r1"
+
+
+def test_defaults_of_a_new_topic():
+    with Running(num_partitions=3, default_replication_factor=2) as b:
+        assert create(b, unique("t")) == 38  # a second replica cannot be
+        topic = unique("t")
+        assert create(b, topic, factor=1) == 0
+        assert len(ask(b, "Metadata", 1, {"topics": [{"name": topic}]})["topics"][0]["partitions"]) == 3
+    with Running(default_replication_factor=0) as b:
+        assert create(b, unique("t")) == 38
+
+
+def threads(b) -> int:
+    return len(os.listdir(f"/proc/{b.process.pid}/task"))
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="skipped, because there is one core")
+def test_network_threads():
+    with Running(num_network_threads=1) as one, Running(num_network_threads=2) as two:
+        assert threads(two) == threads(one) + 1
+
+
+@pytest.mark.skipif(not shutil.which("ss"), reason="skipped, because there is no ss")
+def test_sockets():
+    """What the kernel says of a listening socket and of a connection."""
+    with Running(socket_listen_backlog_size=7, socket_send_buffer_bytes=12345, socket_receive_buffer_bytes=23456) as b:
+        def said(*args):
+            return subprocess.run(["ss", "-tnmH", *args, f"sport = :{b.port}"], capture_output=True, text=True, check=True).stdout
+        assert said("-l").split()[2] == "7"
+        c = socket.create_connection(("127.0.0.1", b.port))
+        wait_for(lambda: "tb24690," in said() and "rb46912," in said(), 5, "the buffers to be twice what was set")
+        c.close()
+
+
+def connect(b) -> Connection | None:
+    """A connection that is served, or None."""
+    c = Connection("127.0.0.1", b.port)
+    try:
+        clients.ask(c, "Metadata", 1, {"topics": []})
+        return c
+    except Closed:
+        c.close()
+        return None
+
+
+def test_listener_connections():
+    with Running(**{"listener.name.plaintext.max.connections": 1}) as b:
+        for _ in range(2):
+            first = wait_for(lambda: connect(b), 5, "a connection, when the one before is gone")
+            assert connect(b) is None
+            first.close()
+
+
+def rss_kib(b) -> int:
+    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{b.process.pid}/status").read_text())[1])
+
+
+def begin_large_requests(b) -> list:
+    """Two connections, each in the middle of a request of 4 MB."""
+    begun = []
+    for _ in range(2):
+        s = socket.create_connection(("127.0.0.1", b.port))
+        s.setblocking(False)
+        begun.append((s, bytearray((4_000_000).to_bytes(4, "big") + bytes(3_900_000))))
+
+    def sent():
+        for s, left in begun:
+            try:
+                del left[:s.send(left)]
+            except BlockingIOError:
+                pass
+        return not any(left for _, left in begun)
+    try:
+        wait_for(sent, 1, "all of it to be taken")
+    except AssertionError:
+        pass  # the bound holds one of them back
+    return [s for s, _ in begun]
+
+
+def test_queued_bytes():
+    """Requests that have begun hold memory; over the bound the next is not read."""
+    for bound in (4_000_000, -1):
+        with Running(socket_request_max_bytes=4_000_000, queued_max_request_bytes=bound) as b:
+            before = rss_kib(b)
+            held = begin_large_requests(b)
+            if bound > 0:
+                assert rss_kib(b) - before < 6000
+            else:
+                wait_for(lambda b=b, before=before: rss_kib(b) - before > 6000, 5, "both to be read")
+            for s in held:
+                s.close()
+
+
+def test_flush():
+    """The recovery point is where the log is flushed to."""
+    tick = {"log_flush_offset_checkpoint_interval_ms": 30}
+    point = "recovery-point-offset-checkpoint"
+    for options in ({"log_flush_interval_messages": 1}, {"log_flush_interval_ms": 1, "log_flush_scheduler_interval_ms": 30}):
+        with Running(**tick, **options) as b:
+            topic = unique("t")
+            assert create(b, topic, 1, 1) == 0 and produce(b, topic) == 0
+            wait_for(lambda: produce(b, topic) == 0 and (checkpointed(b, point, topic) or 0) > 0, 10, f"a flush with {options}")
+    with Running(**tick) as b:
+        topic = unique("t")
+        assert create(b, topic, 1, 1) == 0 and produce(b, topic) == 0
+        wait_for(lambda: checkpointed(b, point, topic) is not None, 10, "the recovery points to be written")
+        assert checkpointed(b, point, topic) == 0
+
+
+def test_first_retention():
+    with Running(log_initial_task_delay_ms=100, log_retention_check_interval_ms=10**9, log_retention_ms=1) as b:
+        topic = unique("t")
+        assert create(b, topic, 1, 1) == 0 and produce(b, topic) == 0
+        wait_for(lambda: offset(b, topic, -2) == 1, 10, "the record to be deleted")
+    with Running(log_retention_check_interval_ms=100, log_retention_ms=1) as b:
+        topic = unique("t")
+        for at in (1, 2):
+            assert create(b, topic, 1, 1) in (0, 36) and produce(b, topic) == 0
+            wait_for(lambda at=at: offset(b, topic, -2) == at, 10, "the record to be deleted")
+
+
+def test_offsets_topic():
+    with Running(offsets_topic_segment_bytes=54321, offsets_topic_compression_codec=1, offsets_topic_num_partitions=2) as b:
+        ask(b, "FindCoordinator", 2, {"key": "g", "key_type": 0})
+        topic = unique("t")
+        assert create(b, topic, 1, 1) == 0
+
+        def commit():
+            answer = ask(b, "OffsetCommit", 2, {"group_id": "g", "generation_id_or_member_epoch": -1, "member_id": "",
+                                                "retention_time_ms": -1, "topics": [{"name": topic, "partitions": [
+                                                    {"partition_index": 0, "committed_offset": 1, "committed_metadata": "m" * 500}]}]})
+            return answer["topics"][0]["partitions"][0]["error_code"] == 0
+        wait_for(commit, 10, "a commit")
+        answer = ask(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": "__consumer_offsets",
+                                                              "configuration_keys": ["segment.bytes"]}], "include_synonyms": False})
+        assert answer["results"][0]["configs"][0]["value"] == "54321"
+        logs = list(b.data_dir.glob("__consumer_offsets-*/*.log"))
+        assert len(logs) == 2
+        codecs = {int.from_bytes(log.read_bytes()[21:23], "big") & 7 for log in logs if log.stat().st_size}
+        assert codecs == {1}
+
+
+def test_transaction_timeout():
+    with Running(transaction_max_timeout_ms=1000) as b:
+        def code(timeout):
+            return ask(b, "InitProducerId", 0, {"transactional_id": "x", "transaction_timeout_ms": timeout})["error_code"]
+        assert code(1001) == 50 and code(1000) != 50
