@@ -135,6 +135,7 @@ struct topic_option {
     const char *range;
     const char *broker_option; /* where the default comes from; NULL: `fixed_default` */
     const char *fixed_default;
+    const char *lost; /* what a topic that sets it does not get; NULL: it is in force */
     const char *doc;
 };
 

@@ -99,6 +99,14 @@ static const char PASSED_OVER[] =
     "| name | type | default | allowed | what becomes of it |\n"
     "|---|---|---|---|---|\n";
 
+static const char TOPICS_LOST[] = "\n"
+                                  "## Options of topics that are kept and have no effect\n"
+                                  "\n"
+                                  "A topic that sets one gets one warning.\n"
+                                  "\n"
+                                  "| name | what is lost |\n"
+                                  "|---|---|\n";
+
 static void print_text(const char *text)
 {
     for (const char *c = text; *c != '\0'; c++) {
@@ -149,6 +157,13 @@ void config_print_manual(void)
     for (size_t i = 0; i < count; i++) {
         if (options[i].fate != FATE_IN_FORCE) {
             print_passed(&options[i]);
+        }
+    }
+    fputs(TOPICS_LOST, stdout);
+    const struct topic_option *topics = topic_options(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (topics[i].lost != NULL) {
+            printf("| `%s` | %s |\n", topics[i].name, topics[i].lost);
         }
     }
 }

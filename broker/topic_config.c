@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 static const struct topic_option TOPIC_OPTIONS[] = {
-#define TOPIC_OPTION(type, name, range, broker, fixed, doc)                                        \
-    {name, OPTION_##type, range, broker, fixed, doc},
+#define TOPIC_OPTION(type, name, range, broker, fixed, lost, doc)                                  \
+    {name, OPTION_##type, range, broker, fixed, lost, doc},
 #include "broker/topic_config.def"
 #undef TOPIC_OPTION
 };
@@ -127,6 +127,13 @@ static int64_t limit_of(const struct topic_view *view, const char *name)
     return limit < 0 ? -1 : limit;
 }
 
+/* A bound of timestamps: where it is not set the deprecated option is both. */
+static int64_t bound_of(const struct topic_view *view, const char *name)
+{
+    int64_t bound = number_of(view, name);
+    return bound != INT64_MAX ? bound : number_of(view, "message.timestamp.difference.max.ms");
+}
+
 /* The clock is added to it. */
 static int64_t delay_of(const struct topic_view *view, const char *name)
 {
@@ -151,8 +158,8 @@ struct log_config topic_log_config(const struct config *config, const struct pro
         .index_interval_bytes = (int32_t)number_of(&v, "index.interval.bytes"),
         .max_compaction_lag_ms = number_of(&v, "max.compaction.lag.ms"),
         .max_message_bytes = (int32_t)number_of(&v, "max.message.bytes"),
-        .message_timestamp_before_max_ms = number_of(&v, "message.timestamp.before.max.ms"),
-        .message_timestamp_after_max_ms = number_of(&v, "message.timestamp.after.max.ms"),
+        .message_timestamp_before_max_ms = bound_of(&v, "message.timestamp.before.max.ms"),
+        .message_timestamp_after_max_ms = bound_of(&v, "message.timestamp.after.max.ms"),
         .log_append_time = strcmp(text_of(&v, "message.timestamp.type"), "LogAppendTime") == 0,
         .min_cleanable_dirty_ratio = strtod(text_of(&v, "min.cleanable.dirty.ratio"), NULL),
         .min_compaction_lag_ms = number_of(&v, "min.compaction.lag.ms"),

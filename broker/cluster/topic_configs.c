@@ -49,6 +49,20 @@ void topic_configs_free(struct topic_configs *configs)
     free(configs);
 }
 
+/* Once for each value: what is known already was told. */
+static void warn_of_lost(struct topic_configs *configs, struct str topic,
+                         const struct topic_option *option, const char *value)
+{
+    const struct properties *known = map_get_str(&configs->topics, topic);
+    const char *told = known == NULL ? NULL : properties_get(known, option->name);
+    const char *normal = topic_option_default(configs->config, option);
+    if (option->lost != NULL && strcmp(value, normal) != 0 &&
+        (told == NULL || strcmp(value, told) != 0)) {
+        log_warn("topic-configs", "override has no effect topic=%.*s option=%s reason=\"%s\"",
+                 (int)topic.len, topic.data, option->name, option->lost);
+    }
+}
+
 /* What the store answered about a topic becomes what is known. */
 static err remember(struct topic_configs *configs, struct str topic, struct arena *arena,
                     const struct coord_op *get)
@@ -72,6 +86,7 @@ static err remember(struct topic_configs *configs, struct str topic, struct aren
                      topic.data, node.entries[i].name.data);
             continue;
         }
+        warn_of_lost(configs, topic, option, node.entries[i].value.data);
         properties_set(properties, node.entries[i].name.data, node.entries[i].value.data);
     }
     properties_free(map_set_str(&configs->topics, topic, properties));

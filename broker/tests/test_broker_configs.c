@@ -161,7 +161,7 @@ static void test_precedence(void)
     put_config("<default>", "{\"message.max.bytes\":\"3000\",\"log.retention.ms\":\"222\","
                             "\"log.cleanup.policy\":\"compact, delete\",\"preallocate\":\"x\"}");
     put_config("3", "{\"message.max.bytes\":\" 4000 \",\"num.network.threads\":\"2\","
-                    "\"log.preallocate\":\"TRUE\"}");
+                    "\"log.message.downconversion.enable\":\"FALSE\"}");
     put_config("4", "{\"log.segment.bytes\":\"5000\"}"); /* another broker's */
     load();
     CU_ASSERT(has("message.max.bytes", CONFIG_SOURCE_DYNAMIC_BROKER, "4000"));
@@ -174,7 +174,7 @@ static void test_precedence(void)
     CU_ASSERT(has("log.segment.bytes", CONFIG_SOURCE_STATIC_BROKER, "1000"));
     CU_ASSERT(has("log.retention.hours", CONFIG_SOURCE_STATIC_BROKER, "5"));
     CU_ASSERT(has("min.insync.replicas", CONFIG_SOURCE_DEFAULT, "1"));
-    CU_ASSERT_TRUE(t.config.log_preallocate);
+    CU_ASSERT_FALSE(t.config.log_message_downconversion_enable);
     const struct option *bytes = config_option("message.max.bytes");
     CU_ASSERT_STRING_EQUAL(config_text_from(&t.config, bytes, CONFIG_SOURCE_DYNAMIC_DEFAULT),
                            "3000");
@@ -182,7 +182,7 @@ static void test_precedence(void)
     CU_ASSERT_STRING_EQUAL(config_text_from(&t.config, bytes, CONFIG_SOURCE_DEFAULT), "1048588");
     struct log_config log = topic_log_config(&t.config, NULL);
     CU_ASSERT(log.max_message_bytes == 4000 && log.retention_ms == 222);
-    CU_ASSERT(log.cleanup_compact && log.cleanup_delete && log.preallocate);
+    CU_ASSERT(log.cleanup_compact && log.cleanup_delete && !log.message_downconversion_enable);
     CU_ASSERT_EQUAL(topic_option_source(&t.config, topic_option(STR("retention.ms"))),
                     CONFIG_SOURCE_DYNAMIC_DEFAULT);
     CU_ASSERT_EQUAL(topic_option_source(&t.config, topic_option(STR("segment.ms"))),

@@ -192,6 +192,41 @@ def test_first_retention():
             wait_for(lambda at=at: offset(b, topic, -2) == at, 10, "the record to be deleted")
 
 
+def segments(b, topic: str, distance_ms: int) -> int:
+    """Appends 20 batches, each so much later than the one before. How many segments they became."""
+    for i in range(20):
+        assert produce(b, topic, {"base_timestamp": 1_000_000_000_000 + i * distance_ms, "records": [{"key": b"k", "value": b"v"}]}) == 0
+    return len(list(b.data_dir.glob(f"{topic}-0/*.log")))
+
+
+def test_segments_by_time():
+    with Running() as b:
+        topic = unique("steady")
+        assert create(b, topic, 1, 1, segment_ms=1_000_000) == 0
+        assert segments(b, topic, 900_000) == 10
+        topic = unique("jitter")
+        assert create(b, topic, 1, 1, segment_ms=1_000_000, segment_jitter_ms=1_000_000) == 0
+        assert segments(b, topic, 900_000) > 12  # nine in ten of the limits are shorter than the distance
+        topic = unique("compacted")
+        assert create(b, topic, 1, 1, cleanup_policy="compact", max_compaction_lag_ms=1000, segment_ms=10**12) == 0
+        assert segments(b, topic, 1001) == 20
+        topic = unique("deleted")
+        assert create(b, topic, 1, 1, cleanup_policy="delete", max_compaction_lag_ms=1000, segment_ms=10**12) == 0
+        assert segments(b, topic, 1001) == 1
+
+
+def test_topic_options_without_effect():
+    """One warning each, when it is set."""
+    with Running() as b:
+        topic = unique("t")
+        assert create(b, topic, 1, 1, preallocate="true", min_compaction_lag_ms=5, retention_ms=5, unclean_leader_election_enable="false") == 0
+        for _ in range(2):
+            ask(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": topic, "configuration_keys": None}],
+                                          "include_synonyms": False})
+        said = re.findall(rf"WARN override has no effect topic={topic} option=(\S+) reason=", b.said())
+        assert sorted(said) == ["min.compaction.lag.ms", "preallocate"]
+
+
 def test_offsets_topic():
     with Running(offsets_topic_segment_bytes=54321, offsets_topic_compression_codec=1, offsets_topic_num_partitions=2) as b:
         ask(b, "FindCoordinator", 2, {"key": "g", "key_type": 0})

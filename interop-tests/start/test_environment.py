@@ -80,8 +80,8 @@ def test_advertised_alone(tmp_path):
 
 def test_what_is_passed_over_is_said_once(tmp_path):
     port = free_port()
-    with Started(tmp_path, KAFKA_LISTENERS=f"PLAINTEXT://127.0.0.1:{port}", KAFKA_NUM_IO_THREADS="4", KAFKA_SSL_KEYSTORE_LOCATION="/x",
+    with Started(tmp_path, KAFKA_LISTENERS=f"PLAINTEXT://127.0.0.1:{port}", KAFKA_BACKGROUND_THREADS="4", KAFKA_SSL_KEYSTORE_LOCATION="/x",
                  KAFKA_CONFLUENT_SUPPORT_METRICS_ENABLE="false", KAFKA_ZOOKEEPER_SET_ACL="true") as b:
         assert sorted(line.partition(" WARN ")[2] for line in b.warnings()) == [
-            'option passed over name=num.io.threads reason="requests run on the event loops: num.network.threads" (config)',
+            'option passed over name=background.threads reason="there is one background thread" (config)',
             "unknown option, ignored name=confluent.support.metrics.enable (config)"]
