@@ -471,6 +471,21 @@ err config_set_dynamic(struct config *config, const struct option *option,
     return e;
 }
 
+/* What Kafka permits only with tiered storage, which is not built: true is refused, in its words. */
+static const char *tiered_refusal(const char *name)
+{
+    if (strcmp(name, "remote.storage.enable") == 0) {
+        return "Tiered Storage functionality is disabled in the broker. Topic cannot be configured "
+               "with remote log storage.";
+    }
+    if (strcmp(name, "remote.log.copy.disable") == 0 ||
+        strcmp(name, "remote.log.delete.on.disable") == 0) {
+        return "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` "
+               "under Zookeeper's mode.";
+    }
+    return NULL;
+}
+
 err topic_option_check(const struct topic_option *option, const char *value,
                        char reason[CONFIG_REASON_BYTES])
 {
@@ -478,6 +493,11 @@ err topic_option_check(const struct topic_option *option, const char *value,
     struct value parsed = {0};
     bool fine = value_parse(option->type, option->range, text, &parsed);
     free(text);
+    const char *tiered = fine && parsed.boolean ? tiered_refusal(option->name) : NULL;
+    if (tiered != NULL) {
+        snprintf(reason, CONFIG_REASON_BYTES, "%s", tiered);
+        return ERR_INVALID_CONFIG;
+    }
     if (fine) {
         return OK;
     }

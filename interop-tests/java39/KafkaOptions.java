@@ -32,7 +32,7 @@ public class KafkaOptions {
         Properties p = new Properties();
         p.put(name, value);
         try {
-            org.apache.kafka.storage.internals.log.LogConfig.validate(p);
+            org.apache.kafka.storage.internals.log.LogConfig.validate(Map.of(), p, Map.of("segment.bytes", "1000000"), false, true);
             return true;
         } catch (Exception e) {
             return false;
