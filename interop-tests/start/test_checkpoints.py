@@ -8,6 +8,7 @@ from harness.life import unique
 from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
+pytest.importorskip("confluent_kafka.admin")
 pytestmark = [pytest.mark.once,
               pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because Kafka's own timers wait 30 s")]
 
@@ -50,3 +51,24 @@ def test_interval(option):
             assert None not in written(b).values()
         finally:
             b.destroy()
+
+
+def test_deleted_records_stay_deleted():
+    """A log's start inside of a segment is in log-start-offset-checkpoint alone."""
+    b = brokers.new_broker({name: "20" if "start" in name else "0" for name in FILES})
+    try:
+        b.start()
+        topic = clients.create_topic(b, unique("t"))
+        for _ in range(3):
+            produce(b, topic)
+        admin = ck.admin.AdminClient({"bootstrap.servers": b.bootstrap})
+        (deleted,) = admin.delete_records([ck.TopicPartition(topic, 0, 2)]).values()
+        assert deleted.result(10).low_watermark == 2
+        kept = b.data_dir / FILES["log.flush.start.offset.checkpoint.interval.ms"]
+        wait_for(lambda: kept.exists() and f"{topic} 0 2\n" in kept.read_text(), 10, "the start to be written")
+        b.crash()
+        consumer = ck.Consumer({"bootstrap.servers": b.bootstrap, "group.id": "g"})
+        assert consumer.get_watermark_offsets(ck.TopicPartition(topic, 0), timeout=10) == (2, 3)
+        consumer.close()
+    finally:
+        b.destroy()
