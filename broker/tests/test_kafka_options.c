@@ -256,7 +256,8 @@ static const char *another_value(const struct option *o)
         struct config config;
         config_init(&config);
         properties_set(&config.properties, o->name, TRIED[i]);
-        bool taken = config_finish(&config, reason) == OK || strstr(reason, "; remove the option") != NULL;
+        bool taken =
+            config_finish(&config, reason) == OK || strstr(reason, "; remove the option") != NULL;
         config_deinit(&config);
         if (taken && !same) {
             return TRIED[i];

@@ -129,12 +129,12 @@ def rss_kib(b) -> int:
 
 
 def begin_large_requests(b) -> list:
-    """Two connections, each in the middle of a request of 4 MB."""
+    """Two connections, each in the middle of a request of 20 MB."""
     begun = []
     for _ in range(2):
         s = socket.create_connection(("127.0.0.1", b.port))
         s.setblocking(False)
-        begun.append((s, bytearray((4_000_000).to_bytes(4, "big") + bytes(3_900_000))))
+        begun.append((s, bytearray((20_000_000).to_bytes(4, "big") + bytes(19_900_000))))
 
     def sent():
         for s, left in begun:
@@ -152,14 +152,14 @@ def begin_large_requests(b) -> list:
 
 def test_queued_bytes():
     """Requests that have begun hold memory; over the bound the next is not read."""
-    for bound in (4_000_000, -1):
-        with Running(socket_request_max_bytes=4_000_000, queued_max_request_bytes=bound) as b:
+    for bound in (20_000_000, -1):
+        with Running(socket_request_max_bytes=20_000_000, queued_max_request_bytes=bound) as b:
             before = rss_kib(b)
             held = begin_large_requests(b)
             if bound > 0:
-                assert rss_kib(b) - before < 6000
+                assert rss_kib(b) - before < 30_000
             else:
-                wait_for(lambda b=b, before=before: rss_kib(b) - before > 6000, 5, "both to be read")
+                wait_for(lambda b=b, before=before: rss_kib(b) - before > 30_000, 5, "both to be read")
             for s in held:
                 s.close()
 
