@@ -96,8 +96,10 @@ static err compare_identity(const struct logs *logs, const struct logs_open *how
         const char *cluster_id = "";
         TRY(log_dir_identity(dir, &broker_id, &cluster_id, reason));
         if (broker_id >= 0 && how->broker_id >= 0 && broker_id != how->broker_id) {
-            return refuse(reason, "broker.id is %d, but %s/meta.properties says %d", how->broker_id,
-                          dir->path, broker_id);
+            return refuse(reason,
+                          "broker.id is %d, but %s/meta.properties says %d; set that broker.id, or "
+                          "other log.dirs",
+                          how->broker_id, dir->path, broker_id);
         }
         if (*cluster_id != '\0' && how->cluster_id != NULL &&
             strcmp(cluster_id, how->cluster_id) != 0) {
@@ -105,12 +107,16 @@ static err compare_identity(const struct logs *logs, const struct logs_open *how
                           how->cluster_id, dir->path, cluster_id);
         }
         if (broker_id >= 0 && identity->broker_id >= 0 && broker_id != identity->broker_id) {
-            return refuse(reason, "%s/meta.properties says broker.id %d, another directory %d",
+            return refuse(reason,
+                          "%s/meta.properties says broker.id %d, another directory %d; they are of "
+                          "two brokers",
                           dir->path, broker_id, identity->broker_id);
         }
         if (*cluster_id != '\0' && identity->cluster_id[0] != '\0' &&
             strcmp(cluster_id, identity->cluster_id) != 0) {
-            return refuse(reason, "%s/meta.properties says cluster.id %s, another directory %s",
+            return refuse(reason,
+                          "%s/meta.properties says cluster.id %s, another directory %s; they are "
+                          "of two clusters",
                           dir->path, cluster_id, identity->cluster_id);
         }
         identity->broker_id = broker_id >= 0 ? broker_id : identity->broker_id;
@@ -182,7 +188,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     struct log_dir *dir = &logs->dirs[at];
     struct entry *known = map_get_str(&logs->entries, str_of(key));
     if (known != NULL) {
-        return refuse(reason, "%s is in two log directories: %s and %s", key,
+        return refuse(reason, "%s is in two log directories: %s and %s; move one of them away", key,
                       logs->dirs[known->dir].path, dir->path);
     }
     char *path = xasprintf("%s/%s", dir->path, key);

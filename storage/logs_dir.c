@@ -244,7 +244,10 @@ err log_dir_identity(const struct log_dir *dir, int32_t *broker_id, const char *
     const char *id = properties_get(&dir->properties, "broker.id");
     const char *cluster = properties_get(&dir->properties, "cluster.id");
     if (version != NULL && strcmp(version, "0") != 0) {
-        return refuse(reason, "%s/meta.properties has version %s: it was written in KRaft mode",
+        return refuse(reason,
+                      "%s/meta.properties has version %s: it was written in KRaft mode, which is "
+                      "not built; name "
+                      "another directory in log.dirs",
                       dir->path, version);
     }
     *broker_id = -1;

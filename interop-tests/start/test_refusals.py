@@ -137,20 +137,21 @@ def test_directories(tmp_path):
             "Kafka's partitions")
     for d in "xy":
         (tmp_path / d / "t-0").mkdir(parents=True)
-    refused(tmp_path, {"log.dirs": f"{tmp_path}/x,{tmp_path}/y"}, "t-0 is in two log directories: DIR/. and DIR/.")
+    refused(tmp_path, {"log.dirs": f"{tmp_path}/x,{tmp_path}/y"}, "t-0 is in two log directories: DIR/. and DIR/.; move one of them away")
 
 
 def test_identity(tmp_path):
     three = meta(tmp_path / "three", broker_id=3, cluster_id="abc")
-    refused(tmp_path, {"log.dirs": three, "broker.id": "5"}, "broker.id is 5, but DIR/three/meta.properties says 3")
+    refused(tmp_path, {"log.dirs": three, "broker.id": "5"}, "broker.id is 5, but DIR/three/meta.properties says 3; set that broker.id, or other log.dirs")
     four = meta(tmp_path / "four", broker_id=4, cluster_id="abc")
     refused(tmp_path, {"log.dirs": f"{three},{four}", "broker.id": "-1"},
-            "DIR/four/meta.properties says broker.id 4, another directory 3")
+            "DIR/four/meta.properties says broker.id 4, another directory 3; they are of two brokers")
     other = meta(tmp_path / "other", broker_id=3, cluster_id="other")
     refused(tmp_path, {"log.dirs": f"{three},{other}", "broker.id": "3"},
-            "DIR/other/meta.properties says cluster.id other, another directory abc")
+            "DIR/other/meta.properties says cluster.id other, another directory abc; they are of two clusters")
     kraft = meta(tmp_path / "kraft", version=1, node_id=1, cluster_id="abc")
-    refused(tmp_path, {"log.dirs": kraft}, "DIR/kraft/meta.properties has version 1: it was written in KRaft mode")
+    refused(tmp_path, {"log.dirs": kraft}, "DIR/kraft/meta.properties has version 1: it was written in KRaft mode, which is not built; name another "
+            "directory in log.dirs")
     bad = meta(tmp_path / "bad", broker_id="x")
     refused(tmp_path, {"log.dirs": bad}, "DIR/bad/meta.properties has an impossible broker.id: x")
     long = meta(tmp_path / "long", broker_id=0, cluster_id="x" * 64)
