@@ -78,6 +78,74 @@ static int sys_rmdir(struct fs *fs, const char *path)
     return rmdir(path);
 }
 
+static void stat_fill(const struct stat *st, struct fs_stat *out)
+{
+    *out = (struct fs_stat){
+        .size = st->st_size,
+        .mtime_ms = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000,
+        .is_dir = S_ISDIR(st->st_mode),
+    };
+}
+
+static int sys_stat(struct fs *fs, const char *path, struct fs_stat *out)
+{
+    struct stat st = {0};
+    (void)fs;
+    int returned = stat(path, &st);
+    stat_fill(&st, out);
+    return returned;
+}
+
+static int sys_fstat(struct fs *fs, int fd, struct fs_stat *out)
+{
+    struct stat st = {0};
+    (void)fs;
+    int returned = fstat(fd, &st);
+    stat_fill(&st, out);
+    return returned;
+}
+
+static bool entry_is_dir(DIR *dir, const struct dirent *entry)
+{
+    struct stat st;
+    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) {
+        return entry->d_type == DT_DIR;
+    }
+    return fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int sys_list(struct fs *fs, const char *path, fs_entry_fn *each, void *context)
+{
+    (void)fs;
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return -1;
+    }
+    errno = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL; errno = 0) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            each(context, entry->d_name, entry_is_dir(dir, entry));
+        }
+    }
+    int failure = errno;
+    closedir(dir);
+    errno = failure;
+    return failure == 0 ? 0 : -1;
+}
+
+static int sys_lock(struct fs *fs, int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    (void)fs;
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static int sys_syncfs(struct fs *fs, int fd)
+{
+    (void)fs;
+    return syncfs(fd);
+}
+
 struct fs *fs_system(void)
 {
     static const struct fs_ops ops = {
@@ -92,6 +160,11 @@ struct fs *fs_system(void)
         .unlink = sys_unlink,
         .mkdir = sys_mkdir,
         .rmdir = sys_rmdir,
+        .stat = sys_stat,
+        .fstat = sys_fstat,
+        .list = sys_list,
+        .lock = sys_lock,
+        .syncfs = sys_syncfs,
     };
     static struct fs fs = {.ops = &ops};
     return &fs;
@@ -194,6 +267,20 @@ err fs_sync_dir(struct fs *fs, const char *path)
     return e;
 }
 
+err fs_sync_all(struct fs *fs, const char *path)
+{
+    int fd = -1;
+    TRY(fs_open(fs, path, O_RDONLY, &fd));
+    err e = result(fs->ops->syncfs(fs, fd));
+    fs_close(fs, fd);
+    return e;
+}
+
+err fs_lock(struct fs *fs, int fd)
+{
+    return result(fs->ops->lock(fs, fd));
+}
+
 err fs_rename(struct fs *fs, const char *from, const char *to)
 {
     return result(fs->ops->rename(fs, from, to));
@@ -216,25 +303,36 @@ err fs_rmdir(struct fs *fs, const char *path)
     return result(fs->ops->rmdir(fs, path));
 }
 
-err fs_size(int fd, int64_t *size)
+err fs_size(struct fs *fs, int fd, int64_t *size)
 {
-    struct stat st;
-    TRY(result(fstat(fd, &st)));
-    *size = st.st_size;
+    struct fs_stat stat;
+    TRY(result(fs->ops->fstat(fs, fd, &stat)));
+    *size = stat.size;
     return OK;
 }
 
-err fs_mtime_ms(int fd, int64_t *mtime_ms)
+err fs_path_size(struct fs *fs, const char *path, int64_t *size)
 {
-    struct stat st;
-    TRY(result(fstat(fd, &st)));
-    *mtime_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    struct fs_stat stat;
+    TRY(result(fs->ops->stat(fs, path, &stat)));
+    *size = stat.size;
     return OK;
 }
 
-bool fs_exists(const char *path)
+err fs_mtime_ms(struct fs *fs, int fd, int64_t *mtime_ms)
 {
-    return access(path, F_OK) == 0;
+    struct fs_stat stat;
+    TRY(result(fs->ops->fstat(fs, fd, &stat)));
+    *mtime_ms = stat.mtime_ms;
+    return OK;
+}
+
+err fs_exists(struct fs *fs, const char *path, bool *exists)
+{
+    struct fs_stat stat;
+    err e = result(fs->ops->stat(fs, path, &stat));
+    *exists = e == OK;
+    return err_to_errno(e) == ENOENT ? OK : e;
 }
 
 err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, char **data, size_t *len)
@@ -243,7 +341,7 @@ err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, char **data
     *data = NULL;
     TRY(fs_open(fs, path, O_RDONLY, &fd));
     int64_t size = 0;
-    err e = fs_size(fd, &size);
+    err e = fs_size(fs, fd, &size);
     if (e == OK && (uint64_t)size > limit_bytes) {
         e = E_LIMIT;
     }
@@ -314,29 +412,50 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-err fs_list(const char *path, struct name_list *list)
+/* A listing in the making. */
+struct listing {
+    struct name_list *list;
+    size_t cap;
+    bool dirs_only;
+};
+
+static void listing_add(void *context, const char *name, bool is_dir)
 {
+    struct listing *listing = context;
+    struct name_list *list = listing->list;
+    if (listing->dirs_only && !is_dir) {
+        return;
+    }
+    if (list->count == listing->cap) {
+        listing->cap = listing->cap == 0 ? 16 : listing->cap * 2;
+        list->names = xrealloc(list->names, listing->cap * sizeof(*list->names));
+    }
+    list->names[list->count++] = xstrdup(name);
+}
+
+static err list_names(struct fs *fs, const char *path, bool dirs_only, struct name_list *list)
+{
+    struct listing listing = {.list = list, .dirs_only = dirs_only};
     *list = (struct name_list){0};
-    DIR *dir = opendir(path);
-    if (dir == NULL) {
-        return err_from_errno(errno);
+    err e = result(fs->ops->list(fs, path, listing_add, &listing));
+    if (e != OK) {
+        name_list_deinit(list);
+        return e;
     }
-    size_t cap = 0;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
-            continue;
-        }
-        if (list->count == cap) {
-            cap = cap == 0 ? 16 : cap * 2;
-            list->names = xrealloc(list->names, cap * sizeof(*list->names));
-        }
-        list->names[list->count++] = xstrdup(entry->d_name);
-    }
-    closedir(dir);
     if (list->count > 0) {
         qsort(list->names, list->count, sizeof(*list->names), compare_names);
     }
     return OK;
+}
+
+err fs_list(struct fs *fs, const char *path, struct name_list *list)
+{
+    return list_names(fs, path, false, list);
+}
+
+err fs_list_dirs(struct fs *fs, const char *path, struct name_list *list)
+{
+    return list_names(fs, path, true, list);
 }
 
 void name_list_deinit(struct name_list *list)
@@ -351,7 +470,7 @@ void name_list_deinit(struct name_list *list)
 err fs_remove_dir(struct fs *fs, const char *path)
 {
     struct name_list list;
-    TRY(fs_list(path, &list));
+    TRY(fs_list(fs, path, &list));
     err e = OK;
     for (size_t i = 0; i < list.count && e == OK; i++) {
         char *file = xasprintf("%s/%s", path, list.names[i]);

@@ -14,7 +14,20 @@
 
 struct fs;
 
-/* The table. Each function is the system call of its name and sets errno. */
+/* What is asked of a file or directory. */
+struct fs_stat {
+    int64_t size;
+    int64_t mtime_ms; /* of its content, since 1970 */
+    bool is_dir;
+};
+
+/* One name of a directory; it lives during the call. Links are followed for `is_dir`. */
+typedef void fs_entry_fn(void *context, const char *name, bool is_dir);
+
+/* The table: nothing else in the program may touch a file of ours. Each function is the system call
+ * of its name and sets errno. `list` gives every name but "." and "..", in any order; an error in
+ * its middle is an error, whatever was given before. `lock` takes an exclusive lock of the open file
+ * (F_OFD_SETLK, which Java's locks see) or fails at once. */
 struct fs_ops {
     int (*open)(struct fs *fs, const char *path, int flags);
     int (*close)(struct fs *fs, int fd);
@@ -28,6 +41,11 @@ struct fs_ops {
     int (*unlink)(struct fs *fs, const char *path);
     int (*mkdir)(struct fs *fs, const char *path);
     int (*rmdir)(struct fs *fs, const char *path);
+    int (*stat)(struct fs *fs, const char *path, struct fs_stat *stat);
+    int (*fstat)(struct fs *fs, int fd, struct fs_stat *stat);
+    int (*list)(struct fs *fs, const char *path, fs_entry_fn *each, void *context);
+    int (*lock)(struct fs *fs, int fd);
+    int (*syncfs)(struct fs *fs, int fd);
 };
 
 struct fs {
@@ -52,6 +70,8 @@ NODISCARD err fs_writev(struct fs *fs, int fd, struct iovec *parts, int parts_n,
 NODISCARD err fs_truncate(struct fs *fs, int fd, int64_t size);
 NODISCARD err fs_datasync(struct fs *fs, int fd);
 NODISCARD err fs_sync_dir(struct fs *fs, const char *path);
+/* Makes durable all that was written to the file system that holds `path`. */
+NODISCARD err fs_sync_all(struct fs *fs, const char *path);
 NODISCARD err fs_rename(struct fs *fs, const char *from, const char *to);
 /* A file that is not there is no error. */
 NODISCARD err fs_unlink(struct fs *fs, const char *path);
@@ -59,10 +79,15 @@ NODISCARD err fs_unlink(struct fs *fs, const char *path);
 NODISCARD err fs_mkdir(struct fs *fs, const char *path);
 NODISCARD err fs_rmdir(struct fs *fs, const char *path);
 
-NODISCARD err fs_size(int fd, int64_t *size);
+/* An exclusive lock, until the descriptor is closed; an error at once when somebody else has it. */
+NODISCARD err fs_lock(struct fs *fs, int fd);
+
+NODISCARD err fs_size(struct fs *fs, int fd, int64_t *size);
+/* The same by name. */
+NODISCARD err fs_path_size(struct fs *fs, const char *path, int64_t *size);
 /* Modification time in milliseconds since 1970. */
-NODISCARD err fs_mtime_ms(int fd, int64_t *mtime_ms);
-bool fs_exists(const char *path);
+NODISCARD err fs_mtime_ms(struct fs *fs, int fd, int64_t *mtime_ms);
+NODISCARD err fs_exists(struct fs *fs, const char *path, bool *exists);
 
 /* The whole file, malloc'd and followed by a zero byte. E_LIMIT when larger than `limit_bytes`. */
 NODISCARD err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, char **data,
@@ -79,7 +104,9 @@ struct name_list {
     char **names;
     size_t count;
 };
-NODISCARD err fs_list(const char *path, struct name_list *list);
+NODISCARD err fs_list(struct fs *fs, const char *path, struct name_list *list);
+/* Only its directories: asking for each name afterwards costs a tenth of a clean start. */
+NODISCARD err fs_list_dirs(struct fs *fs, const char *path, struct name_list *list);
 void name_list_deinit(struct name_list *list);
 /* Removes a directory and the plain files in it (partitions have no deeper levels). */
 NODISCARD err fs_remove_dir(struct fs *fs, const char *path);

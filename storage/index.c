@@ -75,7 +75,7 @@ static err index_open(struct index *index)
     struct open_file *file = NULL;
     int64_t size = 0;
     TRY(index_file(index, &file));
-    err e = fs_size(open_file_fd(file), &size);
+    err e = fs_size(index->env->fs, open_file_fd(file), &size);
     open_file_release(file);
     TRY(e);
     pthread_mutex_lock(&index->lock);

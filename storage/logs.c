@@ -260,7 +260,7 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
     int64_t began_ms = clock_monotonic_ms(logs->env->clock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
         struct log_dir *dir = &logs->dirs[i];
-        err e = log_dir_write_identity(dir, logs->env->fs, broker_id, cluster_id);
+        err e = log_dir_write_identity(dir, logs->env, broker_id, cluster_id);
         e = e == OK ? log_dir_begin(dir, logs->env->fs) : e;
         if (e != OK) {
             return refuse(reason, "cannot start with %s: %s", dir->path, err_text(e));

@@ -10,13 +10,10 @@
 #include "base/log.h"
 #include "storage/checkpoint.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #define AREA         "storage"
@@ -116,61 +113,18 @@ static err make_dirs(struct fs *fs, const char *path)
     for (char *slash = strchr(part + 1, '/'); slash != NULL && e == OK;
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        e = fs_exists(part) ? OK : fs_mkdir(fs, part);
+        bool there = false;
+        e = fs_exists(fs, part, &there);
+        e = e == OK && !there ? fs_mkdir(fs, part) : e;
         *slash = '/';
     }
     free(part);
     return e == OK ? fs_mkdir(fs, path) : e;
 }
 
-static int compare_names(const void *a, const void *b)
+static err check_names(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_dir(const struct log_dir *dir, const struct dirent *entry)
-{
-    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) {
-        return entry->d_type == DT_DIR;
-    }
-    char *path = file_in(dir, entry->d_name);
-    struct stat st;
-    bool yes = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    free(path);
-    return yes;
-}
-
-/* The subdirectories, sorted. fs_list would not tell which names are directories, and asking for
- * each costs a tenth of a clean start. */
-static err list_dirs(struct log_dir *dir)
-{
-    struct name_list *names = &dir->subdirs;
-    DIR *listing = opendir(dir->path);
-    if (listing == NULL) {
-        return err_from_errno(errno);
-    }
-    size_t cap = 0;
-    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            !is_dir(dir, entry)) {
-            continue;
-        }
-        if (names->count == cap) {
-            cap = cap == 0 ? 16 : cap * 2;
-            names->names = xrealloc(names->names, cap * sizeof(*names->names));
-        }
-        names->names[names->count++] = xstrdup(entry->d_name);
-    }
-    closedir(listing);
-    if (names->count > 0) {
-        qsort(names->names, names->count, sizeof(*names->names), compare_names);
-    }
-    return OK;
-}
-
-static err check_names(struct log_dir *dir, char reason[LOGS_REASON_BYTES])
-{
-    err e = list_dirs(dir);
+    err e = fs_list_dirs(fs, dir->path, &dir->subdirs);
     if (e != OK) {
         return refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
     }
@@ -218,8 +172,7 @@ static err take_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON
         dir->lock_fd = -1;
         return refuse(reason, "cannot open %s/.lock: %s", dir->path, err_text(e));
     }
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(dir->lock_fd, F_OFD_SETLK, &lock) != 0) {
+    if (fs_lock(fs, dir->lock_fd) != OK) {
         return refuse(reason, "%s is in use: another broker holds the lock on %s/.lock", dir->path,
                       dir->path);
     }
@@ -234,7 +187,7 @@ err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYT
     }
     TRY(take_lock(dir, fs, reason));
     TRY(read_properties(dir, fs, reason));
-    return check_names(dir, reason);
+    return check_names(dir, fs, reason);
 }
 
 err log_dir_identity(const struct log_dir *dir, int32_t *broker_id, const char **cluster_id,
@@ -280,7 +233,7 @@ static void write_escaped(struct writer *w, const char *text)
     }
 }
 
-err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t broker_id,
+err log_dir_write_identity(struct log_dir *dir, const struct storage_env *env, int32_t broker_id,
                            const char *cluster_id)
 {
     char id[16];
@@ -299,7 +252,7 @@ err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t broker_id
     struct writer w;
     char date[64];
     struct tm utc;
-    time_t now = time(NULL);
+    time_t now = (time_t)(clock_wall_ms(env->clock) / 1000);
     writer_init(&w, PROPERTIES_BYTES_MAX);
     gmtime_r(&now, &utc);
     size_t len = strftime(date, sizeof(date), "#\n#%a %b %d %H:%M:%S UTC %Y\n", &utc);
@@ -311,7 +264,7 @@ err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t broker_id
         writer_bytes(&w, "\n", 1);
     }
     char *path = file_in(dir, "meta.properties");
-    err e = w.failed ? E_LIMIT : fs_write_atomic(fs, path, bytes_of(w.data, w.len));
+    err e = w.failed ? E_LIMIT : fs_write_atomic(env->fs, path, bytes_of(w.data, w.len));
     dir->identity_made = e == OK && is_new;
     free(path);
     writer_deinit(&w);
@@ -354,8 +307,8 @@ static void read_checkpoint(struct log_dir *dir, struct fs *fs, const char *name
 err log_dir_begin(struct log_dir *dir, struct fs *fs)
 {
     char *marker = file_in(dir, CLEAN_MARKER);
-    dir->clean = fs_exists(marker);
-    err e = dir->clean ? fs_unlink(fs, marker) : OK;
+    err e = fs_exists(fs, marker, &dir->clean);
+    e = e == OK && dir->clean ? fs_unlink(fs, marker) : e;
     if (e == OK && dir->clean) {
         e = fs_sync_dir(fs, dir->path);
     }

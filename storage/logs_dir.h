@@ -37,8 +37,8 @@ NODISCARD err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_
 NODISCARD err log_dir_identity(const struct log_dir *dir, int32_t *broker_id,
                                const char **cluster_id, char reason[LOGS_REASON_BYTES]);
 /* Writes meta.properties if it would change; other keys in it are kept. */
-NODISCARD err log_dir_write_identity(struct log_dir *dir, struct fs *fs, int32_t broker_id,
-                                     const char *cluster_id);
+NODISCARD err log_dir_write_identity(struct log_dir *dir, const struct storage_env *env,
+                                     int32_t broker_id, const char *cluster_id);
 /* Notes and removes the clean marker, reads the checkpoints. */
 NODISCARD err log_dir_begin(struct log_dir *dir, struct fs *fs);
 /* Writes the marker and removes the lock file: the very end of a clean stop. */

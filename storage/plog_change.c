@@ -131,7 +131,7 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
 err plog_drop_snapshots_above(struct plog *log, int64_t offset)
 {
     struct name_list names;
-    TRY(fs_list(log->dir, &names));
+    TRY(fs_list(log->env->fs, log->dir, &names));
     err e = OK;
     for (size_t i = 0; i < names.count && e == OK; i++) {
         int64_t at = 0;

@@ -13,7 +13,6 @@
 #include "base/log.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 static bool name_exists(const struct name_list *names, const char *name)
 {
@@ -42,16 +41,6 @@ static bool sibling_exists(const struct name_list *names, const char *log_name, 
     return name_exists(names, name);
 }
 
-static err file_size(const char *path, int64_t *size)
-{
-    struct stat st;
-    if (stat(path, &st) != 0) {
-        return err_from_errno(errno);
-    }
-    *size = st.st_size;
-    return OK;
-}
-
 /* One .log file that was found. *broken: its indexes have to be made again. */
 static err load_segment(struct plog *log, const struct name_list *names, const char *name,
                         int64_t base_offset, bool *broken)
@@ -60,7 +49,7 @@ static err load_segment(struct plog *log, const struct name_list *names, const c
     struct segment *segment = segment_new(log->env, log->dir, base_offset, 0, has_txnindex);
     plog_add_segment(log, segment);
     int64_t size = 0;
-    TRY(file_size(segment->log_path, &size));
+    TRY(fs_path_size(log->env->fs, segment->log_path, &size));
     if (size > INT32_MAX) {
         log_error(AREA, "a segment is larger than 2 GiB file=%s", segment->log_path);
         return E_CORRUPT;
@@ -74,7 +63,7 @@ static err load_segment(struct plog *log, const struct name_list *names, const c
     if (has_txnindex) {
         char path[PATH_MAX];
         segment_sibling(segment->log_path, SUFFIX_TXNINDEX, path);
-        TRY(file_size(path, &size));
+        TRY(fs_path_size(log->env->fs, path, &size));
         *broken |= size % TXN_ENTRY_BYTES != 0;
     }
     return OK;
@@ -205,7 +194,7 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     log->touched = true;
     struct name_list now;
     TRY(plog_drop_snapshots_above(log, end_offset));
-    TRY(fs_list(log->dir, &now));
+    TRY(fs_list(log->env->fs, log->dir, &now));
     err e = recovery_drop_stray_snapshots(log, &now);
     e = e == OK ? recovery_load_producers_from(log, &now, end_offset) : e;
     name_list_deinit(&now);
@@ -259,17 +248,17 @@ static err open_existing(struct plog *log, const struct plog_open *how,
 static err list_dir(struct plog *log, struct name_list *names)
 {
     bool changed = false;
-    err e = fs_list(log->dir, names);
+    err e = fs_list(log->env->fs, log->dir, names);
     if (err_to_errno(e) == ENOENT) {
         TRY(fs_mkdir(log->env->fs, log->dir));
         atomic_store(&log->entries_dirty, true);
-        return fs_list(log->dir, names);
+        return fs_list(log->env->fs, log->dir, names);
     }
     TRY(e);
     e = swap_finish(log, names, &changed);
     if (e == OK && changed) {
         name_list_deinit(names);
-        return fs_list(log->dir, names);
+        return fs_list(log->env->fs, log->dir, names);
     }
     if (e != OK) {
         name_list_deinit(names);

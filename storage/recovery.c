@@ -404,7 +404,7 @@ static err replay_segment(struct plog *log, struct segment *segment, int64_t end
 err recovery_load_producers(struct plog *log, int64_t end_offset)
 {
     struct name_list names;
-    TRY(fs_list(log->dir, &names));
+    TRY(fs_list(log->env->fs, log->dir, &names));
     err e = recovery_load_producers_from(log, &names, end_offset);
     name_list_deinit(&names);
     return e;

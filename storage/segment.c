@@ -176,7 +176,7 @@ err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms)
 {
     struct open_file *file = NULL;
     TRY(segment_file(segment, &file));
-    err e = fs_mtime_ms(open_file_fd(file), mtime_ms);
+    err e = fs_mtime_ms(segment->offsets.env->fs, open_file_fd(file), mtime_ms);
     open_file_release(file);
     return e;
 }

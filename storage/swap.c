@@ -51,7 +51,7 @@ static err swap_end(struct plog *log, const char *name, int64_t base_offset, int
     err e = fs_open(log->env->fs, path, O_RDONLY, &fd);
     free(path);
     TRY(e);
-    e = fs_size(fd, &size);
+    e = fs_size(log->env->fs, fd, &size);
     *end_offset = base_offset;
     if (e == OK) {
         struct scan scan;

@@ -37,7 +37,7 @@ static err txn_count(struct txn_index *index, int64_t *count)
     struct open_file *file = NULL;
     int64_t size = 0;
     TRY(txn_file(index, &file));
-    err e = fs_size(open_file_fd(file), &size);
+    err e = fs_size(index->env->fs, open_file_fd(file), &size);
     open_file_release(file);
     TRY(e);
     *count = size / TXN_ENTRY_BYTES;

@@ -97,6 +97,30 @@ static int f_rmdir(struct fs *fs, const char *path)
     return fails(fs) ? -1 : rmdir(path);
 }
 
+static int f_stat(struct fs *fs, const char *path, struct fs_stat *stat)
+{
+    return fails(fs) ? -1 : fs_system()->ops->stat(fs_system(), path, stat);
+}
+
+static int f_fstat(struct fs *fs, int fd, struct fs_stat *stat)
+{
+    return fails(fs) ? -1 : fs_system()->ops->fstat(fs_system(), fd, stat);
+}
+
+/* A failure comes after the names: a half-read directory must not pass for a whole one. */
+static int f_list(struct fs *fs, const char *path, fs_entry_fn *each, void *context)
+{
+    bool failed = fails(fs);
+    int returned = fs_system()->ops->list(fs_system(), path, each, context);
+    errno = failed ? EIO : errno;
+    return failed ? -1 : returned;
+}
+
+static int f_lock(struct fs *fs, int fd)
+{
+    return fails(fs) ? -1 : fs_system()->ops->lock(fs_system(), fd);
+}
+
 static struct faulty faulty_new(int fail_at, bool dead_after)
 {
     static const struct fs_ops OPS = {.open = f_open,
@@ -109,7 +133,12 @@ static struct faulty faulty_new(int fail_at, bool dead_after)
                                       .rename = f_rename,
                                       .unlink = f_unlink,
                                       .mkdir = f_mkdir,
-                                      .rmdir = f_rmdir};
+                                      .rmdir = f_rmdir,
+                                      .stat = f_stat,
+                                      .fstat = f_fstat,
+                                      .list = f_list,
+                                      .lock = f_lock,
+                                      .syncfs = f_sync};
     return (struct faulty){.fs.ops = &OPS, .fail_at = fail_at, .dead_after = dead_after};
 }
 
@@ -158,10 +187,10 @@ static void test_write_and_read(void)
     CU_ASSERT_EQUAL(got, 0);
     int64_t size = 0;
     MUST(fs_truncate(&f.fs, fd, 3));
-    MUST(fs_size(fd, &size));
+    MUST(fs_size(&f.fs, fd, &size));
     CU_ASSERT_EQUAL(size, 3);
     int64_t mtime_ms = 0;
-    MUST(fs_mtime_ms(fd, &mtime_ms));
+    MUST(fs_mtime_ms(&f.fs, fd, &mtime_ms));
     CU_ASSERT(mtime_ms > 1000000000000);
     CU_ASSERT_NOT_EQUAL(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
     fs_close(&f.fs, fd);
@@ -204,7 +233,7 @@ static void test_atomic_replacement(void)
     CU_ASSERT(succeeded > 0 && succeeded < 38);
     struct name_list names;
     MUST(fs_write_atomic(fs_system(), in_dir("f"), bytes_of("", 0)));
-    MUST(fs_list(dir, &names));
+    MUST(fs_list(fs_system(), dir, &names));
     CU_ASSERT_EQUAL(names.count, 1); /* no temporary file stays */
     name_list_deinit(&names);
     temp_dir_remove(dir);
@@ -224,6 +253,13 @@ static void test_atomic_replacement_syncs(void)
     temp_dir_remove(dir);
 }
 
+static bool exists(const char *path)
+{
+    bool yes = false;
+    MUST(fs_exists(fs_system(), path, &yes));
+    return yes;
+}
+
 static void test_directories(void)
 {
     temp_dir_make(dir);
@@ -235,23 +271,68 @@ static void test_directories(void)
         MUST(fs_write_atomic(fs_system(), in_dir(NAMES[i]), bytes_of("x", 1)));
     }
     struct name_list names;
-    MUST(fs_list(in_dir("t-0"), &names));
+    MUST(fs_list(fs_system(), in_dir("t-0"), &names));
     CU_ASSERT_EQUAL_FATAL(names.count, 3);
     CU_ASSERT_STRING_EQUAL(names.names[0], "a");
     CU_ASSERT_STRING_EQUAL(names.names[2], "c");
     name_list_deinit(&names);
-    CU_ASSERT_EQUAL(fs_list(in_dir("nowhere"), &names), err_from_errno(ENOENT));
-    struct faulty f = faulty_new(2, false);
+    CU_ASSERT_EQUAL(fs_list(fs_system(), in_dir("nowhere"), &names), err_from_errno(ENOENT));
+    struct faulty f = faulty_new(3, false);
     CU_ASSERT_EQUAL(fs_remove_dir(&f.fs, in_dir("t-0")), err_from_errno(EIO));
-    CU_ASSERT(fs_exists(in_dir("t-0")));
+    CU_ASSERT(exists(in_dir("t-0")));
     MUST(fs_remove_dir(fs_system(), in_dir("t-0")));
-    CU_ASSERT_FALSE(fs_exists(in_dir("t-0")));
+    CU_ASSERT_FALSE(exists(in_dir("t-0")));
     MUST(fs_unlink(fs_system(), in_dir("nothing")));
-    MUST(fs_list(dir, &names));
+    MUST(fs_list(fs_system(), dir, &names));
     CU_ASSERT_EQUAL(names.count, 0);
     name_list_deinit(&names);
     temp_dir_remove(dir);
 }
 
-SUITE("file", TEST(test_write_and_read), TEST(test_read_all), TEST(test_atomic_replacement),
+/* What is asked of the disk can fail, and says so: a marker that cannot be looked for is not an
+ * absent one, and a listing that broke off is not a short one. */
+static void test_questions_fail(void)
+{
+    temp_dir_make(dir);
+    MUST(fs_write_atomic(fs_system(), in_dir("f"), bytes_of("four", 4)));
+    MUST(fs_mkdir(fs_system(), in_dir("sub")));
+    int64_t value = 0;
+    bool yes = false;
+    struct name_list names;
+    MUST(fs_path_size(fs_system(), in_dir("f"), &value));
+    CU_ASSERT_EQUAL(value, 4);
+    struct faulty f = faulty_new(1, true);
+    CU_ASSERT_EQUAL(fs_path_size(&f.fs, in_dir("f"), &value), err_from_errno(EIO));
+    CU_ASSERT_EQUAL(fs_exists(&f.fs, in_dir("f"), &yes), err_from_errno(EIO));
+    CU_ASSERT_EQUAL(fs_list(&f.fs, dir, &names), err_from_errno(EIO));
+    CU_ASSERT_EQUAL(names.count, 0);
+    CU_ASSERT_PTR_NULL(names.names);
+    CU_ASSERT_EQUAL(fs_size(&f.fs, 0, &value), err_from_errno(EIO));
+    CU_ASSERT_EQUAL(fs_mtime_ms(&f.fs, 0, &value), err_from_errno(EIO));
+    CU_ASSERT_EQUAL(fs_sync_all(&f.fs, dir), err_from_errno(EIO));
+    MUST(fs_sync_all(fs_system(), dir));
+    MUST(fs_list_dirs(fs_system(), dir, &names));
+    CU_ASSERT_EQUAL_FATAL(names.count, 1);
+    CU_ASSERT_STRING_EQUAL(names.names[0], "sub");
+    name_list_deinit(&names);
+    temp_dir_remove(dir);
+}
+
+/* Two descriptors of one file exclude each other, also in one process. */
+static void test_lock(void)
+{
+    temp_dir_make(dir);
+    int first = -1;
+    int second = -1;
+    MUST(fs_open(fs_system(), in_dir("l"), O_RDWR | O_CREAT, &first));
+    MUST(fs_open(fs_system(), in_dir("l"), O_RDWR, &second));
+    MUST(fs_lock(fs_system(), first));
+    CU_ASSERT_NOT_EQUAL(fs_lock(fs_system(), second), OK);
+    fs_close(fs_system(), first);
+    MUST(fs_lock(fs_system(), second));
+    fs_close(fs_system(), second);
+    temp_dir_remove(dir);
+}
+
+SUITE("file", TEST(test_questions_fail), TEST(test_lock), TEST(test_write_and_read), TEST(test_read_all), TEST(test_atomic_replacement),
       TEST(test_atomic_replacement_syncs), TEST(test_directories))

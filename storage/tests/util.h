@@ -121,6 +121,27 @@ UNUSED static int fault_rmdir(struct fs *fs, const char *path)
     return fs_system()->ops->rmdir(fs_system(), path);
 }
 
+UNUSED static int fault_stat(struct fs *fs, const char *path, struct fs_stat *stat)
+{
+    FAULT(false, false)
+    return fs_system()->ops->stat(fs_system(), path, stat);
+}
+UNUSED static int fault_fstat(struct fs *fs, int fd, struct fs_stat *stat)
+{
+    FAULT(false, false)
+    return fs_system()->ops->fstat(fs_system(), fd, stat);
+}
+UNUSED static int fault_list(struct fs *fs, const char *path, fs_entry_fn *each, void *context)
+{
+    FAULT(false, false)
+    return fs_system()->ops->list(fs_system(), path, each, context);
+}
+UNUSED static int fault_lock(struct fs *fs, int fd)
+{
+    FAULT(false, false)
+    return fs_system()->ops->lock(fs_system(), fd);
+}
+
 static const struct fs_ops FAULT_OPS UNUSED = {
     .open = fault_open,
     .close = fault_close,
@@ -133,6 +154,11 @@ static const struct fs_ops FAULT_OPS UNUSED = {
     .unlink = fault_unlink,
     .mkdir = fault_mkdir,
     .rmdir = fault_rmdir,
+    .stat = fault_stat,
+    .fstat = fault_fstat,
+    .list = fault_list,
+    .lock = fault_lock,
+    .syncfs = fault_fdatasync,
 };
 
 /* ---- a place and an environment ---- */
@@ -367,7 +393,8 @@ UNUSED static void spit(const struct place *p, const char *name, const void *dat
 UNUSED static bool exists(const struct place *p, const char *name)
 {
     char *path = place_path(p, name);
-    bool found = fs_exists(path);
+    bool found = false;
+    MUST(fs_exists(fs_system(), path, &found));
     free(path);
     return found;
 }
