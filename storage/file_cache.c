@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "protocol/error.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct open_file {
     _Atomic int refs;
     int fd;
     struct fs *fs;
+    struct health *health; /* a reference, or NULL */
     struct list link; /* most recently used first */
     char *path;
 };
@@ -103,27 +105,39 @@ static struct shard *shard_of(struct file_cache *cache, struct str path)
     return &cache->shards[(hash >> 8) % (uint32_t)cache->shards_n];
 }
 
-static err open_new(struct file_cache *cache, struct shard *shard, struct str path,
-                    struct open_file **file, struct open_file **evicted)
+static err open_new(struct fs *fs, const char *path, struct health *health, struct open_file **file)
 {
     int fd = -1;
-    TRY(fs_open(cache->fs, path.data, O_RDWR, &fd));
+    TRY(fs_open(fs, path, O_RDWR, &fd));
     struct open_file *opened = xcalloc(1, sizeof(*opened));
     opened->fd = fd;
-    opened->fs = cache->fs;
-    opened->path = xstrdup(path.data);
-    atomic_init(&opened->refs, 1);
-    map_set_str(&shard->files, path, opened);
-    list_prepend(&shard->order, &opened->link);
-    if (++shard->count > cache->files_per_shard) {
-        *evicted = container_of(shard->order.prev, struct open_file, link);
-        shard_drop(shard, *evicted);
+    opened->fs = fs;
+    opened->path = xstrdup(path);
+    opened->health = health;
+    if (health != NULL) {
+        health_retain(health);
     }
+    atomic_init(&opened->refs, 1);
     *file = opened;
     return OK;
 }
 
-err file_cache_acquire(struct file_cache *cache, const char *path, struct open_file **file)
+/* The one that had to make room, or NULL. */
+static struct open_file *shard_add(struct file_cache *cache, struct shard *shard,
+                                   struct open_file *file)
+{
+    CHECK(map_set_str(&shard->files, str_of(file->path), file) == NULL);
+    list_prepend(&shard->order, &file->link);
+    if (++shard->count <= cache->files_per_shard) {
+        return NULL;
+    }
+    struct open_file *evicted = container_of(shard->order.prev, struct open_file, link);
+    shard_drop(shard, evicted);
+    return evicted;
+}
+
+err file_cache_acquire(struct file_cache *cache, const char *path, struct health *health,
+                       struct open_file **file)
 {
     struct str name = str_of(path);
     struct shard *shard = shard_of(cache, name);
@@ -132,7 +146,8 @@ err file_cache_acquire(struct file_cache *cache, const char *path, struct open_f
     pthread_mutex_lock(&shard->lock);
     *file = map_get_str(&shard->files, name);
     if (*file == NULL) {
-        e = open_new(cache, shard, name, file, &evicted);
+        e = open_new(cache->fs, path, health, file);
+        evicted = e == OK ? shard_add(cache, shard, *file) : NULL;
     } else if (shard->order.next != &(*file)->link) {
         list_remove(&(*file)->link);
         list_prepend(&shard->order, &(*file)->link);
@@ -156,6 +171,7 @@ void open_file_release(struct open_file *file)
 {
     if (file != NULL && atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) == 1) {
         fs_close(file->fs, file->fd);
+        health_release(file->health);
         free(file->path);
         free(file);
     }
@@ -164,6 +180,25 @@ void open_file_release(struct open_file *file)
 int open_file_fd(const struct open_file *file)
 {
     return file->fd;
+}
+
+err open_file_read(struct open_file *file, void *data, size_t len, int64_t position)
+{
+    err e = fs_read(file->fs, file->fd, data, len, position);
+    if (e == OK) {
+        return OK;
+    }
+    if (err_to_errno(e) != 0) {
+        open_file_failed(file, e);
+    }
+    return ERR_KAFKA_STORAGE_ERROR;
+}
+
+void open_file_failed(struct open_file *file, err e)
+{
+    if (file->health != NULL) {
+        health_fail(file->health, e, "reading");
+    }
 }
 
 void file_cache_forget(struct file_cache *cache, const char *path)

@@ -47,7 +47,7 @@ static err index_file(struct index *index, struct open_file **file)
 {
     char path[PATH_MAX];
     segment_sibling(index->log_path, index_suffix(index), path);
-    return file_cache_acquire(index->env->files, path, file);
+    return file_cache_acquire(index->env->files, path, NULL, file);
 }
 
 err index_create(struct index *index)

@@ -24,11 +24,20 @@ err plog_fail(struct plog *log, err e, const char *doing)
     if (e == OK || e == ERR_UNKNOWN_SERVER_ERROR || e > 0) {
         return e;
     }
-    if (!atomic_exchange(&log->offline, true)) {
-        log_error(AREA, "log is offline: %s failed dir=%s error=\"%s\"", doing, log->dir,
+    health_fail(log->health, e, doing);
+    return ERR_KAFKA_STORAGE_ERROR;
+}
+
+err plog_read_fail(struct plog *log, err e, const char *doing)
+{
+    if (e == E_LIMIT || err_to_errno(e) != 0 || e >= ERR_UNKNOWN_SERVER_ERROR) {
+        return e == E_LIMIT ? e : plog_fail(log, e, doing);
+    }
+    if (!atomic_exchange(&log->damage_said, true)) {
+        log_error(AREA, "%s met bytes that are no batch dir=%s error=\"%s\"", doing, log->dir,
                   err_text(e));
     }
-    return ERR_KAFKA_STORAGE_ERROR;
+    return ERR_CORRUPT_MESSAGE;
 }
 
 const char *plog_dir(const struct plog *log)
@@ -70,7 +79,7 @@ void plog_take_config(struct plog *log)
 
 bool plog_is_offline(const struct plog *log)
 {
-    return atomic_load(&log->offline);
+    return health_is_offline(log->health);
 }
 
 int64_t plog_start_offset(const struct plog *log)
@@ -138,11 +147,8 @@ size_t plog_segment_at(const struct plog *log, int64_t offset)
 
 /* The first change after a start: only now are the active segment's files opened. A clean start
  * took the end offset from a checkpoint; here it is compared with the last batch. */
-err plog_activate(struct plog *log)
+static err activate(struct plog *log)
 {
-    if (log->activated) {
-        return OK;
-    }
     struct segment *active = log_active(log);
     struct placed_batch last;
     err e = segment_find_last(active, &last);
@@ -169,6 +175,16 @@ err plog_activate(struct plog *log)
     }
     log->activated = true;
     return OK;
+}
+
+err plog_activate(struct plog *log)
+{
+    if (log->activated) {
+        return OK;
+    }
+    err e = plog_read_fail(log, activate(log), "opening the active segment");
+    /* Nothing can be appended to what cannot be understood; it can still be read. */
+    return e == ERR_CORRUPT_MESSAGE ? ERR_KAFKA_STORAGE_ERROR : e;
 }
 
 /* What one append will do. */
@@ -435,7 +451,7 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
         return ERR_KAFKA_STORAGE_ERROR;
     }
     *result = (struct append_result){.base_offset = -1, .last_offset = -1, .append_time_ms = -1};
-    LOG_TRY(log, plog_activate(log), "opening the active segment");
+    TRY(plog_activate(log));
     plog_take_config(log);
     struct append append = {.batches = batches, .len = len, .origin = origin};
     TRY(restart_if_spanned(log, &append));
@@ -622,6 +638,8 @@ void plog_abandon(struct plog *log)
     epochs_deinit(&log->epochs);
     producers_deinit(&log->producers);
     pthread_mutex_destroy(&log->guard);
+    pthread_cond_destroy(&log->cut_ended);
+    health_release(log->health);
     free(log->topic);
     free(log->dir);
     free(log);

@@ -7,8 +7,10 @@
  * at a time. Reading needs no lock: plog_read and the look-ups may run beside an append on any
  * thread (a leaf mutex inside guards the segment list and the active index for moments; it is never
  * held over a read from the disk).
- * Errors: a failed write or fsync is final: the log is offline from then on and every call answers
- * KAFKA_STORAGE_ERROR; plog_is_offline() says so. */
+ * Errors: a disk that fails a write, an fsync or a read is final: the log is offline from then on and
+ * every call answers KAFKA_STORAGE_ERROR; plog_is_offline() says so. Bytes that are no batch where one
+ * should be are CORRUPT_MESSAGE for whoever reads there, and nothing else. Indexes, snapshots and
+ * epochs that are wrong are no error at all: they are made again (README). */
 #ifndef OTTLA_STORAGE_PLOG_H
 #define OTTLA_STORAGE_PLOG_H
 
@@ -118,6 +120,10 @@ struct log_range {
  * below the start or above the end OFFSET_OUT_OF_RANGE (1). */
 NODISCARD err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_bytes,
                         bool min_one, struct log_range *range);
+/* Copies `len` bytes from `offset` bytes into the range, which holds them. Any thread, also when the
+ * log is closed meanwhile. KAFKA_STORAGE_ERROR when the disk fails (the log is offline then) or when
+ * a truncation took the bytes. */
+NODISCARD err log_range_read(const struct log_range *range, size_t offset, void *data, size_t len);
 void log_range_release(struct log_range *range);
 
 /* Bytes that a reader at `offset` could get below `max_offset`: exact within a segment, across

@@ -38,7 +38,8 @@ err plog_roll_at(struct plog *log, int64_t base_offset)
     log->producers.end_offset = base_offset;
     TRY(plog_take_snapshot(log, false));
     struct segment *next = NULL;
-    TRY(segment_create(log->env, log->dir, base_offset, &next));
+    struct segment_place place = log_place(log);
+    TRY(segment_create(&place, base_offset, &next));
     next->jitter_ms = jitter_of(log->env->random, &log->config);
     atomic_store(&log->entries_dirty, true);
     plog_add_segment(log, next);
@@ -52,7 +53,7 @@ err plog_roll(struct plog *log)
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
-    LOG_TRY(log, plog_activate(log), "opening the active segment");
+    TRY(plog_activate(log));
     plog_take_config(log);
     LOG_TRY(log, plog_roll_at(log, plog_end_offset(log)), "rolling");
     return OK;
@@ -261,7 +262,8 @@ static err restart_at(struct plog *log, int64_t offset)
     for (size_t i = old; i > 0; i--) {
         TRY(segment_delete_later(log, log->segments[i - 1]));
     }
-    TRY(segment_create(log->env, log->dir, offset, &fresh));
+    struct segment_place place = log_place(log);
+    TRY(segment_create(&place, offset, &fresh));
     guard_lock(log);
     struct segment **dropped = log->segments;
     log->segments = xcalloc(1, sizeof(struct segment *));

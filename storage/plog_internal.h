@@ -23,6 +23,7 @@ struct deleted_file {
 
 struct plog {
     const struct storage_env *env;
+    struct health *health; /* a reference */
     char *dir;
     char *topic;
     int32_t partition;
@@ -30,6 +31,7 @@ struct plog {
     /* The leaf mutex. It guards the list of segments and what they publish, the tail, epochs, the
      * transactions in `producers`, config_next, the topic id and the deleted files. */
     pthread_mutex_t guard;
+    pthread_cond_t cut_ended; /* `cutting` went to 0 */
     struct segment **segments; /* ascending; the last is active; at least one */
     size_t segments_n;
     size_t segments_cap;
@@ -52,8 +54,8 @@ struct plog {
     _Atomic int64_t size_bytes;
     _Atomic int open_txns;
     _Atomic int txns; /* open and decided: 0 lets readers skip the guard */
-    _Atomic bool offline;
     _Atomic bool config_changed;
+    _Atomic bool damage_said; /* the line about corrupt bytes */
     _Atomic bool entries_dirty; /* directory entries not synced */
     /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
      * ended, `cutting` counts those in progress. */
@@ -79,6 +81,11 @@ static inline void guard_unlock(const struct plog *log)
     pthread_mutex_unlock((pthread_mutex_t *)(uintptr_t)&log->guard);
 }
 
+static inline struct segment_place log_place(const struct plog *log)
+{
+    return (struct segment_place){.env = log->env, .dir = log->dir, .health = log->health};
+}
+
 static inline struct segment *log_active(const struct plog *log)
 {
     return log->segments[log->segments_n - 1];
@@ -101,8 +108,11 @@ static inline void cut_begin(struct plog *log)
 
 static inline void cut_end(struct plog *log)
 {
+    guard_lock(log);
     atomic_fetch_add(&log->cuts, 1);
-    atomic_fetch_sub(&log->cutting, 1);
+    CHECK(atomic_fetch_sub(&log->cutting, 1) > 0);
+    pthread_cond_broadcast(&log->cut_ended);
+    guard_unlock(log);
 }
 
 /* Has a reader's failure since `cuts` was read another explanation than a bad disk? */
@@ -111,9 +121,12 @@ static inline bool cut_beside(struct plog *log, uint32_t cuts)
     return atomic_load(&log->cutting) > 0 || atomic_load(&log->cuts) != cuts;
 }
 
-/* Takes the log offline after a failed operation, with one line that says why. Codes of Kafka pass
+/* After a failed change: takes the log offline, with one line that says why. Codes of Kafka pass
  * through; everything else becomes KAFKA_STORAGE_ERROR. */
 err plog_fail(struct plog *log, err e, const char *doing);
+/* After a failed read: a disk that fails takes the log offline (KAFKA_STORAGE_ERROR); bytes that are
+ * no batch do not (CORRUPT_MESSAGE, and one line for each log); a shortage of memory is E_LIMIT. */
+err plog_read_fail(struct plog *log, err e, const char *doing);
 #define LOG_TRY(log, expression, doing)                                                            \
     do {                                                                                           \
         err log_try_err_ = (expression);                                                           \
@@ -123,6 +136,7 @@ err plog_fail(struct plog *log, err e, const char *doing);
     } while (0)
 
 /* plog.c */
+/* Before the first change. Judges its own failures. */
 NODISCARD err plog_activate(struct plog *log);
 void plog_take_config(struct plog *log);
 void plog_add_segment(struct plog *log, struct segment *segment);

@@ -46,7 +46,8 @@ static err load_segment(struct plog *log, const struct name_list *names, const c
                         int64_t base_offset, bool *broken)
 {
     bool has_txnindex = sibling_exists(names, name, SUFFIX_TXNINDEX);
-    struct segment *segment = segment_new(log->env, log->dir, base_offset, 0, has_txnindex);
+    struct segment_place place = log_place(log);
+    struct segment *segment = segment_new(&place, base_offset, 0, has_txnindex);
     plog_add_segment(log, segment);
     int64_t size = 0;
     TRY(fs_path_size(log->env->fs, segment->log_path, &size));
@@ -211,7 +212,8 @@ static err open_existing(struct plog *log, const struct plog_open *how,
     TRY(remove_orphans(log, names));
     if (log->segments_n == 0) {
         struct segment *segment = NULL;
-        TRY(segment_create(log->env, log->dir, how->log_start_offset, &segment));
+        struct segment_place place = log_place(log);
+        TRY(segment_create(&place, how->log_start_offset, &segment));
         plog_add_segment(log, segment);
         atomic_store(&log->entries_dirty, true);
         log->touched = true;
@@ -271,10 +273,12 @@ static struct plog *plog_new(const struct storage_env *env, const struct plog_op
     struct plog *log = xcalloc(1, sizeof(*log));
     log->env = env;
     log->dir = xstrdup(how->dir);
+    log->health = health_new(how->dir);
     log->topic = str_dup(how->name.topic);
     log->partition = how->name.partition;
     log->config = log->config_next = how->config;
     pthread_mutex_init(&log->guard, NULL);
+    pthread_cond_init(&log->cut_ended, NULL);
     producers_init(&log->producers);
     return log;
 }

@@ -7,11 +7,9 @@
 #define _GNU_SOURCE
 #include "storage/plog_internal.h"
 
-#include <sched.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-enum { RETRIES_MAX = 64, RETRY_WAIT_US = 500, RECORD_BYTES_LIMIT = 512 * 1024 * 1024 };
+enum { RETRIES_MAX = 8, RECORD_BYTES_LIMIT = 512 * 1024 * 1024 };
 
 /* A segment as a reader sees it at one moment. Holds a reference. */
 struct view {
@@ -143,17 +141,18 @@ static err read_once(struct plog *log, int64_t offset, int64_t max_offset, size_
     }
 }
 
-/* After a failure: was there a cut beside us? Then waits a moment for its end. */
-static bool read_again(struct plog *log, uint32_t cuts, int attempt)
+/* After a failure: was there a cut beside us? Then waits for its end, as whoever wants to append
+ * does. */
+static bool read_again(struct plog *log, uint32_t cuts)
 {
     if (!cut_beside(log, cuts)) {
         return false;
     }
-    if (attempt < RETRIES_MAX / 4) {
-        sched_yield();
-    } else {
-        usleep(RETRY_WAIT_US);
+    guard_lock(log);
+    while (atomic_load(&log->cutting) > 0) {
+        pthread_cond_wait(&log->cut_ended, &log->guard);
     }
+    guard_unlock(log);
     return true;
 }
 
@@ -171,11 +170,18 @@ err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_b
         if (e == OK || e > 0) {
             return e;
         }
-        if (!read_again(log, cuts, i)) {
-            return plog_fail(log, e, "reading");
+        if (!read_again(log, cuts)) {
+            return plog_read_fail(log, e, "reading");
         }
     }
-    return ERR_KAFKA_STORAGE_ERROR; /* a cut that takes long: the client comes back */
+    return ERR_KAFKA_STORAGE_ERROR; /* one cut after the other: the client comes back */
+}
+
+err log_range_read(const struct log_range *range, size_t offset, void *data, size_t len)
+{
+    CHECK(offset <= range->len && len <= range->len - offset);
+    return len == 0 ? OK
+                    : open_file_read(range->file, data, len, range->position + (int64_t)offset);
 }
 
 void log_range_release(struct log_range *range)
@@ -225,10 +231,15 @@ int64_t plog_bytes_between(struct plog *log, int64_t offset, int64_t max_offset)
     int64_t start_offset = plog_start_offset(log);
     max_offset = max_offset < end_offset ? max_offset : end_offset;
     offset = offset > start_offset ? offset : start_offset;
-    if (plog_is_offline(log) || bytes_between(log, offset, max_offset, &bytes) != OK) {
+    if (plog_is_offline(log)) {
         return 0;
     }
-    return bytes;
+    uint32_t cuts = atomic_load(&log->cuts);
+    err e = bytes_between(log, offset, max_offset, &bytes);
+    if (e != OK && !cut_beside(log, cuts)) {
+        err_ignore(plog_read_fail(log, e, "counting bytes")); /* the next read answers it */
+    }
+    return e == OK ? bytes : 0;
 }
 
 /* A look for a record by time in one batch. */
@@ -414,14 +425,14 @@ err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_o
         }
         uint32_t cuts = atomic_load(&log->cuts);
         e = offset_for_timestamp(log, timestamp, found);
-        if (e == OK || !read_again(log, cuts, i)) {
+        if (e == OK || !read_again(log, cuts)) {
             break;
         }
     }
     if (found->offset >= max_offset) {
         *found = NOT_FOUND;
     }
-    return plog_fail(log, e, "searching by time");
+    return plog_read_fail(log, e, "searching by time");
 }
 
 static err offset_for_max_timestamp(struct plog *log, struct found_offset *found)
@@ -461,11 +472,11 @@ err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
         }
         uint32_t cuts = atomic_load(&log->cuts);
         e = offset_for_max_timestamp(log, found);
-        if (e == OK || !read_again(log, cuts, i)) {
+        if (e == OK || !read_again(log, cuts)) {
             break;
         }
     }
-    return plog_fail(log, e, "searching by time");
+    return plog_read_fail(log, e, "searching by time");
 }
 
 enum { TIMESTAMP_LATEST = -1, TIMESTAMP_EARLIEST = -2 };
@@ -515,5 +526,5 @@ err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset,
         }
     }
     list_release(&list);
-    return e == E_LIMIT ? e : plog_fail(log, e, "reading modification times");
+    return plog_read_fail(log, e, "reading modification times");
 }

@@ -254,7 +254,7 @@ err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *
         return e;
     }
     return cut_beside(log, cuts) ? ERR_KAFKA_STORAGE_ERROR
-                                 : plog_fail(log, e, "reading a transaction index");
+                                 : plog_read_fail(log, e, "reading a transaction index");
 }
 
 err plog_producers(struct plog *log, struct arena *arena, struct producer_info **infos,

@@ -45,14 +45,17 @@ bool segment_name_parse(const char *name, const char *suffix, int64_t *offset)
     return true;
 }
 
-struct segment *segment_new(const struct storage_env *env, const char *dir, int64_t base_offset,
+struct segment *segment_new(const struct segment_place *place, int64_t base_offset,
                             int64_t size_bytes, bool has_txnindex)
 {
+    const struct storage_env *env = place->env;
     struct segment *segment = xcalloc(1, sizeof(*segment));
+    segment->health = place->health;
+    health_retain(segment->health);
     atomic_init(&segment->refs, 1);
     atomic_init(&segment->size_bytes, size_bytes);
     segment->base_offset = base_offset;
-    segment->log_path = segment_path(dir, base_offset, SUFFIX_LOG);
+    segment->log_path = segment_path(place->dir, base_offset, SUFFIX_LOG);
     segment->created_ms = clock_wall_ms(env->clock);
     segment->max_timestamp = -1;
     segment->max_timestamp_offset = base_offset;
@@ -62,10 +65,11 @@ struct segment *segment_new(const struct storage_env *env, const char *dir, int6
     return segment;
 }
 
-err segment_create(const struct storage_env *env, const char *dir, int64_t base_offset,
+err segment_create(const struct segment_place *place, int64_t base_offset,
                    struct segment **segment)
 {
-    struct segment *made = segment_new(env, dir, base_offset, 0, false);
+    const struct storage_env *env = place->env;
+    struct segment *made = segment_new(place, base_offset, 0, false);
     char path[PATH_MAX];
     int fd = -1;
     err e = fs_open(env->fs, made->log_path, O_RDWR | O_CREAT | O_TRUNC, &fd);
@@ -100,6 +104,7 @@ void segment_release(struct segment *segment)
         atomic_fetch_sub_explicit(&segment->refs, 1, memory_order_acq_rel) == 1) {
         index_deinit(&segment->offsets);
         index_deinit(&segment->times);
+        health_release(segment->health);
         free(segment->log_path);
         free(segment);
     }
@@ -107,7 +112,8 @@ void segment_release(struct segment *segment)
 
 err segment_file(struct segment *segment, struct open_file **file)
 {
-    return file_cache_acquire(segment->offsets.env->files, segment->log_path, file);
+    return file_cache_acquire(segment->offsets.env->files, segment->log_path, segment->health,
+                              file);
 }
 
 err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_bytes,

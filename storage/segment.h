@@ -5,6 +5,7 @@
 #ifndef OTTLA_STORAGE_SEGMENT_H
 #define OTTLA_STORAGE_SEGMENT_H
 
+#include "storage/health.h"
 #include "storage/index.h"
 #include "storage/scan.h"
 #include "storage/txnindex.h"
@@ -23,8 +24,16 @@
 
 enum { OFFSET_DIGITS = 20 };
 
+/* Where a log's segments live. */
+struct segment_place {
+    const struct storage_env *env;
+    const char *dir;
+    struct health *health; /* of the log; each segment takes a reference */
+};
+
 struct segment {
     _Atomic int refs;
+    struct health *health;
     int64_t base_offset;
     char *log_path;
     struct index offsets;
@@ -54,10 +63,10 @@ void segment_sibling(const char *log_path, const char *suffix, char path[PATH_MA
 bool segment_name_parse(const char *name, const char *suffix, int64_t *offset);
 
 /* A segment whose files exist; they are not touched. */
-struct segment *segment_new(const struct storage_env *env, const char *dir, int64_t base_offset,
+struct segment *segment_new(const struct segment_place *place, int64_t base_offset,
                             int64_t size_bytes, bool has_txnindex);
 /* Makes .log, .index and .timeindex, empty. */
-NODISCARD err segment_create(const struct storage_env *env, const char *dir, int64_t base_offset,
+NODISCARD err segment_create(const struct segment_place *place, int64_t base_offset,
                              struct segment **segment);
 void segment_retain(struct segment *segment);
 void segment_release(struct segment *segment);

@@ -25,7 +25,7 @@ static err txn_file(struct txn_index *index, struct open_file **file)
 {
     char path[PATH_MAX];
     segment_sibling(index->log_path, SUFFIX_TXNINDEX, path);
-    return file_cache_acquire(index->env->files, path, file);
+    return file_cache_acquire(index->env->files, path, NULL, file);
 }
 
 static err txn_count(struct txn_index *index, int64_t *count)

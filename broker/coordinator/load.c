@@ -8,7 +8,6 @@
 #include "base/log.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
     CHUNK_BYTES = 1 << 20,
@@ -131,19 +130,6 @@ static err apply_batch(struct load *load, struct bytes bytes)
 
 /* ---- reading ---- */
 
-static err read_range(const struct log_range *range, uint8_t *data)
-{
-    for (size_t done = 0; done < range->len;) {
-        ssize_t n = pread(open_file_fd(range->file), data + done, range->len - done,
-                          range->position + (int64_t)done);
-        if (n <= 0) {
-            return n == 0 ? E_TRUNCATED : err_from_errno(errno);
-        }
-        done += (size_t)n;
-    }
-    return OK;
-}
-
 /* Applies whole batches; *next is the offset after the last. */
 static err apply_range(struct load *load, struct bytes data, int64_t *next)
 {
@@ -173,7 +159,7 @@ static err load_chunk(struct load *load, struct plog *log, int64_t end, int64_t 
         return OK;
     }
     uint8_t *data = malloc(range.len);
-    err e = data == NULL ? E_LIMIT : read_range(&range, data);
+    err e = data == NULL ? E_LIMIT : log_range_read(&range, 0, data, range.len);
     if (e == OK) {
         e = apply_range(load, bytes_of(data, range.len), offset);
     }

@@ -250,6 +250,10 @@ static enum send_result send_file(struct stream *s, const struct splice *splice)
     struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
     off_t position = splice->position + (int64_t)s->splice_done;
     ssize_t n = sendfile(s->fd, open_file_fd(file), &position, splice->len - s->splice_done);
+    enum send_result outcome = send_outcome(n);
+    if (n < 0 && errno == EIO) {
+        open_file_failed(file, err_from_errno(EIO)); /* the disk: sockets have other errors */
+    }
     if (n > 0) {
         s->splice_done += (size_t)n;
         if (s->splice_done == splice->len) {
@@ -258,7 +262,7 @@ static enum send_result send_file(struct stream *s, const struct splice *splice)
             s->splice_done = 0;
         }
     }
-    return send_outcome(n);
+    return outcome;
 }
 
 static enum send_result send_some(struct stream *s)

@@ -3,8 +3,6 @@
  * to read yet. (reference: requests §4.2, zookeeper §7) */
 #include "broker/replica/read.h"
 
-#include <unistd.h>
-
 static void note_divergence(struct plog *log, const struct read_request *request,
                             struct read_result *result)
 {
@@ -21,20 +19,22 @@ static void note_divergence(struct plog *log, const struct read_request *request
 }
 
 /* A first batch that the limit cuts is no use to anybody: nothing is returned instead. */
-static void drop_cut_batch(const struct read_request *request, struct log_range *range)
+static err drop_cut_batch(const struct read_request *request, struct log_range *range)
 {
     if (request->min_one || range->file == NULL || range->len < request->max_bytes) {
-        return;
+        return OK;
     }
     uint8_t prefix[BATCH_PREFIX_BYTES];
-    bool cut = range->len < sizeof(prefix) ||
-               pread(open_file_fd(range->file), prefix, sizeof(prefix), range->position) !=
-                   (ssize_t)sizeof(prefix) ||
-               range->len < BATCH_PREFIX_BYTES + (size_t)load_u32(prefix + 8);
+    bool cut = range->len < sizeof(prefix);
+    if (!cut) {
+        TRY(log_range_read(range, 0, prefix, sizeof(prefix)));
+        cut = range->len < BATCH_PREFIX_BYTES + (size_t)load_u32(prefix + 8);
+    }
     if (cut) {
         log_range_release(range);
         *range = (struct log_range){0};
     }
+    return OK;
 }
 
 static void read_log(struct partition *p, struct plog *log, const struct read_request *request,
@@ -59,7 +59,7 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
         result->error = plog_read(log, request->offset, end, request->max_bytes, request->min_one,
                                   &result->range);
         if (result->error == OK) {
-            drop_cut_batch(request, &result->range);
+            result->error = drop_cut_batch(request, &result->range);
         }
     }
     if (result->error == OK && request->read_committed && result->range.len > 0) {

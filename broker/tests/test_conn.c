@@ -49,7 +49,7 @@ static void answer_file(struct conn *conn)
     struct open_file *file = NULL;
     char path[128];
     snprintf(path, sizeof(path), "%s/file", t.dir);
-    CU_ASSERT_EQUAL(file_cache_acquire(t.files, path, &file), OK);
+    CU_ASSERT_EQUAL(file_cache_acquire(t.files, path, NULL, &file), OK);
     writer_i32(conn_out(conn), FILE_BYTES - 1000 + 2);
     writer_i8(conn_out(conn), '<');
     writer_splice(conn_out(conn), file, 1000, FILE_BYTES - 1000);

@@ -16,7 +16,6 @@
 #include "broker/replica/read.h"
 #include "protocol/legacy.h"
 
-#include <unistd.h>
 
 enum {
     SMALL_BYTES = 16 << 10,
@@ -291,27 +290,19 @@ static bool read_round(struct req *r, struct fetch *f)
 
 /* ---- the answer ---- */
 
-/* Bytes that stay in the request's arena instead of the file. False: no memory or no file. */
-static bool load_range(struct req *r, const struct log_range *range, struct bytes *data)
+/* Bytes that stay in the request's arena instead of the file; data->data is NULL without memory. */
+static err load_range(struct req *r, const struct log_range *range, struct bytes *data)
 {
     uint8_t *copy = req_alloc(r, range->len);
-    size_t done = 0;
-    while (copy != NULL && done < range->len) {
-        ssize_t n = pread(open_file_fd(range->file), copy + done, range->len - done,
-                          range->position + (int64_t)done);
-        if (n <= 0) {
-            return false;
-        }
-        done += (size_t)n;
-    }
     *data = bytes_of(copy, range->len);
-    return copy != NULL;
+    return copy == NULL ? OK : log_range_read(range, 0, copy, range->len);
 }
 
 static err convert(struct req *r, struct part *part, struct records *records)
 {
     struct bytes raw = {0};
-    if (!load_range(r, &part->result.range, &raw)) {
+    TRY(load_range(r, &part->result.range, &raw));
+    if (raw.data == NULL) {
         return ERR_UNKNOWN_SERVER_ERROR;
     }
     struct writer converted;
@@ -337,13 +328,18 @@ static err fill_records(struct req *r, struct part *part, struct records *record
     if (range->file == NULL) {
         return OK;
     }
-    err e = OK;
-    if (r->version < FIRST_RECORD_BATCH_VERSION) {
-        e = convert(r, part, records);
-    } else if (range->len > SMALL_BYTES || !load_range(r, range, &records->data)) {
+    bool small = range->len <= SMALL_BYTES;
+    bool converts = r->version < FIRST_RECORD_BATCH_VERSION;
+    err e = converts ? convert(r, part, records)
+            : small  ? load_range(r, range, &records->data)
+                     : OK;
+    if (e == OK && !converts && (!small || records->data.data == NULL)) {
         *records = (struct records){
             .data.len = range->len, .file = range->file, .position = range->position};
         return OK; /* the reference goes with the answer */
+    }
+    if (e != OK) {
+        records->data = bytes_of("", 0);
     }
     log_range_release(range);
     *range = (struct log_range){0};
