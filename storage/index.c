@@ -16,10 +16,9 @@
 
 #include "base/reader.h"
 #include "base/writer.h"
-#include "storage/segment.h"
+#include "storage/names.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 

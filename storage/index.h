@@ -6,7 +6,7 @@
 #ifndef OTTLA_STORAGE_INDEX_H
 #define OTTLA_STORAGE_INDEX_H
 
-#include "storage/plog.h"
+#include "storage/env.h"
 
 #include <pthread.h>
 

@@ -15,22 +15,12 @@
 #define OTTLA_STORAGE_PLOG_H
 
 #include "base/arena.h"
-#include "base/clock.h"
-#include "base/random.h"
 #include "protocol/batch.h"
 #include "protocol/error.h"
-#include "storage/file_cache.h"
+#include "storage/env.h"
 #include "storage/log_config.h"
 
 struct plog;
-
-/* What all logs share; owned by the broker, outlives them. */
-struct storage_env {
-    struct fs *fs;
-    struct clock *clock;
-    struct random *random;
-    struct file_cache *files;
-};
 
 struct topic_partition {
     struct str topic;
@@ -197,7 +187,7 @@ NODISCARD err plog_roll(struct plog *log);
  * next append: a checkpoint above the end would make a later torn tail look like damage. */
 NODISCARD err plog_truncate(struct plog *log, int64_t offset);
 /* Empties the log and starts it again at `offset`. */
-NODISCARD err plog_restart_at(struct plog *log, int64_t offset);
+NODISCARD err plog_truncate_fully_and_start_at(struct plog *log, int64_t offset);
 /* Moves the start (DeleteRecords, a follower told by its leader). Never back. */
 NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
 /* Retention by start offset, size and time, for segments that end at or below the high watermark;

@@ -220,7 +220,7 @@ static err truncate_to(struct plog *log, int64_t offset)
     }
     TRY(plog_drop_snapshots_above(log, offset));
     log->activated = log->touched = true;
-    TRY(recovery_load_producers(log, offset));
+    TRY(plog_load_producers(log, offset));
     return plog_take_snapshot(log, false);
 }
 
@@ -236,7 +236,7 @@ err plog_truncate(struct plog *log, int64_t offset)
     log_info(AREA, "truncating dir=%s offset=%lld end_offset=%lld", log->dir, (long long)offset,
              (long long)plog_end_offset(log));
     if (offset < log->segments[0]->base_offset) {
-        return plog_restart_at(log, offset);
+        return plog_truncate_fully_and_start_at(log, offset);
     }
     cut_begin(log);
     err e = truncate_to(log, offset);
@@ -244,7 +244,7 @@ err plog_truncate(struct plog *log, int64_t offset)
     return plog_fail(log, e, "truncating");
 }
 
-static err restart_at(struct plog *log, int64_t offset)
+static err empty_at(struct plog *log, int64_t offset)
 {
     struct segment *fresh = NULL;
     guard_lock(log);
@@ -282,7 +282,7 @@ static err restart_at(struct plog *log, int64_t offset)
     return epochs_changed ? plog_write_epochs(log) : OK;
 }
 
-err plog_restart_at(struct plog *log, int64_t offset)
+err plog_truncate_fully_and_start_at(struct plog *log, int64_t offset)
 {
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
@@ -291,7 +291,7 @@ err plog_restart_at(struct plog *log, int64_t offset)
     log_info(AREA, "emptying the log dir=%s offset=%lld end_offset=%lld", log->dir,
              (long long)offset, (long long)plog_end_offset(log));
     cut_begin(log);
-    err e = restart_at(log, offset);
+    err e = empty_at(log, offset);
     cut_end(log);
     return plog_fail(log, e, "emptying");
 }

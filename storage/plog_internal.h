@@ -135,7 +135,7 @@ err plog_read_fail(struct plog *log, err e, const char *doing);
         }                                                                                          \
     } while (0)
 
-/* plog.c */
+/* plog_core.c */
 /* Before the first change. Judges its own failures. */
 NODISCARD err plog_activate(struct plog *log);
 void plog_take_config(struct plog *log);
@@ -148,8 +148,21 @@ size_t plog_segment_at(const struct plog *log, int64_t offset);
 void plog_count_txns_locked(struct plog *log);
 NODISCARD err plog_write_epochs(struct plog *log);
 NODISCARD err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset);
-NODISCARD err plog_take_snapshot(struct plog *log, bool sync);
 NODISCARD err plog_read_topic_id(struct plog *log);
+
+/* plog_producers.c */
+NODISCARD err plog_take_snapshot(struct plog *log, bool sync);
+/* Accounts for one batch of the log; an abort is noted in the segment's index if asked. `bytes` are
+ * looked at for a marker only. */
+NODISCARD err plog_apply_batch(struct plog *log, struct segment *segment, const struct batch *batch,
+                               const uint8_t *bytes, bool with_txnindex);
+/* Producer state at `end_offset`: the newest good snapshot, and the batches after it. */
+NODISCARD err plog_load_producers(struct plog *log, int64_t end_offset);
+/* The same with the directory's names at hand. */
+NODISCARD err plog_load_producers_from(struct plog *log, const struct name_list *names,
+                                       int64_t end_offset);
+/* Removes snapshots that belong to no segment, except the newest beyond all of them. */
+NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names);
 
 /* plog_change.c */
 NODISCARD err plog_roll_at(struct plog *log, int64_t base_offset);
@@ -159,18 +172,9 @@ NODISCARD err plog_drop_snapshots_above(struct plog *log, int64_t offset);
 NODISCARD err plog_drop_segments(struct plog *log, size_t from, size_t to);
 
 /* recovery.c */
-/* Checks one batch that lies whole in memory, beyond its header: CRC, counts. */
-bool batch_is_sound(const uint8_t *data, const struct batch *batch);
 /* Scans segments from `first` on, rebuilds what belongs to them, and cuts at the first bad batch.
  */
 NODISCARD err recovery_run(struct plog *log, size_t first, int64_t *end_offset);
-/* Producer state at `end_offset`: the newest good snapshot, and the batches after it. */
-NODISCARD err recovery_load_producers(struct plog *log, int64_t end_offset);
-/* The same with the directory's names at hand. */
-NODISCARD err recovery_load_producers_from(struct plog *log, const struct name_list *names,
-                                           int64_t end_offset);
-/* Removes snapshots that belong to no segment, except the newest beyond all of them. */
-NODISCARD err recovery_drop_stray_snapshots(struct plog *log, const struct name_list *names);
 
 /* swap.c: removes and completes what an interrupted deletion or compaction left (storage format §9,
  * step 1). *changed: the directory's names are others now. */

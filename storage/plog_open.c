@@ -189,15 +189,15 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     atomic_store(&log->recovery_point, !recovered || promised > end_offset ? end_offset : promised);
     TRY(settle_epochs(log, start, end_offset));
     if (!recovered) {
-        TRY(recovery_drop_stray_snapshots(log, names));
-        return recovery_load_producers_from(log, names, end_offset);
+        TRY(plog_drop_stray_snapshots(log, names));
+        return plog_load_producers_from(log, names, end_offset);
     }
     log->touched = true;
     struct name_list now;
     TRY(plog_drop_snapshots_above(log, end_offset));
     TRY(fs_list(log->env->fs, log->dir, &now));
-    err e = recovery_drop_stray_snapshots(log, &now);
-    e = e == OK ? recovery_load_producers_from(log, &now, end_offset) : e;
+    err e = plog_drop_stray_snapshots(log, &now);
+    e = e == OK ? plog_load_producers_from(log, &now, end_offset) : e;
     name_list_deinit(&now);
     TRY(e);
     return plog_take_snapshot(log, false);
@@ -241,7 +241,7 @@ static err open_existing(struct plog *log, const struct plog_open *how,
                  " log_start_offset=%lld",
                  log->dir, (long long)end_offset, (long long)how->log_start_offset);
         atomic_store(&log->end_offset, end_offset);
-        return plog_restart_at(log, how->log_start_offset);
+        return plog_truncate_fully_and_start_at(log, how->log_start_offset);
     }
     return settle(log, how, names, end_offset, recovered);
 }

@@ -1,4 +1,4 @@
-/* What a log knows beside its bytes: topic id, leader epochs, producers, transactions. */
+/* What a log knows beside its bytes: topic id, leader epochs, transactions. */
 #define _GNU_SOURCE
 #include "storage/plog_internal.h"
 
@@ -255,50 +255,4 @@ err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *
     }
     return cut_beside(log, cuts) ? ERR_KAFKA_STORAGE_ERROR
                                  : plog_read_fail(log, e, "reading a transaction index");
-}
-
-err plog_producers(struct plog *log, struct arena *arena, struct producer_info **infos,
-                   int32_t *count)
-{
-    size_t n = log->producers.by_id.count;
-    *count = 0;
-    *infos = arena_array(arena, n == 0 ? 1 : n, sizeof(**infos));
-    if (*infos == NULL) {
-        return E_LIMIT;
-    }
-    map_each (entry, &log->producers.by_id) {
-        const struct producer *producer = entry->value;
-        int last = producer->batches_n - 1;
-        (*infos)[(*count)++] = (struct producer_info){
-            .producer_id = producer->id,
-            .epoch = producer->epoch,
-            .last_sequence = last < 0 ? -1 : producer->batches[last].last_sequence,
-            .last_timestamp = producer->last_timestamp,
-            .coordinator_epoch = producer->coordinator_epoch,
-            .txn_start_offset = producer->txn_first_offset,
-        };
-    }
-    return OK;
-}
-
-void plog_expire_producers(struct plog *log)
-{
-    plog_take_config(log);
-    producers_expire(&log->producers, clock_wall_ms(log->env->clock),
-                     log->config.producer_id_expiration_ms);
-}
-
-/* Only when something happened since the newest one. */
-err plog_take_snapshot(struct plog *log, bool sync)
-{
-    if (log->producers.end_offset <= log->snapshot_offset) {
-        return OK;
-    }
-    char *path = segment_path(log->dir, log->producers.end_offset, SUFFIX_SNAPSHOT);
-    err e = producers_save(&log->producers, log->env->fs, path, sync);
-    free(path);
-    TRY(e);
-    log->snapshot_offset = log->producers.end_offset;
-    atomic_store(&log->entries_dirty, true);
-    return OK;
 }

@@ -53,6 +53,11 @@ err marker_parse(struct bytes batch, struct marker *marker)
     return OK;
 }
 
+bool batch_is_marker(const struct batch *batch)
+{
+    return batch->magic == 2 && batch->producer_id >= 0 && batch_is(batch, BATCH_CONTROL);
+}
+
 void producers_init(struct producers *producers)
 {
     *producers = (struct producers){0};

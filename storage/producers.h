@@ -57,6 +57,9 @@ struct marker {
 /* Reads the record of a control batch of format 2. E_MALFORMED if it is none. */
 NODISCARD err marker_parse(struct bytes batch, struct marker *marker);
 
+/* A control batch of a producer, which must hold a marker that can be read. */
+bool batch_is_marker(const struct batch *batch);
+
 void producers_init(struct producers *producers);
 void producers_deinit(struct producers *producers);
 void producers_clear(struct producers *producers, int64_t end_offset);

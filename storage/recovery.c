@@ -16,45 +16,12 @@
 #define _GNU_SOURCE
 #include "storage/plog_internal.h"
 
-#include "base/crc32c.h"
 #include "base/log.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 
 enum { READ_AHEAD_BYTES = 1024 * 1024 };
-
-/* CRC-32 (IEEE), of the formats before 2; a nibble at a time: they are rare. */
-static uint32_t crc32_ieee(const uint8_t *data, size_t len)
-{
-    static const uint32_t TABLE[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
-                                       0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-                                       0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    uint32_t crc = 0xffffffff;
-    for (size_t i = 0; i < len; i++) {
-        crc ^= data[i];
-        crc = crc >> 4 ^ TABLE[crc & 15];
-        crc = crc >> 4 ^ TABLE[crc & 15];
-    }
-    return ~crc;
-}
-
-bool batch_is_sound(const uint8_t *data, const struct batch *batch)
-{
-    size_t len = (size_t)batch->size_bytes;
-    if (batch->base_offset < 0) {
-        return false;
-    }
-    if (batch->magic < 2) {
-        return crc32_ieee(data + 16, len - 16) == batch->crc;
-    }
-    /* Compaction removes records and keeps the delta, so fewer are fine; more are not. */
-    return batch->last_offset_delta >= 0 && batch->count >= 0 &&
-           (int64_t)batch->count <= (int64_t)batch->last_offset_delta + 1 &&
-           batch->base_offset <= INT64_MAX - batch->last_offset_delta &&
-           batch_crc(data, len) == batch->crc;
-}
 
 /* A buffered walk over whole batches of one file. */
 struct whole_scan {
@@ -130,27 +97,6 @@ static bool batch_fits(const struct rebuild *state, const struct batch *batch)
            (batch->magic < 2 || batch->leader_epoch < 0 || batch->leader_epoch >= state->epoch);
 }
 
-/* A control batch of a producer must hold a marker that can be read. */
-static bool is_marker(const struct batch *batch)
-{
-    return batch->magic == 2 && batch->producer_id >= 0 && batch_is(batch, BATCH_CONTROL);
-}
-
-static err rebuild_producers(struct plog *log, struct segment *segment, const struct batch *batch,
-                             const uint8_t *bytes, bool with_txnindex)
-{
-    struct marker marker;
-    struct txn_entry aborted;
-    bool control = is_marker(batch);
-    if (control) {
-        TRY(marker_parse(bytes_of(bytes, (size_t)batch->size_bytes), &marker));
-    }
-    guard_lock(log);
-    bool is_abort = producers_apply(&log->producers, batch, control ? &marker : NULL, &aborted);
-    guard_unlock(log);
-    return is_abort && with_txnindex ? txn_index_append(&segment->txns, &aborted) : OK;
-}
-
 static err rebuild_batch(struct rebuild *state, const struct batch *batch, const uint8_t *bytes,
                          int64_t position)
 {
@@ -174,7 +120,7 @@ static err rebuild_batch(struct rebuild *state, const struct batch *batch, const
         }
     }
     state->next_offset = last + 1;
-    return rebuild_producers(state->log, segment, batch, bytes, true);
+    return plog_apply_batch(state->log, segment, batch, bytes, true);
 }
 
 /* All that a batch must be is asked before anything is made from it. */
@@ -183,7 +129,7 @@ static bool batch_is_good(const struct rebuild *state, const struct batch *batch
 {
     struct marker marker;
     return batch_fits(state, batch) &&
-           (!is_marker(batch) ||
+           (!batch_is_marker(batch) ||
             marker_parse(bytes_of(bytes, (size_t)batch->size_bytes), &marker) == OK);
 }
 
@@ -316,7 +262,7 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
     TRY(check_promised_all(log, first));
     struct rebuild state = {.log = log, .epoch = -1};
     state.next_offset = log->segments[first]->base_offset;
-    TRY(recovery_load_producers(log, state.next_offset));
+    TRY(plog_load_producers(log, state.next_offset));
     for (size_t i = first; i < log->segments_n; i++) {
         struct segment *segment = log->segments[i];
         if (is_hole(log, segment, state.next_offset)) {
@@ -336,132 +282,4 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
     }
     *end_offset = state.next_offset;
     return plog_write_epochs(log);
-}
-
-/* The newest readable snapshot at or below `end_offset`; damaged ones are removed. */
-static err load_snapshot(struct plog *log, const struct name_list *names, int64_t end_offset,
-                         struct producers *producers)
-{
-    err e = OK;
-    bool loaded = false;
-    for (size_t i = names->count; i > 0 && e == OK && !loaded; i--) {
-        int64_t offset = 0;
-        if (!segment_name_parse(names->names[i - 1], SUFFIX_SNAPSHOT, &offset) ||
-            offset > end_offset) {
-            continue;
-        }
-        char *path = xasprintf("%s/%s", log->dir, names->names[i - 1]);
-        e = producers_load(producers, log->env->fs, path, offset, clock_wall_ms(log->env->clock),
-                           log->config.producer_id_expiration_ms);
-        if (e == OK) {
-            loaded = true;
-            log->snapshot_offset = offset;
-        } else if (e == E_CORRUPT) {
-            log_warn(AREA, "removing a damaged producer snapshot file=%s", path);
-            e = fs_unlink(log->env->fs, path);
-        } else if (err_to_errno(e) == ENOENT) {
-            e = OK; /* it was stray, and went after the names were read */
-        }
-        free(path);
-    }
-    return e;
-}
-
-/* One batch of a log that is known to be sound. Only control batches are read beyond the header. */
-static err replay_batch(struct plog *log, struct segment *segment, int fd,
-                        const struct placed_batch *placed)
-{
-    size_t len = is_marker(&placed->header) ? (size_t)placed->header.size_bytes : 0;
-    uint8_t *bytes = malloc(len + 1);
-    err e = bytes == NULL ? E_LIMIT : fs_read(log->env->fs, fd, bytes, len, placed->position);
-    e = e == OK ? rebuild_producers(log, segment, &placed->header, bytes, false) : e;
-    free(bytes);
-    return e;
-}
-
-/* Replays one segment's batches from the state's end up to `end_offset`. */
-static err replay_segment(struct plog *log, struct segment *segment, int64_t end_offset)
-{
-    struct open_file *file = NULL;
-    struct placed_batch placed;
-    struct scan scan;
-    int64_t size = atomic_load(&segment->size_bytes);
-    TRY(segment_file(segment, &file));
-    int fd = open_file_fd(file);
-    err e = segment_find(segment, fd, log->producers.end_offset, size, &placed);
-    if (e == OK) {
-        scan_init(&scan, log->env->fs, fd, placed.position, size);
-        e = scan_next(&scan, &placed.header, &placed.position);
-        while (e == OK && placed.header.base_offset < end_offset) {
-            e = replay_batch(log, segment, fd, &placed);
-            e = e == OK ? scan_next(&scan, &placed.header, &placed.position) : e;
-        }
-    }
-    open_file_release(file);
-    return e == E_NOT_FOUND ? OK : e;
-}
-
-err recovery_load_producers(struct plog *log, int64_t end_offset)
-{
-    struct name_list names;
-    TRY(fs_list(log->env->fs, log->dir, &names));
-    err e = recovery_load_producers_from(log, &names, end_offset);
-    name_list_deinit(&names);
-    return e;
-}
-
-/* The snapshot is read without the guard, into a state that nobody sees yet. A reader beside a
- * truncation may see fewer transactions until the batches after it have been replayed; what it
- * could read of them is above the high watermark. */
-err recovery_load_producers_from(struct plog *log, const struct name_list *names,
-                                 int64_t end_offset)
-{
-    struct producers loaded;
-    producers_init(&loaded);
-    producers_clear(&loaded, log->segments[0]->base_offset);
-    log->snapshot_offset = log->segments[0]->base_offset;
-    err e = load_snapshot(log, names, end_offset, &loaded);
-    if (e != OK) {
-        producers_deinit(&loaded);
-        return e;
-    }
-    guard_lock(log);
-    struct producers before = log->producers;
-    log->producers = loaded;
-    plog_count_txns_locked(log);
-    guard_unlock(log);
-    producers_deinit(&before);
-    for (size_t i = 0; i < log->segments_n; i++) {
-        if (segment_end(log, i) > log->producers.end_offset &&
-            log->segments[i]->base_offset < end_offset) {
-            TRY(replay_segment(log, log->segments[i], end_offset));
-        }
-    }
-    guard_lock(log);
-    log->producers.end_offset = end_offset;
-    plog_count_txns_locked(log);
-    guard_unlock(log);
-    return OK;
-}
-
-err recovery_drop_stray_snapshots(struct plog *log, const struct name_list *names)
-{
-    int64_t newest_base = log_active(log)->base_offset;
-    int64_t stray = -1; /* the newest that is at no segment's base */
-    for (size_t i = 0; i < names->count; i++) {
-        int64_t offset = 0;
-        if (!segment_name_parse(names->names[i], SUFFIX_SNAPSHOT, &offset) ||
-            log->segments[plog_segment_at(log, offset)]->base_offset == offset) {
-            continue;
-        }
-        int64_t drop = offset < newest_base ? offset : stray;
-        stray = offset < newest_base ? stray : offset;
-        if (drop >= 0) {
-            char *path = segment_path(log->dir, drop, SUFFIX_SNAPSHOT);
-            err e = fs_unlink(log->env->fs, path);
-            free(path);
-            TRY(e);
-        }
-    }
-    return OK;
 }

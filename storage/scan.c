@@ -46,6 +46,38 @@ err header_parse(const uint8_t *bytes, size_t len, struct batch *batch)
     return r.failed ? E_TRUNCATED : OK;
 }
 
+/* CRC-32 (IEEE), of the formats before 2; a nibble at a time: they are rare. */
+static uint32_t crc32_ieee(const uint8_t *data, size_t len)
+{
+    static const uint32_t TABLE[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
+                                       0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                       0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < len; i++) {
+        crc ^= data[i];
+        crc = crc >> 4 ^ TABLE[crc & 15];
+        crc = crc >> 4 ^ TABLE[crc & 15];
+    }
+    return ~crc;
+}
+
+bool batch_is_sound(const uint8_t *data, const struct batch *batch)
+{
+    size_t len = (size_t)batch->size_bytes;
+    if (batch->base_offset < 0) {
+        return false;
+    }
+    if (batch->magic < 2) {
+        return crc32_ieee(data + 16, len - 16) == batch->crc;
+    }
+    /* Compaction removes records and keeps the delta, so fewer are fine; more are not. */
+    return batch->last_offset_delta >= 0 && batch->count >= 0 &&
+           (int64_t)batch->count <= (int64_t)batch->last_offset_delta + 1 &&
+           batch->base_offset <= INT64_MAX - batch->last_offset_delta &&
+           batch_crc(data, len) == batch->crc;
+}
+
 void scan_init(struct scan *scan, struct fs *fs, int fd, int64_t position, int64_t end)
 {
     scan->fs = fs;

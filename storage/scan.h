@@ -22,6 +22,9 @@ struct scan {
  * E_CORRUPT when the length or the magic is impossible. */
 NODISCARD err header_parse(const uint8_t *bytes, size_t len, struct batch *batch);
 
+/* Checks one batch that lies whole in memory, beyond its header: CRC, counts. */
+bool batch_is_sound(const uint8_t *data, const struct batch *batch);
+
 void scan_init(struct scan *scan, struct fs *fs, int fd, int64_t position, int64_t end);
 /* The next header and its position. E_NOT_FOUND at the end; E_TRUNCATED when the end cuts a batch;
  * E_CORRUPT for an impossible header. */

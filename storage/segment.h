@@ -7,22 +7,11 @@
 
 #include "storage/health.h"
 #include "storage/index.h"
+#include "storage/names.h"
 #include "storage/scan.h"
 #include "storage/txnindex.h"
 
-#include <limits.h>
 #include <stdatomic.h>
-
-#define SUFFIX_LOG       ".log"
-#define SUFFIX_INDEX     ".index"
-#define SUFFIX_TIMEINDEX ".timeindex"
-#define SUFFIX_TXNINDEX  ".txnindex"
-#define SUFFIX_SNAPSHOT  ".snapshot"
-#define SUFFIX_DELETED   ".deleted"
-#define SUFFIX_CLEANED   ".cleaned"
-#define SUFFIX_SWAP      ".swap"
-
-enum { OFFSET_DIGITS = 20 };
 
 /* Where a log's segments live. */
 struct segment_place {
@@ -54,13 +43,6 @@ struct segment {
     _Atomic bool log_dirty; /* written since the last fsync */
     _Atomic bool dropped;   /* its files are renamed: it belongs to no log any more */
 };
-
-/* "<dir>/<20 digits><suffix>", malloc'd. */
-char *segment_path(const char *dir, int64_t base_offset, const char *suffix);
-/* The path of a .log with another suffix. */
-void segment_sibling(const char *log_path, const char *suffix, char path[PATH_MAX]);
-/* Does `name` end in `suffix` and begin with 20 digits (or fewer: Kafka takes any number)? */
-bool segment_name_parse(const char *name, const char *suffix, int64_t *offset);
 
 /* A segment whose files exist; they are not touched. */
 struct segment *segment_new(const struct segment_place *place, int64_t base_offset,

@@ -5,10 +5,9 @@
 
 #include "base/reader.h"
 #include "base/writer.h"
-#include "storage/segment.h"
+#include "storage/names.h"
 
 #include <fcntl.h>
-#include <limits.h>
 
 enum { ENTRIES_AT_ONCE = 64 };
 

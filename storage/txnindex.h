@@ -4,7 +4,7 @@
 #ifndef OTTLA_STORAGE_TXNINDEX_H
 #define OTTLA_STORAGE_TXNINDEX_H
 
-#include "storage/plog.h"
+#include "storage/env.h"
 
 #include <stdatomic.h>
 

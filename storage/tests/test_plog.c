@@ -334,7 +334,7 @@ static void test_restart_at(void)
         must_append(log, 2);
     }
     MUST(plog_assign_epoch(log, 3, 80));
-    MUST(plog_restart_at(log, 500));
+    MUST(plog_truncate_fully_and_start_at(log, 500));
     CU_ASSERT_EQUAL(plog_start_offset(log), 500);
     CU_ASSERT_EQUAL(plog_end_offset(log), 500);
     CU_ASSERT_EQUAL(plog_size_bytes(log), 0);
@@ -342,7 +342,7 @@ static void test_restart_at(void)
     must_append(log, 2);
     CU_ASSERT_EQUAL(check_every_offset(log), 1);
     /* at the base it has already */
-    MUST(plog_restart_at(log, 500));
+    MUST(plog_truncate_fully_and_start_at(log, 500));
     must_append(log, 2);
     CU_ASSERT_EQUAL(check_every_offset(log), 1);
     MUST(plog_close(log));
@@ -404,7 +404,7 @@ static void test_replication(void)
         free(data);
     }
     /* an empty log and a batch that begins below its start */
-    MUST(plog_restart_at(log, 101));
+    MUST(plog_truncate_fully_and_start_at(log, 101));
     w.data[w.len - 1] ^= 1;
     batch_set_base_offset(w.data, 100);
     batch_set_base_offset(w.data + first, 110);

@@ -1,0 +1,115 @@
+/* What every other file of a log stands on: how it fails, its list of segments, its tail, and the
+ * look at the active segment that comes before the first change. */
+#include "storage/plog_internal.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+err plog_fail(struct plog *log, err e, const char *doing)
+{
+    if (e == OK || e == ERR_UNKNOWN_SERVER_ERROR || e > 0) {
+        return e;
+    }
+    health_fail(log->health, e, doing);
+    return ERR_KAFKA_STORAGE_ERROR;
+}
+
+err plog_read_fail(struct plog *log, err e, const char *doing)
+{
+    if (e == E_LIMIT || err_to_errno(e) != 0 || e >= ERR_UNKNOWN_SERVER_ERROR) {
+        return e == E_LIMIT ? e : plog_fail(log, e, doing);
+    }
+    if (!atomic_exchange(&log->damage_said, true)) {
+        log_error(AREA, "%s met bytes that are no batch dir=%s error=\"%s\"", doing, log->dir,
+                  err_text(e));
+    }
+    return ERR_CORRUPT_MESSAGE;
+}
+
+void plog_take_config(struct plog *log)
+{
+    if (!atomic_load_explicit(&log->config_changed, memory_order_acquire)) {
+        return;
+    }
+    guard_lock(log);
+    log->config = log->config_next;
+    atomic_store(&log->config_changed, false);
+    guard_unlock(log);
+}
+
+void plog_add_segment(struct plog *log, struct segment *segment)
+{
+    guard_lock(log);
+    if (log->segments_n == log->segments_cap) {
+        log->segments_cap = log->segments_cap == 0 ? 1 : log->segments_cap * 2;
+        log->segments = xrealloc(log->segments, log->segments_cap * sizeof(*log->segments));
+    }
+    log->segments[log->segments_n++] = segment;
+    log->tail_count = 0;
+    guard_unlock(log);
+}
+
+void plog_tail_clear(struct plog *log)
+{
+    guard_lock(log);
+    log->tail_count = 0;
+    guard_unlock(log);
+}
+
+size_t plog_segment_at(const struct plog *log, int64_t offset)
+{
+    size_t low = 0;
+    size_t high = log->segments_n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (log->segments[middle]->base_offset <= offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low == 0 ? 0 : low - 1;
+}
+
+/* The first change after a start: only now are the active segment's files opened. A clean start
+ * took the end offset from a checkpoint; here it is compared with the last batch. */
+static err activate(struct plog *log)
+{
+    struct segment *active = log_active(log);
+    struct placed_batch last;
+    err e = segment_find_last(active, &last);
+    if (e == OK && batch_last_offset(&last.header) >= plog_end_offset(log)) {
+        log_error(AREA,
+                  "the log is longer than its checkpoint says file=%s last_offset=%lld "
+                  "end_offset=%lld",
+                  active->log_path, (long long)batch_last_offset(&last.header),
+                  (long long)plog_end_offset(log));
+        e = E_CORRUPT;
+    }
+    if (e != OK && e != E_NOT_FOUND) {
+        return e;
+    }
+    if (!active->max_timestamp_known) {
+        int64_t timestamp = -1;
+        int64_t offset = active->base_offset;
+        TRY(segment_read_max_timestamp(active, &timestamp, &offset));
+        guard_lock(log);
+        active->max_timestamp = timestamp;
+        active->max_timestamp_offset = offset;
+        active->max_timestamp_known = true;
+        guard_unlock(log);
+    }
+    log->activated = true;
+    return OK;
+}
+
+err plog_activate(struct plog *log)
+{
+    if (log->activated) {
+        return OK;
+    }
+    err e = plog_read_fail(log, activate(log), "opening the active segment");
+    /* Nothing can be appended to what cannot be understood; it can still be read. */
+    return e == ERR_CORRUPT_MESSAGE ? ERR_KAFKA_STORAGE_ERROR : e;
+}
