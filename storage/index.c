@@ -34,6 +34,7 @@ void index_init(struct index *index, const struct storage_env *env, const char *
 void index_deinit(struct index *index)
 {
     free(index->tail);
+    free(index->confirmed);
     pthread_mutex_destroy(&index->lock);
 }
 
@@ -58,7 +59,7 @@ err index_create(struct index *index)
     fs_close(index->env->fs, fd);
     pthread_mutex_lock(&index->lock);
     index->opened = true;
-    index->file_n = index->tail_n = 0;
+    index->file_n = index->tail_n = index->found_n = 0;
     pthread_mutex_unlock(&index->lock);
     return OK;
 }
@@ -80,7 +81,8 @@ static err index_open(struct index *index)
     pthread_mutex_lock(&index->lock);
     if (!index->opened) {
         index->opened = true;
-        index->file_n = (int32_t)(size / index->entry_bytes);
+        int64_t n = size / index->entry_bytes;
+        index->file_n = index->found_n = n > INT32_MAX ? INT32_MAX : (int32_t)n;
     }
     pthread_mutex_unlock(&index->lock);
     return OK;
@@ -154,18 +156,55 @@ static err file_lower_bound(struct index *index, int32_t file_n, enum index_colu
     return e;
 }
 
-err index_lower_bound(struct index *index, enum index_column column, int64_t value, int32_t *n)
+err index_lower_bound(struct index *index, enum index_column column, int64_t value, int32_t limit,
+                      int32_t *n)
 {
     TRY(index_open(index));
     pthread_mutex_lock(&index->lock);
-    int32_t file_n = index->file_n;
-    bool in_tail =
-        file_n == 0 || (index->tail_n > 0 && index_column_of(index, index->tail, column) < value);
+    int32_t file_n = index->file_n < limit ? index->file_n : limit;
+    int32_t tail_n = index->tail_n < limit - file_n ? index->tail_n : limit - file_n;
+    bool in_tail = file_n == 0 || (tail_n > 0 && index_column_of(index, index->tail, column) < value);
     if (in_tail) {
-        *n = file_n + count_below(index, index->tail, index->tail_n, column, value);
+        *n = file_n + count_below(index, index->tail, tail_n, column, value);
     }
     pthread_mutex_unlock(&index->lock);
     return in_tail ? OK : file_lower_bound(index, file_n, column, value, n);
+}
+
+err index_run_below(struct index *index, enum index_column column, int64_t value, int32_t *n)
+{
+    uint8_t entry[INDEX_ENTRY_BYTES_MAX];
+    int32_t count = 0;
+    TRY(index_count(index, &count));
+    for (*n = 0; *n < count; (*n)++) {
+        TRY(index_get(index, *n, entry));
+        if (index_column_of(index, entry, column) >= value) {
+            break;
+        }
+    }
+    return OK;
+}
+
+bool index_is_trusted(struct index *index, int32_t n)
+{
+    pthread_mutex_lock(&index->lock);
+    bool ours = n >= index->found_n;
+    bool known = n < index->confirmed_n && (index->confirmed[n / 8] >> (n % 8) & 1) != 0;
+    pthread_mutex_unlock(&index->lock);
+    return ours || known;
+}
+
+void index_trust(struct index *index, int32_t n)
+{
+    pthread_mutex_lock(&index->lock);
+    if (index->confirmed == NULL && index->found_n > 0) {
+        index->confirmed_n = index->found_n;
+        index->confirmed = xcalloc((size_t)index->found_n / 8 + 1, 1);
+    }
+    if (n < index->confirmed_n) {
+        index->confirmed[n / 8] = (uint8_t)(index->confirmed[n / 8] | 1 << (n % 8));
+    }
+    pthread_mutex_unlock(&index->lock);
 }
 
 err index_get(struct index *index, int32_t n, uint8_t entry[INDEX_ENTRY_BYTES_MAX])
@@ -239,6 +278,10 @@ err index_truncate(struct index *index, int32_t n)
     TRY(index_open(index));
     pthread_mutex_lock(&index->lock);
     bool in_file = n < index->file_n;
+    CHECK(n >= 0);
+    if (n < index->found_n) {
+        index->found_n = n; /* entries that take their numbers are ours */
+    }
     if (in_file) {
         index->file_n = n;
         index->tail_n = 0;
@@ -279,19 +322,6 @@ err index_flush(struct index *index)
     err e = fs_datasync(index->env->fs, open_file_fd(file));
     open_file_release(file);
     return e;
-}
-
-err offset_index_lookup(struct index *index, int64_t relative, int32_t *position)
-{
-    uint8_t entry[INDEX_ENTRY_BYTES_MAX];
-    int32_t n = 0;
-    *position = 0;
-    TRY(index_lower_bound(index, COLUMN_OFFSET, relative + 1, &n));
-    if (n > 0) {
-        TRY(index_get(index, n - 1, entry));
-        *position = (int32_t)index_column_of(index, entry, COLUMN_POSITION);
-    }
-    return *position < 0 ? E_CORRUPT : OK;
 }
 
 err offset_index_append(struct index *index, int32_t relative, int32_t position)

@@ -29,6 +29,11 @@ struct index {
     int32_t tail_n; /* entries in memory, after those */
     int32_t tail_cap;
     uint8_t *tail; /* owned; as on disk */
+    /* Entries below found_n were in the file when it was opened: hints, until the log confirmed
+     * them. A bit for each that it did; made when the first one is. */
+    int32_t found_n;
+    uint8_t *confirmed;
+    int32_t confirmed_n; /* bits in it */
     _Atomic bool dirty;
 };
 
@@ -39,9 +44,17 @@ void index_deinit(struct index *index);
 NODISCARD err index_create(struct index *index);
 
 NODISCARD err index_count(struct index *index, int32_t *count);
-/* The number of entries whose column is below `value`; the column must ascend. */
+/* The number of entries whose column is below `value`, among the first `limit`; where the column
+ * does not ascend (damage), any number whose last entry is below `value`. */
 NODISCARD err index_lower_bound(struct index *index, enum index_column column, int64_t value,
-                                int32_t *n);
+                                int32_t limit, int32_t *n);
+/* How many entries there are before the first one whose column is not below `value`. Reads them all:
+ * what is kept by this number is below `value`, whatever the file says. */
+NODISCARD err index_run_below(struct index *index, enum index_column column, int64_t value,
+                              int32_t *n);
+/* Was entry `n` written by this process, or confirmed by the log? */
+bool index_is_trusted(struct index *index, int32_t n);
+void index_trust(struct index *index, int32_t n);
 NODISCARD err index_get(struct index *index, int32_t n, uint8_t entry[INDEX_ENTRY_BYTES_MAX]);
 int64_t index_column_of(const struct index *index, const uint8_t *entry, enum index_column column);
 
@@ -54,8 +67,6 @@ NODISCARD err index_write(struct index *index);
 /* fdatasync, if it was written since the last one. Any thread. */
 NODISCARD err index_flush(struct index *index);
 
-/* Position of the greatest entry at or below `relative`, 0 if there is none. */
-NODISCARD err offset_index_lookup(struct index *index, int64_t relative, int32_t *position);
 NODISCARD err offset_index_append(struct index *index, int32_t relative, int32_t position);
 
 /* Time index entries. Nothing is added unless `timestamp` is above the last one. */
@@ -64,8 +75,6 @@ struct time_entry {
     int32_t relative;
 };
 NODISCARD err time_index_append(struct index *index, int64_t timestamp, int32_t relative);
-NODISCARD err time_index_last(struct index *index, struct time_entry *entry);
-/* The greatest entry at or below `timestamp`; -1 and 0 if there is none. */
-NODISCARD err time_index_lookup(struct index *index, int64_t timestamp, struct time_entry *entry);
+NODISCARD err time_index_get(struct index *index, int32_t n, struct time_entry *entry);
 
 #endif

@@ -191,7 +191,8 @@ NODISCARD err plog_truncate_fully_and_start_at(struct plog *log, int64_t offset)
 /* Moves the start (DeleteRecords, a follower told by its leader). Never back. */
 NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
 /* Retention by start offset, size and time, for segments that end at or below the high watermark;
- * files are renamed to .deleted. Returns how many segments went in *deleted. */
+ * files are renamed to .deleted. Returns how many segments went in *deleted. Also makes the index of
+ * one segment again, if one was found wrong. */
 NODISCARD err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted);
 /* Forgets producers that were idle for producer.id.expiration.ms. */
 void plog_expire_producers(struct plog *log);

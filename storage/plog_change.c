@@ -170,9 +170,9 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
     TRY(e);
     int32_t keep = 0;
     int64_t relative = offset - segment->base_offset;
-    TRY(index_lower_bound(&segment->offsets, COLUMN_OFFSET, relative, &keep));
+    TRY(index_run_below(&segment->offsets, COLUMN_OFFSET, relative, &keep));
     TRY(index_truncate(&segment->offsets, keep));
-    TRY(index_lower_bound(&segment->times, COLUMN_OFFSET, relative, &keep));
+    TRY(index_run_below(&segment->times, COLUMN_OFFSET, relative, &keep));
     TRY(index_truncate(&segment->times, keep));
     TRY(txn_index_truncate(&segment->txns, offset));
     atomic_store(&segment->log_dirty, true);
@@ -183,7 +183,7 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
     }
     int64_t timestamp = -1;
     int64_t timestamp_offset = segment->base_offset;
-    TRY(segment_read_max_timestamp(segment, &timestamp, &timestamp_offset));
+    TRY(segment_max_timestamp(segment, false, &timestamp, &timestamp_offset));
     guard_lock(log);
     segment->max_timestamp = timestamp;
     segment->max_timestamp_offset = timestamp_offset;
@@ -318,11 +318,16 @@ err plog_advance_start(struct plog *log, int64_t offset)
 static err retention_timestamp(struct plog *log, struct segment *segment, int64_t *timestamp)
 {
     if (!segment->max_timestamp_known) {
-        struct time_entry last;
-        TRY(time_index_last(&segment->times, &last));
+        int64_t largest = -1;
+        int64_t offset = segment->base_offset;
+        err e = segment_max_timestamp(segment, segment != log_active(log), &largest, &offset);
+        if (e == E_CORRUPT || e == E_TRUNCATED) {
+            return segment_mtime_ms(segment, timestamp); /* never early */
+        }
+        TRY(e);
         guard_lock(log);
-        segment->max_timestamp = last.timestamp;
-        segment->max_timestamp_offset = segment->base_offset + last.relative;
+        segment->max_timestamp = largest;
+        segment->max_timestamp_offset = offset;
         segment->max_timestamp_known = true;
         guard_unlock(log);
     }
@@ -392,6 +397,18 @@ static err apply_rule(struct plog *log, enum retention_rule rule, int64_t high_w
     return epochs_changed ? plog_write_epochs(log) : OK;
 }
 
+/* One at a time: the partition's lock is held for a walk over a segment's headers. */
+static err mend_one(struct plog *log)
+{
+    for (size_t i = 0; i < log->segments_n; i++) {
+        if (atomic_load(&log->segments[i]->suspect)) {
+            log->touched = true;
+            return segment_mend(log->segments[i], log->config.index_interval_bytes);
+        }
+    }
+    return OK;
+}
+
 err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
 {
     *deleted = 0;
@@ -399,6 +416,7 @@ err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
         return ERR_KAFKA_STORAGE_ERROR;
     }
     plog_take_config(log);
+    LOG_TRY(log, mend_one(log), "making an index again");
     LOG_TRY(log, apply_rule(log, RETAIN_START, high_watermark, deleted), "deleting segments");
     if (log->config.cleanup_delete) {
         if (log->config.retention_bytes >= 0) {

@@ -93,7 +93,7 @@ static err activate(struct plog *log)
     if (!active->max_timestamp_known) {
         int64_t timestamp = -1;
         int64_t offset = active->base_offset;
-        TRY(segment_read_max_timestamp(active, &timestamp, &offset));
+        TRY(segment_max_timestamp(active, false, &timestamp, &offset));
         guard_lock(log);
         active->max_timestamp = timestamp;
         active->max_timestamp_offset = offset;

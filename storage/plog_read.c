@@ -311,38 +311,44 @@ static err search_placed(const struct record_search *search, struct fs *fs, int 
     return e;
 }
 
-/* Searches a segment's batches from `position` on, those that may match by their header. */
-static err search_segment(const struct record_search *search, struct segment *segment,
-                          int64_t position)
+/* Searches the batches that may match by their header. */
+static err search_batches(const struct record_search *search, struct scan *scan)
 {
-    struct fs *fs = segment->offsets.env->fs;
-    struct open_file *file = NULL;
-    struct scan scan;
     struct placed_batch placed;
-    TRY(segment_file(segment, &file));
-    scan_init(&scan, fs, open_file_fd(file), position, atomic_load(&segment->size_bytes));
     err e = OK;
-    while (search->found->offset < 0 &&
-           (e = scan_next(&scan, &placed.header, &placed.position)) == OK) {
+    while (e == OK && search->found->offset < 0 &&
+           (e = scan_next(scan, &placed.header, &placed.position)) == OK) {
         const struct batch *batch = &placed.header;
         bool may = search->exact ? batch->max_timestamp == search->timestamp
                                  : batch->max_timestamp >= search->timestamp;
         if (may && batch_last_offset(batch) >= search->start_offset) {
-            e = search_placed(search, fs, open_file_fd(file), &placed);
-        }
-        if (e != OK) {
-            break;
+            e = search_placed(search, scan->fs, scan->fd, &placed);
         }
     }
-    open_file_release(file);
     return e == E_NOT_FOUND ? OK : e;
+}
+
+static err search_segment(const struct record_search *search, struct segment *segment)
+{
+    int64_t size_bytes = atomic_load(&segment->size_bytes);
+    int64_t position = 0;
+    struct open_file *file = NULL;
+    struct scan scan;
+    TRY(segment_file(segment, &file));
+    int fd = open_file_fd(file);
+    err e = segment_seek_time(segment, fd, search->timestamp, size_bytes, &position);
+    if (e == OK) {
+        scan_init(&scan, segment->offsets.env->fs, fd, position, size_bytes);
+        e = search_batches(search, &scan);
+    }
+    open_file_release(file);
+    return e;
 }
 
 /* The segments at one moment, with references. */
 struct snapshot_list {
     struct segment **segments;
     int64_t *max_timestamps; /* INT64_MIN: not known without the file */
-    int64_t *max_offsets;
     size_t count;
 };
 
@@ -352,13 +358,11 @@ static void list_take(struct plog *log, struct snapshot_list *list)
     list->count = log->segments_n;
     list->segments = xcalloc(list->count, sizeof(struct segment *));
     list->max_timestamps = xcalloc(list->count, sizeof(int64_t));
-    list->max_offsets = xcalloc(list->count, sizeof(int64_t));
     for (size_t i = 0; i < list->count; i++) {
         struct segment *segment = log->segments[i];
         segment_retain(segment);
         list->segments[i] = segment;
         list->max_timestamps[i] = segment->max_timestamp_known ? segment->max_timestamp : INT64_MIN;
-        list->max_offsets[i] = segment->max_timestamp_offset;
     }
     guard_unlock(log);
 }
@@ -370,27 +374,26 @@ static void list_release(struct snapshot_list *list)
     }
     free(list->segments);
     free(list->max_timestamps);
-    free(list->max_offsets);
 }
 
-static err list_max_timestamp(struct snapshot_list *list, size_t i)
+/* What a sealed segment says stays: it is asked once. */
+static err list_max_timestamp(struct plog *log, struct snapshot_list *list, size_t i)
 {
-    if (list->max_timestamps[i] == INT64_MIN) {
-        struct time_entry last;
-        TRY(time_index_last(&list->segments[i]->times, &last));
-        list->max_timestamps[i] = last.timestamp;
-        list->max_offsets[i] = list->segments[i]->base_offset + last.relative;
+    if (list->max_timestamps[i] != INT64_MIN) {
+        return OK;
     }
+    struct segment *segment = list->segments[i];
+    bool sealed = i + 1 < list->count;
+    int64_t offset = segment->base_offset;
+    TRY(segment_max_timestamp(segment, sealed, &list->max_timestamps[i], &offset));
+    guard_lock(log);
+    if (sealed && !segment->max_timestamp_known && !atomic_load(&segment->dropped)) {
+        segment->max_timestamp = list->max_timestamps[i];
+        segment->max_timestamp_offset = offset;
+        segment->max_timestamp_known = true;
+    }
+    guard_unlock(log);
     return OK;
-}
-
-static err search_by_time(const struct record_search *search, struct segment *segment)
-{
-    struct time_entry entry;
-    int32_t position = 0;
-    TRY(time_index_lookup(&segment->times, search->timestamp, &entry));
-    TRY(offset_index_lookup(&segment->offsets, entry.relative, &position));
-    return search_segment(search, segment, position);
 }
 
 static err offset_for_timestamp(struct plog *log, int64_t timestamp, struct found_offset *found)
@@ -403,9 +406,9 @@ static err offset_for_timestamp(struct plog *log, int64_t timestamp, struct foun
     for (size_t i = 0; e == OK && i < list.count && found->offset < 0; i++) {
         bool passed =
             i + 1 < list.count && list.segments[i + 1]->base_offset <= search.start_offset;
-        e = passed ? OK : list_max_timestamp(&list, i);
+        e = passed ? OK : list_max_timestamp(log, &list, i);
         if (e == OK && !passed && list.max_timestamps[i] >= timestamp) {
-            e = search_by_time(&search, list.segments[i]);
+            e = search_segment(&search, list.segments[i]);
         }
     }
     list_release(&list);
@@ -442,21 +445,17 @@ static err offset_for_max_timestamp(struct plog *log, struct found_offset *found
     size_t best = 0;
     err e = OK;
     for (size_t i = 0; e == OK && i < list.count; i++) {
-        e = list_max_timestamp(&list, i);
+        e = list_max_timestamp(log, &list, i);
         if (list.max_timestamps[i] > list.max_timestamps[best]) {
             best = i;
         }
     }
     if (e == OK && list.max_timestamps[best] >= 0) {
-        struct segment *segment = list.segments[best];
         struct record_search search = {.timestamp = list.max_timestamps[best],
                                        .start_offset = plog_start_offset(log),
                                        .exact = true,
                                        .found = found};
-        int32_t position = 0;
-        e = offset_index_lookup(&segment->offsets, list.max_offsets[best] - segment->base_offset,
-                                &position);
-        e = e == OK ? search_segment(&search, segment, position) : e;
+        e = search_segment(&search, list.segments[best]);
     }
     list_release(&list);
     return e;

@@ -85,8 +85,7 @@ struct rebuild {
     struct segment *segment;
     int64_t next_offset;
     int32_t epoch; /* of the last v2 batch with one */
-    int64_t since_index;
-    int64_t last_index_position;
+    struct index_maker maker;
 };
 
 static bool batch_fits(const struct rebuild *state, const struct batch *batch)
@@ -102,17 +101,7 @@ static err rebuild_batch(struct rebuild *state, const struct batch *batch, const
 {
     struct segment *segment = state->segment;
     int64_t last = batch_last_offset(batch);
-    if (batch->max_timestamp > segment->max_timestamp) {
-        segment->max_timestamp = batch->max_timestamp;
-        segment->max_timestamp_offset = last;
-    }
-    if (position - state->last_index_position > state->log->config.index_interval_bytes) {
-        TRY(offset_index_append(&segment->offsets, (int32_t)(last - segment->base_offset),
-                                (int32_t)position));
-        TRY(time_index_append(&segment->times, segment->max_timestamp,
-                              (int32_t)(segment->max_timestamp_offset - segment->base_offset)));
-        state->last_index_position = position;
-    }
+    TRY(index_maker_add(&state->maker, batch, position));
     if (batch->magic == 2 && batch->leader_epoch >= 0) {
         state->epoch = batch->leader_epoch;
         if (batch->leader_epoch > epochs_latest(&state->log->epochs)) {
@@ -146,18 +135,6 @@ static err scan_segment(struct rebuild *state, struct whole_scan *scan)
         scan->position += batch.size_bytes;
     }
     return e;
-}
-
-static err reset_indexes(struct segment *segment)
-{
-    TRY(index_create(&segment->offsets));
-    TRY(index_create(&segment->times));
-    TRY(txn_index_truncate(&segment->txns, 0));
-    segment->max_timestamp = -1;
-    segment->max_timestamp_offset = segment->base_offset;
-    segment->max_timestamp_known = true;
-    atomic_store(&segment->log_dirty, true);
-    return OK;
 }
 
 /* Before anything is changed: is there damage below the recovery point? Reads up to there only. */
@@ -232,20 +209,28 @@ static err recover_segment(struct plog *log, size_t i, struct rebuild *state)
 {
     struct segment *segment = log->segments[i];
     struct open_file *file = NULL;
-    TRY(reset_indexes(segment));
+    index_maker_init(&state->maker, segment, log->config.index_interval_bytes);
+    TRY(index_maker_begin(&state->maker));
+    TRY(txn_index_truncate(&segment->txns, 0));
+    atomic_store(&segment->log_dirty, true);
     TRY(segment_file(segment, &file));
     struct whole_scan scan = {.fs = log->env->fs,
                               .fd = open_file_fd(file),
                               .size_bytes = atomic_load(&segment->size_bytes)};
     state->segment = segment;
-    state->last_index_position = 0;
     err e = scan_segment(state, &scan);
     free(scan.buffer);
     if (e == E_TRUNCATED || e == E_CORRUPT) {
         e = cut_at(log, i, scan.fd, scan.position, state->next_offset);
     }
     open_file_release(file);
-    return e == OK || e == E_NOT_FOUND ? segment_seal(segment) : e;
+    if (e != OK && e != E_NOT_FOUND) {
+        return e;
+    }
+    segment->max_timestamp = state->maker.max_timestamp;
+    segment->max_timestamp_offset = state->maker.max_timestamp_offset;
+    segment->max_timestamp_known = true;
+    return index_maker_end(&state->maker);
 }
 
 /* A segment that does not begin where the one before ended. In a compacted log that is normal. In

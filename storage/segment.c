@@ -1,8 +1,5 @@
-/* Files of one segment, look-ups in it, and the rules of its indexes.
- *
- * A look-up goes: greatest index entry at or below the offset, then headers from there, which is at
- * most index.interval.bytes and one batch away. Offsets that no batch holds (compaction left holes)
- * resolve to the next batch. */
+/* Files of one segment, and the rules of its indexes. Offsets that no batch holds (compaction left
+ * holes) resolve to the next batch. Finding is in seek.c. */
 #define _GNU_SOURCE
 #include "storage/segment.h"
 
@@ -80,68 +77,6 @@ err segment_file(struct segment *segment, struct open_file **file)
 {
     return file_cache_acquire(segment->offsets.env->files, segment->log_path, segment->health,
                               file);
-}
-
-err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_bytes,
-                 struct placed_batch *found)
-{
-    int32_t position = 0;
-    if (offset > segment->base_offset) {
-        TRY(offset_index_lookup(&segment->offsets, offset - segment->base_offset, &position));
-    }
-    struct scan scan;
-    scan_init(&scan, segment->offsets.env->fs, fd, position, size_bytes);
-    do {
-        TRY(scan_next(&scan, &found->header, &found->position));
-    } while (batch_last_offset(&found->header) < offset);
-    return OK;
-}
-
-err segment_find_last(struct segment *segment, struct placed_batch *found)
-{
-    int32_t position = 0;
-    int64_t size_bytes = atomic_load(&segment->size_bytes);
-    struct open_file *file = NULL;
-    struct scan scan;
-    TRY(offset_index_lookup(&segment->offsets, INT32_MAX, &position));
-    if (size_bytes == 0 || position >= size_bytes) {
-        return size_bytes == 0 ? E_NOT_FOUND : E_CORRUPT;
-    }
-    TRY(segment_file(segment, &file));
-    scan_init(&scan, segment->offsets.env->fs, open_file_fd(file), position, size_bytes);
-    struct placed_batch next;
-    err e = scan_next(&scan, &next.header, &next.position);
-    while (e == OK) {
-        *found = next;
-        e = scan_next(&scan, &next.header, &next.position);
-    }
-    open_file_release(file);
-    return e == E_NOT_FOUND ? OK : e;
-}
-
-err segment_read_max_timestamp(struct segment *segment, int64_t *timestamp, int64_t *offset)
-{
-    struct time_entry last;
-    int32_t position = 0;
-    TRY(time_index_last(&segment->times, &last));
-    TRY(offset_index_lookup(&segment->offsets, last.relative, &position));
-    *timestamp = last.timestamp;
-    *offset = segment->base_offset + last.relative;
-    struct open_file *file = NULL;
-    TRY(segment_file(segment, &file));
-    struct scan scan;
-    struct placed_batch next;
-    scan_init(&scan, segment->offsets.env->fs, open_file_fd(file), position,
-              atomic_load(&segment->size_bytes));
-    err e;
-    while ((e = scan_next(&scan, &next.header, &next.position)) == OK) {
-        if (next.header.max_timestamp > *timestamp) {
-            *timestamp = next.header.max_timestamp;
-            *offset = batch_last_offset(&next.header);
-        }
-    }
-    open_file_release(file);
-    return e == E_NOT_FOUND ? OK : e;
 }
 
 err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms)

@@ -40,6 +40,7 @@ struct segment {
     bool first_timestamp_known;
     int64_t jitter_ms;
     int64_t bytes_since_index;
+    _Atomic bool suspect;   /* an entry of an index was wrong: segment_mend() is due */
     _Atomic bool log_dirty; /* written since the last fsync */
     _Atomic bool dropped;   /* its files are renamed: it belongs to no log any more */
 };
@@ -65,9 +66,33 @@ NODISCARD err segment_find(struct segment *segment, int fd, int64_t offset, int6
                            struct placed_batch *found);
 /* The last batch; E_NOT_FOUND in an empty segment. */
 NODISCARD err segment_find_last(struct segment *segment, struct placed_batch *found);
-/* Largest timestamp from the time index and the batches after its last entry. */
-NODISCARD err segment_read_max_timestamp(struct segment *segment, int64_t *timestamp,
-                                         int64_t *offset);
+/* Where to begin looking for the first batch with a timestamp at or after `timestamp`. */
+NODISCARD err segment_seek_time(struct segment *segment, int fd, int64_t timestamp,
+                                int64_t size_bytes, int64_t *position);
+/* The largest timestamp and the last offset of the first batch that has it; -1 if there is none. In a
+ * sealed segment the last time entry tells; otherwise the batches after it are looked at. */
+NODISCARD err segment_max_timestamp(struct segment *segment, bool sealed, int64_t *timestamp,
+                                    int64_t *offset);
+
+/* Makes both indexes from the batches, as Kafka's recovery does: an entry for a batch that begins
+ * more than index.interval.bytes after the last one. */
+struct index_maker {
+    struct segment *segment;
+    int32_t interval_bytes;
+    int64_t last_position;
+    int64_t max_timestamp; /* -1: none */
+    int64_t max_timestamp_offset;
+};
+void index_maker_init(struct index_maker *maker, struct segment *segment, int32_t interval_bytes);
+/* Empties the indexes. */
+NODISCARD err index_maker_begin(struct index_maker *maker);
+/* Batches in order. */
+NODISCARD err index_maker_add(struct index_maker *maker, const struct batch *batch,
+                              int64_t position);
+NODISCARD err index_maker_end(struct index_maker *maker);
+/* Makes the indexes of a segment again. The appender only; readers beside it find less in them, and
+ * so begin earlier. Reads every header: about as long as one search without an index. */
+NODISCARD err segment_mend(struct segment *segment, int32_t interval_bytes);
 /* Modification time of the .log. */
 NODISCARD err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms);
 

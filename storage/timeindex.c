@@ -6,7 +6,7 @@
 
 #include "base/writer.h"
 
-static err entry_at(struct index *index, int32_t n, struct time_entry *entry)
+err time_index_get(struct index *index, int32_t n, struct time_entry *entry)
 {
     uint8_t bytes[INDEX_ENTRY_BYTES_MAX];
     TRY(index_get(index, n, bytes));
@@ -17,12 +17,12 @@ static err entry_at(struct index *index, int32_t n, struct time_entry *entry)
     return OK;
 }
 
-err time_index_last(struct index *index, struct time_entry *entry)
+static err time_index_last(struct index *index, struct time_entry *entry)
 {
     int32_t count = 0;
     *entry = (struct time_entry){.timestamp = -1};
     TRY(index_count(index, &count));
-    return count == 0 ? OK : entry_at(index, count - 1, entry);
+    return count == 0 ? OK : time_index_get(index, count - 1, entry);
 }
 
 err time_index_append(struct index *index, int64_t timestamp, int32_t relative)
@@ -36,13 +36,4 @@ err time_index_append(struct index *index, int64_t timestamp, int32_t relative)
     store_u64(entry, (uint64_t)timestamp);
     store_u32(entry + 8, (uint32_t)relative);
     return index_append(index, entry);
-}
-
-err time_index_lookup(struct index *index, int64_t timestamp, struct time_entry *entry)
-{
-    int32_t n = 0;
-    *entry = (struct time_entry){.timestamp = -1};
-    TRY(index_lower_bound(index, COLUMN_TIMESTAMP,
-                          timestamp == INT64_MAX ? timestamp : timestamp + 1, &n));
-    return n == 0 ? OK : entry_at(index, n - 1, entry);
 }

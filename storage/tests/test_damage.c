@@ -2,7 +2,7 @@
  * log is afterwards. */
 #include "storage/tests/util.h"
 
-enum { RECORDS = 60 };
+enum { APPENDS = 36, EPOCHS = 3 };
 
 static struct how opened_clean(int64_t end)
 {
@@ -11,22 +11,59 @@ static struct how opened_clean(int64_t end)
     return (struct how){.config = config, .clean = true, .recovery_point = end};
 }
 
-/* Segments of a few batches; a transaction of producer 7 is aborted in each of the first three. */
-static void make_log(struct place *p)
+static void append_in(struct plog *log, const struct batch_spec *spec, int32_t epoch)
+{
+    struct writer w;
+    struct append_result result;
+    writer_init(&w, 1 << 20);
+    make_batch(&w, spec, plog_end_offset(log));
+    MUST(plog_append(log, w.data, w.len, APPEND_CLIENT, epoch, &result));
+    writer_deinit(&w);
+}
+
+static void marker_in(struct plog *log, int64_t producer_id, bool commit, int32_t epoch)
+{
+    struct writer w;
+    struct append_result result;
+    writer_init(&w, 1 << 20);
+    make_marker(&w, producer_id, 0, commit, 0);
+    MUST(plog_append(log, w.data, w.len, APPEND_COORDINATOR, epoch, &result));
+    writer_deinit(&w);
+}
+
+/* A few segments of a few batches. Producers 7 and 8 have transactions that overlap, most of them
+ * aborted; producer 9 is only idempotent; the leader epoch grows; timestamps go up and down, some of
+ * them are equal. Returns the end offset. */
+static int64_t make_log(struct place *p)
 {
     struct how how = opened_clean(0);
     struct plog *log = must_open(p, &how);
-    for (int i = 0; i < RECORDS / 2; i++) {
-        must_append(log, 2);
-        if (i < 15 && i % 5 == 0) {
-            struct batch_spec spec = {.attributes = BATCH_TRANSACTIONAL,
-                                      .producer_id = 8,
-                                      .sequence = i / 5};
-            MUST(append_spec(log, &spec, NULL));
-            MUST(append_marker(log, 7, 0, false, 0));
+    int32_t sequences[3] = {0};
+    for (int i = 0; i < APPENDS; i++) {
+        int32_t epoch = i / (APPENDS / EPOCHS) * 2;
+        if (i % (APPENDS / EPOCHS) == 0) {
+            MUST(plog_assign_epoch(log, epoch, plog_end_offset(log)));
+        }
+        struct batch_spec spec = {.count = 1 + i % 2, .timestamp = T0_MS + i / 2 * 10 - i % 3 * 3};
+        int who = i % 4;
+        if (who < 3) {
+            spec.producer_id = 8 + who;
+            spec.attributes = who < 2 ? BATCH_TRANSACTIONAL : 0;
+            spec.sequence = sequences[who];
+            sequences[who] += spec.count;
+        }
+        append_in(log, &spec, epoch);
+        if (i % 6 == 5) {
+            marker_in(log, 7, i == 17, epoch);
+        }
+        if (i % 9 == 8) {
+            marker_in(log, 8, i == 26, epoch);
         }
     }
+    marker_in(log, 7, false, (EPOCHS - 1) * 2);
+    int64_t end = plog_end_offset(log);
     MUST(plog_close(log));
+    return end;
 }
 
 /* ---- a disk that fails a read ---- */
@@ -78,7 +115,7 @@ static err ask_aborted(struct plog *log)
 static err ask_retention(struct plog *log)
 {
     int deleted = 0;
-    return plog_apply_retention(log, 60, &deleted);
+    return plog_apply_retention(log, plog_end_offset(log), &deleted);
 }
 
 static err ask_append(struct plog *log)
@@ -97,9 +134,9 @@ static void test_failing_reads(void)
         for (int64_t n = 1;; n++) {
             struct place p;
             place_make(&p);
-            make_log(&p);
+            int64_t end = make_log(&p);
             place_reboot(&p);
-            struct how how = opened_clean(RECORDS + 6);
+            struct how how = opened_clean(end);
             struct plog *log = must_open(&p, &how);
             p.fault.calls = 0;
             p.fault.fail_at = n;
@@ -128,9 +165,9 @@ static void test_failing_read_after_close(void)
 {
     struct place p;
     place_make(&p);
-    make_log(&p);
+    int64_t end = make_log(&p);
     place_reboot(&p);
-    struct how how = opened_clean(RECORDS + 6);
+    struct how how = opened_clean(end);
     struct plog *log = must_open(&p, &how);
     struct log_range range;
     uint8_t data[10];
@@ -148,16 +185,16 @@ static void test_corrupt_batch(void)
 {
     struct place p;
     place_make(&p);
-    make_log(&p);
+    int64_t end = make_log(&p);
     size_t len = 0;
     uint8_t *data = slurp(&p, "t-0/00000000000000000000.log", &len);
     struct batch first;
     batch_parse(data, &first);
-    memset(data + first.size_bytes, 0xff, BATCH_HEADER_BYTES); /* offsets 2 and 3 */
+    memset(data + first.size_bytes, 0xff, BATCH_HEADER_BYTES); /* offsets 1 and 2 */
     spit(&p, "t-0/00000000000000000000.log", data, len);
     free(data);
     place_reboot(&p);
-    struct how how = opened_clean(RECORDS + 6);
+    struct how how = opened_clean(end);
     struct plog *log = must_open(&p, &how);
     struct log_range range;
     MUST(plog_read(log, 0, 60, 1, true, &range));
@@ -174,5 +211,216 @@ static void test_corrupt_batch(void)
     place_remove(&p);
 }
 
+/* ---- files beside the log ---- */
+
+enum { ANSWERS_MAX = 4096 };
+
+struct answers {
+    int64_t values[ANSWERS_MAX];
+    int count;
+};
+
+static void note(struct answers *a, int64_t value)
+{
+    CU_ASSERT_FATAL(a->count < ANSWERS_MAX);
+    a->values[a->count++] = value;
+}
+
+static void ask_offsets(struct plog *log, struct answers *a)
+{
+    int64_t end = plog_end_offset(log);
+    note(a, plog_start_offset(log));
+    note(a, end);
+    for (int64_t offset = 0; offset < end; offset++) {
+        struct log_range range;
+        MUST(plog_read(log, offset, end, 1, true, &range));
+        note(a, range.base_offset);
+        note(a, (int64_t)range.len);
+        log_range_release(&range);
+        MUST(plog_read(log, 0, offset, 1 << 20, true, &range));
+        note(a, (int64_t)range.len);
+        log_range_release(&range);
+        note(a, plog_bytes_between(log, offset, end));
+    }
+}
+
+static void ask_times(struct plog *log, struct answers *a)
+{
+    struct found_offset found;
+    for (int64_t t = -8; t < APPENDS * 5 + 12; t++) {
+        MUST(plog_offset_for_timestamp(log, T0_MS + t, INT64_MAX, &found));
+        note(a, found.offset);
+        note(a, found.timestamp);
+    }
+    MUST(plog_offset_for_max_timestamp(log, &found));
+    note(a, found.offset);
+    note(a, found.timestamp);
+}
+
+static void ask_txns(struct plog *log, struct answers *a)
+{
+    int64_t end = plog_end_offset(log);
+    for (int64_t from = 0; from < end; from += 3) {
+        for (int64_t to = from + 1; to <= end; to += 7) {
+            struct arena arena;
+            struct aborted_txn *txns = NULL;
+            int32_t count = 0;
+            int64_t sum = 0;
+            arena_init(&arena, 1 << 20);
+            MUST(plog_aborted_txns(log, from, to, &arena, &txns, &count));
+            int32_t relevant = 0;
+            for (int32_t i = 0; i < count; i++) {
+                sum = sum * 31 + txns[i].producer_id * 1000 + txns[i].first_offset;
+                relevant++;
+            }
+            note(a, relevant);
+            note(a, sum);
+            arena_deinit(&arena);
+        }
+    }
+    note(a, plog_last_stable_offset(log, end));
+}
+
+static void ask_epochs(struct plog *log, struct answers *a)
+{
+    note(a, plog_latest_epoch(log));
+    note(a, plog_latest_epoch_start(log));
+    for (int64_t offset = 0; offset < plog_end_offset(log); offset++) {
+        note(a, plog_epoch_of(log, offset));
+    }
+    for (int32_t epoch = 0; epoch < EPOCHS * 2 + 1; epoch++) {
+        int32_t found = -2;
+        int64_t end = -2;
+        plog_end_offset_for_epoch(log, epoch, &found, &end);
+        note(a, found);
+        note(a, end);
+    }
+}
+
+/* The next batch of each producer follows, an old one is a duplicate. */
+static void ask_producers(struct plog *log, struct answers *a)
+{
+    struct arena arena;
+    struct producer_info *infos = NULL;
+    int32_t count = 0;
+    int64_t sum = 0;
+    arena_init(&arena, 1 << 20);
+    MUST(plog_producers(log, &arena, &infos, &count));
+    for (int32_t i = 0; i < count; i++) {
+        sum += (infos[i].producer_id + 1) * (infos[i].last_sequence * 100 + infos[i].epoch) +
+               infos[i].txn_start_offset + infos[i].coordinator_epoch;
+    }
+    note(a, count);
+    note(a, sum);
+    arena_deinit(&arena);
+}
+
+static void ask_all(struct place *p, int64_t end, struct answers *a)
+{
+    place_reboot(p);
+    struct how how = opened_clean(end);
+    struct plog *log = must_open(p, &how);
+    a->count = 0;
+    ask_epochs(log, a);
+    ask_offsets(log, a);
+    ask_times(log, a);
+    ask_txns(log, a);
+    ask_producers(log, a);
+    CU_ASSERT_FALSE(plog_is_offline(log));
+    plog_abandon(log);
+}
+
+struct saved_file {
+    char name[96];
+    uint8_t *data;
+    size_t len;
+};
+
+enum { FILES_MAX = 64 };
+
+static int save_files(const struct place *p, struct saved_file *files)
+{
+    struct name_list names;
+    char *dir = place_path(p, "t-0");
+    MUST(fs_list(fs_system(), dir, &names));
+    CU_ASSERT_FATAL(names.count < FILES_MAX);
+    for (size_t i = 0; i < names.count; i++) {
+        snprintf(files[i].name, sizeof(files[i].name), "t-0/%s", names.names[i]);
+        files[i].data = slurp(p, files[i].name, &files[i].len);
+    }
+    int count = (int)names.count;
+    name_list_deinit(&names);
+    free(dir);
+    return count;
+}
+
+static void restore_files(const struct place *p, const struct saved_file *files, int count)
+{
+    for (int i = 0; i < count; i++) {
+        spit(p, files[i].name, files[i].data, files[i].len);
+    }
+}
+
+static bool is_same(const struct answers *a, const struct answers *b)
+{
+    return a->count == b->count &&
+           memcmp(a->values, b->values, (size_t)a->count * sizeof(int64_t)) == 0;
+}
+
+/* Each byte of the file is wrong in turn, in a few ways; each time the log opens cleanly and says what
+ * it said before. */
+static void damage_file(const char *suffix)
+{
+    static const int XOR[] = {0x01, 0x02, 0x04, 0x10, 0x80, 0xff};
+    static struct answers right;
+    static struct answers now;
+    struct saved_file files[FILES_MAX];
+    struct place p;
+    place_make(&p);
+    int64_t end = make_log(&p);
+    int count = save_files(&p, files);
+    ask_all(&p, end, &right);
+    int damages = 0;
+    for (int i = 0; i < count; i++) {
+        const struct saved_file *file = &files[i];
+        const char *at_suffix = strstr(file->name, suffix);
+        if (at_suffix == NULL || strlen(at_suffix) != strlen(suffix)) {
+            continue;
+        }
+        for (size_t at = 0; at < file->len * sizeof(XOR) / sizeof(XOR[0]); at++, damages++) {
+            uint8_t *byte = &file->data[at % file->len];
+            int flip = XOR[at / file->len];
+            *byte = (uint8_t)(*byte ^ flip);
+            restore_files(&p, files, count);
+            ask_all(&p, end, &now);
+            CU_ASSERT(is_same(&now, &right));
+            if (!is_same(&now, &right)) {
+                fprintf(stderr, "%s byte %zu xor %02x\n", file->name, at % file->len, flip);
+            }
+            *byte = (uint8_t)(*byte ^ flip);
+        }
+    }
+    CU_ASSERT(damages > 0);
+    for (int i = 0; i < count; i++) {
+        free(files[i].data);
+    }
+    place_remove(&p);
+}
+
+static void test_damaged_offset_index(void)
+{
+    damage_file(".index");
+}
+
+static void test_damaged_time_index(void)
+{
+    damage_file(".timeindex");
+}
+
+static void test_damaged_snapshot(void)
+{
+    damage_file(".snapshot");
+}
+
 SUITE("damage", TEST(test_failing_reads), TEST(test_failing_read_after_close),
-      TEST(test_corrupt_batch))
+      TEST(test_corrupt_batch), TEST(test_damaged_offset_index), TEST(test_damaged_time_index), TEST(test_damaged_snapshot))
