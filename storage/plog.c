@@ -531,6 +531,7 @@ void plog_abandon(struct plog *log)
     producers_deinit(&log->producers);
     pthread_mutex_destroy(&log->guard);
     pthread_cond_destroy(&log->cut_ended);
+    pthread_mutex_destroy(&log->proof_lock);
     health_release(log->health);
     free(log->topic);
     free(log->dir);

@@ -140,12 +140,12 @@ NODISCARD err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t e
 /* Leader epochs (leader-epoch-checkpoint). A new leader assigns its epoch at its end offset. */
 NODISCARD err plog_assign_epoch(struct plog *log, int32_t leader_epoch, int64_t start_offset);
 /* -1 when there is none. */
-int32_t plog_latest_epoch(const struct plog *log);
-int64_t plog_latest_epoch_start(const struct plog *log);
-int32_t plog_epoch_of(const struct plog *log, int64_t offset);
+int32_t plog_latest_epoch(struct plog *log);
+int64_t plog_latest_epoch_start(struct plog *log);
+int32_t plog_epoch_of(struct plog *log, int64_t offset);
 /* KIP-320: the largest epoch at or below `leader_epoch`, and where it ends; both -1 if undefined.
  */
-void plog_end_offset_for_epoch(const struct plog *log, int32_t leader_epoch, int32_t *epoch,
+void plog_end_offset_for_epoch(struct plog *log, int32_t leader_epoch, int32_t *epoch,
                                int64_t *end_offset);
 
 /* Transactions. The last stable offset: what read_committed may see. */

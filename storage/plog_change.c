@@ -238,9 +238,13 @@ err plog_truncate(struct plog *log, int64_t offset)
     if (offset < log->segments[0]->base_offset) {
         return plog_truncate_fully_and_start_at(log, offset);
     }
-    cut_begin(log);
-    err e = truncate_to(log, offset);
-    cut_end(log);
+    plog_prove_epochs(log);
+    err e = plog_prove_txns(log, log->segments[plog_segment_at(log, offset)], true);
+    if (e == OK) {
+        cut_begin(log);
+        e = truncate_to(log, offset);
+        cut_end(log);
+    }
     return plog_fail(log, e, "truncating");
 }
 
@@ -400,10 +404,15 @@ static err apply_rule(struct plog *log, enum retention_rule rule, int64_t high_w
 /* One at a time: the partition's lock is held for a walk over a segment's headers. */
 static err mend_one(struct plog *log)
 {
+    TRY(plog_write_proven_epochs(log));
     for (size_t i = 0; i < log->segments_n; i++) {
-        if (atomic_load(&log->segments[i]->suspect)) {
+        struct segment *segment = log->segments[i];
+        if (atomic_load(&segment->suspect)) {
             log->touched = true;
-            return segment_mend(log->segments[i], log->config.index_interval_bytes);
+            return segment_mend(segment, log->config.index_interval_bytes);
+        }
+        if (!txn_index_is_proven(&segment->txns)) {
+            return plog_prove_txns(log, segment, true);
         }
     }
     return OK;
@@ -416,7 +425,10 @@ err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
         return ERR_KAFKA_STORAGE_ERROR;
     }
     plog_take_config(log);
-    LOG_TRY(log, mend_one(log), "making an index again");
+    err e = plog_read_fail(log, mend_one(log), "mending an index");
+    if (e == ERR_KAFKA_STORAGE_ERROR) {
+        return e;
+    }
     LOG_TRY(log, apply_rule(log, RETAIN_START, high_watermark, deleted), "deleting segments");
     if (log->config.cleanup_delete) {
         if (log->config.retention_bytes >= 0) {

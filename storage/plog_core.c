@@ -72,6 +72,30 @@ size_t plog_segment_at(const struct plog *log, int64_t offset)
     return low == 0 ? 0 : low - 1;
 }
 
+void plog_segments_take(struct plog *log, struct segment_list *list)
+{
+    guard_lock(log);
+    list->count = log->segments_n;
+    list->segments = xcalloc(list->count, sizeof(struct segment *));
+    list->max_timestamps = xcalloc(list->count, sizeof(int64_t));
+    for (size_t i = 0; i < list->count; i++) {
+        struct segment *segment = log->segments[i];
+        segment_retain(segment);
+        list->segments[i] = segment;
+        list->max_timestamps[i] = segment->max_timestamp_known ? segment->max_timestamp : INT64_MIN;
+    }
+    guard_unlock(log);
+}
+
+void plog_segments_release(struct segment_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        segment_release(list->segments[i]);
+    }
+    free(list->segments);
+    free(list->max_timestamps);
+}
+
 /* The first change after a start: only now are the active segment's files opened. A clean start
  * took the end offset from a checkpoint; here it is compared with the last batch. */
 static err activate(struct plog *log)
@@ -109,6 +133,11 @@ err plog_activate(struct plog *log)
     if (log->activated) {
         return OK;
     }
+    plog_prove_epochs(log);
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    TRY(plog_fail(log, plog_write_proven_epochs(log), "writing leader epochs"));
     err e = plog_read_fail(log, activate(log), "opening the active segment");
     /* Nothing can be appended to what cannot be understood; it can still be read. */
     return e == ERR_CORRUPT_MESSAGE ? ERR_KAFKA_STORAGE_ERROR : e;

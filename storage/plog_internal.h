@@ -32,6 +32,7 @@ struct plog {
      * transactions in `producers`, config_next, the topic id and the deleted files. */
     pthread_mutex_t guard;
     pthread_cond_t cut_ended; /* `cutting` went to 0 */
+    pthread_mutex_t proof_lock; /* plog_epochs.c; the guard is taken inside of it */
     struct segment **segments; /* ascending; the last is active; at least one */
     size_t segments_n;
     size_t segments_cap;
@@ -55,6 +56,8 @@ struct plog {
     _Atomic int open_txns;
     _Atomic int txns; /* open and decided: 0 lets readers skip the guard */
     _Atomic bool config_changed;
+    _Atomic bool epochs_proven;    /* the log agrees with them */
+    _Atomic bool epochs_unwritten; /* they were made again; the file is still the wrong one */
     _Atomic bool damage_said; /* the line about corrupt bytes */
     _Atomic bool entries_dirty; /* directory entries not synced */
     /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
@@ -144,11 +147,35 @@ void plog_tail_clear(struct plog *log);
 /* Index of the segment that would hold `offset`: the last whose base is at or below it, or 0. */
 size_t plog_segment_at(const struct plog *log, int64_t offset);
 
-/* plog_state.c */
-void plog_count_txns_locked(struct plog *log);
+/* The segments at one moment, with a reference each. */
+struct segment_list {
+    struct segment **segments;
+    int64_t *max_timestamps; /* INT64_MIN: not known without the file */
+    size_t count;
+};
+void plog_segments_take(struct plog *log, struct segment_list *list);
+void plog_segments_release(struct segment_list *list);
+
+/* plog_topic_id.c */
+NODISCARD err plog_read_topic_id(struct plog *log);
+
+/* plog_epochs.c */
+NODISCARD err plog_load_epochs(struct plog *log);
+/* At an open: cuts the epochs to the log. The usual case after a clean stop, one epoch that was led in
+ * and not written in, costs no write: ten thousand idle partitions start quickly. */
+NODISCARD err plog_settle_epochs(struct plog *log, int64_t start, int64_t end_offset);
+/* Compares them with the log, once; before a question, an append or a cut. A disk that fails takes the
+ * log offline. Any thread. */
+void plog_prove_epochs(struct plog *log);
+NODISCARD err plog_write_proven_epochs(struct plog *log);
 NODISCARD err plog_write_epochs(struct plog *log);
 NODISCARD err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset);
-NODISCARD err plog_read_topic_id(struct plog *log);
+
+/* plog_txns.c */
+void plog_count_txns_locked(struct plog *log);
+/* Compares a segment's index with its batches, once; a large segment's only in the background. Any
+ * thread. */
+NODISCARD err plog_prove_txns(struct plog *log, struct segment *segment, bool in_background);
 
 /* plog_producers.c */
 NODISCARD err plog_take_snapshot(struct plog *log, bool sync);

@@ -143,40 +143,6 @@ static err find_end(struct plog *log, const struct name_list *names, int64_t rec
     return OK;
 }
 
-static err load_epochs(struct plog *log)
-{
-    char *path = xasprintf("%s/leader-epoch-checkpoint", log->dir);
-    size_t count = 0;
-    struct epoch_entry *entries = NULL;
-    err e = epoch_checkpoint_read(log->env->fs, path, &entries, &count);
-    if (e == E_MALFORMED) {
-        log_warn(AREA,
-                 "leader epochs are unreadable and are made again from what is in the log "
-                 "file=%s",
-                 path);
-        e = OK;
-    }
-    free(path);
-    log->epochs = (struct epochs){.entries = entries, .count = count, .cap = count};
-    return e;
-}
-
-/* Cuts the epochs to the log. The usual case after a clean stop, one epoch that was led in and not
- * written in, costs no write: ten thousand idle partitions start quickly. */
-static err settle_epochs(struct plog *log, int64_t start, int64_t end_offset)
-{
-    size_t count = log->epochs.count;
-    if (count > 0 && log->epochs.entries[count - 1].start_offset == end_offset) {
-        log->idle_epoch = log->epochs.entries[count - 1];
-    }
-    bool changed = epochs_truncate_end(&log->epochs, end_offset);
-    bool idle_only =
-        changed && log->epochs.count + 1 == count && log->idle_epoch.start_offset == end_offset;
-    changed = epochs_truncate_start(&log->epochs, start) || (changed && !idle_only);
-    log->idle_epoch_on_disk = idle_only && !changed;
-    return changed ? plog_write_epochs(log) : OK;
-}
-
 /* The start, and what depends on both ends: recovery point, epochs, producers. */
 static err settle(struct plog *log, const struct plog_open *how, const struct name_list *names,
                   int64_t end_offset, bool recovered)
@@ -187,7 +153,7 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     atomic_store(&log->start_offset, start);
     atomic_store(&log->end_offset, end_offset);
     atomic_store(&log->recovery_point, !recovered || promised > end_offset ? end_offset : promised);
-    TRY(settle_epochs(log, start, end_offset));
+    TRY(plog_settle_epochs(log, start, end_offset));
     if (!recovered) {
         TRY(plog_drop_stray_snapshots(log, names));
         return plog_load_producers_from(log, names, end_offset);
@@ -219,7 +185,7 @@ static err open_existing(struct plog *log, const struct plog_open *how,
         log->touched = true;
     }
     if (name_exists(names, "leader-epoch-checkpoint")) {
-        TRY(load_epochs(log));
+        TRY(plog_load_epochs(log));
     }
     if (name_exists(names, "partition.metadata")) {
         TRY(plog_read_topic_id(log));
@@ -279,6 +245,7 @@ static struct plog *plog_new(const struct storage_env *env, const struct plog_op
     log->config = log->config_next = how->config;
     pthread_mutex_init(&log->guard, NULL);
     pthread_cond_init(&log->cut_ended, NULL);
+    pthread_mutex_init(&log->proof_lock, NULL);
     producers_init(&log->producers);
     return log;
 }

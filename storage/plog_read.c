@@ -345,39 +345,8 @@ static err search_segment(const struct record_search *search, struct segment *se
     return e;
 }
 
-/* The segments at one moment, with references. */
-struct snapshot_list {
-    struct segment **segments;
-    int64_t *max_timestamps; /* INT64_MIN: not known without the file */
-    size_t count;
-};
-
-static void list_take(struct plog *log, struct snapshot_list *list)
-{
-    guard_lock(log);
-    list->count = log->segments_n;
-    list->segments = xcalloc(list->count, sizeof(struct segment *));
-    list->max_timestamps = xcalloc(list->count, sizeof(int64_t));
-    for (size_t i = 0; i < list->count; i++) {
-        struct segment *segment = log->segments[i];
-        segment_retain(segment);
-        list->segments[i] = segment;
-        list->max_timestamps[i] = segment->max_timestamp_known ? segment->max_timestamp : INT64_MIN;
-    }
-    guard_unlock(log);
-}
-
-static void list_release(struct snapshot_list *list)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        segment_release(list->segments[i]);
-    }
-    free(list->segments);
-    free(list->max_timestamps);
-}
-
 /* What a sealed segment says stays: it is asked once. */
-static err list_max_timestamp(struct plog *log, struct snapshot_list *list, size_t i)
+static err list_max_timestamp(struct plog *log, struct segment_list *list, size_t i)
 {
     if (list->max_timestamps[i] != INT64_MIN) {
         return OK;
@@ -398,10 +367,10 @@ static err list_max_timestamp(struct plog *log, struct snapshot_list *list, size
 
 static err offset_for_timestamp(struct plog *log, int64_t timestamp, struct found_offset *found)
 {
-    struct snapshot_list list;
+    struct segment_list list;
     struct record_search search = {
         .timestamp = timestamp, .start_offset = plog_start_offset(log), .found = found};
-    list_take(log, &list);
+    plog_segments_take(log, &list);
     err e = OK;
     for (size_t i = 0; e == OK && i < list.count && found->offset < 0; i++) {
         bool passed =
@@ -411,7 +380,7 @@ static err offset_for_timestamp(struct plog *log, int64_t timestamp, struct foun
             e = search_segment(&search, list.segments[i]);
         }
     }
-    list_release(&list);
+    plog_segments_release(&list);
     return e;
 }
 
@@ -440,8 +409,8 @@ err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_o
 
 static err offset_for_max_timestamp(struct plog *log, struct found_offset *found)
 {
-    struct snapshot_list list;
-    list_take(log, &list);
+    struct segment_list list;
+    plog_segments_take(log, &list);
     size_t best = 0;
     err e = OK;
     for (size_t i = 0; e == OK && i < list.count; i++) {
@@ -457,7 +426,7 @@ static err offset_for_max_timestamp(struct plog *log, struct found_offset *found
                                        .found = found};
         e = search_segment(&search, list.segments[best]);
     }
-    list_release(&list);
+    plog_segments_release(&list);
     return e;
 }
 
@@ -481,7 +450,7 @@ err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
 enum { TIMESTAMP_LATEST = -1, TIMESTAMP_EARLIEST = -2 };
 
 /* Is entry i (a segment, or the end after them) written at or before `timestamp`? */
-static err modified_by(const struct snapshot_list *list, size_t i, int64_t now_ms,
+static err modified_by(const struct segment_list *list, size_t i, int64_t now_ms,
                        int64_t timestamp, bool *yes)
 {
     int64_t mtime_ms = now_ms;
@@ -497,8 +466,8 @@ static err modified_by(const struct snapshot_list *list, size_t i, int64_t now_m
 err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset, int32_t max,
                         struct arena *arena, int64_t **offsets, int32_t *count)
 {
-    struct snapshot_list list;
-    list_take(log, &list);
+    struct segment_list list;
+    plog_segments_take(log, &list);
     bool has_end = atomic_load(&list.segments[list.count - 1]->size_bytes) > 0;
     size_t candidates = list.count + (has_end ? 1 : 0);
     size_t n = timestamp == TIMESTAMP_EARLIEST ? 1 : candidates;
@@ -524,6 +493,6 @@ err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset,
             (*offsets)[(*count)++] = offset;
         }
     }
-    list_release(&list);
+    plog_segments_release(&list);
     return plog_read_fail(log, e, "reading modification times");
 }

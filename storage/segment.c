@@ -67,6 +67,7 @@ void segment_release(struct segment *segment)
         atomic_fetch_sub_explicit(&segment->refs, 1, memory_order_acq_rel) == 1) {
         index_deinit(&segment->offsets);
         index_deinit(&segment->times);
+        txn_index_deinit(&segment->txns);
         health_release(segment->health);
         free(segment->log_path);
         free(segment);

@@ -17,7 +17,15 @@ void txn_index_init(struct txn_index *index, const struct storage_env *env, cons
     index->env = env;
     index->log_path = log_path;
     atomic_init(&index->entries_n, exists ? -1 : 0);
+    atomic_init(&index->found_n, 0);
+    atomic_init(&index->proven, !exists);
     atomic_init(&index->dirty, false);
+    pthread_mutex_init(&index->lock, NULL);
+}
+
+void txn_index_deinit(struct txn_index *index)
+{
+    pthread_mutex_destroy(&index->lock);
 }
 
 static err txn_file(struct txn_index *index, struct open_file **file)
@@ -41,11 +49,37 @@ static err txn_count(struct txn_index *index, int64_t *count)
     TRY(e);
     *count = size / TXN_ENTRY_BYTES;
     int64_t unknown = -1;
-    atomic_compare_exchange_strong(&index->entries_n, &unknown, *count);
+    if (atomic_compare_exchange_strong(&index->entries_n, &unknown, *count)) {
+        atomic_store(&index->found_n, *count);
+    }
     return OK;
 }
 
-err txn_index_append(struct txn_index *index, const struct txn_entry *entry)
+static err write_entries(struct txn_index *index, const struct txn_entry *entries, int64_t count,
+                         int64_t at)
+{
+    struct writer w;
+    writer_init(&w, SIZE_MAX);
+    for (int64_t i = 0; i < count; i++) {
+        writer_i16(&w, 0);
+        writer_i64(&w, entries[i].producer_id);
+        writer_i64(&w, entries[i].first_offset);
+        writer_i64(&w, entries[i].last_offset);
+        writer_i64(&w, entries[i].last_stable_offset);
+    }
+    struct open_file *file = NULL;
+    err e = w.failed ? E_LIMIT : txn_file(index, &file);
+    if (e == OK) {
+        e = fs_write(index->env->fs, open_file_fd(file), bytes_of(w.data, w.len),
+                     at * TXN_ENTRY_BYTES);
+        open_file_release(file);
+        atomic_store(&index->dirty, true);
+    }
+    writer_deinit(&w);
+    return e;
+}
+
+static err append_locked(struct txn_index *index, const struct txn_entry *entry)
 {
     int64_t count = 0;
     TRY(txn_count(index, &count));
@@ -56,21 +90,18 @@ err txn_index_append(struct txn_index *index, const struct txn_entry *entry)
         TRY(fs_open(index->env->fs, path, O_RDWR | O_CREAT, &fd));
         fs_close(index->env->fs, fd);
     }
-    uint8_t bytes[TXN_ENTRY_BYTES];
-    store_u16(bytes, 0);
-    store_u64(bytes + 2, (uint64_t)entry->producer_id);
-    store_u64(bytes + 10, (uint64_t)entry->first_offset);
-    store_u64(bytes + 18, (uint64_t)entry->last_offset);
-    store_u64(bytes + 26, (uint64_t)entry->last_stable_offset);
-    struct open_file *file = NULL;
-    TRY(txn_file(index, &file));
-    err e = fs_write(index->env->fs, open_file_fd(file), bytes_of(bytes, sizeof(bytes)),
-                     count * TXN_ENTRY_BYTES);
-    open_file_release(file);
-    TRY(e);
-    atomic_store(&index->dirty, true);
+    TRY(write_entries(index, entry, 1, count));
     atomic_store(&index->entries_n, count + 1);
     return OK;
+}
+
+err txn_index_append(struct txn_index *index, const struct txn_entry *entry)
+{
+    CHECK(entry->first_offset <= entry->last_offset);
+    pthread_mutex_lock(&index->lock);
+    err e = append_locked(index, entry);
+    pthread_mutex_unlock(&index->lock);
+    return e;
 }
 
 static err entry_parse(const uint8_t *bytes, struct txn_entry *entry)
@@ -128,7 +159,17 @@ static bool count_kept(void *context, const struct txn_entry *entry)
     return true;
 }
 
-err txn_index_truncate(struct txn_index *index, int64_t offset)
+static err cut_file(struct txn_index *index, int64_t count)
+{
+    struct open_file *file = NULL;
+    TRY(txn_file(index, &file));
+    err e = fs_truncate(index->env->fs, open_file_fd(file), count * TXN_ENTRY_BYTES);
+    open_file_release(file);
+    atomic_store(&index->dirty, true);
+    return e;
+}
+
+static err truncate_locked(struct txn_index *index, int64_t offset)
 {
     int64_t count = 0;
     TRY(txn_count(index, &count));
@@ -137,20 +178,21 @@ err txn_index_truncate(struct txn_index *index, int64_t offset)
     }
     struct keep keep = {.offset = offset};
     if (offset > 0) {
-        TRY(txn_index_each(index, count_kept, &keep));
+        err e = txn_index_each(index, count_kept, &keep);
+        TRY(e == E_CORRUPT ? OK : e); /* in a log that cannot tell: what follows goes */
     }
     if (keep.n == count) {
         return OK;
     }
-    struct open_file *file = NULL;
-    TRY(txn_file(index, &file));
-    err e = fs_truncate(index->env->fs, open_file_fd(file), keep.n * TXN_ENTRY_BYTES);
-    open_file_release(file);
-    if (e == OK) {
-        atomic_store(&index->dirty, true);
-        atomic_store(&index->entries_n, keep.n);
+    TRY(cut_file(index, keep.n));
+    atomic_store(&index->entries_n, keep.n);
+    if (keep.n <= atomic_load(&index->found_n)) {
+        atomic_store(&index->found_n, keep.n);
     }
-    return e;
+    if (keep.n == 0) {
+        atomic_store(&index->proven, true);
+    }
+    return OK;
 }
 
 err txn_index_flush(struct txn_index *index)
@@ -162,5 +204,81 @@ err txn_index_flush(struct txn_index *index)
     TRY(txn_file(index, &file));
     err e = fs_datasync(index->env->fs, open_file_fd(file));
     open_file_release(file);
+    return e;
+}
+
+err txn_index_truncate(struct txn_index *index, int64_t offset)
+{
+    pthread_mutex_lock(&index->lock);
+    err e = truncate_locked(index, offset);
+    pthread_mutex_unlock(&index->lock);
+    return e;
+}
+
+bool txn_index_is_proven(struct txn_index *index)
+{
+    return atomic_load(&index->proven);
+}
+
+void txn_index_believe(struct txn_index *index)
+{
+    atomic_store(&index->proven, true);
+}
+
+struct comparison {
+    const struct txn_entry *entries;
+    int64_t count;
+    int64_t n;
+};
+
+static bool compare_entry(void *context, const struct txn_entry *entry)
+{
+    struct comparison *comparison = context;
+    if (comparison->n == comparison->count) {
+        return false;
+    }
+    const struct txn_entry *right = &comparison->entries[comparison->n];
+    bool same = entry->producer_id == right->producer_id &&
+                entry->first_offset == right->first_offset &&
+                entry->last_offset == right->last_offset &&
+                entry->last_stable_offset == right->last_stable_offset;
+    comparison->n += same ? 1 : 0;
+    return same;
+}
+
+static err prove_locked(struct txn_index *index, const struct txn_entry *entries, int64_t count,
+                        bool *changed)
+{
+    int64_t n = 0;
+    struct comparison comparison = {.entries = entries, .count = count};
+    TRY(txn_count(index, &n));
+    int64_t found = atomic_load(&index->found_n);
+    err e = txn_index_each(index, compare_entry, &comparison);
+    TRY(e == E_CORRUPT || e == E_TRUNCATED ? OK : e);
+    bool ours = n > found; /* entries of this process follow: their place is fixed */
+    *changed = comparison.n < found || (!ours && count != found);
+    if (!*changed || (ours && count < found)) {
+        return OK;
+    }
+    int64_t right = ours ? found : count;
+    TRY(write_entries(index, entries, right, 0));
+    if (!ours) {
+        TRY(cut_file(index, right));
+        atomic_store(&index->entries_n, right);
+        atomic_store(&index->found_n, right);
+    }
+    return OK;
+}
+
+err txn_index_prove(struct txn_index *index, const struct txn_entry *entries, int64_t count,
+                    bool *changed)
+{
+    *changed = false;
+    pthread_mutex_lock(&index->lock);
+    err e = atomic_load(&index->proven) ? OK : prove_locked(index, entries, count, changed);
+    if (e == OK) {
+        atomic_store(&index->proven, true);
+    }
+    pthread_mutex_unlock(&index->lock);
     return e;
 }

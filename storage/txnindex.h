@@ -6,6 +6,7 @@
 
 #include "storage/env.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum { TXN_ENTRY_BYTES = 34 };
@@ -20,7 +21,11 @@ struct txn_entry {
 struct txn_index {
     const struct storage_env *env;
     const char *log_path;      /* of the segment, which owns it */
+    /* One change at a time, held over the file's operations: a marker that aborts is rare. */
+    pthread_mutex_t lock;
     _Atomic int64_t entries_n; /* -1: there is a file, not looked at yet */
+    _Atomic int64_t found_n;   /* of those, in the file when it was looked at */
+    _Atomic bool proven;       /* the first found_n were compared with the log */
     _Atomic bool dirty;
 };
 
@@ -30,10 +35,19 @@ void txn_index_init(struct txn_index *index, const struct storage_env *env, cons
 NODISCARD err txn_index_append(struct txn_index *index, const struct txn_entry *entry);
 /* Keeps entries whose last offset is below `offset`; 0 removes the file's content. */
 NODISCARD err txn_index_truncate(struct txn_index *index, int64_t offset);
+void txn_index_deinit(struct txn_index *index);
 /* Calls `each` for every entry in order until it returns false. E_CORRUPT for a damaged file. */
 NODISCARD err txn_index_each(struct txn_index *index,
                              bool (*each)(void *context, const struct txn_entry *entry),
                              void *context);
 NODISCARD err txn_index_flush(struct txn_index *index);
+
+bool txn_index_is_proven(struct txn_index *index);
+/* `entries` are what the segment's batches say (those of ours at the end may be missing). What was
+ * found in the file and differs is overwritten. */
+NODISCARD err txn_index_prove(struct txn_index *index, const struct txn_entry *entries,
+                              int64_t count, bool *changed);
+/* There is no way to compare. */
+void txn_index_believe(struct txn_index *index);
 
 #endif

@@ -1,5 +1,6 @@
 /* A disk that fails a read, and files beside the log that are wrong: what is answered, and what the
  * log is afterwards. */
+#include "storage/index.h"
 #include "storage/tests/util.h"
 
 enum { APPENDS = 36, EPOCHS = 3 };
@@ -247,7 +248,7 @@ static void ask_offsets(struct plog *log, struct answers *a)
 static void ask_times(struct plog *log, struct answers *a)
 {
     struct found_offset found;
-    for (int64_t t = -8; t < APPENDS * 5 + 12; t++) {
+    for (int64_t t = -8; t < APPENDS * 5 + 12; t += 2) {
         MUST(plog_offset_for_timestamp(log, T0_MS + t, INT64_MAX, &found));
         note(a, found.offset);
         note(a, found.timestamp);
@@ -354,10 +355,13 @@ static int save_files(const struct place *p, struct saved_file *files)
     return count;
 }
 
+/* Reading makes epochs and snapshots again, nothing else. */
 static void restore_files(const struct place *p, const struct saved_file *files, int count)
 {
     for (int i = 0; i < count; i++) {
-        spit(p, files[i].name, files[i].data, files[i].len);
+        if (strstr(files[i].name, "epoch") != NULL || strstr(files[i].name, ".snapshot") != NULL) {
+            spit(p, files[i].name, files[i].data, files[i].len);
+        }
     }
 }
 
@@ -371,7 +375,7 @@ static bool is_same(const struct answers *a, const struct answers *b)
  * it said before. */
 static void damage_file(const char *suffix)
 {
-    static const int XOR[] = {0x01, 0x02, 0x04, 0x10, 0x80, 0xff};
+    static const int XOR[] = {0x01, 0x16, 0xff};
     static struct answers right;
     static struct answers now;
     struct saved_file files[FILES_MAX];
@@ -392,12 +396,14 @@ static void damage_file(const char *suffix)
             int flip = XOR[at / file->len];
             *byte = (uint8_t)(*byte ^ flip);
             restore_files(&p, files, count);
+            spit(&p, file->name, file->data, file->len);
             ask_all(&p, end, &now);
             CU_ASSERT(is_same(&now, &right));
             if (!is_same(&now, &right)) {
                 fprintf(stderr, "%s byte %zu xor %02x\n", file->name, at % file->len, flip);
             }
             *byte = (uint8_t)(*byte ^ flip);
+            spit(&p, file->name, file->data, file->len);
         }
     }
     CU_ASSERT(damages > 0);
@@ -417,10 +423,60 @@ static void test_damaged_time_index(void)
     damage_file(".timeindex");
 }
 
+static void test_damaged_txn_index(void)
+{
+    damage_file(".txnindex");
+}
+
 static void test_damaged_snapshot(void)
 {
     damage_file(".snapshot");
 }
 
-SUITE("damage", TEST(test_failing_reads), TEST(test_failing_read_after_close),
-      TEST(test_corrupt_batch), TEST(test_damaged_offset_index), TEST(test_damaged_time_index), TEST(test_damaged_snapshot))
+static void test_damaged_epochs(void)
+{
+    damage_file("leader-epoch-checkpoint");
+}
+
+/* Three batches and an index whose head is wrong: everything is there from the first read on, and the
+ * retention pass makes the index again. */
+static void test_index_is_mended(void)
+{
+    struct place p;
+    place_make(&p);
+    struct how how = opened_clean(0);
+    how.config.segment_bytes = 100000;
+    how.config.retention_ms = -1;
+    struct plog *log = must_open(&p, &how);
+    for (int i = 0; i < 3; i++) {
+        MUST(append_spec(log, &(struct batch_spec){.count = 2, .value_bytes = 200}, NULL));
+    }
+    MUST(plog_close(log));
+    size_t len = 0;
+    uint8_t *whole = slurp(&p, "t-0/00000000000000000000.index", &len);
+    CU_ASSERT_FATAL(len >= OFFSET_ENTRY_BYTES);
+    uint8_t *bad = malloc(len);
+    memcpy(bad, whole, len);
+    memset(bad, 0xff, OFFSET_ENTRY_BYTES);
+    spit(&p, "t-0/00000000000000000000.index", bad, len);
+    place_reboot(&p);
+    how.recovery_point = 6;
+    log = must_open(&p, &how);
+    CU_ASSERT_EQUAL(check_every_offset(log), 3);
+    int deleted = 0;
+    MUST(plog_apply_retention(log, 0, &deleted));
+    CU_ASSERT_EQUAL(check_every_offset(log), 3);
+    must_append(log, 2);
+    MUST(plog_close(log));
+    free(bad);
+    bad = slurp(&p, "t-0/00000000000000000000.index", &len);
+    CU_ASSERT_FATAL(len >= OFFSET_ENTRY_BYTES);
+    CU_ASSERT_EQUAL(memcmp(bad, whole, OFFSET_ENTRY_BYTES), 0);
+    free(bad);
+    free(whole);
+    place_remove(&p);
+}
+
+SUITE("damage", TEST(test_index_is_mended), TEST(test_failing_reads), TEST(test_failing_read_after_close),
+      TEST(test_corrupt_batch), TEST(test_damaged_offset_index), TEST(test_damaged_time_index),
+      TEST(test_damaged_txn_index), TEST(test_damaged_snapshot), TEST(test_damaged_epochs))
