@@ -244,6 +244,33 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
     return e;
 }
 
+/* What recovery kept is made durable before anybody sees it: a partition never answers with less than
+ * it acknowledged, also where only flushed records count. One syncfs for all logs of the directory:
+ * 100 logs of 20 segments, 0.8 s with reading them; an fdatasync for each file 8 s (storage_bench). */
+static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
+{
+    struct log_dir *dir = &logs->dirs[at];
+    if (dir->clean || dir->partitions_n == 0) {
+        return OK;
+    }
+    int64_t began_ms = clock_monotonic_ms(logs->env->clock);
+    err e = fs_sync_all(logs->env->fs, dir->path);
+    if (e != OK) {
+        dir->failed = true;
+        return refuse(reason, "cannot make what was recovered durable in %s: %s", dir->path,
+                      err_text(e));
+    }
+    map_each (found, &logs->entries) {
+        const struct entry *entry = found->value;
+        if (entry->dir == at && entry->log != NULL) {
+            plog_note_synced(entry->log);
+        }
+    }
+    log_info(AREA, "synced what was recovered dir=%s ms=%lld", dir->path,
+             (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
+    return OK;
+}
+
 static void note_stale(struct logs *logs, const struct map *checkpoint)
 {
     map_each (found, checkpoint) {
@@ -269,6 +296,7 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
             log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
         }
         TRY(load_dir(logs, i, reason));
+        TRY(sync_recovered(logs, i, reason));
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
         note_stale(logs, &logs->dirs[i].recovery_points);

@@ -475,6 +475,15 @@ err plog_flush(struct plog *log)
     return OK;
 }
 
+void plog_note_synced(struct plog *log)
+{
+    guard_lock(log);
+    CHECK(plog_recovery_point(log) <= plog_end_offset(log));
+    atomic_store(&log->recovery_point, plog_end_offset(log));
+    guard_unlock(log);
+    atomic_store(&log->entries_dirty, false);
+}
+
 bool plog_is_unchanged(const struct plog *log)
 {
     return !log->touched && !plog_is_offline(log);

@@ -68,6 +68,20 @@ static void bench_append(struct plog *log, int64_t producer_id)
     writer_deinit(&w);
 }
 
+static void append_one(struct plog *log, size_t value_bytes)
+{
+    static const char VALUE[4096];
+    struct writer w;
+    struct batch_builder builder;
+    struct append_result result;
+    writer_init(&w, 1 << 20);
+    batch_begin(&builder, &w, 0);
+    batch_add(&builder, 1700000000000, bytes_of("key", 3), bytes_of(VALUE, value_bytes));
+    check(batch_end(&builder));
+    check(plog_append(log, w.data, w.len, APPEND_CLIENT, 0, &result));
+    writer_deinit(&w);
+}
+
 static void bench_read(struct plog *log, int64_t back, const char *what, int rounds)
 {
     double cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
@@ -105,6 +119,44 @@ static void bench_start(const struct storage_env *env, char *dir, int partitions
     }
 }
 
+static void flush_one(void *context, struct plog *log)
+{
+    (void)context;
+    check(plog_flush(log));
+}
+
+/* A process that died with many segments: what is kept is read and made durable. */
+static void bench_recover(const struct storage_env *env, char *dir, int partitions, int segments)
+{
+    for (int i = 0; i < 2; i++) {
+        struct logs *logs = start(env, dir);
+        struct log_config config = log_config_default();
+        config.segment_bytes = 200000;
+        for (int j = 0; j < partitions * segments; j++) {
+            struct plog *log = NULL;
+            char topic[16];
+            snprintf(topic, sizeof(topic), "crash%d", i);
+            check(logs_create(logs, (struct topic_partition){str_of(topic), j % partitions},
+                              (struct uuid){{1}}, &config, &log));
+            for (int k = 0; k < 100; k++) {
+                append_one(log, 1000);
+            }
+            check(plog_roll(log));
+        }
+        double wall = now_us(CLOCK_MONOTONIC);
+        if (i == 1) {
+            logs_each(logs, flush_one, NULL);
+            printf("plog_flush of each: %.1f ms\n", (now_us(CLOCK_MONOTONIC) - wall) / 1e3);
+        }
+        logs_abandon(logs);
+        wall = now_us(CLOCK_MONOTONIC);
+        logs = start(env, dir);
+        printf("unclean start, %d logs of %d segments: %.1f ms\n", partitions, segments,
+               (now_us(CLOCK_MONOTONIC) - wall) / 1e3);
+        logs_close(logs);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int partitions = argc > 1 ? atoi(argv[1]) : 2000;
@@ -130,6 +182,7 @@ int main(int argc, char **argv)
     check(logs_delete(logs, (struct topic_partition){STR("t"), 0}));
     logs_close(logs);
     bench_start(&env, dir, partitions);
+    bench_recover(&env, dir, 100, 20);
     file_cache_free(env.files);
     char command[64];
     snprintf(command, sizeof(command), "rm -rf %s", dir);

@@ -32,6 +32,7 @@ struct fault_fs {
     bool tear;         /* the failing write writes half of its bytes */
     bool only_changes; /* reads and opens do not count */
     bool only_syncs;   /* only fsync and fdatasync count */
+    bool only_syncfs;
 };
 
 static inline bool fault_hits(struct fs *fs, bool change, bool sync)
@@ -40,7 +41,7 @@ static inline bool fault_hits(struct fs *fs, bool change, bool sync)
     if (f->dead) {
         return true;
     }
-    if ((f->only_changes && !change) || (f->only_syncs && !sync)) {
+    if ((f->only_changes && !change) || (f->only_syncs && !sync) || f->only_syncfs) {
         return false;
     }
     if (++f->calls != f->fail_at) {
@@ -100,6 +101,15 @@ UNUSED static int fault_fdatasync(struct fs *fs, int fd)
     FAULT(true, true)
     return 0; /* tests need no disk */
 }
+UNUSED static int fault_syncfs(struct fs *fs, int fd)
+{
+    struct fault_fs *f = (struct fault_fs *)(void *)fs;
+    bool only = f->only_syncfs;
+    f->only_syncfs = false;
+    int returned = fault_fdatasync(fs, fd);
+    f->only_syncfs = only;
+    return returned;
+}
 UNUSED static int fault_rename(struct fs *fs, const char *from, const char *to)
 {
     FAULT(true, false)
@@ -158,7 +168,7 @@ static const struct fs_ops FAULT_OPS UNUSED = {
     .fstat = fault_fstat,
     .list = fault_list,
     .lock = fault_lock,
-    .syncfs = fault_fdatasync,
+    .syncfs = fault_syncfs,
 };
 
 /* ---- a place and an environment ---- */
