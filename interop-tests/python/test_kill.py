@@ -84,3 +84,36 @@ def test_kill_while_producing(broker):
     assert not lost, f"{len(lost)} of {len(acked)} acknowledged records are lost: {lost[:5]}"
     assert not twice, f"{len(twice)} records are there twice: {twice[:5]}"
     assert not moved, f"{len(moved)} records are not where they were acknowledged: {moved[:5]}"
+
+
+def test_flushed_is_seen_at_once(broker):
+    """With flush.messages=1 the very first answers after a kill tell and give everything acknowledged."""
+    count, batch = 4000, 20
+    topic = clients.create_topic(broker, unique("flushed"), 1, segment_bytes=20000, flush_messages=1)
+    producer = ck.Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "log_level": 0,
+                            "batch.num.messages": batch})
+    errors = []
+    for n in range(count):
+        producer.produce(topic, b"%d" % n + b":" + b"x" * 100, partition=0,
+                         on_delivery=lambda error, m: errors.append(error) if error else None)
+    assert producer.flush(60) == 0 and not errors, errors[:3]
+
+    broker.kill()
+    broker.launch()
+    consumer = ck.Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "not used", "log_level": 0,
+                            "enable.auto.commit": False, "auto.offset.reset": "error",
+                            "reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20})
+    partition = ck.TopicPartition(topic, 0, 0)
+
+    def first_answer():
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=0.5)
+        except ck.KafkaException:  # not started yet
+            return None
+    ends = wait_for(first_answer, 30, "an answer to ListOffsets", interval_s=0)
+    assert ends == (0, count), "the first answer after the start"
+    partition.offset = count - 1
+    consumer.assign([partition])
+    message = consumer.poll(10)
+    assert message is not None and message.error() is None and message.offset() == count - 1
+    consumer.close()
