@@ -27,7 +27,7 @@ struct open_file {
     int fd;
     struct fs *fs;
     struct health *health; /* a reference, or NULL */
-    struct list link; /* most recently used first */
+    struct list link;      /* most recently used first */
     char *path;
 };
 

@@ -28,8 +28,7 @@ void health_retain(struct health *health)
 
 void health_release(struct health *health)
 {
-    if (health != NULL &&
-        atomic_fetch_sub_explicit(&health->refs, 1, memory_order_acq_rel) == 1) {
+    if (health != NULL && atomic_fetch_sub_explicit(&health->refs, 1, memory_order_acq_rel) == 1) {
         free(health->dir);
         free(health);
     }

@@ -163,7 +163,8 @@ err index_lower_bound(struct index *index, enum index_column column, int64_t val
     pthread_mutex_lock(&index->lock);
     int32_t file_n = index->file_n < limit ? index->file_n : limit;
     int32_t tail_n = index->tail_n < limit - file_n ? index->tail_n : limit - file_n;
-    bool in_tail = file_n == 0 || (tail_n > 0 && index_column_of(index, index->tail, column) < value);
+    bool in_tail =
+        file_n == 0 || (tail_n > 0 && index_column_of(index, index->tail, column) < value);
     if (in_tail) {
         *n = file_n + count_below(index, index->tail, tail_n, column, value);
     }

@@ -10,10 +10,6 @@
  * without a log, with the checkpoint entries it had, so that the next start comes to the same
  * judgement; the others serve.
  *
- * Checkpoints on the disk may name partitions that are gone. Were one created again and the broker
- * killed, the old start offset would be taken for the new log's; so those names are remembered as
- * `stale`, and a creation that meets one writes the checkpoints first.
- *
  * Locks: two, and no file operation under the first.
  *   lock         the table, the stale names, the deleted directories, the old high watermarks. An
  *                entry found under it lives until logs_delete: only the control thread, which is
@@ -23,67 +19,16 @@
  *                when it meets a stale name). Held over the writing of the files, and `lock` is
  *                taken inside of it, never the other way round. */
 #define _GNU_SOURCE
-#include "storage/logs.h"
+#include "storage/logs_internal.h"
 
 #include "base/log.h"
-#include "storage/checkpoint.h"
-#include "storage/logs_dir.h"
 
-#include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define AREA "storage"
 
 enum { NAME_BYTES_MAX = 255, DELETE_SUFFIX_BYTES = 1 + 32 + 7, PROGRESS_INTERVAL_MS = 5000 };
-
-struct entry {
-    struct plog *log; /* NULL: damaged */
-    size_t dir;
-    char *topic;
-    int32_t partition;
-    int64_t recovery_point; /* of a damaged one, as the checkpoints said */
-    int64_t start_offset;
-};
-
-struct deleted_dir {
-    char *path;
-    int64_t due_ms;
-};
-
-struct logs {
-    const struct storage_env *env;
-    struct log_dir *dirs;
-    size_t dirs_n;
-    int32_t broker_id;
-    char *cluster_id;
-    struct log_config (*config_of)(void *context, struct str topic);
-    void *context;
-    bool loaded;
-    pthread_mutex_t lock;
-    pthread_mutex_t points_lock;
-    struct map entries; /* "topic-partition" to struct entry, owned */
-    struct map stale;   /* names in the checkpoint files that have no log; value unused */
-    struct deleted_dir *deleted;
-    size_t deleted_n;
-    size_t deleted_cap;
-};
-
-static char *key_of(struct topic_partition name)
-{
-    return xasprintf("%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
-}
-
-__attribute__((format(printf, 2, 3))) static err refuse(char reason[LOGS_REASON_BYTES],
-                                                        const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(reason, LOGS_REASON_BYTES, format, args);
-    va_end(args);
-    return E_CONFIG;
-}
 
 /* All directories must tell the same, and what the configuration tells. */
 static err compare_identity(const struct logs *logs, const struct logs_open *how,
@@ -96,28 +41,31 @@ static err compare_identity(const struct logs *logs, const struct logs_open *how
         const char *cluster_id = "";
         TRY(log_dir_identity(dir, &broker_id, &cluster_id, reason));
         if (broker_id >= 0 && how->broker_id >= 0 && broker_id != how->broker_id) {
-            return refuse(reason,
-                          "broker.id is %d, but %s/meta.properties says %d; set that broker.id, or "
-                          "other log.dirs",
-                          how->broker_id, dir->path, broker_id);
+            return logs_refuse(
+                reason,
+                "broker.id is %d, but %s/meta.properties says %d; set that broker.id, or "
+                "other log.dirs",
+                how->broker_id, dir->path, broker_id);
         }
         if (*cluster_id != '\0' && how->cluster_id != NULL &&
             strcmp(cluster_id, how->cluster_id) != 0) {
-            return refuse(reason, "the cluster id is %s, but %s/meta.properties says %s",
-                          how->cluster_id, dir->path, cluster_id);
+            return logs_refuse(reason, "the cluster id is %s, but %s/meta.properties says %s",
+                               how->cluster_id, dir->path, cluster_id);
         }
         if (broker_id >= 0 && identity->broker_id >= 0 && broker_id != identity->broker_id) {
-            return refuse(reason,
-                          "%s/meta.properties says broker.id %d, another directory %d; they are of "
-                          "two brokers",
-                          dir->path, broker_id, identity->broker_id);
+            return logs_refuse(
+                reason,
+                "%s/meta.properties says broker.id %d, another directory %d; they are of "
+                "two brokers",
+                dir->path, broker_id, identity->broker_id);
         }
         if (*cluster_id != '\0' && identity->cluster_id[0] != '\0' &&
             strcmp(cluster_id, identity->cluster_id) != 0) {
-            return refuse(reason,
-                          "%s/meta.properties says cluster.id %s, another directory %s; they are "
-                          "of two clusters",
-                          dir->path, cluster_id, identity->cluster_id);
+            return logs_refuse(
+                reason,
+                "%s/meta.properties says cluster.id %s, another directory %s; they are "
+                "of two clusters",
+                dir->path, cluster_id, identity->cluster_id);
         }
         identity->broker_id = broker_id >= 0 ? broker_id : identity->broker_id;
         if (*cluster_id != '\0') {
@@ -140,7 +88,7 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     map_init(&made->entries);
     map_init(&made->stale);
     reason[0] = '\0';
-    err e = how->dirs_n == 0 ? refuse(reason, "log.dirs is empty") : OK;
+    err e = how->dirs_n == 0 ? logs_refuse(reason, "log.dirs is empty") : OK;
     for (size_t i = 0; e == OK && i < how->dirs_n; i++) {
         log_dir_init(&made->dirs[i], how->dirs[i]);
         made->dirs_n++;
@@ -188,8 +136,8 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     struct log_dir *dir = &logs->dirs[at];
     struct entry *known = map_get_str(&logs->entries, str_of(key));
     if (known != NULL) {
-        return refuse(reason, "%s is in two log directories: %s and %s; move one of them away", key,
-                      logs->dirs[known->dir].path, dir->path);
+        return logs_refuse(reason, "%s is in two log directories: %s and %s; move one of them away",
+                           key, logs->dirs[known->dir].path, dir->path);
     }
     char *path = xasprintf("%s/%s", dir->path, key);
     struct plog_open how = {
@@ -204,7 +152,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     err e = plog_open(logs->env, &how, &log);
     if (e != OK && e != E_CORRUPT) {
         dir->failed = true;
-        e = refuse(reason, "cannot load %s: %s", path, err_text(e));
+        e = logs_refuse(reason, "cannot load %s: %s", path, err_text(e));
     } else {
         struct entry *entry = entry_add(logs, key, at, name, log);
         entry->recovery_point = how.recovery_point;
@@ -257,8 +205,8 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
     err e = fs_sync_all(logs->env->fs, dir->path);
     if (e != OK) {
         dir->failed = true;
-        return refuse(reason, "cannot make what was recovered durable in %s: %s", dir->path,
-                      err_text(e));
+        return logs_refuse(reason, "cannot make what was recovered durable in %s: %s", dir->path,
+                           err_text(e));
     }
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
@@ -271,16 +219,6 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
     return OK;
 }
 
-static void note_stale(struct logs *logs, const struct map *checkpoint)
-{
-    map_each (found, checkpoint) {
-        struct bytes key = bytes_of(found->key, found->key_len);
-        if (map_get(&logs->entries, key) == NULL) {
-            map_set(&logs->stale, key, logs);
-        }
-    }
-}
-
 err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
               char reason[LOGS_REASON_BYTES])
 {
@@ -290,7 +228,7 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         err e = log_dir_write_identity(dir, logs->env, broker_id, cluster_id);
         e = e == OK ? log_dir_begin(dir, logs->env->fs) : e;
         if (e != OK) {
-            return refuse(reason, "cannot start with %s: %s", dir->path, err_text(e));
+            return logs_refuse(reason, "cannot start with %s: %s", dir->path, err_text(e));
         }
         if (!dir->clean && dir->subdirs.count > 0) {
             log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
@@ -299,8 +237,8 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         TRY(sync_recovered(logs, i, reason));
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
-        note_stale(logs, &logs->dirs[i].recovery_points);
-        note_stale(logs, &logs->dirs[i].start_offsets);
+        logs_note_stale(logs, &logs->dirs[i].recovery_points);
+        logs_note_stale(logs, &logs->dirs[i].start_offsets);
     }
     logs->loaded = true;
     log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
@@ -316,52 +254,6 @@ bool logs_were_clean(const struct logs *logs)
         }
     }
     return true;
-}
-
-/* The next recovery and start checkpoints of one directory, collected. */
-struct next_checkpoints {
-    struct offset_checkpoint points;
-    struct offset_checkpoint starts;
-};
-
-static void checkpoints_begin(struct next_checkpoints *next)
-{
-    offset_checkpoint_begin(&next->points);
-    offset_checkpoint_begin(&next->starts);
-}
-
-static void checkpoints_add(struct next_checkpoints *next, const struct entry *entry,
-                            int64_t recovery_point, int64_t start_offset)
-{
-    struct str topic = str_of(entry->topic);
-    offset_checkpoint_add(&next->points, topic, entry->partition, recovery_point);
-    if (start_offset > 0) {
-        offset_checkpoint_add(&next->starts, topic, entry->partition, start_offset);
-    }
-}
-
-static err write_starts(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
-{
-    char *path = xasprintf("%s/log-start-offset-checkpoint", dir->path);
-    err e = offset_checkpoint_write(&next->starts, fs, path, true);
-    free(path);
-    return e;
-}
-
-static err write_points(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
-{
-    char *path = xasprintf("%s/recovery-point-offset-checkpoint", dir->path);
-    err e = offset_checkpoint_write(&next->points, fs, path, true);
-    free(path);
-    return e;
-}
-
-static err checkpoints_write(struct next_checkpoints *next, struct fs *fs,
-                             const struct log_dir *dir)
-{
-    err e = write_points(next, fs, dir);
-    err e2 = write_starts(next, fs, dir);
-    return e != OK ? e : e2;
 }
 
 static void entry_free(struct entry *entry)
@@ -511,12 +403,12 @@ err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_REASON_BYT
     }
     struct topic_partition name = plog_name(search.first);
     const char *dir = plog_dir(search.first);
-    return refuse(reason,
-                  "log directory %.*s: %.*s-%d has an open transaction (producer id %lld, since "
-                  "offset %lld)%s; let Apache Kafka finish or abort it first",
-                  (int)(strrchr(dir, '/') - dir), dir, (int)name.topic.len, name.topic.data,
-                  name.partition, (long long)open.producer_id, (long long)open.first_offset,
-                  others);
+    return logs_refuse(
+        reason,
+        "log directory %.*s: %.*s-%d has an open transaction (producer id %lld, since "
+        "offset %lld)%s; let Apache Kafka finish or abort it first",
+        (int)(strrchr(dir, '/') - dir), dir, (int)name.topic.len, name.topic.data, name.partition,
+        (long long)open.producer_id, (long long)open.first_offset, others);
 }
 
 /* Is there such a log? *log is NULL when it is damaged. */
@@ -566,83 +458,6 @@ size_t logs_count(struct logs *logs)
     return count;
 }
 
-/* Of the logs of one directory. */
-static void collect_checkpoints(struct logs *logs, size_t dir, struct next_checkpoints *next)
-{
-    checkpoints_begin(next);
-    pthread_mutex_lock(&logs->lock);
-    map_each (found, &logs->entries) {
-        const struct entry *entry = found->value;
-        if (entry->dir == dir && entry->log != NULL) {
-            checkpoints_add(next, entry, plog_recovery_point(entry->log),
-                            plog_start_to_checkpoint(entry->log));
-        } else if (entry->dir == dir) {
-            checkpoints_add(next, entry, entry->recovery_point, entry->start_offset);
-        }
-    }
-    pthread_mutex_unlock(&logs->lock);
-}
-
-static err write_recovery_points(struct logs *logs)
-{
-    err first = OK;
-    pthread_mutex_lock(&logs->lock);
-    struct map were_stale = logs->stale;
-    map_init(&logs->stale); /* a log that is deleted from here on may be in the new files */
-    pthread_mutex_unlock(&logs->lock);
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct next_checkpoints next;
-        collect_checkpoints(logs, i, &next);
-        err e = checkpoints_write(&next, logs->env->fs, &logs->dirs[i]);
-        first = first == OK ? e : first;
-    }
-    if (first != OK) {
-        pthread_mutex_lock(&logs->lock);
-        note_stale(logs, &were_stale);
-        pthread_mutex_unlock(&logs->lock);
-    }
-    map_deinit(&were_stale);
-    return first;
-}
-
-err logs_write_recovery_points(struct logs *logs)
-{
-    pthread_mutex_lock(&logs->points_lock);
-    err e = write_recovery_points(logs);
-    pthread_mutex_unlock(&logs->points_lock);
-    return e;
-}
-
-err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which)
-{
-    err first = OK;
-    pthread_mutex_lock(&logs->points_lock);
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct next_checkpoints next;
-        collect_checkpoints(logs, i, &next);
-        bool points = which == LOGS_RECOVERY_POINTS;
-        offset_checkpoint_discard(points ? &next.starts : &next.points);
-        err e = points ? write_points(&next, logs->env->fs, &logs->dirs[i])
-                       : write_starts(&next, logs->env->fs, &logs->dirs[i]);
-        first = first == OK ? e : first;
-    }
-    pthread_mutex_unlock(&logs->points_lock);
-    return first;
-}
-
-/* Before a log is created: the files must not know one of its name. A write that is under way is
- * waited for. */
-static err forget_stale(struct logs *logs, const char *key)
-{
-    pthread_mutex_lock(&logs->points_lock);
-    pthread_mutex_lock(&logs->lock);
-    bool stale = map_get_str(&logs->stale, str_of(key)) != NULL;
-    pthread_mutex_unlock(&logs->lock);
-    err e = stale ? write_recovery_points(logs) : OK;
-    pthread_mutex_unlock(&logs->points_lock);
-    return e;
-}
-
 static size_t emptiest_dir(const struct logs *logs)
 {
     size_t best = 0;
@@ -673,9 +488,9 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     if (look_up(logs, name, &known)) {
         return existing(known, topic_id, log);
     }
-    char *key = key_of(name);
+    char *key = logs_key(name);
     err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
-    e = e == OK ? forget_stale(logs, key) : e;
+    e = e == OK ? logs_forget_stale(logs, key) : e;
     size_t at = emptiest_dir(logs);
     char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
     struct plog_open how = {.dir = path, .name = name, .config = *config, .clean = true};
@@ -710,7 +525,7 @@ static char *deleted_name(struct random *random, const char *dir, const char *ke
 
 err logs_delete(struct logs *logs, struct topic_partition name)
 {
-    char *key = key_of(name);
+    char *key = logs_key(name);
     pthread_mutex_lock(&logs->lock);
     struct entry *entry = map_remove_str(&logs->entries, str_of(key));
     pthread_mutex_unlock(&logs->lock);
@@ -770,51 +585,6 @@ int64_t logs_remove_deleted(struct logs *logs)
         }
         free(path);
     }
-}
-
-static int64_t old_high_watermark_locked(const struct logs *logs, const struct entry *entry,
-                                         struct bytes key)
-{
-    return checkpoint_offset(map_get(&logs->dirs[entry->dir].high_watermarks, key));
-}
-
-int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partition name)
-{
-    char *key = key_of(name);
-    struct bytes key_bytes = bytes_of(key, strlen(key));
-    pthread_mutex_lock(&logs->lock);
-    const struct entry *entry = map_get(&logs->entries, key_bytes);
-    int64_t offset = entry == NULL ? 0 : old_high_watermark_locked(logs, entry, key_bytes);
-    pthread_mutex_unlock(&logs->lock);
-    free(key);
-    return offset;
-}
-
-err logs_write_high_watermarks(struct logs *logs, bool durable,
-                               int64_t (*high_watermark)(void *context, struct plog *log),
-                               void *context)
-{
-    err first = OK;
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct offset_checkpoint next;
-        offset_checkpoint_begin(&next);
-        pthread_mutex_lock(&logs->lock);
-        map_each (found, &logs->entries) {
-            const struct entry *entry = found->value;
-            struct bytes key = bytes_of(found->key, found->key_len);
-            if (entry->dir == i) {
-                int64_t offset = entry->log == NULL ? -1 : high_watermark(context, entry->log);
-                offset = offset >= 0 ? offset : old_high_watermark_locked(logs, entry, key);
-                offset_checkpoint_add(&next, str_of(entry->topic), entry->partition, offset);
-            }
-        }
-        pthread_mutex_unlock(&logs->lock);
-        char *path = xasprintf("%s/replication-offset-checkpoint", logs->dirs[i].path);
-        err e = offset_checkpoint_write(&next, logs->env->fs, path, durable);
-        free(path);
-        first = first == OK ? e : first;
-    }
-    return first;
 }
 
 const char *logs_first_dir(const struct logs *logs)

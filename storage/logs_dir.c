@@ -96,8 +96,7 @@ static char *file_in(const struct log_dir *dir, const char *name)
     return xasprintf("%s/%s", dir->path, name);
 }
 
-__attribute__((format(printf, 2, 3))) static err refuse(char reason[LOGS_REASON_BYTES],
-                                                        const char *format, ...)
+err logs_refuse(char reason[LOGS_REASON_BYTES], const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -126,16 +125,17 @@ static err check_names(struct log_dir *dir, struct fs *fs, char reason[LOGS_REAS
 {
     err e = fs_list_dirs(fs, dir->path, &dir->subdirs);
     if (e != OK) {
-        return refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
+        return logs_refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
     }
     for (size_t i = 0; i < dir->subdirs.count && e == OK; i++) {
         struct str topic;
         int32_t partition = 0;
         if (dir_name_parse(dir->subdirs.names[i], &topic, &partition) == DIR_FOREIGN) {
-            e = refuse(reason,
-                       "%s/%s is a directory, but not of the form topic-partition; log.dirs must "
-                       "hold nothing but Kafka's partitions",
-                       dir->path, dir->subdirs.names[i]);
+            e = logs_refuse(
+                reason,
+                "%s/%s is a directory, but not of the form topic-partition; log.dirs must "
+                "hold nothing but Kafka's partitions",
+                dir->path, dir->subdirs.names[i]);
         }
     }
     return e;
@@ -156,7 +156,7 @@ static err read_properties(struct log_dir *dir, struct fs *fs, char reason[LOGS_
         e = properties_parse(&dir->properties, text, len, &line);
     }
     if (e != OK) {
-        e = refuse(reason, "cannot read %s: %s", path, err_text(e));
+        e = logs_refuse(reason, "cannot read %s: %s", path, err_text(e));
     }
     free(text);
     free(path);
@@ -170,11 +170,11 @@ static err take_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON
     free(path);
     if (e != OK) {
         dir->lock_fd = -1;
-        return refuse(reason, "cannot open %s/.lock: %s", dir->path, err_text(e));
+        return logs_refuse(reason, "cannot open %s/.lock: %s", dir->path, err_text(e));
     }
     if (fs_lock(fs, dir->lock_fd) != OK) {
-        return refuse(reason, "%s is in use: another broker holds the lock on %s/.lock", dir->path,
-                      dir->path);
+        return logs_refuse(reason, "%s is in use: another broker holds the lock on %s/.lock",
+                           dir->path, dir->path);
     }
     return OK;
 }
@@ -183,7 +183,7 @@ err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYT
 {
     err e = make_dirs(fs, dir->path);
     if (e != OK) {
-        return refuse(reason, "cannot create %s: %s", dir->path, err_text(e));
+        return logs_refuse(reason, "cannot create %s: %s", dir->path, err_text(e));
     }
     TRY(take_lock(dir, fs, reason));
     TRY(read_properties(dir, fs, reason));
@@ -197,24 +197,24 @@ err log_dir_identity(const struct log_dir *dir, int32_t *broker_id, const char *
     const char *id = properties_get(&dir->properties, "broker.id");
     const char *cluster = properties_get(&dir->properties, "cluster.id");
     if (version != NULL && strcmp(version, "0") != 0) {
-        return refuse(reason,
-                      "%s/meta.properties has version %s: it was written in KRaft mode, which is "
-                      "not built; name "
-                      "another directory in log.dirs",
-                      dir->path, version);
+        return logs_refuse(
+            reason,
+            "%s/meta.properties has version %s: it was written in KRaft mode, which is "
+            "not built; name another directory in log.dirs",
+            dir->path, version);
     }
     *broker_id = -1;
     *cluster_id = cluster == NULL ? "" : cluster;
     if (strlen(*cluster_id) >= sizeof(((struct logs_identity *)NULL)->cluster_id)) {
-        return refuse(reason, "%s/meta.properties has an impossible cluster.id", dir->path);
+        return logs_refuse(reason, "%s/meta.properties has an impossible cluster.id", dir->path);
     }
     if (id != NULL) {
         char *end = NULL;
         errno = 0;
         long number = strtol(id, &end, 10);
         if (*id == '\0' || *end != '\0' || errno != 0 || number < 0 || number > INT32_MAX) {
-            return refuse(reason, "%s/meta.properties has an impossible broker.id: %s", dir->path,
-                          id);
+            return logs_refuse(reason, "%s/meta.properties has an impossible broker.id: %s",
+                               dir->path, id);
         }
         *broker_id = (int32_t)number;
     }

@@ -1,5 +1,5 @@
 /* One log directory: its lock, its identity, its names, its clean marker (storage format §1, §2,
- * §9). Shared by logs.c and logs_dir.c only. One thread. */
+ * §9). Shared by logs*.c only. One thread. */
 #ifndef OTTLA_STORAGE_LOGS_DIR_H
 #define OTTLA_STORAGE_LOGS_DIR_H
 
@@ -20,6 +20,10 @@ struct log_dir {
     struct map start_offsets;
     struct map high_watermarks;
 };
+
+/* E_CONFIG, and why. */
+__attribute__((format(printf, 2, 3))) err logs_refuse(char reason[LOGS_REASON_BYTES],
+                                                      const char *format, ...);
 
 /* What a subdirectory is. */
 enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_KEPT, DIR_FOREIGN };

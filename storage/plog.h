@@ -191,7 +191,10 @@ NODISCARD err plog_roll(struct plog *log);
 NODISCARD err plog_truncate(struct plog *log, int64_t offset);
 /* Empties the log and starts it again at `offset`. */
 NODISCARD err plog_truncate_fully_and_start_at(struct plog *log, int64_t offset);
-/* Moves the start (DeleteRecords, a follower told by its leader). Never back. */
+/* Moves the start (DeleteRecords, a follower told by its leader). Never back. Needs the partition's
+ * lock. The new start is on disk (in log-start-offset-checkpoint, or as a segment's name) when
+ * logs_write_recovery_points, or logs_write_checkpoint for starts, has returned: until then a crash
+ * brings the old one back. Epochs below it are gone from their file on return. */
 NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
 /* Retention by start offset, size and time, for segments that end at or below the high watermark;
  * files are renamed to .deleted. Returns how many segments went in *deleted. Also makes the index of

@@ -102,8 +102,8 @@ static err batch_at(const struct proof *proof, int64_t offset, struct batch *bat
         struct open_file *file = NULL;
         struct placed_batch found;
         TRY(segment_file(segment, &file));
-        err e = segment_find(segment, open_file_fd(file), offset,
-                             atomic_load(&segment->size_bytes), &found);
+        err e = segment_find(segment, open_file_fd(file), offset, atomic_load(&segment->size_bytes),
+                             &found);
         open_file_release(file);
         if (e != E_NOT_FOUND) {
             *batch = found.header;
@@ -117,8 +117,8 @@ static err batch_at(const struct proof *proof, int64_t offset, struct batch *bat
 static err entry_is_true(const struct proof *proof, size_t i, bool *yes)
 {
     const struct epoch_entry *entry = &proof->claimed.entries[i];
-    int64_t at = entry->start_offset > proof->start_offset ? entry->start_offset
-                                                            : proof->start_offset;
+    int64_t at =
+        entry->start_offset > proof->start_offset ? entry->start_offset : proof->start_offset;
     int32_t before = i == 0 ? -1 : proof->claimed.entries[i - 1].epoch;
     struct batch batch;
     TRY(batch_at(proof, at, &batch));
@@ -236,7 +236,8 @@ void plog_prove_epochs(struct plog *log)
         err e = prove(log);
         bool beside = cut_beside(log, cuts);
         if (e != OK && !beside) {
-            err_ignore(plog_read_fail(log, e, "proving leader epochs")); /* asked again: answers it */
+            err_ignore(
+                plog_read_fail(log, e, "proving leader epochs")); /* asked again: answers it */
         }
         atomic_store(&log->epochs_proven, e == OK || !beside);
     }

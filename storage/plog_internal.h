@@ -31,9 +31,9 @@ struct plog {
     /* The leaf mutex. It guards the list of segments and what they publish, the tail, epochs, the
      * transactions in `producers`, config_next, the topic id and the deleted files. */
     pthread_mutex_t guard;
-    pthread_cond_t cut_ended; /* `cutting` went to 0 */
+    pthread_cond_t cut_ended;   /* `cutting` went to 0 */
     pthread_mutex_t proof_lock; /* plog_epochs.c; the guard is taken inside of it */
-    struct segment **segments; /* ascending; the last is active; at least one */
+    struct segment **segments;  /* ascending; the last is active; at least one */
     size_t segments_n;
     size_t segments_cap;
     struct tail_batch *tail; /* a ring, made at the first append */
@@ -58,8 +58,8 @@ struct plog {
     _Atomic bool config_changed;
     _Atomic bool epochs_proven;    /* the log agrees with them */
     _Atomic bool epochs_unwritten; /* they were made again; the file is still the wrong one */
-    _Atomic bool damage_said; /* the line about corrupt bytes */
-    _Atomic bool entries_dirty; /* directory entries not synced */
+    _Atomic bool damage_said;      /* the line about corrupt bytes */
+    _Atomic bool entries_dirty;    /* directory entries not synced */
     /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
      * ended, `cutting` counts those in progress. */
     _Atomic uint32_t cuts;

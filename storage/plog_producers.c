@@ -100,8 +100,7 @@ err plog_load_producers(struct plog *log, int64_t end_offset)
 /* The snapshot is read without the guard, into a state that nobody sees yet. A reader beside a
  * truncation may see fewer transactions until the batches after it have been replayed; what it
  * could read of them is above the high watermark. */
-err plog_load_producers_from(struct plog *log, const struct name_list *names,
-                                 int64_t end_offset)
+err plog_load_producers_from(struct plog *log, const struct name_list *names, int64_t end_offset)
 {
     struct producers loaded;
     producers_init(&loaded);

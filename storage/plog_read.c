@@ -450,8 +450,8 @@ err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
 enum { TIMESTAMP_LATEST = -1, TIMESTAMP_EARLIEST = -2 };
 
 /* Is entry i (a segment, or the end after them) written at or before `timestamp`? */
-static err modified_by(const struct segment_list *list, size_t i, int64_t now_ms,
-                       int64_t timestamp, bool *yes)
+static err modified_by(const struct segment_list *list, size_t i, int64_t now_ms, int64_t timestamp,
+                       bool *yes)
 {
     int64_t mtime_ms = now_ms;
     if (i < list->count) {

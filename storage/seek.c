@@ -36,7 +36,8 @@ struct offset_entry {
 static void suspect(struct segment *segment)
 {
     if (!atomic_exchange(&segment->suspect, true)) {
-        log_warn("storage", "an index does not fit its log: it is passed over, and made again file=%s",
+        log_warn("storage",
+                 "an index does not fit its log: it is passed over, and made again file=%s",
                  segment->log_path);
     }
 }
@@ -72,10 +73,9 @@ static err leads_to_batch(struct segment *segment, int fd, const struct offset_e
         return OK;
     }
     TRY(fs_read_some(fs, fd, head, sizeof(head), entry->position, &len));
-    if (header_parse(head, len, &batch) != OK ||
-        batch.size_bytes > size_bytes - entry->position || batch.last_offset_delta < 0 ||
-        batch.base_offset < segment->base_offset || batch.base_offset > last ||
-        batch_last_offset(&batch) > last) {
+    if (header_parse(head, len, &batch) != OK || batch.size_bytes > size_bytes - entry->position ||
+        batch.last_offset_delta < 0 || batch.base_offset < segment->base_offset ||
+        batch.base_offset > last || batch_last_offset(&batch) > last) {
         return OK;
     }
     uint8_t *bytes = malloc((size_t)batch.size_bytes);
@@ -128,8 +128,8 @@ static err seek_try(struct segment *segment, int fd, int64_t offset, int64_t siz
     int32_t n = 0;
     bool good = false;
     struct offset_entry entry;
-    TRY(index_lower_bound(&segment->offsets, COLUMN_OFFSET, offset - segment->base_offset + 1, *limit,
-                          &n));
+    TRY(index_lower_bound(&segment->offsets, COLUMN_OFFSET, offset - segment->base_offset + 1,
+                          *limit, &n));
     *limit = n - 1;
     if (n == 0) {
         return OK;
@@ -231,8 +231,8 @@ static err time_entry_confirm(struct segment *segment, int fd, int32_t n, int64_
     int64_t offset = segment->base_offset + entry->relative;
     e = segment_find(segment, fd, offset, size_bytes, &placed);
     if (e == E_NOT_FOUND || e == E_TRUNCATED ||
-        (e == OK && (placed.header.base_offset > offset ||
-                     placed.header.max_timestamp != entry->timestamp))) {
+        (e == OK &&
+         (placed.header.base_offset > offset || placed.header.max_timestamp != entry->timestamp))) {
         return E_CORRUPT;
     }
     *position = placed.position;

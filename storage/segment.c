@@ -28,8 +28,7 @@ struct segment *segment_new(const struct segment_place *place, int64_t base_offs
     return segment;
 }
 
-err segment_create(const struct segment_place *place, int64_t base_offset,
-                   struct segment **segment)
+err segment_create(const struct segment_place *place, int64_t base_offset, struct segment **segment)
 {
     const struct storage_env *env = place->env;
     struct segment *made = segment_new(place, base_offset, 0, false);

@@ -20,7 +20,7 @@ struct txn_entry {
 
 struct txn_index {
     const struct storage_env *env;
-    const char *log_path;      /* of the segment, which owns it */
+    const char *log_path; /* of the segment, which owns it */
     /* One change at a time, held over the file's operations: a marker that aborts is rare. */
     pthread_mutex_t lock;
     _Atomic int64_t entries_n; /* -1: there is a file, not looked at yet */

@@ -334,5 +334,6 @@ static void test_lock(void)
     temp_dir_remove(dir);
 }
 
-SUITE("file", TEST(test_questions_fail), TEST(test_lock), TEST(test_write_and_read), TEST(test_read_all), TEST(test_atomic_replacement),
-      TEST(test_atomic_replacement_syncs), TEST(test_directories))
+SUITE("file", TEST(test_questions_fail), TEST(test_lock), TEST(test_write_and_read),
+      TEST(test_read_all), TEST(test_atomic_replacement), TEST(test_atomic_replacement_syncs),
+      TEST(test_directories))

@@ -127,9 +127,8 @@ static err ask_append(struct plog *log)
 /* Every call that an operation makes fails in turn, in a log that was just opened. */
 static void test_failing_reads(void)
 {
-    static err (*const ASK[])(struct plog *) = {ask_bytes,     ask_time,    ask_max_time,
-                                                ask_before,    ask_aborted, ask_retention,
-                                                ask_append};
+    static err (*const ASK[])(struct plog *) = {
+        ask_bytes, ask_time, ask_max_time, ask_before, ask_aborted, ask_retention, ask_append};
     for (size_t i = 0; i < sizeof(ASK) / sizeof(ASK[0]); i++) {
         int failed = 0;
         for (int64_t n = 1;; n++) {
@@ -477,6 +476,7 @@ static void test_index_is_mended(void)
     place_remove(&p);
 }
 
-SUITE("damage", TEST(test_index_is_mended), TEST(test_failing_reads), TEST(test_failing_read_after_close),
-      TEST(test_corrupt_batch), TEST(test_damaged_offset_index), TEST(test_damaged_time_index),
-      TEST(test_damaged_txn_index), TEST(test_damaged_snapshot), TEST(test_damaged_epochs))
+SUITE("damage", TEST(test_index_is_mended), TEST(test_failing_reads),
+      TEST(test_failing_read_after_close), TEST(test_corrupt_batch),
+      TEST(test_damaged_offset_index), TEST(test_damaged_time_index), TEST(test_damaged_txn_index),
+      TEST(test_damaged_snapshot), TEST(test_damaged_epochs))

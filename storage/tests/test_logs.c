@@ -620,7 +620,7 @@ static void test_many(void)
     place_remove(&t.p);
 }
 
-SUITE("logs", TEST(test_life), TEST(test_recovered_is_durable), TEST(test_unknown_high_watermarks), TEST(test_locks),
-      TEST(test_identity), TEST(test_delete), TEST(test_kept_directories), TEST(test_unclean),
-      TEST(test_open_transactions), TEST(test_abandoned), TEST(test_checkpoint_format),
-      TEST(test_corrupt_checkpoints), TEST(test_many))
+SUITE("logs", TEST(test_life), TEST(test_recovered_is_durable), TEST(test_unknown_high_watermarks),
+      TEST(test_locks), TEST(test_identity), TEST(test_delete), TEST(test_kept_directories),
+      TEST(test_unclean), TEST(test_open_transactions), TEST(test_abandoned),
+      TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints), TEST(test_many))

@@ -16,7 +16,6 @@
 #include "broker/replica/read.h"
 #include "protocol/legacy.h"
 
-
 enum {
     SMALL_BYTES = 16 << 10,
     INFLATED_LIMIT_BYTES = 64 << 20,

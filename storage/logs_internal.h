@@ -1,0 +1,62 @@
+/* What logs.c and logs_checkpoints.c share. Nobody else includes this. */
+#ifndef OTTLA_STORAGE_LOGS_INTERNAL_H
+#define OTTLA_STORAGE_LOGS_INTERNAL_H
+
+#include "storage/checkpoint.h"
+#include "storage/logs_dir.h"
+
+#include <pthread.h>
+
+struct entry {
+    struct plog *log; /* NULL: damaged */
+    size_t dir;
+    char *topic;
+    int32_t partition;
+    int64_t recovery_point; /* of a damaged one, as the checkpoints said */
+    int64_t start_offset;
+};
+
+struct deleted_dir {
+    char *path;
+    int64_t due_ms;
+};
+
+struct logs {
+    const struct storage_env *env;
+    struct log_dir *dirs;
+    size_t dirs_n;
+    int32_t broker_id;
+    char *cluster_id;
+    struct log_config (*config_of)(void *context, struct str topic);
+    void *context;
+    bool loaded;
+    pthread_mutex_t lock;
+    pthread_mutex_t points_lock;
+    struct map entries; /* "topic-partition" to struct entry, owned */
+    struct map stale;   /* names in the checkpoint files that have no log; value unused */
+    struct deleted_dir *deleted;
+    size_t deleted_n;
+    size_t deleted_cap;
+};
+
+/* "topic-partition", malloc'd: the name of its directory and its key in every table. */
+char *logs_key(struct topic_partition name);
+
+/* Names of a checkpoint that no log has. `lock` is held, or nobody else is there yet. */
+void logs_note_stale(struct logs *logs, const struct map *checkpoint);
+/* Before a log is created: the files must not know one of its name. A write that is under way is
+ * waited for. */
+NODISCARD err logs_forget_stale(struct logs *logs, const char *key);
+
+/* The next recovery and start checkpoints of one directory, collected: begin, add, write. */
+struct next_checkpoints {
+    struct offset_checkpoint points;
+    struct offset_checkpoint starts;
+};
+void checkpoints_begin(struct next_checkpoints *next);
+void checkpoints_add(struct next_checkpoints *next, const struct entry *entry,
+                     int64_t recovery_point, int64_t start_offset);
+NODISCARD err checkpoints_write(struct next_checkpoints *next, struct fs *fs,
+                                const struct log_dir *dir);
+
+#endif
