@@ -17,6 +17,7 @@ struct lines {
 /* The next line without its end; NULL when there is none. */
 static char *line_next(struct lines *lines)
 {
+    CHECK(lines->next <= lines->end + 1);
     if (lines->next >= lines->end) {
         return NULL;
     }
@@ -118,6 +119,7 @@ void offset_checkpoint_begin(struct offset_checkpoint *checkpoint)
 void offset_checkpoint_add(struct offset_checkpoint *checkpoint, struct str topic,
                            int32_t partition, int64_t offset)
 {
+    CHECK(partition >= 0 && offset >= 0);
     char numbers[48];
     int len = snprintf(numbers, sizeof(numbers), " %d %lld\n", partition, (long long)offset);
     writer_bytes(&checkpoint->lines, topic.data, topic.len);

@@ -11,6 +11,17 @@ void epochs_deinit(struct epochs *epochs)
     *epochs = (struct epochs){0};
 }
 
+void epochs_check(const struct epochs *epochs)
+{
+    CHECK(epochs->count <= epochs->cap);
+    for (size_t i = 0; i < epochs->count; i++) {
+        const struct epoch_entry *entry = &epochs->entries[i];
+        CHECK(entry->epoch >= 0 && entry->start_offset >= 0);
+        CHECK(i == 0 ||
+              (entry[-1].epoch < entry->epoch && entry[-1].start_offset <= entry->start_offset));
+    }
+}
+
 bool epochs_assign(struct epochs *epochs, int32_t epoch, int64_t start_offset)
 {
     if (epoch < 0 || start_offset < 0) {
@@ -37,6 +48,7 @@ bool epochs_assign(struct epochs *epochs, int32_t epoch, int64_t start_offset)
 
 bool epochs_truncate_end(struct epochs *epochs, int64_t offset)
 {
+    CHECK(offset >= 0);
     size_t before = epochs->count;
     while (epochs->count > 0 && epochs->entries[epochs->count - 1].start_offset >= offset) {
         epochs->count--;
@@ -46,6 +58,7 @@ bool epochs_truncate_end(struct epochs *epochs, int64_t offset)
 
 bool epochs_truncate_start(struct epochs *epochs, int64_t offset)
 {
+    CHECK(offset >= 0);
     size_t drop = 0; /* entries before the last one at or below `offset` */
     while (drop + 1 < epochs->count && epochs->entries[drop + 1].start_offset <= offset) {
         drop++;
@@ -85,6 +98,7 @@ int32_t epochs_of_offset(const struct epochs *epochs, int64_t offset)
 void epochs_end_of(const struct epochs *epochs, int32_t wanted, int64_t log_end_offset,
                    int32_t *epoch, int64_t *end_offset)
 {
+    CHECK(log_end_offset >= 0);
     *epoch = -1;
     *end_offset = -1;
     if (wanted < 0 || epochs->count == 0) {

@@ -15,6 +15,7 @@ struct epochs {
 };
 
 void epochs_deinit(struct epochs *epochs);
+void epochs_check(const struct epochs *epochs);
 /* Notes that `epoch` begins at `start_offset`; entries that contradict it go. True if changed. */
 bool epochs_assign(struct epochs *epochs, int32_t epoch, int64_t start_offset);
 /* Drops entries that begin at or above `offset`. True if changed. */

@@ -47,6 +47,7 @@ struct file_cache {
 
 struct file_cache *file_cache_new(struct fs *fs, int files_max)
 {
+    CHECK(files_max > 0);
     struct file_cache *cache = aligned_alloc(64, sizeof(*cache));
     CHECK(cache != NULL);
     cache->fs = fs;
@@ -70,7 +71,8 @@ struct file_cache *file_cache_new(struct fs *fs, int files_max)
 
 static void shard_drop(struct shard *shard, struct open_file *file)
 {
-    map_remove_str(&shard->files, str_of(file->path));
+    CHECK(map_remove_str(&shard->files, str_of(file->path)) == file);
+    CHECK(shard->count > 0);
     list_remove(&file->link);
     shard->count--;
 }
@@ -87,6 +89,7 @@ void file_cache_free(struct file_cache *cache)
             shard_drop(shard, file);
             open_file_release(file);
         }
+        CHECK(shard->count == 0 && shard->files.count == 0);
         map_deinit(&shard->files);
         pthread_mutex_destroy(&shard->lock);
     }
@@ -164,7 +167,7 @@ err file_cache_acquire(struct file_cache *cache, const char *path, struct health
 
 void open_file_retain(struct open_file *file)
 {
-    atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
+    CHECK(atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed) > 0);
 }
 
 void open_file_release(struct open_file *file)
@@ -179,11 +182,13 @@ void open_file_release(struct open_file *file)
 
 int open_file_fd(const struct open_file *file)
 {
+    CHECK(file->fd >= 0);
     return file->fd;
 }
 
 err open_file_read(struct open_file *file, void *data, size_t len, int64_t position)
 {
+    CHECK(position >= 0);
     err e = fs_read(file->fs, file->fd, data, len, position);
     if (e == OK) {
         return OK;
@@ -196,6 +201,7 @@ err open_file_read(struct open_file *file, void *data, size_t len, int64_t posit
 
 void open_file_failed(struct open_file *file, err e)
 {
+    CHECK(err_to_errno(e) != 0);
     if (file->health != NULL) {
         health_fail(file->health, e, "reading");
     }

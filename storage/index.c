@@ -27,6 +27,7 @@ enum { TAIL_FIRST = 16, TAIL_MAX = 512, SEARCH_AT_ONCE = 256 };
 void index_init(struct index *index, const struct storage_env *env, const char *log_path,
                 int entry_bytes)
 {
+    CHECK(entry_bytes == OFFSET_ENTRY_BYTES || entry_bytes == TIME_ENTRY_BYTES);
     *index = (struct index){.env = env, .log_path = log_path, .entry_bytes = entry_bytes};
     pthread_mutex_init(&index->lock, NULL);
 }
@@ -99,6 +100,8 @@ err index_count(struct index *index, int32_t *count)
 
 int64_t index_column_of(const struct index *index, const uint8_t *entry, enum index_column column)
 {
+    CHECK(column !=
+          (index->entry_bytes == OFFSET_ENTRY_BYTES ? COLUMN_TIMESTAMP : COLUMN_POSITION));
     struct reader r = reader_of(bytes_of(entry, (size_t)index->entry_bytes));
     if (index->entry_bytes == OFFSET_ENTRY_BYTES) {
         int32_t relative = reader_i32(&r);
@@ -159,6 +162,7 @@ static err file_lower_bound(struct index *index, int32_t file_n, enum index_colu
 err index_lower_bound(struct index *index, enum index_column column, int64_t value, int32_t limit,
                       int32_t *n)
 {
+    CHECK(limit >= 0);
     TRY(index_open(index));
     pthread_mutex_lock(&index->lock);
     int32_t file_n = index->file_n < limit ? index->file_n : limit;
@@ -188,6 +192,7 @@ err index_run_below(struct index *index, enum index_column column, int64_t value
 
 bool index_is_trusted(struct index *index, int32_t n)
 {
+    CHECK(n >= 0);
     pthread_mutex_lock(&index->lock);
     bool ours = n >= index->found_n;
     bool known = n < index->confirmed_n && (index->confirmed[n / 8] >> (n % 8) & 1) != 0;
@@ -197,6 +202,7 @@ bool index_is_trusted(struct index *index, int32_t n)
 
 void index_trust(struct index *index, int32_t n)
 {
+    CHECK(n >= 0);
     pthread_mutex_lock(&index->lock);
     if (index->confirmed == NULL && index->found_n > 0) {
         index->confirmed_n = index->found_n;
@@ -237,6 +243,7 @@ err index_get(struct index *index, int32_t n, uint8_t entry[INDEX_ENTRY_BYTES_MA
  * changes the tail, so it reads it without the lock. */
 static err tail_write(struct index *index, int32_t n)
 {
+    CHECK(n >= 0 && n <= index->tail_n);
     if (n == 0) {
         return OK;
     }
@@ -327,6 +334,7 @@ err index_flush(struct index *index)
 
 err offset_index_append(struct index *index, int32_t relative, int32_t position)
 {
+    CHECK(relative >= 0 && position >= 0);
     uint8_t entry[OFFSET_ENTRY_BYTES];
     store_u32(entry, (uint32_t)relative);
     store_u32(entry + 4, (uint32_t)position);

@@ -33,6 +33,7 @@ void checkpoints_begin(struct next_checkpoints *next)
 void checkpoints_add(struct next_checkpoints *next, const struct entry *entry,
                      int64_t recovery_point, int64_t start_offset)
 {
+    CHECK(recovery_point >= 0 && start_offset >= 0);
     struct str topic = str_of(entry->topic);
     offset_checkpoint_add(&next->points, topic, entry->partition, recovery_point);
     if (start_offset > 0) {

@@ -236,6 +236,7 @@ static void write_escaped(struct writer *w, const char *text)
 err log_dir_write_identity(struct log_dir *dir, const struct storage_env *env, int32_t broker_id,
                            const char *cluster_id)
 {
+    CHECK(dir->lock_fd >= 0 && broker_id >= 0);
     char id[16];
     snprintf(id, sizeof(id), "%d", broker_id);
     const char *known_id = properties_get(&dir->properties, "broker.id");
@@ -306,6 +307,7 @@ static void read_checkpoint(struct log_dir *dir, struct fs *fs, const char *name
 
 err log_dir_begin(struct log_dir *dir, struct fs *fs)
 {
+    CHECK(dir->lock_fd >= 0);
     char *marker = file_in(dir, CLEAN_MARKER);
     err e = fs_exists(fs, marker, &dir->clean);
     e = e == OK && dir->clean ? fs_unlink(fs, marker) : e;

@@ -6,11 +6,13 @@
 
 char *segment_path(const char *dir, int64_t base_offset, const char *suffix)
 {
+    CHECK(base_offset >= 0);
     return xasprintf("%s/%0*lld%s", dir, OFFSET_DIGITS, (long long)base_offset, suffix);
 }
 
 void segment_sibling(const char *log_path, const char *suffix, char path[PATH_MAX])
 {
+    CHECK(strlen(log_path) > strlen(SUFFIX_LOG));
     size_t stem = strlen(log_path) - strlen(SUFFIX_LOG);
     size_t suffix_len = strlen(suffix);
     CHECK(stem + suffix_len < PATH_MAX);

@@ -138,6 +138,7 @@ static void examine_note(struct append *append, const struct batch *batch)
  * asked. Nothing in the log changes. */
 static err append_examine(struct plog *log, struct append *append, int32_t leader_epoch)
 {
+    CHECK(append->origin >= APPEND_CLIENT && append->origin <= APPEND_REPLICATION);
     int64_t next_offset = plog_end_offset(log);
     append->max_timestamp = append->append_time_ms = append->first_offset = -1;
     append->leader_epoch_max = -1;
@@ -192,6 +193,7 @@ static err first_timestamp(struct segment *active, int64_t *timestamp)
 
 static err should_roll(struct plog *log, const struct append *append, bool *roll)
 {
+    CHECK(append->last_offset >= log_active(log)->base_offset);
     struct segment *active = log_active(log);
     const struct log_config *config = &log->config;
     int64_t size = atomic_load(&active->size_bytes);
@@ -243,7 +245,9 @@ static err append_account(struct plog *log, const struct append *append)
 
 static void append_publish(struct plog *log, const struct append *append, int64_t position)
 {
+    CHECK(append->first_offset >= 0 && append->last_offset >= append->first_offset);
     struct segment *active = log_active(log);
+    CHECK(position == atomic_load(&active->size_bytes));
     if (log->tail == NULL) {
         log->tail = xcalloc(TAIL_BATCHES, sizeof(*log->tail));
     }
@@ -278,6 +282,7 @@ static void append_publish(struct plog *log, const struct append *append, int64_
 
 static err append_write(struct plog *log, const struct append *append)
 {
+    CHECK(append->first_offset >= plog_end_offset(log) && append->duplicate == NULL);
     bool roll = false;
     TRY(should_roll(log, append, &roll));
     if (roll) {
@@ -365,6 +370,7 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
     result->last_offset = append.last_offset;
     result->append_time_ms = append.append_time_ms;
     result->rolled = log->segments_n != segments_before;
+    plog_check(log);
     return OK;
 }
 
@@ -372,6 +378,7 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
 static struct segment **unflushed_segments(struct plog *log, int64_t end_offset, size_t *count,
                                            size_t *sealed)
 {
+    CHECK(end_offset >= 0);
     guard_lock(log);
     size_t first = plog_segment_at(log, atomic_load(&log->recovery_point));
     struct segment **found = xcalloc(log->segments_n - first, sizeof(struct segment *));
@@ -455,6 +462,7 @@ static err flush_round(struct plog *log, bool *settled)
     }
     TRY(flush_to(log, end_offset, false));
     guard_lock(log);
+    CHECK(plog_recovery_point(log) <= plog_end_offset(log));
     *settled = truncations == atomic_load(&log->truncations);
     if (*settled && end_offset > plog_recovery_point(log)) {
         atomic_store(&log->recovery_point, end_offset);
@@ -518,6 +526,7 @@ void plog_abandon(struct plog *log)
     if (log == NULL) {
         return;
     }
+    CHECK(atomic_load(&log->cutting) == 0);
     for (size_t i = 0; i < log->segments_n; i++) {
         struct segment *segment = log->segments[i];
         char path[PATH_MAX];

@@ -30,6 +30,7 @@ static int64_t jitter_of(struct random *random, const struct log_config *config)
 
 err plog_roll_at(struct plog *log, int64_t base_offset)
 {
+    CHECK(base_offset >= log_active(log)->base_offset);
     struct segment *active = log_active(log);
     if (active->base_offset == base_offset && atomic_load(&active->size_bytes) == 0) {
         return OK;
@@ -56,6 +57,7 @@ err plog_roll(struct plog *log)
     TRY(plog_activate(log));
     plog_take_config(log);
     LOG_TRY(log, plog_roll_at(log, plog_end_offset(log)), "rolling");
+    plog_check(log);
     return OK;
 }
 
@@ -162,6 +164,7 @@ static err cut_position(struct segment *segment, int64_t offset, int64_t *positi
 /* Cuts the files of a segment, whose published size is the cut's position already. */
 static err segment_cut(struct plog *log, struct segment *segment, int64_t offset)
 {
+    CHECK(offset >= segment->base_offset);
     struct open_file *file = NULL;
     int64_t position = atomic_load(&segment->size_bytes);
     TRY(segment_file(segment, &file));
@@ -195,6 +198,7 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
 /* First nobody may see what goes, and the recovery point may not promise it; then the files. */
 static err truncate_to(struct plog *log, int64_t offset)
 {
+    CHECK(offset >= log->segments[0]->base_offset && offset <= plog_end_offset(log));
     size_t keep = plog_segment_at(log, offset);
     struct segment *segment = log->segments[keep];
     int64_t position = 0;
@@ -226,6 +230,7 @@ static err truncate_to(struct plog *log, int64_t offset)
 
 err plog_truncate(struct plog *log, int64_t offset)
 {
+    CHECK(offset >= 0);
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
@@ -245,11 +250,15 @@ err plog_truncate(struct plog *log, int64_t offset)
         e = truncate_to(log, offset);
         cut_end(log);
     }
+    if (e == OK) {
+        plog_check(log);
+    }
     return plog_fail(log, e, "truncating");
 }
 
 static err empty_at(struct plog *log, int64_t offset)
 {
+    CHECK(offset >= 0 && atomic_load(&log->cutting) > 0);
     struct segment *fresh = NULL;
     guard_lock(log);
     size_t old = log->segments_n;
@@ -297,11 +306,15 @@ err plog_truncate_fully_and_start_at(struct plog *log, int64_t offset)
     cut_begin(log);
     err e = empty_at(log, offset);
     cut_end(log);
+    if (e == OK) {
+        plog_check(log);
+    }
     return plog_fail(log, e, "emptying");
 }
 
 err plog_advance_start(struct plog *log, int64_t offset)
 {
+    CHECK(offset >= 0);
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
@@ -378,6 +391,7 @@ static err apply_rule(struct plog *log, enum retention_rule rule, int64_t high_w
 {
     size_t count = 0;
     TRY(count_deletable(log, rule, high_watermark, &count));
+    CHECK(count <= log->segments_n);
     if (count == 0) {
         return OK;
     }
@@ -397,6 +411,7 @@ static err apply_rule(struct plog *log, enum retention_rule rule, int64_t high_w
     }
     guard_unlock(log);
     TRY(plog_drop_segments(log, 0, count));
+    plog_check(log);
     *deleted += (int)count;
     return epochs_changed ? plog_write_epochs(log) : OK;
 }

@@ -2,6 +2,7 @@
  * look at the active segment that comes before the first change. */
 #include "storage/plog_internal.h"
 
+#include "base/check.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -41,6 +42,7 @@ void plog_take_config(struct plog *log)
 void plog_add_segment(struct plog *log, struct segment *segment)
 {
     guard_lock(log);
+    CHECK(log->segments_n == 0 || log_active(log)->base_offset < segment->base_offset);
     if (log->segments_n == log->segments_cap) {
         log->segments_cap = log->segments_cap == 0 ? 1 : log->segments_cap * 2;
         log->segments = xrealloc(log->segments, log->segments_cap * sizeof(*log->segments));
@@ -70,6 +72,44 @@ size_t plog_segment_at(const struct plog *log, int64_t offset)
         }
     }
     return low == 0 ? 0 : low - 1;
+}
+
+/* Both ends, the run of segments, their sizes, the tail, epochs, transactions. */
+static void check_locked(const struct plog *log)
+{
+    int64_t end = plog_end_offset(log);
+    int64_t size = 0;
+    CHECK(log->segments_n > 0 && log->segments_n <= log->segments_cap);
+    for (size_t i = 0; i < log->segments_n; i++) {
+        const struct segment *segment = log->segments[i];
+        CHECK(atomic_load(&segment->refs) > 0 && !atomic_load(&segment->dropped));
+        CHECK(i == 0 || log->segments[i - 1]->base_offset < segment->base_offset);
+        CHECK(atomic_load(&segment->size_bytes) >= 0);
+        CHECK(!segment->max_timestamp_known ||
+              segment->max_timestamp_offset >= segment->base_offset);
+        size += atomic_load(&segment->size_bytes);
+    }
+    CHECK(size == plog_size_bytes(log));
+    CHECK(log->segments[0]->base_offset <= plog_start_offset(log));
+    CHECK(plog_start_offset(log) <= end && log_active(log)->base_offset <= end);
+    CHECK(plog_recovery_point(log) <= end);
+    if (log->tail_count > 0) {
+        const struct tail_batch *last = &log->tail[(log->tail_count - 1) % TAIL_BATCHES];
+        CHECK(last->last_offset + 1 == end);
+        CHECK(last->position + last->size_bytes == atomic_load(&log_active(log)->size_bytes));
+    }
+    epochs_check(&log->epochs);
+    producers_check_whole(&log->producers);
+    CHECK(atomic_load(&log->open_txns) == (int)log->producers.open.count);
+}
+
+void plog_check(const struct plog *log)
+{
+    if (DEBUG_CHECKS) {
+        guard_lock(log);
+        check_locked(log);
+        guard_unlock(log);
+    }
 }
 
 void plog_segments_take(struct plog *log, struct segment_list *list)

@@ -116,6 +116,7 @@ static err batch_at(const struct proof *proof, int64_t offset, struct batch *bat
 /* Does an epoch begin where entry `i` says? Batches that compaction removed prove nothing. */
 static err entry_is_true(const struct proof *proof, size_t i, bool *yes)
 {
+    CHECK(i < proof->claimed.count);
     const struct epoch_entry *entry = &proof->claimed.entries[i];
     int64_t at =
         entry->start_offset > proof->start_offset ? entry->start_offset : proof->start_offset;
@@ -199,6 +200,7 @@ static void replace_table(struct plog *log, const struct proof *proof, struct ep
         }
     }
     (void)epochs_truncate_start(made, plog_start_offset(log));
+    epochs_check(made);
     log->epochs = *made;
     guard_unlock(log);
     epochs_deinit(&before);
@@ -253,6 +255,7 @@ err plog_write_proven_epochs(struct plog *log)
 
 err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset)
 {
+    CHECK(start_offset >= 0);
     guard_lock(log);
     bool changed = epochs_assign(&log->epochs, epoch, start_offset);
     guard_unlock(log);

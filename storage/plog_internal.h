@@ -139,6 +139,8 @@ err plog_read_fail(struct plog *log, err e, const char *doing);
     } while (0)
 
 /* plog_core.c */
+/* In debug builds: is the log as it must be between two changes? The partition's lock is held. */
+void plog_check(const struct plog *log);
 /* Before the first change. Judges its own failures. */
 NODISCARD err plog_activate(struct plog *log);
 void plog_take_config(struct plog *log);

@@ -80,6 +80,11 @@ static err load_segments(struct plog *log, const struct name_list *names, size_t
         if (!segment_name_parse(name, SUFFIX_LOG, &base_offset)) {
             continue;
         }
+        if (log->segments_n > 0 && base_offset <= log_active(log)->base_offset) {
+            log_error(AREA, "segments do not ascend in the order of their names file=%s/%s",
+                      log->dir, name);
+            return E_CORRUPT; /* names of fewer than 20 digits do not sort as numbers */
+        }
         bool broken = false;
         TRY(load_segment(log, names, name, base_offset, &broken));
         if (broken && *first_broken == SIZE_MAX) {
@@ -264,6 +269,7 @@ err plog_open(const struct storage_env *env, const struct plog_open *how, struct
         plog_abandon(opened);
         return e == E_MALFORMED || e == E_TRUNCATED ? E_CORRUPT : e;
     }
+    plog_check(opened);
     *log = opened;
     return OK;
 }

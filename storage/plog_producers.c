@@ -102,6 +102,7 @@ err plog_load_producers(struct plog *log, int64_t end_offset)
  * could read of them is above the high watermark. */
 err plog_load_producers_from(struct plog *log, const struct name_list *names, int64_t end_offset)
 {
+    CHECK(end_offset >= log->segments[0]->base_offset);
     struct producers loaded;
     producers_init(&loaded);
     producers_clear(&loaded, log->segments[0]->base_offset);
@@ -186,6 +187,7 @@ void plog_expire_producers(struct plog *log)
 /* Only when something happened since the newest one. */
 err plog_take_snapshot(struct plog *log, bool sync)
 {
+    CHECK(log->producers.end_offset >= 0);
     if (log->producers.end_offset <= log->snapshot_offset) {
         return OK;
     }

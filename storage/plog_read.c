@@ -92,6 +92,7 @@ static err view_complete(struct view *view, struct open_file *file, int64_t offs
 static void range_fill(const struct view *view, size_t max_bytes, bool min_one,
                        struct log_range *range)
 {
+    CHECK(view->limit_position > view->start.position && view->start.size_bytes > 0);
     int64_t available = view->limit_position - view->start.position;
     range->position = view->start.position;
     range->base_offset = view->start.base_offset;
@@ -193,6 +194,7 @@ void log_range_release(struct log_range *range)
 /* Position of `offset` in its segment, as a number that grows across segments. */
 static err bytes_between(struct plog *log, int64_t offset, int64_t max_offset, int64_t *bytes)
 {
+    CHECK(offset >= 0);
     *bytes = 0;
     for (;;) {
         struct view view;

@@ -81,6 +81,7 @@ void producers_deinit(struct producers *producers)
 
 void producers_clear(struct producers *producers, int64_t end_offset)
 {
+    CHECK(end_offset >= 0);
     free_all(producers);
     producers->open.count = 0;
     producers->decided.count = 0;
@@ -161,6 +162,7 @@ err producers_check(const struct producers *producers, const struct batch *batch
 
 static void txn_push(struct txn_list *list, struct txn_span span)
 {
+    CHECK(span.first_offset >= 0);
     if (list->count == list->cap) {
         list->cap = list->cap == 0 ? 4 : list->cap * 2;
         list->spans = xrealloc(list->spans, list->cap * sizeof(*list->spans));
@@ -195,6 +197,7 @@ static void decided_push(struct txn_list *list, struct txn_span span)
 
 static struct producer *producer_of(struct producers *producers, int64_t id)
 {
+    CHECK(id >= 0);
     struct producer *producer = map_get_i64(&producers->by_id, id);
     if (producer == NULL) {
         producer = xcalloc(1, sizeof(*producer));
@@ -220,6 +223,7 @@ static bool apply_marker(struct producers *producers, struct producer *producer,
                          const struct batch *batch, const struct marker *marker,
                          struct txn_entry *aborted)
 {
+    CHECK(producer->id == batch->producer_id);
     int64_t offset = batch->base_offset;
     set_epoch(producer, batch->producer_epoch);
     producer->coordinator_epoch = marker->coordinator_epoch;
@@ -246,6 +250,7 @@ static bool apply_marker(struct producers *producers, struct producer *producer,
 static void apply_data(struct producers *producers, struct producer *producer,
                        const struct batch *batch)
 {
+    CHECK(producer->batches_n >= 0 && producer->batches_n <= PRODUCER_BATCHES_MAX);
     set_epoch(producer, batch->producer_epoch);
     if (producer->batches_n == PRODUCER_BATCHES_MAX) {
         memmove(producer->batches, producer->batches + 1,
@@ -283,6 +288,35 @@ bool producers_apply(struct producers *producers, const struct batch *batch,
     return is_abort;
 }
 
+static void txn_list_check(const struct txn_list *list)
+{
+    CHECK(list->count <= list->cap);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct txn_span *span = &list->spans[i];
+        CHECK(span->first_offset >= 0);
+        CHECK(i == 0 || span[-1].first_offset <= span->first_offset);
+        CHECK(span->last_offset == -1 || span->last_offset >= span->first_offset);
+    }
+}
+
+void producers_check_whole(const struct producers *producers)
+{
+    size_t open = 0;
+    txn_list_check(&producers->open);
+    txn_list_check(&producers->decided);
+    map_each (entry, &producers->by_id) {
+        const struct producer *producer = entry->value;
+        CHECK(producer->batches_n >= 0 && producer->batches_n <= PRODUCER_BATCHES_MAX);
+        open += producer->txn_first_offset >= 0 ? 1 : 0;
+    }
+    CHECK(open == producers->open.count);
+    for (size_t i = 0; i < open; i++) {
+        const struct txn_span *span = &producers->open.spans[i];
+        const struct producer *producer = map_get_i64(&producers->by_id, span->producer_id);
+        CHECK(producer != NULL && producer->txn_first_offset == span->first_offset);
+    }
+}
+
 int64_t producers_first_unstable(struct producers *producers, int64_t high_watermark)
 {
     struct txn_list *decided = &producers->decided;
@@ -312,6 +346,7 @@ static bool is_expired(const struct producer *producer, int64_t now_ms, int64_t 
 
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiration_ms)
 {
+    CHECK(expiration_ms >= 0);
     struct producer **idle = NULL;
     size_t count = 0;
     map_each (entry, &producers->by_id) {

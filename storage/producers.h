@@ -73,6 +73,9 @@ NODISCARD err producers_check(const struct producers *producers, const struct ba
 bool producers_apply(struct producers *producers, const struct batch *batch,
                      const struct marker *marker, struct txn_entry *aborted);
 
+/* The lists of transactions are in order and say what the producers say. */
+void producers_check_whole(const struct producers *producers);
+
 /* First offset that is not decided and below the high watermark, or INT64_MAX. */
 int64_t producers_first_unstable(struct producers *producers, int64_t high_watermark);
 /* Forgets idle producers without an open transaction. */

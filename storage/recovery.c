@@ -99,6 +99,7 @@ static bool batch_fits(const struct rebuild *state, const struct batch *batch)
 static err rebuild_batch(struct rebuild *state, const struct batch *batch, const uint8_t *bytes,
                          int64_t position)
 {
+    CHECK(batch->base_offset >= state->next_offset);
     struct segment *segment = state->segment;
     int64_t last = batch_last_offset(batch);
     TRY(index_maker_add(&state->maker, batch, position));
@@ -191,6 +192,7 @@ static err check_promised_all(struct plog *log, size_t first)
  * segment with a successor, which would look like a hole that compaction made. */
 static err cut_at(struct plog *log, size_t i, int fd, int64_t position, int64_t next_offset)
 {
+    CHECK(position >= 0 && position <= atomic_load(&log->segments[i]->size_bytes));
     struct segment *segment = log->segments[i];
     int64_t size = atomic_load(&segment->size_bytes);
     log_warn(AREA,
@@ -244,6 +246,7 @@ static bool is_hole(const struct plog *log, const struct segment *segment, int64
 
 err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
 {
+    CHECK(first < log->segments_n);
     TRY(check_promised_all(log, first));
     struct rebuild state = {.log = log, .epoch = -1};
     state.next_offset = log->segments[first]->base_offset;

@@ -64,6 +64,7 @@ static uint32_t crc32_ieee(const uint8_t *data, size_t len)
 
 bool batch_is_sound(const uint8_t *data, const struct batch *batch)
 {
+    CHECK(batch->size_bytes >= BATCH_PREFIX_BYTES + LEGACY_LENGTH_MIN);
     size_t len = (size_t)batch->size_bytes;
     if (batch->base_offset < 0) {
         return false;
@@ -80,6 +81,7 @@ bool batch_is_sound(const uint8_t *data, const struct batch *batch)
 
 void scan_init(struct scan *scan, struct fs *fs, int fd, int64_t position, int64_t end)
 {
+    CHECK(position >= 0 && fd >= 0);
     scan->fs = fs;
     scan->fd = fd;
     scan->next = position;
@@ -107,6 +109,7 @@ err scan_next(struct scan *scan, struct batch *batch, int64_t *position)
     if (batch->size_bytes > left) {
         return E_TRUNCATED;
     }
+    CHECK(batch->size_bytes > 0);
     *position = scan->next;
     scan->next += batch->size_bytes;
     return OK;

@@ -50,6 +50,7 @@ static bool is_lost(err e)
 
 static err offset_entry_get(struct segment *segment, int32_t n, struct offset_entry *entry)
 {
+    CHECK(n >= 0);
     uint8_t bytes[INDEX_ENTRY_BYTES_MAX];
     TRY(index_get(&segment->offsets, n, bytes));
     *entry = (struct offset_entry){
@@ -173,6 +174,7 @@ static err segment_seek(struct segment *segment, int fd, int64_t offset, int64_t
 err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_bytes,
                  struct placed_batch *found)
 {
+    CHECK(size_bytes >= 0);
     struct scan scan;
     struct seek seek;
     TRY(segment_seek(segment, fd, offset, size_bytes, &seek));
@@ -323,6 +325,7 @@ err index_maker_begin(struct index_maker *maker)
 
 err index_maker_add(struct index_maker *maker, const struct batch *batch, int64_t position)
 {
+    CHECK(position >= maker->last_position);
     struct segment *segment = maker->segment;
     int64_t last = batch_last_offset(batch);
     if (batch->max_timestamp > maker->max_timestamp) {

@@ -11,6 +11,7 @@
 struct segment *segment_new(const struct segment_place *place, int64_t base_offset,
                             int64_t size_bytes, bool has_txnindex)
 {
+    CHECK(base_offset >= 0 && size_bytes >= 0);
     const struct storage_env *env = place->env;
     struct segment *segment = xcalloc(1, sizeof(*segment));
     segment->health = place->health;
@@ -57,7 +58,7 @@ err segment_create(const struct segment_place *place, int64_t base_offset, struc
 
 void segment_retain(struct segment *segment)
 {
-    atomic_fetch_add_explicit(&segment->refs, 1, memory_order_relaxed);
+    CHECK(atomic_fetch_add_explicit(&segment->refs, 1, memory_order_relaxed) > 0);
 }
 
 void segment_release(struct segment *segment)
@@ -91,6 +92,7 @@ err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms)
 err segment_index(struct segment *segment, int64_t last_offset, int64_t position, int64_t len,
                   int32_t interval_bytes)
 {
+    CHECK(last_offset >= segment->base_offset && position >= 0 && len > 0);
     if (segment->bytes_since_index > interval_bytes) {
         TRY(offset_index_append(&segment->offsets, (int32_t)(last_offset - segment->base_offset),
                                 (int32_t)position));

@@ -27,6 +27,7 @@ static err time_index_last(struct index *index, struct time_entry *entry)
 
 err time_index_append(struct index *index, int64_t timestamp, int32_t relative)
 {
+    CHECK(relative >= 0);
     struct time_entry last;
     uint8_t entry[TIME_ENTRY_BYTES];
     TRY(time_index_last(index, &last));

@@ -161,6 +161,7 @@ static bool count_kept(void *context, const struct txn_entry *entry)
 
 static err cut_file(struct txn_index *index, int64_t count)
 {
+    CHECK(count >= 0);
     struct open_file *file = NULL;
     TRY(txn_file(index, &file));
     err e = fs_truncate(index->env->fs, open_file_fd(file), count * TXN_ENTRY_BYTES);
@@ -209,6 +210,7 @@ err txn_index_flush(struct txn_index *index)
 
 err txn_index_truncate(struct txn_index *index, int64_t offset)
 {
+    CHECK(offset >= 0);
     pthread_mutex_lock(&index->lock);
     err e = truncate_locked(index, offset);
     pthread_mutex_unlock(&index->lock);
@@ -273,6 +275,7 @@ static err prove_locked(struct txn_index *index, const struct txn_entry *entries
 err txn_index_prove(struct txn_index *index, const struct txn_entry *entries, int64_t count,
                     bool *changed)
 {
+    CHECK(count >= 0);
     *changed = false;
     pthread_mutex_lock(&index->lock);
     err e = atomic_load(&index->proven) ? OK : prove_locked(index, entries, count, changed);

@@ -161,7 +161,7 @@ int main(int argc, char **argv)
 {
     int partitions = argc > 1 ? atoi(argv[1]) : 2000;
     char dir[] = "storage-bench-XXXXXX";
-    log_set_level(LOG_OFF);
+    log_set_level(getenv("VERBOSE") == NULL ? LOG_OFF : LOG_INFO);
     if (mkdtemp(dir) == NULL) {
         return 1;
     }
