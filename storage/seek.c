@@ -3,8 +3,9 @@
  * Offset index. An entry says "offset r ends a set of batches that begins at position p". A search for
  * t may start at p if a batch begins there, and r is at or below t. Whether a batch begins there is
  * asked of the batch itself, once for each entry that was found at the start: its header fits the
- * entry and its bytes fit its CRC (record values may hold bytes that look like a header). Entries that
- * this process wrote need no proof. One that is wrong is passed over for the one before, at the worst
+ * entry, its bytes fit its CRC, and another batch follows (record values may hold bytes that look like
+ * a batch; that they hold two, with fitting offsets, just there, is not seen). Entries that this
+ * process wrote need no proof. One that is wrong is passed over for the one before, at the worst
  * for the segment's begin. The order of entries is only good for speed: a search that went astray
  * finds the entry after the next one before what it looks for, and notes that.
  *
@@ -60,6 +61,23 @@ static err offset_entry_get(struct segment *segment, int32_t n, struct offset_en
     return OK;
 }
 
+/* Does another batch, or the end, come at `position`? A record's value may hold a whole batch. */
+static err is_followed(struct fs *fs, int fd, const struct batch *batch, int64_t position,
+                       int64_t size_bytes, bool *yes)
+{
+    uint8_t head[BATCH_HEADER_BYTES];
+    struct batch next;
+    size_t len = 0;
+    *yes = position == size_bytes;
+    if (*yes) {
+        return OK;
+    }
+    TRY(fs_read_some(fs, fd, head, sizeof(head), position, &len));
+    *yes = header_parse(head, len, &next) == OK && next.size_bytes <= size_bytes - position &&
+           next.base_offset > batch_last_offset(batch);
+    return OK;
+}
+
 /* Does a whole batch begin there that the entry can stand for? */
 static err leads_to_batch(struct segment *segment, int fd, const struct offset_entry *entry,
                           int64_t size_bytes, bool *yes)
@@ -84,9 +102,11 @@ static err leads_to_batch(struct segment *segment, int fd, const struct offset_e
         return OK;
     }
     err e = fs_read(fs, fd, bytes, (size_t)batch.size_bytes, entry->position);
-    *yes = e == OK && batch_is_sound(bytes, &batch);
+    bool sound = e == OK && batch_is_sound(bytes, &batch);
     free(bytes);
-    return e == E_TRUNCATED ? OK : e;
+    TRY(e == E_TRUNCATED ? OK : e);
+    return sound ? is_followed(fs, fd, &batch, entry->position + batch.size_bytes, size_bytes, yes)
+                 : OK;
 }
 
 static err offset_entry_confirm(struct segment *segment, int fd, int32_t n, int64_t size_bytes,

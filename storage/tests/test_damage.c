@@ -1,5 +1,6 @@
 /* A disk that fails a read, and files beside the log that are wrong: what is answered, and what the
  * log is afterwards. */
+#define _GNU_SOURCE
 #include "storage/index.h"
 #include "storage/tests/util.h"
 
@@ -437,6 +438,58 @@ static void test_damaged_epochs(void)
     damage_file("leader-epoch-checkpoint");
 }
 
+/* A record whose value looks like batches, and an index entry that leads there: a header without its
+ * bytes, or a whole batch without a successor. */
+static void test_entry_into_a_value(void)
+{
+    for (int whole = 0; whole < 2; whole++) {
+        struct place p;
+        place_make(&p);
+        struct how how = opened_clean(0);
+        how.config.segment_bytes = 100000;
+        struct plog *log = must_open(&p, &how);
+        struct writer value;
+        writer_init(&value, 1 << 16);
+        make_batch(&value, &(struct batch_spec){.count = 1}, 0);
+        size_t first = value.len;
+        make_batch(&value, &(struct batch_spec){.count = 1}, 1);
+        batch_set_base_offset(value.data, 1);
+        batch_set_base_offset(value.data + first, 2);
+        value.data[first - 1] ^= (uint8_t)(whole ? 0 : 1); /* no longer its CRC */
+        size_t used = whole ? first : value.len;
+        struct writer w;
+        struct batch_builder builder;
+        struct append_result result;
+        must_append(log, 1);
+        writer_init(&w, 1 << 16);
+        batch_begin(&builder, &w, 0);
+        batch_add(&builder, T0_MS, bytes_of("k", 1), bytes_of(value.data, used));
+        MUST(batch_end(&builder));
+        MUST(plog_append(log, w.data, w.len, APPEND_CLIENT, 0, &result));
+        for (int i = 0; i < 4; i++) {
+            must_append(log, 2);
+        }
+        MUST(plog_close(log));
+        size_t len = 0;
+        uint8_t *data = slurp(&p, "t-0/00000000000000000000.log", &len);
+        uint8_t *at = memmem(data, len, value.data, used);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+        uint8_t entry[OFFSET_ENTRY_BYTES];
+        store_u32(entry, 2);
+        store_u32(entry + 4, (uint32_t)(at - data));
+        spit(&p, "t-0/00000000000000000000.index", entry, sizeof(entry));
+        free(data);
+        writer_deinit(&w);
+        writer_deinit(&value);
+        place_reboot(&p);
+        how.recovery_point = 10;
+        log = must_open(&p, &how);
+        CU_ASSERT_EQUAL(check_every_offset(log), 6);
+        plog_abandon(log);
+        place_remove(&p);
+    }
+}
+
 /* Three batches and an index whose head is wrong: everything is there from the first read on, and the
  * retention pass makes the index again. */
 static void test_index_is_mended(void)
@@ -476,7 +529,7 @@ static void test_index_is_mended(void)
     place_remove(&p);
 }
 
-SUITE("damage", TEST(test_index_is_mended), TEST(test_failing_reads),
+SUITE("damage", TEST(test_index_is_mended), TEST(test_entry_into_a_value), TEST(test_failing_reads),
       TEST(test_failing_read_after_close), TEST(test_corrupt_batch),
       TEST(test_damaged_offset_index), TEST(test_damaged_time_index), TEST(test_damaged_txn_index),
       TEST(test_damaged_snapshot), TEST(test_damaged_epochs))
