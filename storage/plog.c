@@ -499,6 +499,7 @@ bool plog_is_unchanged(const struct plog *log)
 
 static err close_clean(struct plog *log)
 {
+    TRY(plog_write_proven_epochs(log));
     if (!log->touched) {
         return flush_entries(log);
     }

@@ -169,6 +169,7 @@ NODISCARD err plog_settle_epochs(struct plog *log, int64_t start, int64_t end_of
 /* Compares them with the log, once; before a question, an append or a cut. A disk that fails takes the
  * log offline. Any thread. */
 void plog_prove_epochs(struct plog *log);
+/* Their file, if the proof made them again: at the first change, the next retention pass, the close. */
 NODISCARD err plog_write_proven_epochs(struct plog *log);
 NODISCARD err plog_write_epochs(struct plog *log);
 NODISCARD err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset);

@@ -21,7 +21,7 @@
 
 #include <stdlib.h>
 
-enum { TRIES_MAX = 8 };
+enum { TRIES_MAX = 8, SEALED_LOOK_BYTES = 64 * 1024 };
 
 /* A search that may begin at `position`, and must have ended before `end`. */
 struct seek {
@@ -304,6 +304,30 @@ static err last_time_entry(struct segment *segment, int fd, int64_t size_bytes,
     return OK;
 }
 
+/* Looks at the batches from `scan` on for a larger timestamp. `sealed`: the last entry claims that there
+ * is none; then only a few are looked at, unless one of them shows that entries are missing. */
+static err look_for_larger(struct segment *segment, struct scan *scan, bool sealed,
+                           int64_t *timestamp, int64_t *offset)
+{
+    struct placed_batch next;
+    int64_t look_end = scan->next + SEALED_LOOK_BYTES;
+    err e = OK;
+    for (int n = 0; (e = scan_next(scan, &next.header, &next.position)) == OK; n++) {
+        if (sealed && n > 1 && next.position > look_end) {
+            return OK;
+        }
+        if (next.header.max_timestamp > *timestamp) {
+            *timestamp = next.header.max_timestamp;
+            *offset = batch_last_offset(&next.header);
+            if (sealed) {
+                suspect(segment);
+                sealed = false;
+            }
+        }
+    }
+    return e == E_NOT_FOUND ? OK : e;
+}
+
 err segment_max_timestamp(struct segment *segment, bool sealed, int64_t *timestamp, int64_t *offset)
 {
     struct time_entry last;
@@ -311,22 +335,17 @@ err segment_max_timestamp(struct segment *segment, bool sealed, int64_t *timesta
     int64_t size_bytes = atomic_load(&segment->size_bytes);
     struct open_file *file = NULL;
     struct scan scan;
-    struct placed_batch next;
     TRY(segment_file(segment, &file));
     int fd = open_file_fd(file);
     err e = last_time_entry(segment, fd, size_bytes, &last, &position);
     *timestamp = last.timestamp;
     *offset = segment->base_offset + last.relative;
-    scan_init(&scan, segment->offsets.env->fs, fd, position,
-              sealed && last.timestamp >= 0 ? position : size_bytes);
-    while (e == OK && (e = scan_next(&scan, &next.header, &next.position)) == OK) {
-        if (next.header.max_timestamp > *timestamp) {
-            *timestamp = next.header.max_timestamp;
-            *offset = batch_last_offset(&next.header);
-        }
+    if (e == OK) {
+        scan_init(&scan, segment->offsets.env->fs, fd, position, size_bytes);
+        e = look_for_larger(segment, &scan, sealed && last.timestamp >= 0, timestamp, offset);
     }
     open_file_release(file);
-    return e == E_NOT_FOUND ? OK : e;
+    return e;
 }
 
 void index_maker_init(struct index_maker *maker, struct segment *segment, int32_t interval_bytes)

@@ -413,6 +413,68 @@ static void damage_file(const char *suffix)
     place_remove(&p);
 }
 
+/* The file is gone, is half as long, or goes on with something else. */
+static void reshape_file(const char *suffix)
+{
+    static const uint8_t GARBAGE[3][204] = {{0}, {0xff}, {0, 0, 0, 1, 0, 0, 0, 9}};
+    static struct answers right;
+    static struct answers now;
+    struct saved_file files[FILES_MAX];
+    struct place p;
+    place_make(&p);
+    int64_t end = make_log(&p);
+    int count = save_files(&p, files);
+    ask_all(&p, end, &right);
+    for (int i = 0; i < count * 8; i++) {
+        const struct saved_file *file = &files[i % count];
+        const char *at_suffix = strstr(file->name, suffix);
+        int shape = i / count;
+        bool is_txns = strcmp(suffix, ".txnindex") == 0;
+        if (at_suffix == NULL || strlen(at_suffix) != strlen(suffix) || (is_txns && shape == 0)) {
+            continue; /* a transaction index that is gone cannot be missed */
+        }
+        uint8_t *bytes = malloc(file->len + sizeof(GARBAGE[0]));
+        memcpy(bytes, file->data, file->len);
+        size_t len = shape == 1   ? file->len / 2
+                     : shape == 2 ? 0
+                     : shape == 3 ? file->len - 1
+                     : shape == 4 ? file->len + 1
+                                  : file->len + sizeof(GARBAGE[0]);
+        if (shape >= 4) {
+            memcpy(bytes + file->len, GARBAGE[shape % 3], sizeof(GARBAGE[0]));
+        }
+        restore_files(&p, files, count);
+        spit(&p, file->name, bytes, len);
+        if (shape == 0) {
+            char *path = place_path(&p, file->name);
+            MUST(fs_unlink(fs_system(), path));
+            free(path);
+        }
+        ask_all(&p, end, &now);
+        CU_ASSERT(is_same(&now, &right));
+        if (!is_same(&now, &right)) {
+            fprintf(stderr, "%s shape %d\n", file->name, shape);
+        }
+        for (int j = 0; j < count; j++) {
+            spit(&p, files[j].name, files[j].data, files[j].len);
+        }
+        free(bytes);
+    }
+    for (int i = 0; i < count; i++) {
+        free(files[i].data);
+    }
+    place_remove(&p);
+}
+
+static void test_reshaped(void)
+{
+    reshape_file(".index");
+    reshape_file(".timeindex");
+    reshape_file(".txnindex");
+    reshape_file(".snapshot");
+    reshape_file("leader-epoch-checkpoint");
+}
+
 static void test_damaged_offset_index(void)
 {
     damage_file(".index");
@@ -529,7 +591,7 @@ static void test_index_is_mended(void)
     place_remove(&p);
 }
 
-SUITE("damage", TEST(test_index_is_mended), TEST(test_entry_into_a_value), TEST(test_failing_reads),
-      TEST(test_failing_read_after_close), TEST(test_corrupt_batch),
+SUITE("damage", TEST(test_reshaped), TEST(test_index_is_mended), TEST(test_entry_into_a_value),
+      TEST(test_failing_reads), TEST(test_failing_read_after_close), TEST(test_corrupt_batch),
       TEST(test_damaged_offset_index), TEST(test_damaged_time_index), TEST(test_damaged_txn_index),
       TEST(test_damaged_snapshot), TEST(test_damaged_epochs))
