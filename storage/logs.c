@@ -22,6 +22,7 @@
 #include "storage/logs_internal.h"
 
 #include "base/log.h"
+#include "base/refuse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,31 +42,29 @@ static err compare_identity(const struct logs *logs, const struct logs_open *how
         const char *cluster_id = "";
         TRY(log_dir_identity(dir, &broker_id, &cluster_id, reason));
         if (broker_id >= 0 && how->broker_id >= 0 && broker_id != how->broker_id) {
-            return logs_refuse(
-                reason,
-                "broker.id is %d, but %s/meta.properties says %d; set that broker.id, or "
-                "other log.dirs",
-                how->broker_id, dir->path, broker_id);
+            return refuse(reason, LOGS_REASON_BYTES,
+                          "broker.id is %d, but %s/meta.properties says %d; set that broker.id, or "
+                          "other log.dirs",
+                          how->broker_id, dir->path, broker_id);
         }
         if (*cluster_id != '\0' && how->cluster_id != NULL &&
             strcmp(cluster_id, how->cluster_id) != 0) {
-            return logs_refuse(reason, "the cluster id is %s, but %s/meta.properties says %s",
-                               how->cluster_id, dir->path, cluster_id);
+            return refuse(reason, LOGS_REASON_BYTES,
+                          "the cluster id is %s, but %s/meta.properties says %s", how->cluster_id,
+                          dir->path, cluster_id);
         }
         if (broker_id >= 0 && identity->broker_id >= 0 && broker_id != identity->broker_id) {
-            return logs_refuse(
-                reason,
-                "%s/meta.properties says broker.id %d, another directory %d; they are of "
-                "two brokers",
-                dir->path, broker_id, identity->broker_id);
+            return refuse(reason, LOGS_REASON_BYTES,
+                          "%s/meta.properties says broker.id %d, another directory %d; they are of "
+                          "two brokers",
+                          dir->path, broker_id, identity->broker_id);
         }
         if (*cluster_id != '\0' && identity->cluster_id[0] != '\0' &&
             strcmp(cluster_id, identity->cluster_id) != 0) {
-            return logs_refuse(
-                reason,
-                "%s/meta.properties says cluster.id %s, another directory %s; they are "
-                "of two clusters",
-                dir->path, cluster_id, identity->cluster_id);
+            return refuse(reason, LOGS_REASON_BYTES,
+                          "%s/meta.properties says cluster.id %s, another directory %s; they are "
+                          "of two clusters",
+                          dir->path, cluster_id, identity->cluster_id);
         }
         identity->broker_id = broker_id >= 0 ? broker_id : identity->broker_id;
         if (*cluster_id != '\0') {
@@ -88,7 +87,7 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     map_init(&made->entries);
     map_init(&made->stale);
     reason[0] = '\0';
-    err e = how->dirs_n == 0 ? logs_refuse(reason, "log.dirs is empty") : OK;
+    err e = how->dirs_n == 0 ? refuse(reason, LOGS_REASON_BYTES, "log.dirs is empty") : OK;
     for (size_t i = 0; e == OK && i < how->dirs_n; i++) {
         log_dir_init(&made->dirs[i], how->dirs[i]);
         made->dirs_n++;
@@ -138,8 +137,9 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     struct log_dir *dir = &logs->dirs[at];
     struct entry *known = map_get_str(&logs->entries, str_of(key));
     if (known != NULL) {
-        return logs_refuse(reason, "%s is in two log directories: %s and %s; move one of them away",
-                           key, logs->dirs[known->dir].path, dir->path);
+        return refuse(reason, LOGS_REASON_BYTES,
+                      "%s is in two log directories: %s and %s; move one of them away", key,
+                      logs->dirs[known->dir].path, dir->path);
     }
     char *path = xasprintf("%s/%s", dir->path, key);
     struct plog_open how = {
@@ -154,7 +154,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     err e = plog_open(logs->env, &how, &log);
     if (e != OK && e != E_CORRUPT) {
         dir->failed = true;
-        e = logs_refuse(reason, "cannot load %s: %s", path, err_text(e));
+        e = refuse(reason, LOGS_REASON_BYTES, "cannot load %s: %s", path, err_text(e));
     } else {
         struct entry *entry = entry_add(logs, key, at, name, log);
         entry->recovery_point = how.recovery_point;
@@ -207,8 +207,8 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
     err e = fs_sync_all(logs->env->fs, dir->path);
     if (e != OK) {
         dir->failed = true;
-        return logs_refuse(reason, "cannot make what was recovered durable in %s: %s", dir->path,
-                           err_text(e));
+        return refuse(reason, LOGS_REASON_BYTES, "cannot make what was recovered durable in %s: %s",
+                      dir->path, err_text(e));
     }
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
@@ -230,7 +230,8 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         err e = log_dir_write_identity(dir, logs->env, broker_id, cluster_id);
         e = e == OK ? log_dir_begin(dir, logs->env->fs) : e;
         if (e != OK) {
-            return logs_refuse(reason, "cannot start with %s: %s", dir->path, err_text(e));
+            return refuse(reason, LOGS_REASON_BYTES, "cannot start with %s: %s", dir->path,
+                          err_text(e));
         }
         if (!dir->clean && dir->subdirs.count > 0) {
             log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
@@ -405,12 +406,12 @@ err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_REASON_BYT
     }
     struct topic_partition name = plog_name(search.first);
     const char *dir = plog_dir(search.first);
-    return logs_refuse(
-        reason,
-        "log directory %.*s: %.*s-%d has an open transaction (producer id %lld, since "
-        "offset %lld)%s; let Apache Kafka finish or abort it first",
-        (int)(strrchr(dir, '/') - dir), dir, (int)name.topic.len, name.topic.data, name.partition,
-        (long long)open.producer_id, (long long)open.first_offset, others);
+    return refuse(reason, LOGS_REASON_BYTES,
+                  "log directory %.*s: %.*s-%d has an open transaction (producer id %lld, since "
+                  "offset %lld)%s; let Apache Kafka finish or abort it first",
+                  (int)(strrchr(dir, '/') - dir), dir, (int)name.topic.len, name.topic.data,
+                  name.partition, (long long)open.producer_id, (long long)open.first_offset,
+                  others);
 }
 
 /* Is there such a log? *log is NULL when it is damaged. */

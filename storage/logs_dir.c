@@ -8,10 +8,10 @@
 #include "storage/logs_dir.h"
 
 #include "base/log.h"
+#include "base/refuse.h"
 #include "storage/checkpoint.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -96,15 +96,6 @@ static char *file_in(const struct log_dir *dir, const char *name)
     return xasprintf("%s/%s", dir->path, name);
 }
 
-err logs_refuse(char reason[LOGS_REASON_BYTES], const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(reason, LOGS_REASON_BYTES, format, args);
-    va_end(args);
-    return E_CONFIG;
-}
-
 static err make_dirs(struct fs *fs, const char *path)
 {
     char *part = xstrdup(path);
@@ -125,17 +116,16 @@ static err check_names(struct log_dir *dir, struct fs *fs, char reason[LOGS_REAS
 {
     err e = fs_list_dirs(fs, dir->path, &dir->subdirs);
     if (e != OK) {
-        return logs_refuse(reason, "cannot list %s: %s", dir->path, err_text(e));
+        return refuse(reason, LOGS_REASON_BYTES, "cannot list %s: %s", dir->path, err_text(e));
     }
     for (size_t i = 0; i < dir->subdirs.count && e == OK; i++) {
         struct str topic;
         int32_t partition = 0;
         if (dir_name_parse(dir->subdirs.names[i], &topic, &partition) == DIR_FOREIGN) {
-            e = logs_refuse(
-                reason,
-                "%s/%s is a directory, but not of the form topic-partition; log.dirs must "
-                "hold nothing but Kafka's partitions",
-                dir->path, dir->subdirs.names[i]);
+            e = refuse(reason, LOGS_REASON_BYTES,
+                       "%s/%s is a directory, but not of the form topic-partition; log.dirs must "
+                       "hold nothing but Kafka's partitions",
+                       dir->path, dir->subdirs.names[i]);
         }
     }
     return e;
@@ -156,7 +146,7 @@ static err read_properties(struct log_dir *dir, struct fs *fs, char reason[LOGS_
         e = properties_parse(&dir->properties, text, len, &line);
     }
     if (e != OK) {
-        e = logs_refuse(reason, "cannot read %s: %s", path, err_text(e));
+        e = refuse(reason, LOGS_REASON_BYTES, "cannot read %s: %s", path, err_text(e));
     }
     free(text);
     free(path);
@@ -170,11 +160,13 @@ static err take_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON
     free(path);
     if (e != OK) {
         dir->lock_fd = -1;
-        return logs_refuse(reason, "cannot open %s/.lock: %s", dir->path, err_text(e));
+        return refuse(reason, LOGS_REASON_BYTES, "cannot open %s/.lock: %s", dir->path,
+                      err_text(e));
     }
     if (fs_lock(fs, dir->lock_fd) != OK) {
-        return logs_refuse(reason, "%s is in use: another broker holds the lock on %s/.lock",
-                           dir->path, dir->path);
+        return refuse(reason, LOGS_REASON_BYTES,
+                      "%s is in use: another broker holds the lock on %s/.lock", dir->path,
+                      dir->path);
     }
     return OK;
 }
@@ -183,7 +175,7 @@ err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYT
 {
     err e = make_dirs(fs, dir->path);
     if (e != OK) {
-        return logs_refuse(reason, "cannot create %s: %s", dir->path, err_text(e));
+        return refuse(reason, LOGS_REASON_BYTES, "cannot create %s: %s", dir->path, err_text(e));
     }
     TRY(take_lock(dir, fs, reason));
     TRY(read_properties(dir, fs, reason));
@@ -197,24 +189,24 @@ err log_dir_identity(const struct log_dir *dir, int32_t *broker_id, const char *
     const char *id = properties_get(&dir->properties, "broker.id");
     const char *cluster = properties_get(&dir->properties, "cluster.id");
     if (version != NULL && strcmp(version, "0") != 0) {
-        return logs_refuse(
-            reason,
-            "%s/meta.properties has version %s: it was written in KRaft mode, which is "
-            "not built; name another directory in log.dirs",
-            dir->path, version);
+        return refuse(reason, LOGS_REASON_BYTES,
+                      "%s/meta.properties has version %s: it was written in KRaft mode, which is "
+                      "not built; name another directory in log.dirs",
+                      dir->path, version);
     }
     *broker_id = -1;
     *cluster_id = cluster == NULL ? "" : cluster;
     if (strlen(*cluster_id) >= sizeof(((struct logs_identity *)NULL)->cluster_id)) {
-        return logs_refuse(reason, "%s/meta.properties has an impossible cluster.id", dir->path);
+        return refuse(reason, LOGS_REASON_BYTES, "%s/meta.properties has an impossible cluster.id",
+                      dir->path);
     }
     if (id != NULL) {
         char *end = NULL;
         errno = 0;
         long number = strtol(id, &end, 10);
         if (*id == '\0' || *end != '\0' || errno != 0 || number < 0 || number > INT32_MAX) {
-            return logs_refuse(reason, "%s/meta.properties has an impossible broker.id: %s",
-                               dir->path, id);
+            return refuse(reason, LOGS_REASON_BYTES,
+                          "%s/meta.properties has an impossible broker.id: %s", dir->path, id);
         }
         *broker_id = (int32_t)number;
     }

@@ -21,10 +21,6 @@ struct log_dir {
     struct map high_watermarks;
 };
 
-/* E_CONFIG, and why. */
-__attribute__((format(printf, 2, 3))) err logs_refuse(char reason[LOGS_REASON_BYTES],
-                                                      const char *format, ...);
-
 /* What a subdirectory is. */
 enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_KEPT, DIR_FOREIGN };
 /* Takes a name apart; `topic` points into it. DIR_KEPT: -future, -stray, remote-log-index-cache. */
