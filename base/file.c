@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static int sys_open(struct fs *fs, const char *path, int flags)
@@ -146,6 +147,18 @@ static int sys_syncfs(struct fs *fs, int fd)
     return syncfs(fd);
 }
 
+static int sys_space(struct fs *fs, const char *path, struct fs_space *space)
+{
+    struct statvfs stat;
+    (void)fs;
+    if (statvfs(path, &stat) != 0) {
+        return -1;
+    }
+    *space = (struct fs_space){.total_bytes = (int64_t)stat.f_blocks * (int64_t)stat.f_frsize,
+                               .usable_bytes = (int64_t)stat.f_bavail * (int64_t)stat.f_frsize};
+    return 0;
+}
+
 struct fs *fs_system(void)
 {
     static const struct fs_ops ops = {
@@ -165,6 +178,7 @@ struct fs *fs_system(void)
         .list = sys_list,
         .lock = sys_lock,
         .syncfs = sys_syncfs,
+        .space = sys_space,
     };
     static struct fs fs = {.ops = &ops};
     return &fs;
@@ -274,6 +288,17 @@ err fs_sync_all(struct fs *fs, const char *path)
     err e = result(fs->ops->syncfs(fs, fd));
     fs_close(fs, fd);
     return e;
+}
+
+err fs_space(struct fs *fs, const char *path, struct fs_space *space)
+{
+    return result(fs->ops->space(fs, path, space));
+}
+
+char *fs_absolute(const char *path)
+{
+    char *absolute = realpath(path, NULL);
+    return absolute == NULL ? xstrdup(path) : absolute;
 }
 
 err fs_lock(struct fs *fs, int fd)

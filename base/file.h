@@ -21,6 +21,12 @@ struct fs_stat {
     bool is_dir;
 };
 
+/* Of the file system that a path is on. */
+struct fs_space {
+    int64_t total_bytes;
+    int64_t usable_bytes; /* to us */
+};
+
 /* One name of a directory; it lives during the call. Links are followed for `is_dir`. */
 typedef void fs_entry_fn(void *context, const char *name, bool is_dir);
 
@@ -46,6 +52,7 @@ struct fs_ops {
     int (*list)(struct fs *fs, const char *path, fs_entry_fn *each, void *context);
     int (*lock)(struct fs *fs, int fd);
     int (*syncfs)(struct fs *fs, int fd);
+    int (*space)(struct fs *fs, const char *path, struct fs_space *space);
 };
 
 struct fs {
@@ -72,6 +79,9 @@ NODISCARD err fs_datasync(struct fs *fs, int fd);
 NODISCARD err fs_sync_dir(struct fs *fs, const char *path);
 /* Makes durable all that was written to the file system that holds `path`. */
 NODISCARD err fs_sync_all(struct fs *fs, const char *path);
+NODISCARD err fs_space(struct fs *fs, const char *path, struct fs_space *space);
+/* The path from the root, with its links resolved; malloc'd. A copy of it when that fails. */
+char *fs_absolute(const char *path);
 NODISCARD err fs_rename(struct fs *fs, const char *from, const char *to);
 /* A file that is not there is no error. */
 NODISCARD err fs_unlink(struct fs *fs, const char *path);

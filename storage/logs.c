@@ -441,16 +441,31 @@ struct plog *logs_get(struct logs *logs, struct topic_partition name)
     return log;
 }
 
-void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context)
+enum { ALL_DIRS = -1 };
+
+static void each_of(struct logs *logs, ssize_t dir, void (*each)(void *context, struct plog *log),
+                    void *context)
 {
     pthread_mutex_lock(&logs->lock);
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        if (entry->log != NULL) {
+        if (entry->log != NULL && (dir == ALL_DIRS || entry->dir == (size_t)dir)) {
             each(context, entry->log);
         }
     }
     pthread_mutex_unlock(&logs->lock);
+}
+
+void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context)
+{
+    each_of(logs, ALL_DIRS, each, context);
+}
+
+void logs_each_in(struct logs *logs, size_t dir, void (*each)(void *context, struct plog *log),
+                  void *context)
+{
+    CHECK(dir < logs->dirs_n);
+    each_of(logs, (ssize_t)dir, each, context);
 }
 
 size_t logs_count(struct logs *logs)
@@ -594,4 +609,21 @@ int64_t logs_remove_deleted(struct logs *logs)
 const char *logs_first_dir(const struct logs *logs)
 {
     return logs->dirs[0].path;
+}
+
+size_t logs_dirs(const struct logs *logs)
+{
+    return logs->dirs_n;
+}
+
+char *logs_dir_path(const struct logs *logs, size_t dir)
+{
+    CHECK(dir < logs->dirs_n);
+    return fs_absolute(logs->dirs[dir].path);
+}
+
+err logs_dir_space(const struct logs *logs, size_t dir, struct fs_space *space)
+{
+    CHECK(dir < logs->dirs_n);
+    return fs_space(logs->env->fs, logs->dirs[dir].path, space);
 }

@@ -93,4 +93,12 @@ NODISCARD err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint whic
 /* Where the directories are: for placing a coordination file in the first of them. */
 const char *logs_first_dir(const struct logs *logs);
 
+/* The directories as DescribeLogDirs shows them; `dir` counts from 0. The path is malloc'd. */
+size_t logs_dirs(const struct logs *logs);
+char *logs_dir_path(const struct logs *logs, size_t dir);
+NODISCARD err logs_dir_space(const struct logs *logs, size_t dir, struct fs_space *space);
+/* logs_each for the logs of one directory. */
+void logs_each_in(struct logs *logs, size_t dir, void (*each)(void *context, struct plog *log),
+                  void *context);
+
 #endif

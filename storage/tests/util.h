@@ -152,6 +152,12 @@ UNUSED static int fault_lock(struct fs *fs, int fd)
     return fs_system()->ops->lock(fs_system(), fd);
 }
 
+UNUSED static int fault_space(struct fs *fs, const char *path, struct fs_space *space)
+{
+    FAULT(false, false);
+    return fs_system()->ops->space(fs_system(), path, space);
+}
+
 static const struct fs_ops FAULT_OPS UNUSED = {
     .open = fault_open,
     .close = fault_close,
@@ -169,6 +175,7 @@ static const struct fs_ops FAULT_OPS UNUSED = {
     .list = fault_list,
     .lock = fault_lock,
     .syncfs = fault_syncfs,
+    .space = fault_space,
 };
 
 /* ---- a place and an environment ---- */

@@ -1,0 +1,149 @@
+/* DescribeLogDirs: which log directory has which partitions, and how large they are. Partitions that are
+ * not here are left out. (reference: requests §8) */
+#include "broker/broker.h"
+
+#include <stdlib.h>
+
+struct described {
+    struct str topic; /* in the request's arena */
+    int32_t partition;
+    int64_t size_bytes;
+};
+
+struct collection {
+    struct req *req;
+    struct map *wanted; /* topic → a set of partitions; NULL: all */
+    struct described *found;
+    int32_t found_n;
+    size_t room;
+    bool full; /* logs were created meanwhile, or there is no memory */
+};
+
+/* ---- what is asked for ---- */
+
+/* topic → struct map of partitions. */
+static void wanted_init(struct map *wanted, const struct describe_log_dirs_request *in)
+{
+    map_init(wanted);
+    for (int32_t t = 0; t < in->topics_n; t++) {
+        struct map *partitions = map_get_str(wanted, in->topics[t].topic);
+        if (partitions == NULL) {
+            partitions = xcalloc(1, sizeof(*partitions));
+            map_init(partitions);
+            (void)map_set_str(wanted, in->topics[t].topic, partitions);
+        }
+        for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
+            (void)map_set_i64(partitions, in->topics[t].partitions[i], wanted);
+        }
+    }
+}
+
+static void wanted_deinit(struct map *wanted)
+{
+    map_each (entry, wanted) {
+        map_deinit(entry->value);
+        free(entry->value);
+    }
+    map_deinit(wanted);
+}
+
+static bool is_wanted(const struct collection *c, struct topic_partition name)
+{
+    if (c->wanted == NULL) {
+        return true;
+    }
+    const struct map *partitions = map_get_str(c->wanted, name.topic);
+    return partitions != NULL && map_get_i64(partitions, name.partition) != NULL;
+}
+
+/* ---- what there is ---- */
+
+static void collect(void *context, struct plog *log)
+{
+    struct collection *c = context;
+    struct topic_partition name = plog_name(log);
+    if (!is_wanted(c, name)) {
+        return;
+    }
+    struct str topic = arena_str(&c->req->arena, name.topic);
+    c->full |= (size_t)c->found_n == c->room || topic.data == NULL;
+    if (!c->full) {
+        c->found[c->found_n++] = (struct described){
+            .topic = topic, .partition = name.partition, .size_bytes = plog_size_bytes(log)};
+    }
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const struct described *a = left;
+    const struct described *b = right;
+    size_t shorter = a->topic.len < b->topic.len ? a->topic.len : b->topic.len;
+    int order = memcmp(a->topic.data, b->topic.data, shorter);
+    if (order == 0) {
+        order = (a->topic.len > b->topic.len) - (a->topic.len < b->topic.len);
+    }
+    return order != 0 ? order : (a->partition > b->partition) - (a->partition < b->partition);
+}
+
+static bool fill_topics(struct req *r, const struct collection *c,
+                        struct describe_log_dirs_response_result *out)
+{
+    struct describe_log_dirs_response_partition *partitions =
+        req_array(r, c->found_n, sizeof(*partitions));
+    out->topics = req_array(r, c->found_n, sizeof(*out->topics));
+    if (partitions == NULL || out->topics == NULL) {
+        return false;
+    }
+    qsort(c->found, (size_t)c->found_n, sizeof(*c->found), by_name);
+    struct describe_log_dirs_response_topic *topic = NULL;
+    for (int32_t i = 0; i < c->found_n; i++) {
+        const struct described *one = &c->found[i];
+        if (topic == NULL || !str_equal(topic->name, one->topic)) {
+            topic = &out->topics[out->topics_n++];
+            topic->name = one->topic;
+            topic->partitions = &partitions[i];
+        }
+        topic->partitions_n++;
+        partitions[i] = (struct describe_log_dirs_response_partition){
+            .partition_index = one->partition, .partition_size = one->size_bytes};
+    }
+    return true;
+}
+
+static bool describe_dir(struct req *r, size_t dir, struct map *wanted,
+                         struct describe_log_dirs_response_result *out)
+{
+    struct logs *logs = r->broker->logs;
+    struct collection c = {.req = r, .wanted = wanted, .room = logs_count(logs)};
+    struct fs_space space = {.total_bytes = -1, .usable_bytes = -1};
+    char *path = logs_dir_path(logs, dir);
+    describe_log_dirs_response_result_init(out);
+    out->log_dir = arena_str(&r->arena, str_of(path));
+    free(path);
+    out->error_code = kafka_error_of_log(logs_dir_space(logs, dir, &space));
+    out->total_bytes = space.total_bytes;
+    out->usable_bytes = space.usable_bytes;
+    c.found = req_array(r, (int32_t)c.room, sizeof(*c.found));
+    if (c.found == NULL) {
+        return false;
+    }
+    logs_each_in(logs, dir, collect, &c);
+    return fill_topics(r, &c, out);
+}
+
+enum req_status handle_describe_log_dirs(struct req *r)
+{
+    const struct describe_log_dirs_request *in = r->in;
+    struct describe_log_dirs_response *out = r->out;
+    size_t dirs_n = logs_dirs(r->broker->logs);
+    struct map wanted;
+    wanted_init(&wanted, in);
+    out->results = req_array(r, (int32_t)dirs_n, sizeof(*out->results));
+    bool room = out->results != NULL;
+    for (size_t dir = 0; room && dir < dirs_n; dir++) {
+        room = describe_dir(r, dir, in->topics_n < 0 ? NULL : &wanted,
+                            &out->results[out->results_n++]);
+    }
+    wanted_deinit(&wanted);
+    return room ? REQ_DONE : REQ_CLOSE;
+}
