@@ -1,4 +1,5 @@
-/* Kafka's checkpoint text files: offsets of partitions, and leader epochs (storage format §8).
+/* Kafka's checkpoint text files: offsets of partitions, and leader epochs.
+ * (reference: storage format §8)
  *
  * "0\n<count>\n" and one entry a line; an empty file, or none, reads as no entries; another
  * version, a wrong count or a bad line is E_MALFORMED. Written atomically (temporary file, fsync,

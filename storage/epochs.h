@@ -1,5 +1,5 @@
-/* Leader epochs of one log: which epoch began at which offset (KIP-101, KIP-320; storage format
- * §8).
+/* Leader epochs of one log: which epoch began at which offset. (reference: storage
+ * format §8; KIP-101, KIP-320)
  *
  * Values in memory only; plog writes them to leader-epoch-checkpoint when a call says they changed.
  * No lock of its own. */

@@ -1,4 +1,4 @@
-/* The offset index and the time index of one segment (storage format §6).
+/* The offset index and the time index of one segment. (reference: storage format §6)
  *
  * Offset entry: relative offset i32, position i32. Time entry: timestamp i64, relative offset i32.
  * One writer (the log's appender); any number of readers beside it. The lock inside is a leaf, held

@@ -1,4 +1,4 @@
-/* Kafka 3.9's defaults, one line each (reference: topic configs). */
+/* Kafka 3.9's defaults, one line each. (reference: requests §13) */
 #include "storage/log_config.h"
 
 struct log_config log_config_default(void)

@@ -1,5 +1,5 @@
-/* One log directory: its lock, its identity, its names, its clean marker (storage format §1, §2,
- * §9). Shared by logs*.c only. One thread. */
+/* One log directory: its lock, its identity, its names, its clean marker. (reference: storage
+ * format §1, §2, §9) Shared by logs*.c only. One thread. */
 #ifndef OTTLA_STORAGE_LOGS_DIR_H
 #define OTTLA_STORAGE_LOGS_DIR_H
 

@@ -1,4 +1,4 @@
-/* The names of a partition's files (storage format §1). */
+/* The names of a partition's files. (reference: storage format §1) */
 #ifndef OTTLA_STORAGE_NAMES_H
 #define OTTLA_STORAGE_NAMES_H
 

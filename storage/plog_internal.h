@@ -206,8 +206,8 @@ NODISCARD err plog_drop_segments(struct plog *log, size_t from, size_t to);
  */
 NODISCARD err recovery_run(struct plog *log, size_t first, int64_t *end_offset);
 
-/* swap.c: removes and completes what an interrupted deletion or compaction left (storage format §9,
- * step 1). *changed: the directory's names are others now. */
+/* swap.c: removes and completes what an interrupted deletion or compaction left. (reference:
+ * storage format §9) *changed: the directory's names are others now. */
 NODISCARD err swap_finish(struct plog *log, const struct name_list *names, bool *changed);
 
 #endif

@@ -1,4 +1,5 @@
-/* Producer state of one log: idempotence, transactions, snapshots (coordinators §3, storage §7).
+/* Producer state of one log: idempotence, transactions, snapshots. (reference: coordinators §3,
+ * storage format §7)
  *
  * Lock: none of its own. Whoever appends changes it; the lists of transactions are also read by
  * others, so the log's guard is held around producers_apply(), producers_lso() and the loading. */

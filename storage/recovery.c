@@ -1,4 +1,5 @@
-/* What is done to a log whose last stop was not clean (storage format §9, crash safety S7, S8).
+/* What is done to a log whose last stop was not clean. (reference: storage format §9,
+ * hardening §5.3 S7 S8)
  *
  * The .log is the truth; everything else is made from it again. Segments from the recovery point on
  * are read in order; each batch must be whole, of a known format, fit its CRC, keep offsets

@@ -96,8 +96,8 @@ NODISCARD err segment_mend(struct segment *segment, int32_t interval_bytes);
 /* Modification time of the .log. */
 NODISCARD err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms);
 
-/* Index entries for a set of batches about to lie at `position` (storage format §6); called before
- * the set is counted into bytes_since_index. */
+/* Index entries for a set of batches about to lie at `position`; called before the set is counted
+ * into bytes_since_index. (reference: storage format §6) */
 NODISCARD err segment_index(struct segment *segment, int64_t last_offset, int64_t position,
                             int64_t len, int32_t interval_bytes);
 /* The last time entry, then both indexes to their files. */

@@ -1,5 +1,5 @@
-/* The aborted transactions of one segment (storage format §6): 34 bytes each, version i16 (0),
- * producer id i64, first offset i64, last offset i64 (the marker's), last stable offset i64.
+/* The aborted transactions of one segment: 34 bytes each, version i16 (0), producer id i64, first
+ * offset i64, last offset i64 (the marker's), last stable offset i64. (reference: storage format §6)
  * The file exists only when there is an entry. One writer, readers beside it. */
 #ifndef OTTLA_STORAGE_TXNINDEX_H
 #define OTTLA_STORAGE_TXNINDEX_H

@@ -1,5 +1,5 @@
-/* What a leader checks and rewrites in a client's batches before they are appended (storage format
- * §4.1, hardening §1). Runs without any lock, on any thread. */
+/* What a leader checks and rewrites in a client's batches before they are appended. (reference:
+ * storage format §4.1, hardening §1) Runs without any lock, on any thread. */
 #ifndef OTTLA_STORAGE_VALIDATE_H
 #define OTTLA_STORAGE_VALIDATE_H
 
