@@ -1,7 +1,7 @@
 /* A compressed payload, inflated piece by piece in bounded memory.
  *
  * What is taken and what is refused is what Java's readers take and refuse, not what the libraries
- * do: a payload that passes here can be read by a Java consumer (reference: storage format §4).
+ * do: a payload that passes here can be read by a Java consumer (reference: hardening §1).
  * Where that is surprising:
  *
  * - gzip: members one after another; what follows a member and is no member is passed over, and so

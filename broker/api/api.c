@@ -4,7 +4,7 @@
  * parse closes the connection without an answer. The one exception is ApiVersions with an unknown
  * version, which is answered in version 0 (KIP-511).
  *
- * Memory: decoding may allocate a small multiple of the frame (hardening: decode budget); then the
+ * Memory: decoding may allocate a small multiple of the frame (reference: hardening §3); then the
  * cap is raised to what an answer may need. A request object is kept with its arena's first chunk
  * for the next request of the loop, so a small request costs no malloc. */
 #define _GNU_SOURCE

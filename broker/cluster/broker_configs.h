@@ -1,7 +1,7 @@
 /* Options of brokers that are kept in the coordination store: /config/brokers/<default> for all of
  * them, /config/brokers/N for one, which wins; both win over server.properties (config.h). Written
  * by kafka-configs, while no broker runs or through a broker that can. (reference: zookeeper §1,
- * requests §7)
+ * requests §7.2)
  *
  * Thread: the control thread; at the start the one that starts. */
 #ifndef OTTLA_BROKER_CLUSTER_BROKER_CONFIGS_H

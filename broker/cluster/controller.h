@@ -7,7 +7,7 @@
  * Every write of the controller is a transaction that checks /controller_epoch, so that one which
  * was deposed changes nothing.
  *
- * Thread: the control thread. (Source: reference zookeeper §4, §5, §8, §9.) */
+ * Thread: the control thread. (reference: zookeeper §4, §5, §8, §9) */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_H
 

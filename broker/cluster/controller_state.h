@@ -5,7 +5,7 @@
  * list of writes to be made, with the model already as it will be after them. Who makes the writes
  * and fails throws the model away, and loads it again.
  *
- * Thread: the controller's. (Source: reference zookeeper §8, §9) */
+ * Thread: the controller's. (reference: zookeeper §8, §9) */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_STATE_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_STATE_H
 

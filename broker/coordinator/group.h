@@ -1,7 +1,7 @@
 /* One consumer group of the classic protocol: a pure state machine. An event and the time go in;
  * answers and what is to be stored come out. No clock, no lock, no connection, no log.
  *
- * (reference: coordinators §1; KIP-62, KIP-345 static members, KIP-394 member ids.)
+ * (reference: coordinators §1; KIP-62, KIP-345 static members, KIP-394 member ids)
  *
  * Lock: the shard's. Waiters are opaque: they are answered exactly once, by an action. */
 #ifndef OTTLA_BROKER_COORDINATOR_GROUP_H

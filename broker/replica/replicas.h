@@ -41,8 +41,8 @@ void replicas_each(struct replicas *replicas, void (*each)(void *context, struct
                    void *context);
 size_t replicas_count(struct replicas *replicas);
 
-/* Carries out a request that has passed the fence (cluster/requests_in.h). The answers' errors are
- * those of the reference page (zookeeper §5.1, §5.3). Response arrays go into `arena`. */
+/* Carries out a request that has passed the fence (cluster/requests_in.h). Response arrays go
+ * into `arena`. (reference: zookeeper §5.1, §5.3) */
 void replicas_leader_and_isr(struct replicas *replicas,
                              const struct leader_and_isr_request *request, struct arena *arena,
                              struct leader_and_isr_response *response);

@@ -1,7 +1,7 @@
 /* OffsetCommit: stores offsets of a group, first as one batch; they are visible when that is safe. A
  * partition that is refused does not keep the others from being stored; one that is named twice has
- * what the last one says. Version 0 keeps them in the
- * coordination store, under /consumers, where only version 0 looks. (reference: coordinators §1.9) */
+ * what the last one says. Version 0 keeps them in the coordination store, under /consumers, where
+ * only version 0 looks. (reference: coordinators §1.9) */
 #include "broker/api/merged.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"

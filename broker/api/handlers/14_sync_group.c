@@ -1,5 +1,5 @@
 /* SyncGroup: a member asks for its part; the answer comes when the leader's assignment is stored.
- * group_sync() decides. (reference: coordinators §1.5) */
+ * group_sync() decides. (reference: coordinators §1.6) */
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"

@@ -1,6 +1,6 @@
 /* CreateTopics: the wishes are checked and written on the control thread (cluster/topics.h); then
  * the request waits until every new partition has a leader, or until its time is over.
- * (reference: requests §6) */
+ * (reference: requests §6.1) */
 #include "base/seen.h"
 #include "broker/broker.h"
 

@@ -1,5 +1,5 @@
 /* DeleteTopics: asks for the deletion on the control thread, then waits until the topics are gone.
- * (reference: requests §6) */
+ * (reference: requests §6.2) */
 #include "broker/broker.h"
 
 enum { FIRST_STATES_VERSION = 6, FIRST_DELETION_DISABLED_VERSION = 3 };

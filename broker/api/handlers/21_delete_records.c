@@ -1,5 +1,5 @@
 /* DeleteRecords: moves the start of logs forward. A partition that is named twice is answered once, by
- * what the last one says, as Kafka does. (reference: requests §6) */
+ * what the last one says, as Kafka does. (reference: requests §6.4) */
 #include "broker/api/lookup.h"
 #include "base/seen.h"
 #include "protocol/topic_name.h"

@@ -1,5 +1,5 @@
 /* DescribeConfigs: what options have which value, and where it comes from. On the control thread,
- * which topic overrides and dynamic options belong to. (reference: requests §7)
+ * which topic overrides and dynamic options belong to. (reference: requests §7.1)
  *
  * Synonyms are every value that was given to an option, or to a coarser one that it is derived from
  * (retention in ms, minutes, hours), the one that wins first: by source, then by name. What comes

@@ -1,4 +1,4 @@
-/* AlterConfigs: replaces all overrides of a topic. (reference: requests §7) */
+/* AlterConfigs: replaces all overrides of a topic. (reference: requests §7.2) */
 #include "broker/api/alter_configs.h"
 
 static bool read_change(struct req *r, const struct alter_configs_request_resource *in,

@@ -1,5 +1,5 @@
 /* CreatePartitions: rewrites the topic's node on the control thread, then waits for the leaders of
- * the new partitions. (reference: requests §6) */
+ * the new partitions. (reference: requests §6.3) */
 #include "base/seen.h"
 #include "broker/broker.h"
 

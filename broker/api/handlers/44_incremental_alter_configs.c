@@ -1,5 +1,5 @@
 /* IncrementalAlterConfigs: sets, deletes, appends to or subtracts from options of topics.
- * (reference: requests §7) */
+ * (reference: requests §7.2) */
 #include "broker/api/alter_configs.h"
 
 static bool read_change(struct req *r, const struct incremental_alter_configs_request_resource *in,
