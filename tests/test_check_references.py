@@ -78,6 +78,22 @@ class CheckReferences(unittest.TestCase):
                  "broker/README.md:1: ../docs/reference/requests.md#5-else: no such heading")
         self.bad("README.md", "[c](#to-do)\n\n## To do it\n", "README.md:1: #to-do: no such heading")
 
+    def test_missing_apis(self):
+        files = {
+            "docs/reference/api-versions.md": "# APIs\n| key | name | type | 3.9 | 4.3 |\n|---|---|---|---|---|\n"
+                                              "| 0 | Produce | C | 0-11 | 0-13 |\n| 26 | EndTxn | C | 0-4 | 0-5 |\n"
+                                              "| 24 | AddPartitionsToTxn | C; v4+ IB | 0-5 | 0-5 |\n| 52 | Vote | K | - | 0 |\n",
+            "broker/api/api.def": "API(0, produce, 0)\n",
+        }
+        heading = "### APIs that are missing\n\n| for | APIs |\n|---|---|\n"
+        for rows, said in [
+            ("| x | EndTxn, AddPartitionsToTxn |", ""),
+            ("| x | EndTxn |", "README.md:1: AddPartitionsToTxn is missing, and not listed\n"),
+            ("| x | EndTxn, AddPartitionsToTxn |\n| y | Produce |", "README.md:1: Produce is listed as missing, and is not\n"),
+        ]:
+            self.assertEqual(self.check({**files, "README.md": f"{heading}{rows}\n"}).stdout, said)
+        self.assertIn("there is no section", self.check({**files, "README.md": "# X\n"}).stdout)
+
 
 if __name__ == "__main__":
     unittest.main()
