@@ -130,6 +130,7 @@ static void on_load(struct loop_task *task)
 {
     struct shard *shard = container_of(task, struct shard, load);
     pthread_mutex_lock(&shard->lock);
+    shard->load_posted = false;
     if (shard->state == SHARD_LOADING) {
         load_locked(shard);
     }
@@ -188,7 +189,8 @@ static void begin_load(struct shard *shard)
     }
     if (small) {
         load_locked(shard);
-    } else {
+    } else if (!shard->load_posted) { /* an earlier election's may still be queued: it will do */
+        shard->load_posted = true;
         loop_post(shard->coordinator->config.background, &shard->load);
     }
 }

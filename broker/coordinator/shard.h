@@ -30,6 +30,7 @@ struct shard {
     struct loop_task advance;
     struct loop_task load;
     bool arm_posted;
+    bool load_posted;
     atomic_bool advance_posted;
 };
 

@@ -227,6 +227,20 @@ static void test_loading_fails(void)
     end();
 }
 
+/* Elected, lost and elected again before the background thread came to load the first time. */
+static void test_elected_again_while_loading(void)
+{
+    begin();
+    (void)become(ME, 1);
+    (void)partition_detach_log(t.p, ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    coordinator_partition_elected(t.c, t.p, 1, false);
+    coordinator_partition_elected(t.c, t.p, 3, false);
+    CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    loop_drain(t.background); /* a task that is queued twice would never end */
+    CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
+    end();
+}
+
 /* ---- offsets of a living group ---- */
 
 static struct str told_id; /* of the last join */
@@ -353,4 +367,5 @@ static void test_unknown_subscriptions(void)
 
 SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each_other),
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
-      TEST(test_loading_fails), TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions))
+      TEST(test_loading_fails), TEST(test_elected_again_while_loading),
+      TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions))
