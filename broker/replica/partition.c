@@ -412,6 +412,10 @@ static void on_flush(struct loop_task *task)
     if (partition_pin(p, -1, true, &log) == OK) {
         after_flush(p, plog_flush(log));
         partition_unpin(p);
+    } else { /* another failure has taken the log offline: nobody is acknowledged any more */
+        pthread_mutex_lock(&p->lock);
+        wake_all(p);
+        pthread_mutex_unlock(&p->lock);
     }
     partition_release(p);
 }

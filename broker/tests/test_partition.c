@@ -378,15 +378,33 @@ static void test_follows(void)
 }
 
 /* A disk that fails lets nobody wait for ever. */
-static void test_disk_fails(void)
+static void fail_next(void)
+{
+    t.place.fault.fail_at = t.place.fault.calls + 1;
+}
+
+static void fail_flush(void)
+{
+    fail_next();
+    loop_drain(t.flush);
+}
+
+/* The flush comes to a log that is offline already. */
+static void fail_before_flush(void)
+{
+    fail_next();
+    CU_ASSERT_EQUAL(append_error(1), ERR_KAFKA_STORAGE_ERROR);
+    loop_drain(t.flush);
+}
+
+static void check_disk_fails(void (*fail)(void))
 {
     begin_durable();
     (void)become(ME, 1);
     struct partition_append append = appended(-1, 1);
     struct waiting w;
     wait_for_append(&w, &append);
-    t.place.fault.fail_at = t.place.fault.calls + 1;
-    loop_drain(t.flush);
+    fail();
     CU_ASSERT(w.woken > 0);
     watch_remove(&w.watch);
     bool yes = true;
@@ -397,6 +415,12 @@ static void test_disk_fails(void)
     loop_free(t.flush);
     plog_abandon(t.log);
     place_remove(&t.place);
+}
+
+static void test_disk_fails(void)
+{
+    check_disk_fails(fail_flush);
+    check_disk_fails(fail_before_flush);
 }
 
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
