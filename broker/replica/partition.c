@@ -50,6 +50,7 @@ struct partition {
     int64_t flushed_ms;        /* when flush.ms last asked for a flush */
 
     _Atomic int64_t high_watermark;
+    _Atomic uint32_t changes; /* of the role, and of whether there is a log */
     atomic_bool flush_queued; /* a reference is held then */
     struct loop_task flush;
 };
@@ -164,8 +165,10 @@ static err check_follows(const struct partition *p, int32_t leader_epoch)
 
 /* ---- waking ---- */
 
+/* Whoever waits, for whatever: it has changed what this broker may say of the partition. */
 static void wake_all(struct partition *p)
 {
+    atomic_fetch_add(&p->changes, 1);
     list_each_safe (item, &p->watches) {
         waiter_wake(container_of(item, struct watch, link)->waiter);
     }
@@ -547,6 +550,12 @@ int partition_apply_retention(struct partition *p)
 
 /* ---- watches ---- */
 
+struct partition_seen partition_seen(const struct partition *p)
+{
+    return (struct partition_seen){.changes = atomic_load(&p->changes),
+                                   .high_watermark = partition_high_watermark(p)};
+}
+
 /* Has it happened between the caller's look and now? */
 static bool watch_is_satisfied(const struct watch *watch, const struct partition *p)
 {
@@ -555,7 +564,8 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
         return true;
     }
     if (watch->offset < 0) {
-        return high_watermark != watch->seen;
+        return high_watermark != watch->seen.high_watermark ||
+               atomic_load(&p->changes) != watch->seen.changes;
     }
     return high_watermark >= watch->offset || !p->is_leader || watch->leader_epoch < p->led_since;
 }

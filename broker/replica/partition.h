@@ -155,6 +155,13 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms);
 
 /* ---- waiting ---- */
 
+/* What there was, for who reads and then waits by bytes: taken before it reads. */
+struct partition_seen {
+    uint32_t changes;
+    int64_t high_watermark;
+};
+struct partition_seen partition_seen(const struct partition *p);
+
 /* Somebody waits for a partition: woken when its high watermark moves far enough, and when its role
  * changes. Embedded in whoever waits; removed before its memory goes. */
 struct watch {
@@ -163,7 +170,7 @@ struct watch {
     struct waiter *waiter;
     int64_t offset;                /* wake when the high watermark reaches it; -1: by bytes */
     int32_t leader_epoch;          /* by offset: under which it was appended */
-    int64_t seen;                  /* by bytes: the high watermark when it last looked */
+    struct partition_seen seen;    /* by bytes: before it last looked */
     _Atomic int64_t *wanted_bytes; /* counted down by what becomes readable; wake at 0 */
 };
 

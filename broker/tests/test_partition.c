@@ -207,7 +207,8 @@ static void test_waits_for_bytes(void)
     (void)become(ME, 1);
     _Atomic int64_t wanted = 100;
     struct waiting w = {.waiter.wake = on_wake};
-    w.watch = (struct watch){.waiter = &w.waiter, .offset = -1, .wanted_bytes = &wanted};
+    w.watch = (struct watch){
+        .waiter = &w.waiter, .offset = -1, .seen = partition_seen(t.p), .wanted_bytes = &wanted};
     watch_add(&w.watch, t.p);
     (void)appended(1, 1);
     CU_ASSERT_EQUAL(w.woken, 0);
@@ -215,11 +216,53 @@ static void test_waits_for_bytes(void)
     (void)appended(1, 1);
     CU_ASSERT_EQUAL(w.woken, 1);
     watch_remove(&w.watch);
-    w.watch.seen = 0; /* the high watermark has moved since it looked */
-    watch_add(&w.watch, t.p);
+    watch_add(&w.watch, t.p); /* the high watermark has moved since it looked */
     CU_ASSERT_EQUAL(w.woken, 2);
     watch_remove(&w.watch);
     end();
+}
+
+/* The role changes between a reader's look and its watch: nobody wakes it later. */
+static void check_change_unseen(void (*change)(void))
+{
+    begin();
+    (void)become(ME, 1);
+    _Atomic int64_t wanted = 100;
+    struct waiting w = {.waiter.wake = on_wake};
+    w.watch = (struct watch){
+        .waiter = &w.waiter, .offset = -1, .seen = partition_seen(t.p), .wanted_bytes = &wanted};
+    watch_add(&w.watch, t.p);
+    CU_ASSERT_EQUAL(w.woken, 0);
+    watch_remove(&w.watch);
+    change();
+    watch_add(&w.watch, t.p);
+    CU_ASSERT_EQUAL(w.woken, 1);
+    watch_remove(&w.watch);
+    end();
+}
+
+static void follow_another(void)
+{
+    (void)become(OTHER, 2);
+}
+
+static void resign(void)
+{
+    bool led = false;
+    MUST(partition_resign(t.p, 1, &led));
+}
+
+static void resign_for_deletion(void)
+{
+    bool led = false;
+    MUST(partition_resign(t.p, LEADER_EPOCH_DURING_DELETE, &led));
+}
+
+static void test_change_between_look_and_watch(void)
+{
+    check_change_unseen(follow_another);
+    check_change_unseen(resign);
+    check_change_unseen(resign_for_deletion);
 }
 
 /* The lead goes on in the next epoch: what was appended before is still to be acknowledged. */
@@ -424,6 +467,6 @@ static void test_disk_fails(void)
 }
 
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
-      TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes), TEST(test_elected_again),
-      TEST(test_interrupted), TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_follows),
-      TEST(test_disk_fails))
+      TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
+      TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
+      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_follows), TEST(test_disk_fails))

@@ -272,7 +272,7 @@ static bool read_round(struct req *r, struct fetch *f)
         int64_t limit = (int64_t)read.max_bytes < left ? (int64_t)read.max_bytes : left;
         read.max_bytes = limit < 0 ? 0 : (size_t)limit;
         read.min_one = r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0;
-        part->watch.seen = partition_high_watermark(part->partition);
+        part->watch.seen = partition_seen(part->partition);
         partition_read(part->partition, &read, &r->arena, &part->result);
         if (part->result.error == OK) {
             part->result.error = check_readable(r, part);
