@@ -363,7 +363,8 @@ err server_start(struct server *server, const struct conn_handler *handlers)
     for (size_t i = 0; i < server->config.listeners_n; i++) {
         TRY(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));
     }
-    for (int i = 0; i < server->config.loops_n; i++) {
+    /* The loop that accepts comes last: nobody is served before all run. */
+    for (int i = server->config.loops_n - 1; i >= 0; i--) {
         char name[24];
         snprintf(name, sizeof(name), "net-%d", i);
         err e =

@@ -341,7 +341,7 @@ static struct {
     char reason[BROKER_REASON_BYTES];
 } b;
 
-static void broker_begin(void)
+static void broker_begin_with(struct threads *threads)
 {
     char dirs[96];
     snprintf(b.dir, sizeof(b.dir), "/tmp/ottla-test-server-XXXXXX");
@@ -352,16 +352,27 @@ static void broker_begin(void)
     MUST(config_override(&b.config, "listeners=PLAINTEXT://127.0.0.1:0", b.reason));
     MUST(config_finish(&b.config, b.reason));
     struct broker_env env = broker_env_system();
+    env.threads = threads;
     MUST(broker_start(&env, &b.config, &b.broker, b.reason));
+}
+
+static void broker_begin(void)
+{
+    broker_begin_with(threads_system());
+}
+
+static void broker_gone(void)
+{
+    char command[96];
+    config_deinit(&b.config);
+    snprintf(command, sizeof(command), "rm -r '%s'", b.dir);
+    CU_ASSERT_EQUAL(system(command), 0);
 }
 
 static void broker_end(void)
 {
-    char command[96];
     broker_stop(b.broker);
-    config_deinit(&b.config);
-    snprintf(command, sizeof(command), "rm -r '%s'", b.dir);
-    CU_ASSERT_EQUAL(system(command), 0);
+    broker_gone();
 }
 
 static bool is_readable(int fd, int wait_ms)
@@ -371,9 +382,10 @@ static bool is_readable(int fd, int wait_ms)
 }
 
 /* Until it is told to serve no client has an answer, however long it may wait at the door. */
+static const uint8_t api_versions[] = {0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff};
+
 static void test_nobody_is_served_before(void)
 {
-    static const uint8_t api_versions[] = {0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff};
     broker_begin();
     int client = client_connect(b.broker->listeners.all[0].port);
     CU_ASSERT_TRUE(client_send(client, api_versions, sizeof(api_versions)));
@@ -382,6 +394,62 @@ static void test_nobody_is_served_before(void)
     CU_ASSERT_TRUE(is_readable(client, PATIENCE_MS));
     close(client);
     broker_end();
+}
+
+/* Threads of which one cannot be started, which takes a while to be found out. */
+struct short_threads {
+    struct threads threads;
+    int left;
+    int client; /* who must not be answered meanwhile */
+};
+
+static err short_start(struct threads *threads, const char *name, struct loop *loop,
+                       struct thread **thread)
+{
+    struct short_threads *s = container_of(threads, struct short_threads, threads);
+    if (s->left == 0) {
+        CU_ASSERT_FALSE(is_readable(s->client, 50));
+        return err_from_errno(EAGAIN);
+    }
+    s->left--;
+    return thread_start(threads_system(), name, loop, thread);
+}
+
+static void short_join(struct threads *threads, struct thread *thread)
+{
+    (void)threads;
+    thread_join(threads_system(), thread);
+}
+
+/* Whichever it is that cannot be started: nothing is left, and nobody was served. */
+static void test_threads_run_short(void)
+{
+    enum { CLIENTS = 4 };
+    bool failed = true;
+    int n = 0;
+    for (; failed; n++) {
+        struct short_threads s = {.threads = {.start = short_start, .join = short_join}, .left = n};
+        int clients[CLIENTS];
+        broker_begin_with(&s.threads);
+        for (int i = 0; i < CLIENTS; i++) {
+            clients[i] = client_connect(b.broker->listeners.all[0].port);
+            CU_ASSERT_TRUE(client_send(clients[i], api_versions, sizeof(api_versions)));
+        }
+        s.client = clients[0];
+        failed = broker_serve(b.broker, b.reason) != OK;
+        CU_ASSERT_TRUE(!failed || b.reason[0] != '\0');
+        for (int i = 0; i < CLIENTS; i++) {
+            CU_ASSERT_TRUE(failed ? client_sees_end(clients[i])
+                                  : is_readable(clients[i], PATIENCE_MS));
+            close(clients[i]);
+        }
+        if (failed) {
+            broker_gone();
+        } else {
+            broker_end();
+        }
+    }
+    CU_ASSERT_TRUE(n > 4); /* flush, background, control, one loop at least */
 }
 
 /* CreateTopics v2: one topic with one partition, 10 s. */
@@ -483,4 +551,4 @@ SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_addres
       TEST(test_port_is_taken), TEST(test_connections_are_shared), TEST(test_limit_per_address),
       TEST(test_limit_of_all), TEST(test_limit_of_a_listener), TEST(test_at_the_limit),
       TEST(test_stop_while_they_come), TEST(test_nobody_is_served_before),
-      TEST(test_clients_give_up))
+      TEST(test_threads_run_short), TEST(test_clients_give_up))
