@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "broker/tests/net_util.h"
+#include "storage/tests/fault_fs.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -547,8 +548,60 @@ static void test_clients_give_up(void)
     sem_destroy(&outage.over);
 }
 
+/* ---- a start that fails ---- */
+
+/* The config of a broker with the directory of `b`, which is there already. */
+static void config_again(void)
+{
+    char dirs[96];
+    snprintf(dirs, sizeof(dirs), "log.dirs=%s", b.dir);
+    config_init(&b.config);
+    MUST(config_override(&b.config, dirs, b.reason));
+    MUST(config_override(&b.config, "listeners=PLAINTEXT://127.0.0.1:0", b.reason));
+    MUST(config_finish(&b.config, b.reason));
+}
+
+/* Whichever operation on a file it is that fails, what was begun ends without a trace in memory, and
+ * the next start finds everything. */
+static void test_disk_fails_at_the_start(void)
+{
+    broker_begin();
+    MUST(broker_serve(b.broker, b.reason));
+    int client = ask_for_topic("topic");
+    CU_ASSERT_TRUE(is_readable(client, PATIENCE_MS));
+    close(client);
+    broker_stop(b.broker);
+    config_deinit(&b.config);
+    int refused = 0;
+    bool hit = true;
+    for (int n = 1; hit; n++) {
+        struct fault_fs fault = {.fs.ops = &FAULT_OPS, .fail_at = n};
+        struct broker_env env = broker_env_system();
+        env.fs = &fault.fs;
+        config_again();
+        err e = broker_start(&env, &b.config, &b.broker, b.reason);
+        hit = fault.calls >= n;
+        if (e == OK) {
+            MUST(broker_serve(b.broker, b.reason));
+            CU_ASSERT_TRUE(has_topic("topic"));
+            broker_stop(b.broker);
+        } else {
+            CU_ASSERT_TRUE(b.reason[0] != '\0');
+            refused++;
+        }
+        config_deinit(&b.config);
+    }
+    CU_ASSERT_TRUE(refused > 5);
+    config_again();
+    struct broker_env env = broker_env_system();
+    MUST(broker_start(&env, &b.config, &b.broker, b.reason));
+    MUST(broker_serve(b.broker, b.reason));
+    CU_ASSERT_TRUE(has_topic("topic"));
+    broker_end();
+}
+
 SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_addresses_as_text),
       TEST(test_port_is_taken), TEST(test_connections_are_shared), TEST(test_limit_per_address),
       TEST(test_limit_of_all), TEST(test_limit_of_a_listener), TEST(test_at_the_limit),
       TEST(test_stop_while_they_come), TEST(test_nobody_is_served_before),
-      TEST(test_threads_run_short), TEST(test_clients_give_up))
+      TEST(test_threads_run_short), TEST(test_disk_fails_at_the_start), TEST(test_clients_give_up))

@@ -1,11 +1,12 @@
-/* What the tests of this folder share: a directory of their own, an environment, batches, a file
- * system that fails when told to. */
+/* What the tests of this folder share: a directory of their own, an environment on a file system that
+ * fails when told to (fault_fs.h), batches. */
 #ifndef OTTLA_STORAGE_TESTS_UTIL_H
 #define OTTLA_STORAGE_TESTS_UTIL_H
 
 #define _GNU_SOURCE
 #include "base/log.h"
 #include "storage/logs.h"
+#include "storage/tests/fault_fs.h"
 #include "storage/validate.h"
 
 #include <CUnit/Basic.h>
@@ -15,168 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define UNUSED           __attribute__((unused))
 #define MUST(expression) CU_ASSERT_EQUAL_FATAL((expression), OK)
 
 enum { T0 = 1700000000 }; /* seconds; timestamps are T0 * 1000 + something */
 #define T0_MS ((int64_t)T0 * 1000)
-
-/* ---- a file system with faults ---- */
-
-struct fault_fs {
-    struct fs fs;
-    _Atomic int64_t calls; /* of operations that count */
-    int64_t fail_at;       /* the call that fails; 0: none */
-    bool dead;             /* everything after it fails too: a crash */
-    bool die;
-    bool tear;         /* the failing write writes half of its bytes */
-    bool only_changes; /* reads and opens do not count */
-    bool only_syncs;   /* only fsync and fdatasync count */
-    bool only_syncfs;
-};
-
-static inline bool fault_hits(struct fs *fs, bool change, bool sync)
-{
-    struct fault_fs *f = (struct fault_fs *)(void *)fs;
-    if (f->dead) {
-        return true;
-    }
-    if ((f->only_changes && !change) || (f->only_syncs && !sync) || f->only_syncfs) {
-        return false;
-    }
-    if (++f->calls != f->fail_at) {
-        return false;
-    }
-    f->dead = f->die;
-    return true;
-}
-
-#define FAULT(change, sync)                                                                        \
-    if (fault_hits(fs, (change), (sync))) {                                                        \
-        errno = EIO;                                                                               \
-        return -1;                                                                                 \
-    }
-
-UNUSED static int fault_open(struct fs *fs, const char *path, int flags)
-{
-    FAULT((flags & (O_CREAT | O_TRUNC)) != 0, false)
-    return fs_system()->ops->open(fs_system(), path, flags);
-}
-UNUSED static int fault_close(struct fs *fs, int fd)
-{
-    (void)fs;
-    return fs_system()->ops->close(fs_system(), fd);
-}
-UNUSED static ssize_t fault_pread(struct fs *fs, int fd, void *data, size_t len, int64_t position)
-{
-    struct fault_fs *f = (struct fault_fs *)(void *)fs;
-    if (!f->dead) {
-        FAULT(false, false)
-    }
-    return fs_system()->ops->pread(fs_system(), fd, data, len, position);
-}
-UNUSED static ssize_t fault_pwritev(struct fs *fs, int fd, const struct iovec *parts, int parts_n,
-                                    int64_t position)
-{
-    struct fault_fs *f = (struct fault_fs *)(void *)fs;
-    bool was_dead = f->dead;
-    if (fault_hits(fs, true, false)) {
-        if (f->tear && !was_dead) {
-            struct iovec half = {.iov_base = parts[0].iov_base, .iov_len = parts[0].iov_len / 2};
-            (void)!fs_system()->ops->pwritev(fs_system(), fd, &half, 1, position);
-        }
-        errno = EIO;
-        return -1;
-    }
-    return fs_system()->ops->pwritev(fs_system(), fd, parts, parts_n, position);
-}
-UNUSED static int fault_ftruncate(struct fs *fs, int fd, int64_t size)
-{
-    FAULT(true, false)
-    return fs_system()->ops->ftruncate(fs_system(), fd, size);
-}
-UNUSED static int fault_fdatasync(struct fs *fs, int fd)
-{
-    (void)fd;
-    FAULT(true, true)
-    return 0; /* tests need no disk */
-}
-UNUSED static int fault_syncfs(struct fs *fs, int fd)
-{
-    struct fault_fs *f = (struct fault_fs *)(void *)fs;
-    bool only = f->only_syncfs;
-    f->only_syncfs = false;
-    int returned = fault_fdatasync(fs, fd);
-    f->only_syncfs = only;
-    return returned;
-}
-UNUSED static int fault_rename(struct fs *fs, const char *from, const char *to)
-{
-    FAULT(true, false)
-    return fs_system()->ops->rename(fs_system(), from, to);
-}
-UNUSED static int fault_unlink(struct fs *fs, const char *path)
-{
-    FAULT(true, false)
-    return fs_system()->ops->unlink(fs_system(), path);
-}
-UNUSED static int fault_mkdir(struct fs *fs, const char *path)
-{
-    FAULT(true, false)
-    return fs_system()->ops->mkdir(fs_system(), path);
-}
-UNUSED static int fault_rmdir(struct fs *fs, const char *path)
-{
-    FAULT(true, false)
-    return fs_system()->ops->rmdir(fs_system(), path);
-}
-
-UNUSED static int fault_stat(struct fs *fs, const char *path, struct fs_stat *stat)
-{
-    FAULT(false, false)
-    return fs_system()->ops->stat(fs_system(), path, stat);
-}
-UNUSED static int fault_fstat(struct fs *fs, int fd, struct fs_stat *stat)
-{
-    FAULT(false, false)
-    return fs_system()->ops->fstat(fs_system(), fd, stat);
-}
-UNUSED static int fault_list(struct fs *fs, const char *path, fs_entry_fn *each, void *context)
-{
-    FAULT(false, false)
-    return fs_system()->ops->list(fs_system(), path, each, context);
-}
-UNUSED static int fault_lock(struct fs *fs, int fd)
-{
-    FAULT(false, false)
-    return fs_system()->ops->lock(fs_system(), fd);
-}
-
-UNUSED static int fault_space(struct fs *fs, const char *path, struct fs_space *space)
-{
-    FAULT(false, false);
-    return fs_system()->ops->space(fs_system(), path, space);
-}
-
-static const struct fs_ops FAULT_OPS UNUSED = {
-    .open = fault_open,
-    .close = fault_close,
-    .pread = fault_pread,
-    .pwritev = fault_pwritev,
-    .ftruncate = fault_ftruncate,
-    .fdatasync = fault_fdatasync,
-    .fsync = fault_fdatasync,
-    .rename = fault_rename,
-    .unlink = fault_unlink,
-    .mkdir = fault_mkdir,
-    .rmdir = fault_rmdir,
-    .stat = fault_stat,
-    .fstat = fault_fstat,
-    .list = fault_list,
-    .lock = fault_lock,
-    .syncfs = fault_syncfs,
-    .space = fault_space,
-};
 
 /* ---- a place and an environment ---- */
 
