@@ -19,6 +19,8 @@ struct stage {
     struct manual_clock clock;
     struct loop *loops[LOOPS_MAX];
     int loops_n;
+    const struct loop *held; /* is not turned: its thread waits for something */
+    struct loop *flush;      /* of the last broker that was started */
 };
 
 static struct stage stage;
@@ -31,8 +33,8 @@ static err stage_start(struct threads *threads, const char *name, struct loop *l
                        struct thread **thread)
 {
     (void)threads;
-    (void)name;
     CU_ASSERT_FATAL(stage.loops_n < LOOPS_MAX);
+    stage.flush = strcmp(name, "flush") == 0 ? loop : stage.flush;
     stage.loops[stage.loops_n++] = loop;
     *thread = xcalloc(1, sizeof(**thread));
     (*thread)->loop = loop;
@@ -60,7 +62,7 @@ static void stage_settle(void)
     while (busy) {
         busy = false;
         for (int i = 0; i < stage.loops_n; i++) {
-            busy |= loop_turn(stage.loops[i]);
+            busy |= stage.loops[i] != stage.held && loop_turn(stage.loops[i]);
         }
     }
 }
@@ -104,7 +106,7 @@ static void set(struct place *p, const char *option)
     MUST(config_override(&p->config, option, reason));
 }
 
-static void place_start(struct place *p, int id, const struct broker_env *env)
+static void place_start(struct place *p, int id, const char *option, const struct broker_env *env)
 {
     char text[96];
     char reason[BROKER_REASON_BYTES];
@@ -119,6 +121,9 @@ static void place_start(struct place *p, int id, const struct broker_env *env)
     set(p, "offsets.topic.replication.factor=1");
     set(p, "group.initial.rebalance.delay.ms=3000");
     set(p, "num.network.threads=2");
+    if (option != NULL) {
+        set(p, option);
+    }
     MUST(config_finish(&p->config, reason));
     MUST(broker_start(env, &p->config, &p->broker, reason));
     MUST(broker_serve(p->broker, reason));
@@ -184,12 +189,12 @@ static void ask(struct place *p, int16_t key, int version, const void *request, 
     receive_answer(p, key, version, on_stage, response);
 }
 
-static void create_topic(struct place *p, const char *name, bool on_stage)
+static void create_topic_of(struct place *p, const char *name, int32_t partitions_n, bool on_stage)
 {
     struct create_topics_request_topic topic;
     create_topics_request_topic_init(&topic);
     topic.name = str_of(name);
-    topic.num_partitions = 4;
+    topic.num_partitions = partitions_n;
     topic.replication_factor = 1;
     struct create_topics_request request;
     create_topics_request_init(&request);
@@ -199,6 +204,11 @@ static void create_topic(struct place *p, const char *name, bool on_stage)
     ask(p, 19, 2, &request, on_stage, &response);
     CU_ASSERT_EQUAL_FATAL(response.topics_n, 1);
     CU_ASSERT_EQUAL(response.topics[0].error_code, OK);
+}
+
+static void create_topic(struct place *p, const char *name, bool on_stage)
+{
+    create_topic_of(p, name, 4, on_stage);
 }
 
 /* Produces one record and reads it back. */
@@ -250,7 +260,7 @@ static void test_two_brokers(void)
     arena_init(&arena, ARENA_BYTES);
     struct broker_env env = broker_env_system();
     for (int i = 0; i < BROKERS; i++) {
-        place_start(&places[i], i + 1, &env);
+        place_start(&places[i], i + 1, NULL, &env);
     }
     CU_ASSERT_STRING_NOT_EQUAL(places[0].broker->cluster_id, places[1].broker->cluster_id);
     create_topic(&places[0], "first", false);
@@ -266,7 +276,7 @@ static void test_two_brokers(void)
     arena_deinit(&arena);
 }
 
-static void stage_brokers(uint64_t seed)
+static void stage_brokers_with(uint64_t seed, const char *option)
 {
     arena_init(&arena, ARENA_BYTES);
     stage_begin();
@@ -276,8 +286,13 @@ static void stage_brokers(uint64_t seed)
                                  .fs = fs_system(),
                                  .random = &places[i].random.random,
                                  .threads = &stage.threads};
-        place_start(&places[i], i + 1, &env);
+        place_start(&places[i], i + 1, option, &env);
     }
+}
+
+static void stage_brokers(uint64_t seed)
+{
+    stage_brokers_with(seed, NULL);
 }
 
 static void stage_end(void)
@@ -399,4 +414,141 @@ static void test_seed_repeats(void)
     CU_ASSERT(!uuid_equal(a.topic, c.topic));
 }
 
-SUITE("in process", TEST(test_two_brokers), TEST(test_virtual_time), TEST(test_seed_repeats))
+/* ---- while the disk is waited for ---- */
+
+static const char *const DURABLE = "log.flush.interval.messages=1";
+
+/* The place whose flush loop the stage knows. */
+static struct place *const last = &places[BROKERS - 1];
+
+/* The flush is not done. */
+static void hold_flush(bool held)
+{
+    stage.held = held ? stage.flush : NULL;
+}
+
+static void send_produce(struct place *p, const char *topic, int32_t timeout_ms)
+{
+    struct writer w;
+    struct batch_builder batch;
+    writer_init(&w, 1 << 16);
+    batch_begin(&batch, &w, CODEC_NONE);
+    batch_add(&batch, START_MS, bytes_of("k", 1), bytes_of("v", 1));
+    MUST(batch_end(&batch));
+    struct produce_request_partition partition;
+    produce_request_partition_init(&partition);
+    partition.records.data = bytes_of(w.data, w.len);
+    struct produce_request_topic to = {
+        .name = str_of(topic), .partitions = &partition, .partitions_n = 1};
+    struct produce_request produce;
+    produce_request_init(&produce);
+    produce.acks = -1;
+    produce.timeout_ms = timeout_ms;
+    produce.topics = &to;
+    produce.topics_n = 1;
+    send_request(p, 0, 3, &produce);
+    writer_deinit(&w);
+}
+
+/* The controller says again who leads: whoever waits looks again. */
+static void lead_again(struct place *p, const char *topic)
+{
+    struct partition *partition = replicas_find(p->broker->replicas, str_of(topic), 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(partition);
+    int32_t id = p->broker->id;
+    struct partition_state state = {.leader = id,
+                                    .leader_epoch = partition_role(partition).leader_epoch + 1,
+                                    .isr = {.ids = {id}, .count = 1},
+                                    .replicas = {.ids = {id}, .count = 1}};
+    struct role_change change;
+    MUST(partition_become(partition, &state, &change));
+    CU_ASSERT(change.uninterrupted);
+    partition_release(partition);
+}
+
+/* Woken before its time is over, and looking when it is: that is the end of it. */
+static void test_woken_late(void)
+{
+    stage_brokers_with(1, DURABLE);
+    create_topic(last, "t", true);
+    hold_flush(true);
+    send_produce(last, "t", 1000);
+    CU_ASSERT(!answer_is_there(last->client, true));
+    lead_again(last, "t");
+    stage.clock.now_ms += 1001;
+    stage_pass(10);
+    CU_ASSERT_FATAL(answer_is_there(last->client, true));
+    struct produce_response produced;
+    receive_answer(last, 0, 3, true, &produced);
+    CU_ASSERT_EQUAL(produced.topics[0].partitions[0].error_code, ERR_REQUEST_TIMED_OUT);
+    hold_flush(false);
+    stage_end();
+}
+
+/* Commits an offset of each of these partitions of "t"; the code of the last. */
+static int16_t commit_offsets(struct place *p, struct str group, int32_t partitions_n)
+{
+    struct offset_commit_request_partition *partitions =
+        xcalloc((size_t)partitions_n, sizeof(*partitions));
+    for (int32_t i = 0; i < partitions_n; i++) {
+        offset_commit_request_partition_init(&partitions[i]);
+        partitions[i].partition_index = i;
+    }
+    struct offset_commit_request_topic topic = {
+        .name = STR("t"), .partitions = partitions, .partitions_n = partitions_n};
+    struct offset_commit_request request;
+    offset_commit_request_init(&request);
+    request.group_id = group;
+    request.topics = &topic;
+    request.topics_n = 1;
+    struct offset_commit_response response;
+    ask(p, 8, 2, &request, true, &response);
+    free(partitions);
+    CU_ASSERT_EQUAL_FATAL(response.topics_n, 1);
+    CU_ASSERT_EQUAL_FATAL(response.topics[0].partitions_n, partitions_n);
+    return response.topics[0].partitions[partitions_n - 1].error_code;
+}
+
+/* An OffsetDelete that cannot be stored any more: the whole group's error, which sends the client to
+ * another coordinator. */
+static void test_stop_while_offsets_are_deleted(void)
+{
+    stage_brokers_with(1, DURABLE);
+    create_topic(last, "t", true);
+    find_coordinator(last);
+    CU_ASSERT_EQUAL(commit_offsets(last, STR("g"), 1), OK);
+    hold_flush(true);
+    struct offset_delete_request_partition partition = {.partition_index = 0};
+    struct offset_delete_request_topic topic = {
+        .name = STR("t"), .partitions = &partition, .partitions_n = 1};
+    struct offset_delete_request request = {.group_id = STR("g"), .topics = &topic, .topics_n = 1};
+    send_request(last, 47, 0, &request);
+    CU_ASSERT(!answer_is_there(last->client, true));
+    coordinator_shutdown(last->broker->coordinator);
+    struct offset_delete_response response;
+    receive_answer(last, 47, 0, true, &response);
+    CU_ASSERT_EQUAL(response.error_code, ERR_NOT_COORDINATOR);
+    CU_ASSERT_EQUAL(response.topics_n, 0);
+    hold_flush(false);
+    stage_end();
+}
+
+/* Offsets that do not fit into a batch are not told to be there. */
+static void test_commit_too_large(void)
+{
+    enum { PARTITIONS = 4200, ID_BYTES = 32767 };
+    stage_brokers(1);
+    create_topic_of(last, "t", PARTITIONS, true);
+    find_coordinator(last);
+    char *id = xmalloc(ID_BYTES);
+    memset(id, 'g', ID_BYTES);
+    struct str group = {.data = id, .len = ID_BYTES};
+    CU_ASSERT_EQUAL(commit_offsets(last, group, 10), OK);
+    CU_ASSERT_EQUAL(commit_offsets(last, group, PARTITIONS), ERR_INVALID_COMMIT_OFFSET_SIZE);
+    free(id);
+    stage_end();
+}
+
+SUITE("in process", TEST(test_woken_late), TEST(test_stop_while_offsets_are_deleted),
+      TEST(test_commit_too_large), TEST(test_two_brokers), TEST(test_virtual_time),
+      TEST(test_seed_repeats))

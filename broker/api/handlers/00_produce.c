@@ -341,7 +341,8 @@ static enum req_status produce_resume(struct req *r)
     for (int32_t i = 0; i < work->pending_n; i++) {
         watch_remove(&work->pending[i].watch);
     }
-    return park_all(r, work, work->deadline_ms - r->now_ms);
+    int64_t left_ms = work->deadline_ms - r->now_ms; /* it may have been woken late */
+    return park_all(r, work, left_ms < 0 ? 0 : left_ms);
 }
 
 static enum req_status produce_wait(struct req *r, struct produce *work)

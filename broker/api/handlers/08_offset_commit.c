@@ -64,11 +64,10 @@ static void answer_topic(struct req *r, const struct metadata *metadata,
     }
 }
 
-/* Answers every partition once. False: no memory. */
-static bool commit_prepare(struct req *r, err common)
+/* Every partition once, with what is said of it last. False: no memory. */
+static bool commit_merge(struct req *r)
 {
     const struct offset_commit_request *in = r->in;
-    struct offset_commit_response *out = r->out;
     struct merge_source source = {.topics = in->topics,
                                   .topics_n = in->topics_n,
                                   .name = name_of,
@@ -76,9 +75,14 @@ static bool commit_prepare(struct req *r, err common)
                                   .partition = number_of};
     struct merged *merged = req_alloc(r, sizeof(*merged));
     r->state = merged;
-    if (merged == NULL || !merge_partitions(r, &source, merged)) {
-        return false;
-    }
+    return merged != NULL && merge_partitions(r, &source, merged);
+}
+
+/* Answers every partition. False: no memory. */
+static bool commit_prepare(struct req *r, err common)
+{
+    struct offset_commit_response *out = r->out;
+    const struct merged *merged = r->state;
     out->topics = req_array(r, merged->topics_n, sizeof(*out->topics));
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
     for (int32_t t = 0; out->topics != NULL && t < merged->topics_n; t++) {
@@ -95,12 +99,14 @@ static struct committed commit_value(const struct req *r, struct str topic,
     int64_t commit_ms = r->version == COMMIT_TIMESTAMP_VERSION && p->commit_timestamp != -1
                             ? p->commit_timestamp
                             : r->wall_ms;
+    int64_t retention_ms = in->retention_time_ms;
+    int64_t kept_ms = retention_ms > INT64_MAX - r->wall_ms ? INT64_MAX : r->wall_ms + retention_ms;
     return (struct committed){
         .offset = p->committed_offset,
         .leader_epoch = p->committed_leader_epoch,
         .metadata = text_or_empty(p->committed_metadata),
         .commit_ms = commit_ms,
-        .expire_ms = in->retention_time_ms >= 0 ? commit_ms + in->retention_time_ms : -1,
+        .expire_ms = retention_ms >= 0 ? kept_ms : -1,
         .topic = topic,
         .partition = p->partition_index,
     };
@@ -161,21 +167,28 @@ static err commit_store_err(err e)
     }
 }
 
-static void commit_stored(struct shard *shard, void *context, err outcome)
+/* What was to be stored is not. */
+static void refuse_rest(struct req *r, err e)
 {
-    struct req *r = context;
-    const struct offset_commit_request *in = r->in;
     struct offset_commit_response *out = r->out;
-    struct group *group = shard_group(shard, in->group_id);
-    err e = outcome == OK && group == NULL ? ERR_NOT_COORDINATOR : commit_store_err(outcome);
-    if (e == OK) {
-        err_ignore(each_commit(r, set_in_group, group)); /* set_in_group cannot fail */
-    }
-    for (int32_t t = 0; e != OK && t < out->topics_n; t++) {
+    for (int32_t t = 0; t < out->topics_n; t++) {
         for (int32_t i = 0; i < out->topics[t].partitions_n; i++) {
             struct offset_commit_response_partition *p = &out->topics[t].partitions[i];
             p->error_code = p->error_code == OK ? kafka_error_wire(e) : p->error_code;
         }
+    }
+}
+
+static void commit_stored(struct shard *shard, void *context, err outcome)
+{
+    struct req *r = context;
+    const struct offset_commit_request *in = r->in;
+    struct group *group = shard_group(shard, in->group_id);
+    err e = outcome == OK && group == NULL ? ERR_NOT_COORDINATOR : commit_store_err(outcome);
+    if (e == OK) {
+        err_ignore(each_commit(r, set_in_group, group)); /* set_in_group cannot fail */
+    } else {
+        refuse_rest(r, e);
     }
     req_wake(r);
 }
@@ -200,6 +213,9 @@ static enum req_status commit(struct req *r)
     struct coordinator *c = r->broker->coordinator;
     const struct offset_commit_request *in = r->in;
     struct shard *shard = NULL;
+    if (!commit_merge(r)) { /* before the lock: it may be long */
+        return REQ_CLOSE;
+    }
     err e = shard_lock(c, in->group_id, true, &shard);
     if (e == OK) {
         e = check_commit(c, shard, in);
@@ -217,9 +233,12 @@ static enum req_status commit(struct req *r)
     struct commit_batch batch = {.group_id = in->group_id, .now_ms = r->wall_ms};
     shard_batch_begin(shard, &writer, &batch.builder, true);
     e = each_commit(r, add_to_batch, &batch);
-    if (batch.builder.count == 0 || e != OK || batch_end(&batch.builder) != OK) {
+    bool nothing = e == OK && batch.builder.count == 0;
+    e = e == OK && !nothing ? batch_end(&batch.builder) : e;
+    if (e != OK || nothing) {
         writer_deinit(&writer);
         shard_unlock(shard);
+        refuse_rest(r, e == OK ? OK : ERR_INVALID_COMMIT_OFFSET_SIZE);
         return REQ_DONE;
     }
     req_park(r, -1, NULL);

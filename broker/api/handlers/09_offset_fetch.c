@@ -123,22 +123,22 @@ static void fetch_topic(struct req *r, struct shard *shard, const struct group *
     }
 }
 
-static void fetch_named(struct req *r, struct shard *shard, const struct group *group,
-                        struct fetch_group *f)
+static bool fetch_merge(struct req *r, const struct fetch_group *f, struct merged *merged)
 {
     struct merge_source source = {.topics = f->topics,
                                   .topics_n = f->topics_n,
                                   .name = name_of,
                                   .partitions_n = partitions_of,
                                   .partition = number_of};
-    struct merged merged;
-    if (!merge_partitions(r, &source, &merged)) {
-        f->error = ERR_UNKNOWN_SERVER_ERROR;
-        return;
-    }
-    f->out = req_array(r, merged.topics_n, sizeof(*f->out));
-    for (int32_t t = 0; f->out != NULL && t < merged.topics_n; t++) {
-        fetch_topic(r, shard, group, f, &merged.topics[t], &f->out[f->out_n++]);
+    return merge_partitions(r, &source, merged);
+}
+
+static void fetch_named(struct req *r, struct shard *shard, const struct group *group,
+                        const struct merged *merged, struct fetch_group *f)
+{
+    f->out = req_array(r, merged->topics_n, sizeof(*f->out));
+    for (int32_t t = 0; f->out != NULL && t < merged->topics_n; t++) {
+        fetch_topic(r, shard, group, f, &merged->topics[t], &f->out[f->out_n++]);
     }
 }
 
@@ -146,10 +146,15 @@ static void fetch_named(struct req *r, struct shard *shard, const struct group *
 static void fetch_one_group(struct coordinator *c, struct req *r, struct fetch_group *f)
 {
     struct shard *shard = NULL;
+    struct merged merged;
+    if (f->topics_n >= 0 && !fetch_merge(r, f, &merged)) { /* before the lock: it may be long */
+        f->error = ERR_UNKNOWN_SERVER_ERROR;
+        return;
+    }
     f->error = shard_lock(c, f->group_id, true, &shard);
     const struct group *group = shard == NULL ? NULL : shard_group(shard, f->group_id);
     if (f->topics_n >= 0 && (f->error == OK || r->version < FIRST_FETCH_ERROR_VERSION)) {
-        fetch_named(r, shard, group, f);
+        fetch_named(r, shard, group, &merged, f);
     } else if (f->error == OK) {
         fetch_all(r, shard, group, f);
     }

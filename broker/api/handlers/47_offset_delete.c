@@ -100,12 +100,33 @@ static enum req_status refuse(struct req *r, err e)
     return REQ_DONE;
 }
 
+/* Errors of storing, as codes for a whole group: a partition has none for them. */
+static err delete_store_err(err e)
+{
+    switch (e) {
+    case ERR_NOT_COORDINATOR:
+    case ERR_NOT_LEADER_OR_FOLLOWER:
+    case ERR_KAFKA_STORAGE_ERROR:
+        return ERR_NOT_COORDINATOR;
+    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
+    case ERR_NOT_ENOUGH_REPLICAS:
+    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+        return ERR_COORDINATOR_NOT_AVAILABLE;
+    case ERR_REQUEST_TIMED_OUT:
+        return e;
+    default:
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+}
+
 static enum req_status answer(struct req *r)
 {
     const struct deletion *deletion = r->state;
+    if (deletion->outcome != OK) {
+        return refuse(r, delete_store_err(deletion->outcome));
+    }
     for (int32_t i = 0; i < deletion->picks_n; i++) {
-        err e = deletion->picks[i].error == OK ? deletion->outcome : deletion->picks[i].error;
-        deletion->answers[i]->error_code = kafka_error_wire(e);
+        deletion->answers[i]->error_code = kafka_error_wire(deletion->picks[i].error);
     }
     return REQ_DONE;
 }
@@ -113,16 +134,15 @@ static enum req_status answer(struct req *r)
 enum req_status handle_offset_delete(struct req *r)
 {
     const struct offset_delete_request *in = r->in;
+    struct deletion *deletion = deletion_of(r); /* before the lock: it may be long */
+    r->state = deletion;
+    if (deletion == NULL) {
+        return refuse(r, ERR_UNKNOWN_SERVER_ERROR);
+    }
     struct shard *shard = NULL;
     err e = shard_lock(r->broker->coordinator, in->group_id, false, &shard);
     if (e != OK) {
         return refuse(r, e);
-    }
-    struct deletion *deletion = deletion_of(r);
-    r->state = deletion;
-    if (deletion == NULL) {
-        shard_unlock(shard);
-        return refuse(r, ERR_UNKNOWN_SERVER_ERROR);
     }
     req_park(r, -1, answer);
     e = shard_delete_offsets(shard, in->group_id, deletion->picks, deletion->picks_n, &r->waiter,
