@@ -391,22 +391,20 @@ static const struct found_offset NOT_FOUND = {.offset = -1, .timestamp = -1, .le
 err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_offset,
                               struct found_offset *found)
 {
-    err e = OK;
     for (int i = 0; i < RETRIES_MAX; i++) {
         *found = NOT_FOUND;
         if (plog_is_offline(log)) {
             return ERR_KAFKA_STORAGE_ERROR;
         }
         uint32_t cuts = atomic_load(&log->cuts);
-        e = offset_for_timestamp(log, timestamp, found);
+        err e = offset_for_timestamp(log, timestamp, found);
         if (e == OK || !read_again(log, cuts)) {
-            break;
+            *found = found->offset >= max_offset ? NOT_FOUND : *found;
+            return plog_read_fail(log, e, "searching by time");
         }
     }
-    if (found->offset >= max_offset) {
-        *found = NOT_FOUND;
-    }
-    return plog_read_fail(log, e, "searching by time");
+    *found = NOT_FOUND;
+    return ERR_KAFKA_STORAGE_ERROR; /* as plog_read */
 }
 
 static err offset_for_max_timestamp(struct plog *log, struct found_offset *found)
@@ -434,19 +432,19 @@ static err offset_for_max_timestamp(struct plog *log, struct found_offset *found
 
 err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
 {
-    err e = OK;
     for (int i = 0; i < RETRIES_MAX; i++) {
         *found = NOT_FOUND;
         if (plog_is_offline(log)) {
             return ERR_KAFKA_STORAGE_ERROR;
         }
         uint32_t cuts = atomic_load(&log->cuts);
-        e = offset_for_max_timestamp(log, found);
+        err e = offset_for_max_timestamp(log, found);
         if (e == OK || !read_again(log, cuts)) {
-            break;
+            return plog_read_fail(log, e, "searching by time");
         }
     }
-    return plog_read_fail(log, e, "searching by time");
+    *found = NOT_FOUND;
+    return ERR_KAFKA_STORAGE_ERROR; /* as plog_read */
 }
 
 enum { TIMESTAMP_LATEST = -1, TIMESTAMP_EARLIEST = -2 };
@@ -465,8 +463,8 @@ static err modified_by(const struct segment_list *list, size_t i, int64_t now_ms
 
 /* As Kafka's legacyFetchOffsetsBefore: candidates are the segments' bases and, if the last segment
  * has data, the end; from the newest that was written by then, backwards. */
-err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset, int32_t max,
-                        struct arena *arena, int64_t **offsets, int32_t *count)
+static err offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset, int32_t max,
+                          struct arena *arena, int64_t **offsets, int32_t *count)
 {
     struct segment_list list;
     plog_segments_take(log, &list);
@@ -496,5 +494,21 @@ err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset,
         }
     }
     plog_segments_release(&list);
-    return plog_read_fail(log, e, "reading modification times");
+    return e;
+}
+
+err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset, int32_t max,
+                        struct arena *arena, int64_t **offsets, int32_t *count)
+{
+    for (int i = 0; i < RETRIES_MAX; i++) {
+        if (plog_is_offline(log)) {
+            return ERR_KAFKA_STORAGE_ERROR;
+        }
+        uint32_t cuts = atomic_load(&log->cuts);
+        err e = offsets_before(log, timestamp, end_offset, max, arena, offsets, count);
+        if (e == OK || !read_again(log, cuts)) {
+            return plog_read_fail(log, e, "reading modification times");
+        }
+    }
+    return ERR_KAFKA_STORAGE_ERROR; /* as plog_read */
 }

@@ -228,4 +228,50 @@ static void test_threads(void)
     place_remove(&p);
 }
 
-SUITE("time and threads", TEST(test_random_times), TEST(test_empty), TEST(test_threads))
+/* ---- retention in the middle of a look ---- */
+
+static struct plog *hooked;
+
+/* The first look at a file: old segments go before the next one. */
+static int hook_fstat(struct fs *fs, int fd, struct fs_stat *stat)
+{
+    struct plog *log = hooked;
+    int deleted = 0;
+    hooked = NULL;
+    if (log != NULL) {
+        MUST(plog_advance_start(log, 40));
+        MUST(plog_apply_retention(log, 60, &deleted));
+        CU_ASSERT(deleted > 0);
+    }
+    return fault_fstat(fs, fd, stat);
+}
+
+/* Segments that were there when it began are gone when it comes to them: that is no disk that fails. */
+static void test_retention_beside(void)
+{
+    struct place p;
+    place_make(&p);
+    struct how how = {.config = small_config(), .clean = true};
+    struct plog *log = must_open(&p, &how);
+    for (int i = 0; i < 30; i++) {
+        must_append(log, 2);
+    }
+    struct fs_ops ops = FAULT_OPS;
+    ops.fstat = hook_fstat;
+    p.fault.fs.ops = &ops;
+    hooked = log;
+    struct arena arena;
+    int64_t *offsets = NULL;
+    int32_t count = 0;
+    arena_init(&arena, 1 << 20);
+    MUST(plog_offsets_before(log, 5, 60, 10, &arena, &offsets, &count));
+    CU_ASSERT_EQUAL(count, 0);
+    CU_ASSERT_PTR_NULL(hooked);
+    CU_ASSERT(!plog_is_offline(log));
+    arena_deinit(&arena);
+    MUST(plog_close(log));
+    place_remove(&p);
+}
+
+SUITE("time and threads", TEST(test_random_times), TEST(test_empty), TEST(test_threads),
+      TEST(test_retention_beside))
