@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "broker/tests/net_util.h"
 #include "storage/tests/fault_fs.h"
+#include "zk/coord.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -600,8 +601,130 @@ static void test_disk_fails_at_the_start(void)
     broker_end();
 }
 
+/* A store of which one call fails. */
+struct failing_coord {
+    struct coord coord;
+    struct coord *store;
+    int calls;
+    int fail_at;
+    err error;
+};
+
+static struct coord *store_of(struct coord *coord)
+{
+    return container_of(coord, struct failing_coord, coord)->store;
+}
+
+static bool coord_fails(struct coord *coord, err *e)
+{
+    struct failing_coord *f = container_of(coord, struct failing_coord, coord);
+    *e = f->error;
+    return ++f->calls == f->fail_at;
+}
+
+static err failing_run(struct coord *coord, struct coord_op *ops, size_t count, struct arena *arena)
+{
+    err e = OK;
+    return coord_fails(coord, &e) ? e : coord_run(store_of(coord), ops, count, arena);
+}
+
+static err failing_multi(struct coord *coord, struct coord_op *ops, size_t count,
+                         struct arena *arena)
+{
+    err e = OK;
+    return coord_fails(coord, &e) ? e : coord_multi(store_of(coord), ops, count, arena);
+}
+
+static int64_t failing_session_id(struct coord *coord)
+{
+    return coord_session_id(store_of(coord));
+}
+
+static bool failing_owned(struct coord *coord, int64_t session_id)
+{
+    return coord_owned(store_of(coord), session_id);
+}
+
+static err failing_renew(struct coord *coord)
+{
+    return coord_renew(store_of(coord));
+}
+
+static void failing_interrupt(struct coord *coord)
+{
+    coord_interrupt(store_of(coord));
+}
+
+static void failing_close(struct coord *coord)
+{
+    coord_close(store_of(coord));
+}
+
+static const struct coord_ops FAILING_OPS = {.run = failing_run,
+                                             .multi = failing_multi,
+                                             .session_id = failing_session_id,
+                                             .owned = failing_owned,
+                                             .renew = failing_renew,
+                                             .interrupt = failing_interrupt,
+                                             .close = failing_close};
+
+/* The first call is this one. */
+static err failing_open(void *context, const struct coord_events *events, struct coord **coord,
+                        char *reason)
+{
+    struct failing_coord *f = context;
+    char path[96];
+    if (++f->calls == f->fail_at) {
+        return f->error;
+    }
+    snprintf(path, sizeof(path), "%s/ottla-coordination.db", b.dir);
+    *coord = &f->coord;
+    return coord_embedded_open(path, clock_system(), events, &f->store, reason);
+}
+
+static void check_store_fails(err error)
+{
+    int refused = 0;
+    bool hit = true;
+    broker_begin();
+    MUST(broker_serve(b.broker, b.reason));
+    broker_stop(b.broker);
+    config_deinit(&b.config);
+    for (int n = 1; hit; n++) {
+        struct failing_coord f = {.coord.ops = &FAILING_OPS, .fail_at = n, .error = error};
+        struct broker_env env = broker_env_system();
+        env.coord_open = failing_open;
+        env.coord_context = &f;
+        config_again();
+        err e = broker_start(&env, &b.config, &b.broker, b.reason);
+        hit = f.calls >= n;
+        CU_ASSERT_TRUE(e == OK || b.reason[0] != '\0');
+        refused += e != OK;
+        if (e == OK) {
+            MUST(broker_serve(b.broker, b.reason));
+            broker_stop(b.broker);
+        }
+        config_deinit(&b.config);
+    }
+    CU_ASSERT_TRUE(refused > 5);
+    config_again();
+    struct broker_env env = broker_env_system();
+    MUST(broker_start(&env, &b.config, &b.broker, b.reason));
+    MUST(broker_serve(b.broker, b.reason));
+    broker_end();
+}
+
+/* Whichever call of the store it is: the same. */
+static void test_store_fails_at_the_start(void)
+{
+    check_store_fails(E_SESSION);
+    check_store_fails(E_CLOSED);
+    check_store_fails(err_from_errno(EIO));
+}
+
 SUITE("server", TEST(test_listeners), TEST(test_all_addresses), TEST(test_addresses_as_text),
       TEST(test_port_is_taken), TEST(test_connections_are_shared), TEST(test_limit_per_address),
       TEST(test_limit_of_all), TEST(test_limit_of_a_listener), TEST(test_at_the_limit),
       TEST(test_stop_while_they_come), TEST(test_nobody_is_served_before),
-      TEST(test_threads_run_short), TEST(test_disk_fails_at_the_start), TEST(test_clients_give_up))
+      TEST(test_threads_run_short), TEST(test_disk_fails_at_the_start),
+      TEST(test_store_fails_at_the_start), TEST(test_clients_give_up))
