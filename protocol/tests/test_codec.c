@@ -542,6 +542,8 @@ static void test_error_names(void)
     CU_ASSERT_EQUAL(kafka_error_wire(OK), 0);
     CU_ASSERT_EQUAL(kafka_error_wire(ERR_FENCED_LEADER_EPOCH), 74);
     CU_ASSERT_EQUAL(kafka_error_wire(E_LIMIT), -1);
+    CU_ASSERT_EQUAL(kafka_error_of_log(E_CORRUPT), 56);
+    CU_ASSERT_EQUAL(kafka_error_of_log(E_LIMIT), -1); /* no disk has failed */
 }
 
 int main(void)
