@@ -2,22 +2,13 @@
  *
  * An event re-reads what changed and puts it into the model (controller_state.h), which decides; the
  * writes are made, and when they are all made the requests go out. An event that meets an error of
- * the store ends the leadership: the next election starts from what is really there. Reading and
- * writing are controller_store.c. */
+ * the store ends the leadership: the next election starts from what is really there. */
 #include "broker/cluster/controller_internal.h"
 
 #include "base/log.h"
-#include "broker/cluster/controller_requests.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
-
-enum {
-    ELECTION_TRIES_MAX = 10,
-    VERSION_LEADER_AND_ISR = 7,
-    VERSION_STOP_REPLICA = 4,
-    VERSION_UPDATE_METADATA = 8,
-};
 
 struct controller *controller_new(const struct controller_config *config)
 {
@@ -55,53 +46,6 @@ void controller_resign(struct controller *c, const char *why)
     ctl_state_clear(&c->state);
 }
 
-/* ---- requests ---- */
-
-static void send_request(struct controller *c, const struct ctl_broker *to, int16_t api_key,
-                         int version, const void *request)
-{
-    c->config.links.send(c->config.links.context, to->id, api_key, version, request);
-}
-
-/* The brokers, and the states of these topics, to every live broker. */
-static void send_metadata(struct controller *c, const struct topic_list *list)
-{
-    for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        struct update_metadata_request request;
-        const struct ctl_broker *to = &c->state.brokers[b];
-        ctl_update_metadata(&c->state, &c->arena, to, list, &request);
-        send_request(c, to, KEY_UPDATE_METADATA, VERSION_UPDATE_METADATA, &request);
-    }
-}
-
-/* Roles of these topics to the brokers that hold them. */
-static void send_roles(struct controller *c, const struct topic_list *list)
-{
-    for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        struct leader_and_isr_request request;
-        const struct ctl_broker *to = &c->state.brokers[b];
-        if (ctl_leader_and_isr(&c->state, &c->arena, to, list, &request)) {
-            send_request(c, to, KEY_LEADER_AND_ISR, VERSION_LEADER_AND_ISR, &request);
-        }
-    }
-    for (int32_t t = 0; t < list->count; t++) {
-        for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
-            list->topics[t]->partitions[p].is_new = false;
-        }
-    }
-}
-
-/* Settles these topics in the store, and tells the brokers. */
-static err settle_and_send(struct controller *c, const struct topic_list *list)
-{
-    struct ctl_writes writes = {0};
-    (void)ctl_settle(&c->state, &c->arena, list, &writes);
-    TRY(controller_commit(c, &writes));
-    send_roles(c, list);
-    send_metadata(c, list);
-    return OK;
-}
-
 /* ---- deletion ---- */
 
 static err delete_znodes(struct controller *c, const struct ctl_topic *topic)
@@ -128,20 +72,13 @@ static err begin_deletion(struct controller *c, struct ctl_topic *topic)
     }
     bool all_live = ctl_begin_deletion(&c->state, topic);
     struct topic_list list = {.topics = &topic, .count = 1};
-    send_metadata(c, &list);
+    controller_send_metadata(c, &list);
     if (!all_live) {
         log_warn("controller", "deletion waits for an offline replica topic=%.*s",
                  (int)topic->name.len, topic->name.data);
         return OK;
     }
-    for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        const struct ctl_broker *to = &c->state.brokers[b];
-        if (id_list_holds(&topic->stops, to->id)) {
-            struct stop_replica_request request;
-            ctl_stop_replica(&c->state, &c->arena, to, topic, &request);
-            send_request(c, to, KEY_STOP_REPLICA, VERSION_STOP_REPLICA, &request);
-        }
-    }
+    controller_send_deletion(c, topic);
     return topic->stops.count == 0 ? finish_deletion(c, topic) : OK;
 }
 
@@ -205,7 +142,7 @@ static err on_topics_created(struct controller *c, const char *const *names, int
     }
     log_info("controller", "topics created count=%d first=%.*s", list.count,
              (int)list.topics[0]->name.len, list.topics[0]->name.data);
-    return settle_and_send(c, &list);
+    return controller_settle_and_send(c, &list);
 }
 
 static err on_topics_changed(struct controller *c)
@@ -240,7 +177,7 @@ static err on_topic_changed(struct controller *c, const char *name)
     }
     log_info("controller", "partitions added topic=%s from=%d to=%d", name, before,
              known->partitions_n);
-    return settle_and_send(c, &list);
+    return controller_settle_and_send(c, &list);
 }
 
 /* ---- brokers ---- */
@@ -249,9 +186,9 @@ static err on_brokers_changed(struct controller *c)
 {
     TRY(controller_load_brokers(c));
     struct topic_list none = {0};
-    send_metadata(c, &none);
+    controller_send_metadata(c, &none);
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
-    TRY(settle_and_send(c, &all));
+    TRY(controller_settle_and_send(c, &all));
     return on_delete_requests(c); /* one may have waited for this broker */
 }
 
@@ -265,81 +202,8 @@ static err on_log_dir_events(struct controller *c)
     }
     TRY(controller_remove_children(c, ZNODE_LOG_DIR_EVENTS, &list));
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
-    send_roles(c, &all);
+    controller_send_roles(c, &all);
     return OK;
-}
-
-/* ---- preferred leaders ---- */
-
-static struct topic_list prefer_all(struct controller *c, struct ctl_writes *writes)
-{
-    struct topic_list changed = {0};
-    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
-    for (int32_t t = 0; t < all.count; t++) {
-        bool any = false;
-        for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
-            any |= ctl_prefer(&c->state, &c->arena, all.topics[t], p, writes);
-        }
-        if (any) {
-            all.topics[changed.count++] = all.topics[t]; /* never ahead of t */
-        }
-    }
-    changed.topics = all.topics;
-    return changed;
-}
-
-static err commit_and_send(struct controller *c, struct ctl_writes *writes,
-                           const struct topic_list *changed)
-{
-    TRY(controller_commit(c, writes));
-    if (changed->count > 0) {
-        send_roles(c, changed);
-        send_metadata(c, changed);
-    }
-    return OK;
-}
-
-/* A topic of which several partitions changed is told once. */
-static void list_add(struct topic_list *list, struct ctl_topic *topic)
-{
-    for (int32_t i = 0; i < list->count; i++) {
-        if (list->topics[i] == topic) {
-            return;
-        }
-    }
-    list->topics[list->count++] = topic;
-}
-
-/* /admin/preferred_replica_election names partitions; it is deleted when they have been seen to. */
-static err on_preferred_election(struct controller *c)
-{
-    struct coord_op get;
-    TRY(controller_read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get));
-    if (get.error == E_NOT_FOUND) {
-        return OK;
-    }
-    TRY(get.error);
-    struct znode_partitions wish;
-    if (znode_partitions_decode(&c->arena, get.value, &wish) != OK) {
-        log_error("controller", "node unreadable, removed path=%s", ZNODE_PREFERRED_ELECTION);
-        wish = (struct znode_partitions){0};
-    }
-    struct ctl_writes writes = {0};
-    struct topic_list changed = {
-        .topics = controller_alloc(c, (size_t)wish.count, sizeof(*changed.topics))};
-    for (int32_t i = 0; i < wish.count; i++) {
-        struct ctl_topic *topic = ctl_topic_find(&c->state, wish.topics[i]);
-        if (topic != NULL && !topic->deleting && wish.partitions[i] >= 0 &&
-            wish.partitions[i] < topic->partitions_n &&
-            ctl_prefer(&c->state, &c->arena, topic, wish.partitions[i], &writes)) {
-            list_add(&changed, topic);
-        }
-    }
-    ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
-                                              .path = ZNODE_PREFERRED_ELECTION,
-                                              .version = COORD_ANY_VERSION});
-    TRY(commit_and_send(c, &writes, &changed));
-    return controller_read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get);
 }
 
 /* ---- answers ---- */
@@ -369,7 +233,7 @@ static err on_roles_answered(struct controller *c, int32_t broker,
             changed.topics[changed.count++] = topic;
         }
     }
-    return changed.count == 0 ? OK : settle_and_send(c, &changed);
+    return changed.count == 0 ? OK : controller_settle_and_send(c, &changed);
 }
 
 static err on_stop_answered(struct controller *c, int32_t broker,
@@ -435,7 +299,7 @@ void controller_on_watch(struct controller *c, enum coord_watch_type type, const
         {ZNODE_DELETE_TOPICS, on_delete_requests},
         {ZNODE_BROKER_IDS, on_brokers_changed},
         {ZNODE_LOG_DIR_EVENTS, on_log_dir_events},
-        {ZNODE_PREFERRED_ELECTION, on_preferred_election},
+        {ZNODE_PREFERRED_ELECTION, controller_prefer_requested},
     };
     if (strcmp(path, ZNODE_CONTROLLER) == 0) {
         event_done(c, on_controller_changed(c), path);
@@ -473,39 +337,10 @@ void controller_rebalance(struct controller *c)
     if (!c->active || !ctl_is_imbalanced(&c->state, c->config.imbalance_percent)) {
         return;
     }
-    struct ctl_writes writes = {0};
-    struct topic_list changed = prefer_all(c, &writes);
-    event_done(c, commit_and_send(c, &writes, &changed), "rebalance");
+    event_done(c, controller_prefer_all(c), "rebalance");
 }
 
-/* ---- election ---- */
-
-static err read_epoch(struct controller *c)
-{
-    struct coord_op get;
-    TRY(controller_read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
-    if (get.error == E_NOT_FOUND) {
-        struct coord_op create = {.type = COORD_CREATE,
-                                  .path = ZNODE_CONTROLLER_EPOCH,
-                                  .data = znode_number_encode(&c->arena, 0)};
-        TRY(coord_run(c->config.coord, &create, 1, &c->arena));
-        if (create.error != E_EXISTS) {
-            c->state.epoch = 0;
-            c->epoch_version = 0;
-            return create.error;
-        }
-        TRY(controller_read_node(c, ZNODE_CONTROLLER_EPOCH, 0, &get));
-    }
-    TRY(get.error);
-    int64_t epoch = 0;
-    if (znode_number_decode(get.value, &epoch) != OK || epoch < 0 || epoch >= INT32_MAX) {
-        c->unreadable = ZNODE_CONTROLLER_EPOCH;
-        return E_MALFORMED;
-    }
-    c->state.epoch = (int32_t)epoch;
-    c->epoch_version = get.stat.version;
-    return OK;
-}
+/* ---- taking over ---- */
 
 static err ensure_feature(struct controller *c)
 {
@@ -537,81 +372,21 @@ static err take_over(struct controller *c)
     TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));
     TRY(controller_load_brokers(c));
     struct topic_list none = {0};
-    send_metadata(c, &none);
+    controller_send_metadata(c, &none);
     struct coord_op names;
     TRY(controller_read_children(c, ZNODE_TOPICS, COORD_WATCH, &names));
     struct topic_list all;
     TRY(controller_load_topics(c, names.children, names.children_n, &all));
-    TRY(settle_and_send(c, &all));
+    TRY(controller_settle_and_send(c, &all));
     TRY(on_delete_requests(c));
-    return on_preferred_election(c);
+    return controller_prefer_requested(c);
 }
 
-/* Who is the controller? `there` is false when nobody is; `own` tells a node of this broker's own
- * session, or of one before it, which is a left-over. */
-static err read_controller(struct controller *c, bool *there, bool *own)
-{
-    struct coord_op get;
-    TRY(controller_read_node(c, ZNODE_CONTROLLER, COORD_WATCH, &get));
-    *there = get.error == OK;
-    *own = *there && coord_owned(c->config.coord, get.stat.ephemeral_owner);
-    if (get.error != OK) {
-        return get.error == E_NOT_FOUND ? OK : get.error;
-    }
-    int32_t id = -1;
-    if (znode_controller_decode(&c->arena, get.value, &id) != OK) {
-        id = -1; /* somebody who cannot be named */
-    }
-    if (!*own && id != c->known_leader) {
-        log_info("controller", "another broker is the controller broker=%d", id);
-    }
-    c->known_leader = id;
-    return OK;
-}
-
-/* One attempt: the node and the next epoch, or neither. A node of one's own is replaced. */
-static err claim_office(struct controller *c, bool replace)
-{
-    int64_t now_ms = clock_wall_ms(c->config.clock);
-    struct coord_op ops[3] = {
-        {.type = COORD_DELETE, .path = ZNODE_CONTROLLER, .version = COORD_ANY_VERSION},
-        {.type = COORD_CREATE,
-         .path = ZNODE_CONTROLLER,
-         .data = znode_controller_encode(&c->arena, c->config.broker_id, now_ms),
-         .flags = COORD_EPHEMERAL},
-        {.type = COORD_SET,
-         .path = ZNODE_CONTROLLER_EPOCH,
-         .data = znode_number_encode(&c->arena, c->state.epoch + 1),
-         .version = c->epoch_version},
-    };
-    int skipped = replace ? 0 : 1;
-    return coord_multi(c->config.coord, ops + skipped, (size_t)(3 - skipped), &c->arena);
-}
-
-/* Stands for election until there is a controller. */
 static err elect(struct controller *c)
 {
-    for (int tries = 0; tries < ELECTION_TRIES_MAX; tries++) {
-        bool there = false;
-        bool own = false;
-        TRY(read_controller(c, &there, &own));
-        if (there && !own) {
-            return OK;
-        }
-        TRY(read_epoch(c));
-        err e = claim_office(c, own);
-        if (e == E_EXISTS || e == E_VERSION || e == E_NOT_FOUND) {
-            continue; /* another broker was faster: who? */
-        }
-        TRY(e);
-        c->state.epoch++;
-        c->epoch_version++;
-        c->active = true;
-        c->known_leader = c->config.broker_id;
-        log_info("controller", "elected broker=%d epoch=%d", c->config.broker_id, c->state.epoch);
-        return take_over(c);
-    }
-    return E_EXISTS;
+    bool elected = false;
+    TRY(controller_stand(c, &elected));
+    return elected ? take_over(c) : OK;
 }
 
 /* The controller came, went, or is another one. */
@@ -619,7 +394,7 @@ static err on_controller_changed(struct controller *c)
 {
     bool there = false;
     bool own = false;
-    TRY(read_controller(c, &there, &own));
+    TRY(controller_read_office(c, &there, &own));
     if (c->active && own) {
         return OK;
     }
