@@ -189,6 +189,9 @@ int64_t group_tick(struct group *group, const struct group_limits *limits, int64
                    struct group_output *out);
 int64_t group_next_deadline_ms(const struct group *group);
 
+/* Stops the process where the group contradicts itself: see base/check.h. */
+void group_check(const struct group *group);
+
 struct member *group_member(const struct group *group, struct str member_id);
 int32_t group_size(const struct group *group);
 /* The metadata of the chosen protocol. */

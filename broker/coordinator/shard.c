@@ -6,6 +6,7 @@
  * completes the queue's head under the shard's lock. */
 #include "broker/coordinator/shard.h"
 
+#include "base/check.h"
 #include "base/log.h"
 #include "broker/coordinator/group.h"
 
@@ -457,6 +458,9 @@ void shard_finish_event(struct shard *shard, struct group *group, struct group_o
     }
     if (group == NULL) {
         return;
+    }
+    if (DEBUG_CHECKS) {
+        group_check(group);
     }
     arm(shard, group_next_deadline_ms(group));
     if (out->store != STORE_NOTHING) {
