@@ -242,6 +242,9 @@ err record_group_read(struct bytes value, struct arena *arena, int64_t now_ms, s
         return E_MALFORMED;
     }
     TRY(message_decode(&group_metadata_value_message, version, &reader, arena, &in));
+    if (in.members_n > 0 && in.protocol.data == NULL) {
+        return E_MALFORMED;
+    }
     group->generation = in.generation;
     group->state = in.members_n > 0 ? GROUP_STABLE : GROUP_EMPTY;
     group->state_timestamp_ms = in.current_state_timestamp;
@@ -249,6 +252,11 @@ err record_group_read(struct bytes value, struct arena *arena, int64_t now_ms, s
     group_set_text(&group->protocol_name, in.protocol);
     for (int32_t i = 0; i < in.members_n; i++) {
         const struct group_metadata_value_member *from = &in.members[i];
+        if (group_member(group, from->member_id) != NULL ||
+            (from->group_instance_id.data != NULL &&
+             map_get_str(&group->by_instance, from->group_instance_id) != NULL)) {
+            return E_MALFORMED; /* a member twice */
+        }
         struct member *m = group_add_loaded(group, from->member_id, from->group_instance_id,
                                             from->client_id, from->client_host);
         m->session_timeout_ms = from->session_timeout;
@@ -258,6 +266,8 @@ err record_group_read(struct bytes value, struct arena *arena, int64_t now_ms, s
         member_set_protocol(m, in.protocol, from->subscription);
         member_set_assignment(m, from->assignment);
     }
-    group_set_text(&group->leader_id, in.leader);
+    if (group_member(group, in.leader) != NULL) {
+        group_set_text(&group->leader_id, in.leader); /* otherwise the first member leads */
+    }
     return OK;
 }

@@ -45,7 +45,8 @@ struct record_key {
 NODISCARD err record_key_read(struct bytes key, struct arena *arena, struct record_key *out);
 /* The value of an offset record; texts are the arena's. */
 NODISCARD err record_offset_read(struct bytes value, struct arena *arena, struct committed *out);
-/* Fills a new group of a group record. */
+/* Fills a new group of a group record. E_MALFORMED also where a member stands twice in it, or members
+ * have no protocol. */
 NODISCARD err record_group_read(struct bytes value, struct arena *arena, int64_t now_ms,
                                 struct group *group);
 
