@@ -23,7 +23,7 @@ static void on_expiry(struct timer *timer)
         if (shard->state == SHARD_ACTIVE) {
             shard_expire_offsets(shard, coordinator_now_ms(c));
         }
-        pthread_mutex_unlock(&shard->lock);
+        shard_unlock(shard);
     }
     pthread_rwlock_unlock(&c->lock);
     timer_start(c->config.background, timer, c->config.config->offsets_retention_check_interval_ms);
@@ -141,7 +141,7 @@ void coordinator_topic_deleted(struct coordinator *c, struct str topic)
         if (shard->state == SHARD_ACTIVE) {
             shard_remove_topic(shard, topic);
         }
-        pthread_mutex_unlock(&shard->lock);
+        shard_unlock(shard);
     }
 }
 
@@ -162,16 +162,11 @@ err shard_lock(struct coordinator *c, struct str group_id, bool empty_allowed, s
         return ERR_NOT_COORDINATOR;
     }
     pthread_mutex_lock(&shard->lock);
-    err e = shard_check_locked(shard);
+    err e = shard_ready_locked(shard);
     if (e != OK) {
         pthread_mutex_unlock(&shard->lock);
         return e;
     }
     *out = shard;
     return OK;
-}
-
-void shard_unlock(struct shard *shard)
-{
-    pthread_mutex_unlock(&shard->lock);
 }

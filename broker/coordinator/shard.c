@@ -46,6 +46,44 @@ struct shard *shard_new(struct coordinator *coordinator, int32_t number)
     return shard;
 }
 
+/* The queue is in the order of the log, and its head is what is watched for. */
+static void check_stores(const struct shard *shard)
+{
+    const struct store *before = NULL;
+    list_each (item, &shard->stores) {
+        const struct store *store = container_of(item, struct store, link);
+        if (before == NULL) {
+            CHECK(shard->watch.partition == shard->partition);
+            CHECK(shard->watch.offset == store->appended.required_offset);
+            CHECK(shard->armed_ms <= store->deadline_ms ||
+                  atomic_load(&shard->coordinator->stopping));
+        } else {
+            CHECK(store->appended.required_offset > before->appended.required_offset);
+            CHECK(store->appended.leader_epoch >= before->appended.leader_epoch);
+        }
+        CHECK(store->appended.leader_epoch <= shard->leader_epoch);
+        before = store;
+    }
+    CHECK(before != NULL || shard->watch.partition == NULL);
+}
+
+static void shard_check(const struct shard *shard)
+{
+    bool active = shard->state == SHARD_ACTIVE;
+    CHECK(shard->state == SHARD_NOT_OWNED || shard->partition != NULL);
+    CHECK(active || (shard->groups.count == 0 && shard->pending.by_producer.count == 0));
+    CHECK(active || list_empty(&shard->stores));
+    check_stores(shard);
+}
+
+void shard_unlock(struct shard *shard)
+{
+    if (DEBUG_CHECKS) {
+        shard_check(shard);
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
 static void groups_clear(struct shard *shard)
 {
     map_each (entry, &shard->groups) {
@@ -67,7 +105,7 @@ void shard_free(struct shard *shard)
     free(shard);
 }
 
-err shard_check_locked(const struct shard *shard)
+err shard_ready_locked(const struct shard *shard)
 {
     switch (shard->state) {
     case SHARD_ACTIVE:
@@ -135,7 +173,7 @@ static void on_load(struct loop_task *task)
     if (shard->state == SHARD_LOADING) {
         load_locked(shard);
     }
-    pthread_mutex_unlock(&shard->lock);
+    shard_unlock(shard);
 }
 
 static void store_end(struct shard *shard, struct store *store, err outcome)
@@ -176,7 +214,7 @@ void shard_resign(struct shard *shard, err error)
 {
     pthread_mutex_lock(&shard->lock);
     resign_locked(shard, error);
-    pthread_mutex_unlock(&shard->lock);
+    shard_unlock(shard);
 }
 
 /* A small log is loaded at once; for a large one the caller does not wait. */
@@ -212,7 +250,7 @@ void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch,
         shard->state = SHARD_LOADING;
         begin_load(shard);
     }
-    pthread_mutex_unlock(&shard->lock);
+    shard_unlock(shard);
 }
 
 /* ---- storing ---- */
@@ -294,19 +332,28 @@ static void on_advance(struct loop_task *task)
         store_end(shard, store, kafka_error_of_log(e));
     }
     watch_first(shard);
-    pthread_mutex_unlock(&shard->lock);
+    shard_unlock(shard);
 }
 
+/* Returns when the next is due. */
 static int64_t expire_stores(struct shard *shard, int64_t now_ms)
 {
+    bool expired = false;
+    int64_t next_ms = INT64_MAX;
     while (!list_empty(&shard->stores)) {
         struct store *store = container_of(shard->stores.next, struct store, link);
-        if (store->deadline_ms > now_ms) {
-            return store->deadline_ms;
+        next_ms = store->deadline_ms;
+        if (next_ms > now_ms) {
+            break;
         }
         store_end(shard, store, ERR_REQUEST_TIMED_OUT);
+        next_ms = INT64_MAX;
+        expired = true;
     }
-    return INT64_MAX;
+    if (expired) {
+        watch_first(shard);
+    }
+    return next_ms;
 }
 
 /* ---- timers ---- */
@@ -332,7 +379,7 @@ static void on_arm(struct loop_task *task)
         timer_start(shard->coordinator->config.background, &shard->timer,
                     shard->armed_ms - coordinator_now_ms(shard->coordinator));
     }
-    pthread_mutex_unlock(&shard->lock);
+    shard_unlock(shard);
 }
 
 static void arm_for_all(struct shard *shard)
@@ -363,7 +410,7 @@ static void on_timer(struct timer *timer)
         next_ms = due_ms < next_ms ? due_ms : next_ms;
     }
     arm(shard, next_ms);
-    pthread_mutex_unlock(&shard->lock);
+    shard_unlock(shard);
 }
 
 /* ---- what groups decide ---- */

@@ -74,7 +74,7 @@ void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch,
 void shard_resign(struct shard *shard, err error);
 
 /* OK, COORDINATOR_LOAD_IN_PROGRESS or NOT_COORDINATOR. */
-err shard_check_locked(const struct shard *shard);
+err shard_ready_locked(const struct shard *shard);
 /* NULL when there is none. */
 struct group *shard_group(struct shard *shard, struct str id);
 struct group *shard_group_add(struct shard *shard, struct str id);

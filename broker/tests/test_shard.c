@@ -84,8 +84,8 @@ static struct shard *shard(void)
 static err state(void)
 {
     pthread_mutex_lock(&shard()->lock);
-    err e = shard_check_locked(shard());
-    pthread_mutex_unlock(&shard()->lock);
+    err e = shard_ready_locked(shard());
+    shard_unlock(shard());
     return e;
 }
 
@@ -95,7 +95,7 @@ static bool has_offset(const char *group_id, int64_t offset)
     const struct group *group = shard_group(shard(), str_of(group_id));
     const struct committed *value = group == NULL ? NULL : offsets_get(group, STR("topic"), 0);
     bool same = value != NULL && value->offset == offset;
-    pthread_mutex_unlock(&shard()->lock);
+    shard_unlock(shard());
     return same;
 }
 
@@ -123,7 +123,7 @@ static void store(const char *group_id, int64_t offset)
     MUST(record_add_offset(&batch, T0_MS, str_of(group_id), &value));
     MUST(batch_end(&batch));
     shard_store(shard(), &writer, on_stored, NULL);
-    pthread_mutex_unlock(&shard()->lock);
+    shard_unlock(shard());
 }
 
 static void settle(void)
@@ -291,7 +291,7 @@ static struct group *stable_group(const char *type, struct bytes subscription)
     group_sync(group, &sync, coordinator_now_ms(t.c), &out);
     shard_finish_event(shard(), group, &out);
     group_output_deinit(&out);
-    pthread_mutex_unlock(&shard()->lock);
+    shard_unlock(shard());
     settle();
     pthread_mutex_lock(&shard()->lock);
     CU_ASSERT_EQUAL_FATAL(group->state, GROUP_STABLE);
@@ -317,7 +317,7 @@ static bool kept(const struct group *group, const char *topic)
 static void expire_after(int64_t ms)
 {
     shard_expire_offsets(shard(), coordinator_now_ms(t.c) + ms);
-    pthread_mutex_unlock(&shard()->lock);
+    shard_unlock(shard());
     settle();
     pthread_mutex_lock(&shard()->lock);
 }
@@ -340,7 +340,7 @@ static void test_topics_that_were_left(void)
     expire_after(RETENTION_MS);
     CU_ASSERT(kept(group, "held") && !kept(group, "left"));
     CU_ASSERT_PTR_NOT_NULL(shard_group(shard(), STR("g")));
-    pthread_mutex_unlock(&shard()->lock);
+    shard_unlock(shard());
     end();
 }
 
@@ -354,7 +354,7 @@ static void check_keeps_all(const char *type, struct bytes subscription)
     commit(group, "left", -1);
     expire_after(RETENTION_MS * 2);
     CU_ASSERT(kept(group, "left"));
-    pthread_mutex_unlock(&shard()->lock);
+    shard_unlock(shard());
     end();
 }
 
@@ -366,7 +366,114 @@ static void test_unknown_subscriptions(void)
     }
 }
 
+/* ---- group records as they may stand in a log ---- */
+
+static void append_group_record(const char *group_id, const char *member_ids[2],
+                                struct str instance_id, const char *leader)
+{
+    struct group_metadata_value_member members[2];
+    for (int i = 0; i < 2; i++) {
+        members[i] = (struct group_metadata_value_member){.member_id = str_of(member_ids[i]),
+                                                          .group_instance_id = instance_id,
+                                                          .client_id = STR("c"),
+                                                          .client_host = STR("h"),
+                                                          .session_timeout = 1 << 30,
+                                                          .subscription = bytes_of("", 0),
+                                                          .assignment = bytes_of("", 0)};
+    }
+    struct group_metadata_value in = {.protocol_type = STR("consumer"),
+                                      .generation = 1,
+                                      .protocol = STR("range"),
+                                      .leader = str_of(leader),
+                                      .members = members,
+                                      .members_n = 2};
+    struct group_metadata_key key_in = {.group = str_of(group_id)};
+    struct writer key;
+    struct writer value;
+    struct writer writer;
+    struct batch_builder batch;
+    struct partition_append append;
+    writer_init(&key, 1 << 10);
+    writer_init(&value, 1 << 10);
+    writer_i16(&key, 2);
+    writer_i16(&value, 3);
+    MUST(message_encode(&group_metadata_key_message, 2, &key_in, &key));
+    MUST(message_encode(&group_metadata_value_message, 3, &in, &value));
+    shard_batch_begin(shard(), &writer, &batch, false);
+    batch_add(&batch, T0_MS, bytes_of(key.data, key.len), bytes_of(value.data, value.len));
+    MUST(batch_end(&batch));
+    MUST(partition_append(t.p, writer.data, writer.len, APPEND_COORDINATOR, -1, &append));
+    writer_deinit(&key);
+    writer_deinit(&value);
+    writer_deinit(&writer);
+}
+
+static struct group *loaded(const char *group_id)
+{
+    pthread_mutex_lock(&shard()->lock);
+    struct group *group = shard_group(shard(), str_of(group_id));
+    shard_unlock(shard());
+    return group;
+}
+
+/* A record in which a member stands twice is passed over, and one whose leader is no member is led by
+ * the first: what a group is must hold from the start. */
+static void test_damaged_group_records(void)
+{
+    begin();
+    lead(1);
+    const char *two[] = {"a", "b"};
+    const char *twice[] = {"a", "a"};
+    append_group_record("sound", two, (struct str){0}, "b");
+    append_group_record("strange-leader", two, (struct str){0}, "c");
+    append_group_record("twice", twice, (struct str){0}, "a");
+    append_group_record("same-instance", two, STR("i"), "a");
+    settle();
+    (void)become(OTHER, 2);
+    coordinator_partition_resigned(t.c, 0);
+    lead(3);
+    MUST(state());
+    CU_ASSERT_PTR_NULL(loaded("twice"));
+    CU_ASSERT_PTR_NULL(loaded("same-instance"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(loaded("sound"));
+    CU_ASSERT(str_is(loaded("sound")->leader_id, "b"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(loaded("strange-leader"));
+    CU_ASSERT(str_is(loaded("strange-leader")->leader_id, "a"));
+    group_check(loaded("sound"));
+    group_check(loaded("strange-leader"));
+    end();
+}
+
+static void turn(void)
+{
+    while (loop_turn(t.background)) {
+    }
+}
+
+/* The head of the queue runs out of time: the next one is watched for. */
+static void test_stores_run_out_of_time(void)
+{
+    begin();
+    lead(1);
+    store("a", 1);
+    turn();
+    t.place.clock.now_ms += t.config.offsets_commit_timeout_ms / 2;
+    store("b", 2);
+    t.place.clock.now_ms += t.config.offsets_commit_timeout_ms / 2;
+    turn();
+    CU_ASSERT_EQUAL(t.done, 1);
+    CU_ASSERT_EQUAL(t.outcome, ERR_REQUEST_TIMED_OUT);
+    pthread_mutex_lock(&shard()->lock);
+    CU_ASSERT_EQUAL(shard()->watch.offset, 2); /* of "b" */
+    shard_unlock(shard());
+    settle();
+    CU_ASSERT_EQUAL(t.done, 2);
+    CU_ASSERT_EQUAL(t.outcome, OK);
+    end();
+}
+
 SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each_other),
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
       TEST(test_loading_fails), TEST(test_elected_again_while_loading),
-      TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions))
+      TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions),
+      TEST(test_damaged_group_records), TEST(test_stores_run_out_of_time))
