@@ -3,7 +3,8 @@
  * High watermark: the least end offset over the in-sync replicas. With this broker alone in the ISR
  * that is the log's end; where every message must be on disk before it is acknowledged
  * (flush.messages=1) it is what has been flushed. It never goes back while one leads; a follower has
- * its leader's, as far as its own log reaches.
+ * its leader's, as far as its own log reaches. It never leaves the log: the start moves up to it at
+ * most, and a truncation takes it along.
  *
  * Acknowledging. An offset alone says little: the log below it may have been replaced while another
  * broker led. So an append carries its leader epoch, and counts as committed only while this broker
@@ -22,6 +23,7 @@
 #define _GNU_SOURCE
 #include "broker/replica/partition.h"
 
+#include "base/check.h"
 #include "base/log.h"
 
 #include <pthread.h>
@@ -56,6 +58,49 @@ struct partition {
 };
 
 static void on_flush(struct loop_task *task);
+
+/* ---- what always holds ---- */
+
+/* The high watermark lies in the log: retention and DeleteRecords stop at it, a truncation takes it
+ * along. A log that went offline in the middle of one says nothing any more. */
+static void check_log_and_high_watermark(const struct partition *p)
+{
+    int64_t high_watermark = partition_high_watermark(p);
+    if (p->log != NULL && !plog_is_offline(p->log)) {
+        CHECK(high_watermark >= plog_start_offset(p->log));
+        CHECK(high_watermark <= plog_end_offset(p->log));
+    }
+    CHECK(p->log != NULL || (p->gone > 0 && !p->is_leader));
+}
+
+static void partition_check(const struct partition *p)
+{
+    check_log_and_high_watermark(p);
+    CHECK(p->pins >= 0 && atomic_load(&p->refs) > 0);
+    CHECK(p->led_since <= p->state.leader_epoch);
+    CHECK(!p->is_leader || (p->led_since >= 0 && p->state.leader == p->env->broker_id));
+    CHECK(p->state.isr.count >= 0 && p->state.isr.count <= REPLICAS_MAX);
+    CHECK(p->state.replicas.count >= 0 && p->state.replicas.count <= REPLICAS_MAX);
+    CHECK(p->unflushed_records >= 0);
+    list_each (item, &p->watches) {
+        const struct watch *watch = container_of(item, struct watch, link);
+        CHECK(watch->partition == p && watch->waiter != NULL);
+        CHECK(watch->offset >= 0 || watch->wanted_bytes != NULL);
+    }
+}
+
+static void lock(struct partition *p)
+{
+    pthread_mutex_lock(&p->lock);
+}
+
+static void unlock(struct partition *p)
+{
+    if (DEBUG_CHECKS) {
+        partition_check(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
 
 /* ---- life ---- */
 
@@ -210,24 +255,24 @@ static void set_high_watermark(struct partition *p, int64_t high_watermark, int6
 
 err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica, struct plog **log)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     err e = check(p, leader_epoch, any_replica);
     if (e == OK) {
         p->pins++;
         *log = p->log;
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
 void partition_unpin(struct partition *p)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     CHECK(p->pins > 0);
     if (--p->pins == 0) {
         pthread_cond_broadcast(&p->unpinned);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 }
 
 /* ---- appending ---- */
@@ -284,6 +329,8 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
         return ERR_NOT_ENOUGH_REPLICAS;
     }
     TRY(plog_append(p->log, batches, len, origin, p->state.leader_epoch, &appended->result));
+    CHECK(appended->result.last_offset >= appended->result.base_offset);
+    CHECK(appended->result.last_offset < plog_end_offset(p->log));
     appended->log_start_offset = plog_start_offset(p->log);
     appended->required_offset = appended->result.last_offset + 1;
     appended->leader_epoch = p->state.leader_epoch;
@@ -299,15 +346,16 @@ err partition_append(struct partition *p, uint8_t *batches, size_t len, enum app
                      int16_t required_acks, struct partition_append *appended)
 {
     *appended = (struct partition_append){.log_start_offset = -1};
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     err e = append_as_leader(p, batches, len, origin, required_acks, appended);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
 static err look_if_committed(const struct partition *p, const struct partition_append *appended,
                              int16_t required_acks, bool *committed)
 {
+    CHECK(appended->leader_epoch >= 0 && appended->required_offset > 0);
     TRY(check(p, -1, false));
     if (appended->leader_epoch < p->led_since) {
         return ERR_NOT_LEADER_OR_FOLLOWER;
@@ -322,9 +370,9 @@ err partition_is_committed(struct partition *p, const struct partition_append *a
                            int16_t required_acks, bool *committed)
 {
     *committed = false;
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     err e = look_if_committed(p, appended, required_acks, committed);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
@@ -343,13 +391,13 @@ static err delete_records(struct partition *p, int64_t offset)
 
 err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     err e = delete_records(p, offset);
     if (e == OK) {
         *low_watermark = plog_start_offset(p->log);
         checkpoint_due(p);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
@@ -370,15 +418,15 @@ static err append_as_follower(struct partition *p, int32_t leader_epoch, uint8_t
 err partition_append_as_follower(struct partition *p, int32_t leader_epoch, uint8_t *batches,
                                  size_t len, int64_t leader_high_watermark)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     err e = append_as_follower(p, leader_epoch, batches, len, leader_high_watermark);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
 err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     err e = check_follows(p, leader_epoch);
     if (e == OK) {
         e = plog_truncate(p->log, offset);
@@ -386,7 +434,7 @@ err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset
     if (e == OK && offset < partition_high_watermark(p)) {
         atomic_store(&p->high_watermark, plog_end_offset(p->log));
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
@@ -395,7 +443,7 @@ err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset
 /* Lets acknowledgements out, or tells those who wait for them that there will be none. */
 static void after_flush(struct partition *p, err outcome)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     if (outcome != OK) {
         log_error("partition",
                   "flush failed, the log is offline topic=%.*s partition=%d error=\"%s\"",
@@ -404,7 +452,7 @@ static void after_flush(struct partition *p, err outcome)
     } else if (p->log != NULL) {
         advance_as_leader(p, INT32_MAX);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 }
 
 static void on_flush(struct loop_task *task)
@@ -425,27 +473,28 @@ static void on_flush(struct loop_task *task)
 
 void partition_flush_if_due(struct partition *p, int64_t now_ms)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
     if (pending && now_ms - p->flushed_ms >= p->flush_ms) {
         p->flushed_ms = now_ms;
         queue_flush(p);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 }
 
 /* ---- roles ---- */
 
 struct partition_role partition_role(struct partition *p)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     struct partition_role role = {.leader_epoch = p->state.leader_epoch, .leads = p->is_leader};
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return role;
 }
 
 static err begin_to_lead(struct partition *p)
 {
+    CHECK(p->is_leader && p->led_since >= 0 && p->led_since <= p->state.leader_epoch);
     TRY(plog_assign_epoch(p->log, p->state.leader_epoch, plog_end_offset(p->log)));
     if (acks_need_flush(p) && plog_recovery_point(p->log) < plog_end_offset(p->log)) {
         queue_flush(p);
@@ -466,6 +515,7 @@ static err become(struct partition *p, const struct partition_state *state,
     p->gone = OK; /* a deletion that did not come to its end */
     bool next_epoch = state->leader_epoch == p->state.leader_epoch + 1;
     p->state = *state;
+    CHECK(state->isr.count <= REPLICAS_MAX && state->replicas.count <= REPLICAS_MAX);
     p->is_leader = state->leader == p->env->broker_id && !plog_is_offline(p->log);
     change->leads = p->is_leader;
     change->uninterrupted = change->led && change->leads && next_epoch;
@@ -479,17 +529,17 @@ static err become(struct partition *p, const struct partition_state *state,
 err partition_become(struct partition *p, const struct partition_state *state,
                      struct role_change *change)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     *change = (struct role_change){.led = p->is_leader, .leads = p->is_leader};
     err e = become(p, state, change);
     wake_all(p);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
 err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     *led = p->is_leader;
     err e =
         leader_epoch >= 0 && leader_epoch < p->state.leader_epoch ? ERR_FENCED_LEADER_EPOCH : OK;
@@ -500,14 +550,14 @@ err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
         }
         wake_all(p);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return e;
 }
 
 struct plog *partition_detach_log(struct partition *p, err gone)
 {
     CHECK(gone > 0);
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     struct plog *log = p->log;
     p->log = NULL;
     p->gone = gone;
@@ -516,7 +566,7 @@ struct plog *partition_detach_log(struct partition *p, err gone)
     while (p->pins > 0) {
         pthread_cond_wait(&p->unpinned, &p->lock);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return log;
 }
 
@@ -524,18 +574,18 @@ struct plog *partition_detach_log(struct partition *p, err gone)
 
 void partition_set_config(struct partition *p, const struct log_config *config)
 {
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     if (p->log != NULL) {
         plog_set_config(p->log, config);
         take_config(p, config);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 }
 
 int partition_apply_retention(struct partition *p)
 {
     int deleted = 0;
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     if (check_log(p) == OK) {
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
         if (e != OK) {
@@ -544,7 +594,7 @@ int partition_apply_retention(struct partition *p)
         }
         plog_expire_producers(p->log);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     return deleted;
 }
 
@@ -573,14 +623,15 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
 void watch_add(struct watch *watch, struct partition *p)
 {
     CHECK(watch->partition == NULL && watch->waiter != NULL);
+    CHECK(watch->offset >= 0 || watch->wanted_bytes != NULL);
     partition_retain(p);
     watch->partition = p;
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     list_append(&p->watches, &watch->link);
     if (watch_is_satisfied(watch, p)) {
         waiter_wake(watch->waiter);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 }
 
 void watch_remove(struct watch *watch)
@@ -589,9 +640,10 @@ void watch_remove(struct watch *watch)
     if (p == NULL) {
         return;
     }
-    pthread_mutex_lock(&p->lock);
+    lock(p);
+    CHECK(!list_empty(&p->watches));
     list_remove(&watch->link);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     watch->partition = NULL;
     partition_release(p);
 }
