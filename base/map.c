@@ -184,3 +184,27 @@ struct map_entry *map_next(const struct map *map, size_t *at)
     }
     return NULL;
 }
+
+/* Each entry is found from its own hash, and nothing else stands in the table. */
+void map_check(const struct map *map)
+{
+    size_t live = 0;
+    size_t used = 0;
+    for (size_t i = 0; i < map->entries_n; i++) {
+        const struct map_entry *entry = &map->entries[i];
+        if (entry->key == NULL) {
+            continue;
+        }
+        struct bytes key = bytes_of(entry->key, entry->key_len);
+        CHECK(entry->value != NULL && entry->hash == hash_bytes(map->seed, key));
+        CHECK(slot_entry(map, slot_find(map, entry->hash, key)) == entry);
+        live++;
+    }
+    for (size_t i = 0; i < map->slots_n; i++) {
+        used += map->slots[i] != 0 ? 1 : 0;
+    }
+    CHECK(live == map->count && used == map->count);
+    CHECK(map->entries_n <= map->entries_cap);
+    CHECK((map->slots_n & (map->slots_n - 1)) == 0);
+    CHECK(map->entries_cap <= map->slots_n / 4 * 3);
+}

@@ -74,6 +74,9 @@ static inline void *map_remove_i64(struct map *map, int64_t key)
  * meanwhile, except that the returned entry's value may be changed. */
 struct map_entry *map_next(const struct map *map, size_t *at);
 
+/* Stops the process where the map contradicts itself: see base/check.h. */
+void map_check(const struct map *map);
+
 #define map_each(entry, map)                                                                       \
     for (size_t entry##_at = 0, entry##_once = 1; entry##_once != 0; entry##_once = 0)             \
         for (struct map_entry * entry; (entry = map_next((map), &entry##_at)) != NULL;)

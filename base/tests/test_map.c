@@ -21,6 +21,7 @@ static struct bytes key_of(uint32_t k, uint8_t buffer[64])
 static void check_all(const struct map *map, void *const *model, size_t count)
 {
     size_t seen = 0;
+    map_check(map);
     CU_ASSERT_EQUAL_FATAL(map->count, count);
     map_each (entry, map) {
         seen++;
@@ -57,12 +58,13 @@ static void test_against_a_model(void)
             count -= model[k] != NULL;
             model[k] = NULL;
         }
-        if (step % 1000 == 0) {
+        if (step % 100 == 0) {
             check_all(&map, model, count);
         }
     }
     check_all(&map, model, count);
     map_deinit(&map);
+    map_check(&map);
     CU_ASSERT_EQUAL(map.count, 0);
     CU_ASSERT_PTR_NULL(map_get(&map, bytes_of("x", 1)));
 }
