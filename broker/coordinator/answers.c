@@ -22,6 +22,7 @@ void group_output_deinit(struct group_output *out)
 struct group_action *answer_add(struct group_output *out, enum group_action_type type,
                                 struct group_waiter *waiter, err error)
 {
+    CHECK(waiter != NULL);
     if (out->actions_n == out->actions_cap) {
         out->actions_cap = out->actions_cap == 0 ? 4 : out->actions_cap * 2;
         out->actions = xrealloc(out->actions, (size_t)out->actions_cap * sizeof(*out->actions));

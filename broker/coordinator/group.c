@@ -86,9 +86,9 @@ static struct member *member_add(struct group *group, struct str id, const struc
 {
     struct member *m = member_new(id, e, now_ms);
     list_append(&group->members, &m->link);
-    (void)map_set_str(&group->by_id, m->id, m);
+    CHECK(map_set_str(&group->by_id, m->id, m) == NULL);
     if (m->instance_id.data != NULL) {
-        (void)map_set_str(&group->by_instance, m->instance_id, m);
+        CHECK(map_set_str(&group->by_instance, m->instance_id, m) == NULL);
     }
     if (group->by_id.count == 1) {
         group_set_text(&group->protocol_type, e->protocol_type);
@@ -123,9 +123,9 @@ static void member_remove(struct group *group, struct member *m, err error,
         answer_add(out, ANSWER_SYNC, m->sync_waiter, error);
     }
     list_remove(&m->link);
-    (void)map_remove_str(&group->by_id, m->id);
-    if (m->instance_id.data != NULL && map_get_str(&group->by_instance, m->instance_id) == m) {
-        (void)map_remove_str(&group->by_instance, m->instance_id);
+    CHECK(map_remove_str(&group->by_id, m->id) == m);
+    if (m->instance_id.data != NULL) {
+        CHECK(map_remove_str(&group->by_instance, m->instance_id) == m);
     }
     if (str_equal(group->leader_id, m->id)) {
         struct member *next = list_empty(&group->members)
@@ -332,7 +332,7 @@ static void join_new_dynamic(struct group *group, const struct join_event *e,
     }
     struct pending_member *pending = xcalloc(1, sizeof(*pending));
     pending->deadline_ms = now_ms + e->session_timeout_ms;
-    free(map_set_str(&group->pending, id, pending));
+    CHECK(map_set_str(&group->pending, id, pending) == NULL);
     answer_refuse_join(out, e->waiter, ERR_MEMBER_ID_REQUIRED, id);
 }
 
@@ -349,9 +349,9 @@ static struct member *replace_static(struct group *group, struct member *old, st
         old->sync_waiter = NULL;
     }
     bool led = is_leader(group, old);
-    (void)map_remove_str(&group->by_id, old->id);
+    CHECK(map_remove_str(&group->by_id, old->id) == old);
     group_set_text(&old->id, id);
-    (void)map_set_str(&group->by_id, old->id, old);
+    CHECK(map_set_str(&group->by_id, old->id, old) == NULL);
     if (led) {
         group_set_text(&group->leader_id, id);
     }
@@ -485,6 +485,7 @@ static void join_known(struct group *group, const struct join_event *e,
 void group_join(struct group *group, const struct join_event *e, const struct group_limits *limits,
                 int64_t now_ms, struct group_output *out)
 {
+    CHECK(e->waiter != NULL);
     if (!has_room(group, e, limits)) {
         struct member *m = group_member(group, e->member_id);
         answer_refuse_join(out, e->waiter, ERR_GROUP_MAX_SIZE_REACHED, STR(""));
@@ -556,6 +557,7 @@ static err check_sync(const struct group *group, const struct sync_event *e, str
 void group_sync(struct group *group, const struct sync_event *e, int64_t now_ms,
                 struct group_output *out)
 {
+    CHECK(e->waiter != NULL);
     struct member *m = NULL;
     err error = check_sync(group, e, &m);
     if (error != OK) {

@@ -59,10 +59,10 @@ static err apply_group(struct load *load, struct str id, struct bytes value)
         map_init(&before->offsets);
         map_deinit(&group->offsets);
         group->offsets = offsets;
-        (void)map_remove_str(&load->shard->groups, before->id);
+        CHECK(map_remove_str(&load->shard->groups, before->id) == before);
         group_free(before);
     }
-    (void)map_set_str(&load->shard->groups, group->id, group);
+    CHECK(map_set_str(&load->shard->groups, group->id, group) == NULL);
     return OK;
 }
 
@@ -187,6 +187,7 @@ static void drop_empty(struct shard *shard)
 
 err shard_load(struct shard *shard, struct plog *log)
 {
+    CHECK(shard->state == SHARD_LOADING && shard->groups.count == 0);
     struct load load = {.shard = shard, .now_ms = coordinator_now_ms(shard->coordinator)};
     arena_init(&load.arena, ARENA_BYTES);
     writer_init(&load.scratch, BODY_LIMIT_BYTES);

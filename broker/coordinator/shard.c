@@ -125,13 +125,13 @@ struct group *shard_group(struct shard *shard, struct str id)
 struct group *shard_group_add(struct shard *shard, struct str id)
 {
     struct group *group = group_new(id, coordinator_now_ms(shard->coordinator));
-    (void)map_set_str(&shard->groups, group->id, group);
+    CHECK(map_set_str(&shard->groups, group->id, group) == NULL);
     return group;
 }
 
 void shard_group_remove(struct shard *shard, struct group *group)
 {
-    (void)map_remove_str(&shard->groups, group->id);
+    CHECK(map_remove_str(&shard->groups, group->id) == group);
     offsets_clear(group);
     group_free(group);
 }
@@ -157,6 +157,7 @@ static void load_locked(struct shard *shard)
         shard->state = SHARD_NOT_OWNED;
         return;
     }
+    CHECK(list_empty(&shard->stores));
     shard->state = SHARD_ACTIVE;
     if (shard->groups.count > 0) {
         log_info("coordinator", "groups loaded partition=%d groups=%zu", shard->number,
@@ -238,6 +239,7 @@ static void begin_load(struct shard *shard)
  * what was loaded before is not believed. */
 void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch, bool uninterrupted)
 {
+    CHECK(leader_epoch >= 0);
     pthread_mutex_lock(&shard->lock);
     if (!uninterrupted) {
         resign_locked(shard, ERR_NOT_COORDINATOR);
@@ -281,6 +283,7 @@ static void watch_first(struct shard *shard)
 void shard_store(struct shard *shard, struct writer *batch,
                  void (*done)(struct shard *shard, void *context, err outcome), void *context)
 {
+    CHECK(shard->partition != NULL);
     struct partition_append appended;
     err e = batch->failed ? ERR_RECORD_LIST_TOO_LARGE
                           : partition_append(shard->partition, batch->data, batch->len,
@@ -417,6 +420,7 @@ static void on_timer(struct timer *timer)
 
 static void carry_out(const struct group_action *action)
 {
+    CHECK(action->waiter != NULL && action->waiter->waiter != NULL);
     action->waiter->fill(action->waiter, action);
     waiter_wake(action->waiter->waiter);
 }
@@ -479,6 +483,7 @@ static void store_group(struct shard *shard, struct group *group, const struct g
     ctx->kind = out->store;
     ctx->generation = group->generation;
     memcpy(ctx->group_id, group->id.data, group->id.len);
+    CHECK(out->has_held == (out->store == STORE_MEMBER));
     if (out->store == STORE_MEMBER) {
         ctx->held = out->held.waiter;
         ctx->held->fill(ctx->held, &out->held);
