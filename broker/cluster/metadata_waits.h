@@ -15,7 +15,6 @@ struct metadata_wait {
     struct list link;
     struct waiter *waiter;
     bool (*satisfied)(struct metadata_wait *wait, const struct metadata *metadata);
-    void *context;
 };
 
 struct metadata_waits *metadata_waits_new(struct metadata_cache *cache);

@@ -2,16 +2,13 @@
  * the request waits until every new partition has a leader, or until its time is over.
  * (reference: requests §6.1) */
 #include "base/seen.h"
+#include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
 #include <stdio.h>
 
 typedef struct create_topics_request_topic topic_in;
 typedef struct create_topics_response_topic topic_out;
-
-struct creation {
-    struct metadata_wait wait;
-};
 
 /* Partitions may come in any order, but from 0 and without a hole. */
 static err read_assignment(struct req *r, const topic_in *in, struct topic_wish *wish)
@@ -126,78 +123,34 @@ static void create_all(struct req *r)
     seen_deinit(&seen);
 }
 
-static bool is_ready(const struct metadata *metadata, const topic_out *topic)
+static int16_t *error_of(const struct req *r, int32_t at)
 {
-    const struct topic_info *info = metadata_topic(metadata, topic->name);
-    if (info == NULL || info->partitions_n < topic->num_partitions) {
-        return false;
-    }
-    for (int32_t p = 0; p < info->partitions_n; p++) {
-        if (!info->partitions[p].known || info->partitions[p].leader < 0) {
-            return false;
-        }
-    }
-    return true;
+    return &((struct create_topics_response *)r->out)->topics[at].error_code;
 }
 
-static bool all_ready(struct metadata_wait *wait, const struct metadata *metadata)
+static bool is_ready(const struct req *r, const struct metadata *metadata, int32_t at)
 {
-    const struct create_topics_response *out = wait->context;
-    for (int32_t i = 0; i < out->topics_n; i++) {
-        if (out->topics[i].error_code == OK && !is_ready(metadata, &out->topics[i])) {
-            return false;
-        }
-    }
-    return true;
+    const topic_out *topic = &((const struct create_topics_response *)r->out)->topics[at];
+    return topics_wait_leaders(metadata, topic->name, topic->num_partitions);
 }
 
-static void time_out(struct req *r)
+static void say_late(struct req *r, int32_t at)
 {
     struct create_topics_response *out = r->out;
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    for (int32_t i = 0; i < out->topics_n; i++) {
-        if (out->topics[i].error_code == OK && !is_ready(metadata, &out->topics[i])) {
-            out->topics[i].error_code = ERR_REQUEST_TIMED_OUT;
-            out->topics[i].error_message = STR("The topic is created; not all of its partitions "
-                                               "have a leader yet.");
-        }
-    }
-    metadata_release(metadata);
+    out->topics[at].error_message = STR("The topic is created; not all of its partitions have a "
+                                        "leader yet.");
 }
 
-static enum req_status waited(struct req *r)
-{
-    struct creation *creation = r->state;
-    metadata_wait_remove(r->broker->metadata_waits, &creation->wait);
-    if (r->timed_out) {
-        time_out(r);
-    }
-    return REQ_DONE;
-}
-
-/* With a timeout of 0 the topic is created and the answer is REQUEST_TIMED_OUT, as in Kafka. */
 static enum req_status wait_for_leaders(struct req *r)
 {
+    static const struct topics_wait_rules RULES = {
+        .error_of = error_of, .is_done = is_ready, .late = say_late};
     const struct create_topics_request *in = r->in;
-    struct create_topics_response *out = r->out;
-    struct creation *creation = req_alloc(r, sizeof(*creation));
-    if (in->validate_only || creation == NULL) {
-        return REQ_DONE;
-    }
-    if (in->timeout_ms <= 0) {
-        for (int32_t i = 0; i < out->topics_n; i++) {
-            out->topics[i].error_code = out->topics[i].error_code == OK
-                                            ? (int16_t)ERR_REQUEST_TIMED_OUT
-                                            : out->topics[i].error_code;
-        }
-        return REQ_DONE;
-    }
-    r->state = creation;
-    req_park(r, in->timeout_ms, waited);
-    creation->wait =
-        (struct metadata_wait){.waiter = &r->waiter, .context = r->out, .satisfied = all_ready};
-    metadata_wait_add(r->broker->metadata_waits, &creation->wait);
-    return REQ_PARKED;
+    const struct create_topics_response *out = r->out;
+    r->state = req_alloc(r, sizeof(struct topics_wait));
+    return in->validate_only || r->state == NULL
+               ? REQ_DONE
+               : topics_wait_begin(r, &RULES, out->topics_n, in->timeout_ms);
 }
 
 enum req_status handle_create_topics(struct req *r)

@@ -1,12 +1,9 @@
 /* DeleteTopics: asks for the deletion on the control thread, then waits until the topics are gone.
  * (reference: requests §6.2) */
+#include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
 enum { FIRST_STATES_VERSION = 6, FIRST_DELETION_DISABLED_VERSION = 3 };
-
-struct deletion {
-    struct metadata_wait wait;
-};
 
 /* Names and ids of all versions, in one form. */
 struct target {
@@ -76,64 +73,26 @@ static void delete_all(struct req *r)
     }
 }
 
-static bool is_gone(const struct metadata *metadata, const struct delete_topics_response_topic *t)
+static int16_t *error_of(const struct req *r, int32_t at)
 {
-    const struct topic_info *topic = metadata_topic(metadata, t->name);
-    return topic == NULL || !uuid_equal(topic->id, t->topic_id);
+    return &((struct delete_topics_response *)r->out)->topics[at].error_code;
 }
 
-static bool all_gone(struct metadata_wait *wait, const struct metadata *metadata)
+static bool is_gone(const struct req *r, const struct metadata *metadata, int32_t at)
 {
-    const struct delete_topics_response *out = wait->context;
-    for (int32_t i = 0; i < out->topics_n; i++) {
-        if (out->topics[i].error_code == OK && !is_gone(metadata, &out->topics[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static enum req_status time_out(struct req *r)
-{
-    struct delete_topics_response *out = r->out;
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    for (int32_t i = 0; i < out->topics_n; i++) {
-        if (out->topics[i].error_code == OK && !is_gone(metadata, &out->topics[i])) {
-            out->topics[i].error_code = ERR_REQUEST_TIMED_OUT;
-        }
-    }
-    metadata_release(metadata);
-    return REQ_DONE;
-}
-
-static enum req_status waited(struct req *r)
-{
-    struct deletion *deletion = r->state;
-    metadata_wait_remove(r->broker->metadata_waits, &deletion->wait);
-    return r->timed_out ? time_out(r) : REQ_DONE;
+    const struct delete_topics_response *out = r->out;
+    const struct topic_info *topic = metadata_topic(metadata, out->topics[at].name);
+    return topic == NULL || !uuid_equal(topic->id, out->topics[at].topic_id);
 }
 
 static enum req_status wait_until_gone(struct req *r)
 {
+    static const struct topics_wait_rules RULES = {.error_of = error_of, .is_done = is_gone};
     const struct delete_topics_request *in = r->in;
-    struct delete_topics_response *out = r->out;
-    struct deletion *deletion = req_alloc(r, sizeof(*deletion));
-    if (deletion == NULL) {
-        return REQ_CLOSE;
-    }
-    for (int32_t i = 0; in->timeout_ms <= 0 && i < out->topics_n; i++) {
-        out->topics[i].error_code = out->topics[i].error_code == OK ? (int16_t)ERR_REQUEST_TIMED_OUT
-                                                                    : out->topics[i].error_code;
-    }
-    if (in->timeout_ms <= 0) {
-        return REQ_DONE;
-    }
-    r->state = deletion;
-    req_park(r, in->timeout_ms, waited);
-    deletion->wait =
-        (struct metadata_wait){.waiter = &r->waiter, .context = r->out, .satisfied = all_gone};
-    metadata_wait_add(r->broker->metadata_waits, &deletion->wait);
-    return REQ_PARKED;
+    const struct delete_topics_response *out = r->out;
+    r->state = req_alloc(r, sizeof(struct topics_wait));
+    return r->state == NULL ? REQ_CLOSE
+                            : topics_wait_begin(r, &RULES, out->topics_n, in->timeout_ms);
 }
 
 enum req_status handle_delete_topics(struct req *r)

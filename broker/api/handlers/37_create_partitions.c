@@ -1,13 +1,14 @@
 /* CreatePartitions: rewrites the topic's node on the control thread, then waits for the leaders of
  * the new partitions. (reference: requests §6.3) */
 #include "base/seen.h"
+#include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
 typedef struct create_partitions_request_topic topic_in;
 
 struct growth {
-    struct metadata_wait wait;
-    int32_t *counts; /* how many partitions each result is to have */
+    struct topics_wait wait; /* first */
+    int32_t *counts;         /* how many partitions each result is to have */
 };
 
 static err grow_one(struct req *r, const topic_in *in, char message[TOPIC_MESSAGE_BYTES])
@@ -63,74 +64,25 @@ static void grow_all(struct req *r)
     seen_deinit(&answered);
 }
 
-static bool is_ready(const struct metadata *metadata, struct str name, int32_t count)
+static int16_t *error_of(const struct req *r, int32_t at)
 {
-    const struct topic_info *topic = metadata_topic(metadata, name);
-    if (topic == NULL || topic->partitions_n < count) {
-        return false;
-    }
-    for (int32_t p = 0; p < count; p++) {
-        if (!topic->partitions[p].known || topic->partitions[p].leader < 0) {
-            return false;
-        }
-    }
-    return true;
+    return &((struct create_partitions_response *)r->out)->results[at].error_code;
 }
 
-static bool all_ready(struct metadata_wait *wait, const struct metadata *metadata)
+static bool is_ready(const struct req *r, const struct metadata *metadata, int32_t at)
 {
-    const struct growth *growth = container_of(wait, struct growth, wait);
-    const struct create_partitions_response *out = wait->context;
-    for (int32_t i = 0; i < out->results_n; i++) {
-        if (out->results[i].error_code == OK &&
-            !is_ready(metadata, out->results[i].name, growth->counts[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* `waited`: what is ready by now is no error. */
-static void time_out(struct req *r, bool waited)
-{
-    struct create_partitions_response *out = r->out;
     const struct growth *growth = r->state;
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    for (int32_t i = 0; i < out->results_n; i++) {
-        bool ready = waited && is_ready(metadata, out->results[i].name, growth->counts[i]);
-        if (out->results[i].error_code == OK && !ready) {
-            out->results[i].error_code = ERR_REQUEST_TIMED_OUT;
-        }
-    }
-    metadata_release(metadata);
-}
-
-static enum req_status waited(struct req *r)
-{
-    struct growth *growth = r->state;
-    metadata_wait_remove(r->broker->metadata_waits, &growth->wait);
-    if (r->timed_out) {
-        time_out(r, true);
-    }
-    return REQ_DONE;
+    const struct create_partitions_response *out = r->out;
+    return topics_wait_leaders(metadata, out->results[at].name, growth->counts[at]);
 }
 
 static enum req_status wait_for_leaders(struct req *r)
 {
+    static const struct topics_wait_rules RULES = {.error_of = error_of, .is_done = is_ready};
     const struct create_partitions_request *in = r->in;
-    struct growth *growth = r->state;
-    if (in->validate_only) {
-        return REQ_DONE;
-    }
-    if (in->timeout_ms <= 0) {
-        time_out(r, false);
-        return REQ_DONE;
-    }
-    req_park(r, in->timeout_ms, waited);
-    growth->wait =
-        (struct metadata_wait){.waiter = &r->waiter, .context = r->out, .satisfied = all_ready};
-    metadata_wait_add(r->broker->metadata_waits, &growth->wait);
-    return REQ_PARKED;
+    const struct create_partitions_response *out = r->out;
+    return in->validate_only ? REQ_DONE
+                             : topics_wait_begin(r, &RULES, out->results_n, in->timeout_ms);
 }
 
 enum req_status handle_create_partitions(struct req *r)
