@@ -1,7 +1,7 @@
 /* JoinGroup: a member joins; the answer comes when the group has gathered. group_join() decides; this
  * file only translates. (reference: coordinators §1.4) */
+#include "broker/api/group_held.h"
 #include "broker/broker.h"
-#include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"
 
 enum {
@@ -11,15 +11,9 @@ enum {
     FIRST_SKIP_ASSIGNMENT_VERSION = 9,
 };
 
-/* What the group holds of the request. */
-struct held_request {
-    struct group_waiter waiter;
-    struct req *req;
-};
-
 static void fill_join(struct group_waiter *waiter, const struct group_action *action)
 {
-    struct req *r = container_of(waiter, struct held_request, waiter)->req;
+    struct req *r = group_held_req(waiter);
     struct join_group_response *out = r->out;
     out->error_code = kafka_error_wire(action->error);
     out->generation_id = action->generation;
@@ -68,6 +62,41 @@ static enum req_status refuse_join(struct req *r, err e)
     return REQ_DONE;
 }
 
+static err check_join(const struct req *r, const struct group *group)
+{
+    const struct group_limits *limits = &r->broker->coordinator->limits;
+    const struct join_group_request *in = r->in;
+    if (in->session_timeout_ms < limits->session_timeout_min_ms ||
+        in->session_timeout_ms > limits->session_timeout_max_ms) {
+        return ERR_INVALID_SESSION_TIMEOUT;
+    }
+    return group == NULL && in->member_id.len > 0 ? ERR_UNKNOWN_MEMBER_ID : OK;
+}
+
+/* ERR_UNKNOWN_SERVER_ERROR without memory. */
+static err event_of(struct req *r, struct join_event *event)
+{
+    const struct join_group_request *in = r->in;
+    *event = (struct join_event){
+        .member_id = in->member_id,
+        .instance_id = in->group_instance_id,
+        .client_id = r->client_id,
+        .client_host = r->client_host,
+        .protocol_type = in->protocol_type,
+        .protocols = protocols_of(r, in),
+        .protocols_n = in->protocols_n,
+        .session_timeout_ms = in->session_timeout_ms,
+        .rebalance_timeout_ms = r->version < FIRST_REBALANCE_TIMEOUT_VERSION
+                                    ? in->session_timeout_ms
+                                    : in->rebalance_timeout_ms,
+        .require_known_id =
+            r->version >= FIRST_KNOWN_ID_VERSION && in->group_instance_id.data == NULL,
+        .can_skip_assignment = r->version >= FIRST_SKIP_ASSIGNMENT_VERSION,
+        .waiter = group_held_new(r, fill_join),
+    };
+    return event->protocols == NULL || event->waiter == NULL ? ERR_UNKNOWN_SERVER_ERROR : OK;
+}
+
 enum req_status handle_join_group(struct req *r)
 {
     struct coordinator *c = r->broker->coordinator;
@@ -78,38 +107,15 @@ enum req_status handle_join_group(struct req *r)
         return refuse_join(r, e);
     }
     struct group *group = shard_group(shard, in->group_id);
-    struct protocol *protocols = protocols_of(r, in);
-    struct held_request *held = req_alloc(r, sizeof(*held));
-    if (in->session_timeout_ms < c->limits.session_timeout_min_ms ||
-        in->session_timeout_ms > c->limits.session_timeout_max_ms) {
-        e = ERR_INVALID_SESSION_TIMEOUT;
-    } else if (group == NULL && in->member_id.len > 0) {
-        e = ERR_UNKNOWN_MEMBER_ID;
-    } else if (protocols == NULL || held == NULL) {
-        e = ERR_UNKNOWN_SERVER_ERROR;
+    struct join_event event;
+    e = check_join(r, group);
+    if (e == OK) {
+        e = event_of(r, &event);
     }
     if (e != OK) {
         shard_unlock(shard);
         return refuse_join(r, e);
     }
-    *held = (struct held_request){{.fill = fill_join, .waiter = &r->waiter}, .req = r};
-    struct join_event event = {
-        .member_id = in->member_id,
-        .instance_id = in->group_instance_id,
-        .client_id = r->client_id,
-        .client_host = r->client_host,
-        .protocol_type = in->protocol_type,
-        .protocols = protocols,
-        .protocols_n = in->protocols_n,
-        .session_timeout_ms = in->session_timeout_ms,
-        .rebalance_timeout_ms = r->version < FIRST_REBALANCE_TIMEOUT_VERSION
-                                    ? in->session_timeout_ms
-                                    : in->rebalance_timeout_ms,
-        .require_known_id =
-            r->version >= FIRST_KNOWN_ID_VERSION && in->group_instance_id.data == NULL,
-        .can_skip_assignment = r->version >= FIRST_SKIP_ASSIGNMENT_VERSION,
-        .waiter = &held->waiter,
-    };
     req_park(r, -1, NULL);
     if (group == NULL) {
         group = shard_group_add(shard, in->group_id);

@@ -1,20 +1,14 @@
 /* SyncGroup: a member asks for its part; the answer comes when the leader's assignment is stored.
  * group_sync() decides. (reference: coordinators §1.6) */
+#include "broker/api/group_held.h"
 #include "broker/broker.h"
-#include "broker/coordinator/group.h"
 #include "broker/coordinator/shard.h"
 
 enum { FIRST_SYNC_PROTOCOL_VERSION = 5 };
 
-/* What the group holds of the request. */
-struct held_request {
-    struct group_waiter waiter;
-    struct req *req;
-};
-
 static void fill_sync(struct group_waiter *waiter, const struct group_action *action)
 {
-    struct req *r = container_of(waiter, struct held_request, waiter)->req;
+    struct req *r = group_held_req(waiter);
     struct sync_group_response *out = r->out;
     out->error_code = kafka_error_wire(action->error);
     out->protocol_type = arena_str(&r->arena, action->protocol_type);
@@ -33,33 +27,16 @@ static enum req_status refuse_sync(struct req *r, err e)
     return REQ_DONE;
 }
 
-enum req_status handle_sync_group(struct req *r)
+/* ERR_UNKNOWN_MEMBER_ID without memory. */
+static err event_of(struct req *r, struct sync_event *event)
 {
-    struct coordinator *c = r->broker->coordinator;
     const struct sync_group_request *in = r->in;
-    bool protocol_missing = in->protocol_type.data == NULL || in->protocol_name.data == NULL;
-    if (r->version >= FIRST_SYNC_PROTOCOL_VERSION && protocol_missing) {
-        return refuse_sync(r, ERR_INCONSISTENT_GROUP_PROTOCOL);
-    }
-    struct shard *shard = NULL;
-    err e = shard_lock(c, in->group_id, false, &shard);
-    if (e != OK) {
-        return refuse_sync(r,
-                           e == ERR_COORDINATOR_LOAD_IN_PROGRESS ? ERR_REBALANCE_IN_PROGRESS : e);
-    }
-    struct group *group = shard_group(shard, in->group_id);
     struct join_member *assignments = req_array(r, in->assignments_n, sizeof(*assignments));
-    struct held_request *held = req_alloc(r, sizeof(*held));
-    if (group == NULL || assignments == NULL || held == NULL) {
-        shard_unlock(shard);
-        return refuse_sync(r, ERR_UNKNOWN_MEMBER_ID);
-    }
-    for (int32_t i = 0; i < in->assignments_n; i++) {
+    for (int32_t i = 0; assignments != NULL && i < in->assignments_n; i++) {
         assignments[i] = (struct join_member){.id = in->assignments[i].member_id,
                                               .metadata = in->assignments[i].assignment};
     }
-    *held = (struct held_request){{.fill = fill_sync, .waiter = &r->waiter}, .req = r};
-    struct sync_event event = {
+    *event = (struct sync_event){
         .member_id = in->member_id,
         .instance_id = in->group_instance_id,
         .generation = in->generation_id,
@@ -67,12 +44,41 @@ enum req_status handle_sync_group(struct req *r)
         .protocol_name = in->protocol_name,
         .assignments = assignments,
         .assignments_n = in->assignments_n,
-        .waiter = &held->waiter,
+        .waiter = group_held_new(r, fill_sync),
     };
+    return assignments == NULL || event->waiter == NULL ? ERR_UNKNOWN_MEMBER_ID : OK;
+}
+
+static err gate(struct req *r, struct shard **shard)
+{
+    const struct sync_group_request *in = r->in;
+    bool protocol_missing = in->protocol_type.data == NULL || in->protocol_name.data == NULL;
+    if (r->version >= FIRST_SYNC_PROTOCOL_VERSION && protocol_missing) {
+        return ERR_INCONSISTENT_GROUP_PROTOCOL;
+    }
+    err e = shard_lock(r->broker->coordinator, in->group_id, false, shard);
+    return e == ERR_COORDINATOR_LOAD_IN_PROGRESS ? ERR_REBALANCE_IN_PROGRESS : e;
+}
+
+enum req_status handle_sync_group(struct req *r)
+{
+    const struct sync_group_request *in = r->in;
+    struct shard *shard = NULL;
+    err e = gate(r, &shard);
+    if (e != OK) {
+        return refuse_sync(r, e);
+    }
+    struct group *group = shard_group(shard, in->group_id);
+    struct sync_event event;
+    e = group == NULL ? ERR_UNKNOWN_MEMBER_ID : event_of(r, &event);
+    if (e != OK) {
+        shard_unlock(shard);
+        return refuse_sync(r, e);
+    }
     req_park(r, -1, NULL);
     struct group_output out;
     group_output_init(&out);
-    group_sync(group, &event, coordinator_now_ms(c), &out);
+    group_sync(group, &event, coordinator_now_ms(r->broker->coordinator), &out);
     shard_finish_event(shard, group, &out);
     group_output_deinit(&out);
     shard_unlock(shard);

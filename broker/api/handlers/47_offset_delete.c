@@ -8,7 +8,8 @@
 struct deletion {
     struct offset_pick *picks;
     int32_t picks_n;
-    struct offset_delete_response_partition **answers; /* of the picks */
+    struct offset_delete_response_partition **answers;   /* of the picks */
+    struct offset_delete_response_partition *partitions; /* of the answer, that are not yet used */
     err outcome;
 };
 
@@ -33,6 +34,8 @@ static void add_topic(struct deletion *deletion, const struct metadata *metadata
                       const struct merged_topic *in, struct offset_delete_response_topic *out)
 {
     out->name = in->name;
+    out->partitions = deletion->partitions;
+    deletion->partitions += in->partitions_n;
     for (int32_t i = 0; i < in->partitions_n; i++) {
         int32_t number = in->partitions[i].number;
         struct offset_delete_response_partition *answer = &out->partitions[out->partitions_n++];
@@ -56,6 +59,15 @@ static int32_t count_all(const struct merged *merged)
     return total;
 }
 
+/* Room for `total` partitions, here and in the answer. False: no memory. */
+static bool make_room(struct req *r, struct deletion *deletion, int32_t total)
+{
+    deletion->picks = req_array(r, total, sizeof(*deletion->picks));
+    deletion->answers = req_array(r, total, sizeof(*deletion->answers));
+    deletion->partitions = req_array(r, total, sizeof(*deletion->partitions));
+    return deletion->picks != NULL && deletion->answers != NULL && deletion->partitions != NULL;
+}
+
 /* NULL: no memory. */
 static struct deletion *deletion_of(struct req *r)
 {
@@ -67,29 +79,18 @@ static struct deletion *deletion_of(struct req *r)
                                   .partitions_n = partitions_of,
                                   .partition = number_of};
     struct merged merged;
-    if (!merge_partitions(r, &source, &merged)) {
-        return NULL;
-    }
-    int32_t total = count_all(&merged);
     struct deletion *deletion = req_alloc(r, sizeof(*deletion));
-    struct offset_delete_response_partition *partitions = req_array(r, total, sizeof(*partitions));
+    if (deletion == NULL || !merge_partitions(r, &source, &merged) ||
+        !make_room(r, deletion, count_all(&merged))) {
+        return NULL;
+    }
     out->topics = req_array(r, merged.topics_n, sizeof(*out->topics));
-    if (deletion == NULL || partitions == NULL || out->topics == NULL) {
-        return NULL;
-    }
-    deletion->picks = req_array(r, total, sizeof(*deletion->picks));
-    deletion->answers = req_array(r, total, sizeof(*deletion->answers));
-    if (deletion->picks == NULL || deletion->answers == NULL) {
-        return NULL;
-    }
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    for (int32_t t = 0; t < merged.topics_n; t++) {
-        out->topics[out->topics_n].partitions = partitions;
-        add_topic(deletion, metadata, &merged.topics[t], &out->topics[out->topics_n++]);
-        partitions += merged.topics[t].partitions_n;
+    for (; out->topics != NULL && out->topics_n < merged.topics_n; out->topics_n++) {
+        add_topic(deletion, metadata, &merged.topics[out->topics_n], &out->topics[out->topics_n]);
     }
     metadata_release(metadata);
-    return deletion;
+    return out->topics == NULL ? NULL : deletion;
 }
 
 static enum req_status refuse(struct req *r, err e)
