@@ -9,10 +9,14 @@
 struct altered {
     int16_t error_code;
     struct str message;
+    int8_t resource_type;
+    struct str name;
 };
 
-/* Alters each of them; one that is named twice is refused each time. Control thread. NULL: no
- * memory. */
-struct altered *alter_resources(struct req *r, const struct config_change *changes, int32_t count);
+/* Alters the request's resources 0 to count - 1; one that is named twice is refused each time. `read`
+ * says what is asked for, false: no memory, and nothing is altered. Control thread. NULL: no memory. */
+const struct altered *alter_resources(struct req *r, int32_t count,
+                                      bool (*read)(struct req *r, int32_t at,
+                                                   struct config_change *change));
 
 #endif

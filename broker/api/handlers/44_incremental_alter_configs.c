@@ -2,10 +2,10 @@
  * (reference: requests §7.2) */
 #include "broker/api/alter_configs.h"
 
-static bool read_change(struct req *r, const struct incremental_alter_configs_request_resource *in,
-                        struct config_change *change)
+static bool read_change(struct req *r, int32_t at, struct config_change *change)
 {
     const struct incremental_alter_configs_request *request = r->in;
+    const struct incremental_alter_configs_request_resource *in = &request->resources[at];
     struct config_edit *edits = req_array(r, in->configs_n, sizeof(*edits));
     for (int32_t i = 0; edits != NULL && i < in->configs_n; i++) {
         edits[i] = (struct config_edit){.name = in->configs[i].name,
@@ -22,28 +22,22 @@ static bool read_change(struct req *r, const struct incremental_alter_configs_re
 }
 
 /* On the control thread. */
-static void alter_all(struct req *r)
+static void alter(struct req *r)
 {
     const struct incremental_alter_configs_request *in = r->in;
     struct incremental_alter_configs_response *out = r->out;
-    struct config_change *changes = req_array(r, in->resources_n, sizeof(*changes));
-    bool room = changes != NULL;
-    for (int32_t i = 0; room && i < in->resources_n; i++) {
-        room = read_change(r, &in->resources[i], &changes[i]);
-    }
-    struct altered *altered = room ? alter_resources(r, changes, in->resources_n) : NULL;
+    const struct altered *altered = alter_resources(r, in->resources_n, read_change);
     out->resources = req_array(r, in->resources_n, sizeof(*out->resources));
-    for (int32_t i = 0; out->resources != NULL && i < in->resources_n; i++) {
+    for (int32_t i = 0; altered != NULL && out->resources != NULL && i < in->resources_n; i++) {
         out->resources[out->resources_n++] = (struct incremental_alter_configs_response_resource){
-            .error_code =
-                altered == NULL ? (int16_t)ERR_UNKNOWN_SERVER_ERROR : altered[i].error_code,
-            .error_message = altered == NULL ? (struct str){0} : altered[i].message,
-            .resource_type = in->resources[i].resource_type,
-            .resource_name = in->resources[i].resource_name};
+            .error_code = altered[i].error_code,
+            .error_message = altered[i].message,
+            .resource_type = altered[i].resource_type,
+            .resource_name = altered[i].name};
     }
 }
 
 enum req_status handle_incremental_alter_configs(struct req *r)
 {
-    return req_on_control(r, alter_all, NULL);
+    return req_on_control(r, alter, NULL);
 }
