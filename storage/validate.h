@@ -42,9 +42,13 @@ struct validated {
 };
 
 /* Checks the one batch in `data` and rewrites it in place (timestamp type and maximum, CRC only if
- * they changed), or encodes it anew where the topic's codec or an old format asks for it. Returns OK,
- * E_BUSY, or the Kafka code for the partition: -1, 2, 10, 32, 76, 87. Trailing bytes that are no whole
- * batch are trimmed. A compressed batch is inflated in bounded memory (protocol/inflate.h). */
+ * they changed), or encodes it anew where the topic's codec or an old format asks for it. Trailing bytes
+ * that are no whole batch are trimmed. A compressed batch is inflated in bounded memory
+ * (protocol/inflate.h).
+ *
+ * Returns OK, E_BUSY, or the Kafka code for the partition: UNKNOWN_SERVER_ERROR (-1),
+ * CORRUPT_MESSAGE (2), MESSAGE_TOO_LARGE (10), INVALID_TIMESTAMP (32),
+ * UNSUPPORTED_COMPRESSION_TYPE (76), INVALID_RECORD (87). */
 NODISCARD err validate_batches(const struct validate_rules *rules, uint8_t *data, size_t len,
                                struct arena *arena, struct validated *out);
 

@@ -71,8 +71,8 @@ struct coord_op {
     struct bytes value;     /* get */
     const char **children;  /* names, sorted */
     int32_t children_n;
-    /* Create: with its number. NULL in a transaction that was found to be done when its answer was
-     * lost, for a sequential node: its number is not known. */
+    /* Create: with its number. NULL for a sequential node whose number nobody knows: it was made by a
+     * transaction whose answer was lost, and which was then found to be done. */
     const char *created_path;
 };
 

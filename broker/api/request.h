@@ -10,9 +10,13 @@
  * answer, never an operation that has begun (conn is NULL then); with API_CANCEL_ON_CLOSE it also
  * wakes the request.
  *
- * The control thread waits for the coordination store while that is out of reach, and requests wait
- * for the control thread. One whose client is gone before its turn has come is given up, with all
- * its memory: it is as if it had never arrived. */
+ * What `in` points to is the frame, in the connection's buffer, and gone when the handler returns. With
+ * API_PARKS (api.h) the frame is copied into the arena first, so a parked request keeps it. Produce
+ * parks without: its frames are large, and few of them wait; it copies then what it still needs.
+ *
+ * Requests wait for the control thread, which may itself wait for the coordination store. When the
+ * client leaves before its request's turn, the request and its memory are freed, as if it had never
+ * arrived. */
 #ifndef OTTLA_BROKER_API_REQUEST_H
 #define OTTLA_BROKER_API_REQUEST_H
 

@@ -5,6 +5,8 @@
  * list of writes to be made, with the model already as it will be after them. Who makes the writes
  * and fails throws the model away, and loads it again.
  *
+ * Names begin with ctl_, for the controller's model; what is made of it is controller_requests.h.
+ *
  * Thread: the controller's. (reference: zookeeper §8, §9) */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_STATE_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_STATE_H
@@ -81,8 +83,8 @@ struct ctl_broker_snapshot {
     int64_t epoch; /* czxid */
     struct bytes json;
 };
-/* Who lives. A broker that is there again with another epoch has started anew: what was known of
- * its directories is forgotten. */
+/* Takes these as the live brokers. One that is there again with another epoch has started anew: what
+ * was known of its directories is forgotten. */
 void ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
                      int32_t count);
 bool ctl_broker_is_live(const struct ctl_state *state, int32_t id);
@@ -107,9 +109,9 @@ bool ctl_set_replica_offline(struct ctl_topic *topic, int32_t partition, int32_t
 
 /* ---- decisions ---- */
 
-/* Gives every partition of these topics that has none a state (first live replica leads, all live
- * ones are in sync), and those whose leader does not live the first replica that lives and is in
- * sync, or nobody. True: something changed. */
+/* Settles every partition of these topics. One without a state gets its first: the first live replica
+ * leads, and all live ones are in sync. One whose leader is not live gets another: the first replica
+ * that is live and in sync, or none. True: something changed. */
 bool ctl_settle(struct ctl_state *state, struct arena *arena, const struct topic_list *list,
                 struct ctl_writes *writes);
 /* Gives one partition to its preferred leader, if that lives and is in sync. True: a change. */
