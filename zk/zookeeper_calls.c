@@ -18,7 +18,7 @@
  * sent again; so nothing near that is sent. The window also keeps the client's wake-up pipe from
  * filling: when it is full, the client closes its socket on the caller's thread. */
 #define _GNU_SOURCE
-#include "zk/zookeeper_requests.h"
+#include "zk/zookeeper_client.h"
 
 #include <stdlib.h>
 

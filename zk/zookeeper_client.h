@@ -1,8 +1,8 @@
 /* Requests of one call to the C client (internal to zookeeper_calls.c).
  *
  * Lock: everything here is called with zookeeper_calls.lock held, and step_answered is too. */
-#ifndef OTTLA_ZK_ZOOKEEPER_REQUESTS_H
-#define OTTLA_ZK_ZOOKEEPER_REQUESTS_H
+#ifndef OTTLA_ZK_ZOOKEEPER_CLIENT_H
+#define OTTLA_ZK_ZOOKEEPER_CLIENT_H
 
 #include "zk/zookeeper_calls.h"
 

@@ -5,7 +5,7 @@
  *
  * The client's length of null data is -1, both ways. Paths in its answers are without the chroot. */
 #define _GNU_SOURCE
-#include "zk/zookeeper_requests.h"
+#include "zk/zookeeper_client.h"
 
 #include <stdlib.h>
 
