@@ -65,6 +65,7 @@ void partition_release(struct partition *p);
 /* Valid as long as the reference. */
 struct topic_partition partition_name(const struct partition *p);
 struct uuid partition_topic_id(const struct partition *p);
+/* Between the log's start and its end, both included, while the log is online. */
 int64_t partition_high_watermark(const struct partition *p);
 
 /* ---- the role ---- */
