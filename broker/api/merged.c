@@ -1,8 +1,9 @@
-/* Two passes: topics with their room, then partitions. Maps, so that a request that names a hundred
- * thousand costs no more than it is long. */
+/* Two passes: topics with their room, then partitions. By hash, so that a request that names millions
+ * costs no more than it is long. */
 #include "broker/api/merged.h"
 
 #include "base/map.h"
+#include "broker/broker.h"
 
 static void count_topics(const struct merge_source *source, struct map *by_name,
                          struct merged *merged)
@@ -22,49 +23,85 @@ static void count_topics(const struct merge_source *source, struct map *by_name,
     }
 }
 
-/* Their number was the room; it grows again from nothing. */
-static bool allocate(struct req *r, struct merged *merged)
-{
-    bool room = true;
-    for (int32_t t = 0; room && t < merged->topics_n; t++) {
-        struct merged_topic *topic = &merged->topics[t];
-        topic->partitions = req_array(r, topic->partitions_n, sizeof(*topic->partitions));
-        topic->partitions_n = 0;
-        room = topic->partitions != NULL;
-    }
-    return room;
-}
-
-struct place_key {
-    const struct merged_topic *topic;
-    int64_t number;
+/* Which partitions were named: a table of places in the one array of them all, in the request's memory.
+ * Open addressing, with a secret seed. */
+struct places {
+    struct merged_partition *all;
+    uint32_t *slots; /* places plus one; 0: empty */
+    size_t slots_n;  /* a power of two, more than twice the partitions */
+    uint64_t seed;
 };
 
-static void add(struct map *by_place, struct merged_topic *topic,
-                const struct merged_partition *named)
+static bool places_init(struct req *r, size_t total, struct places *places)
 {
-    struct place_key key = {.topic = topic, .number = named->number};
-    struct merged_partition *partition = map_get(by_place, bytes_of(&key, sizeof(key)));
-    if (partition == NULL) {
-        partition = &topic->partitions[topic->partitions_n++];
-        (void)map_set(by_place, bytes_of(&key, sizeof(key)), partition);
+    size_t slots_n = 4;
+    while (slots_n <= total * 2) {
+        slots_n *= 2;
     }
-    *partition = *named;
+    *places = (struct places){.all = arena_array(&r->arena, total, sizeof(*places->all)),
+                              .slots = arena_array(&r->arena, slots_n, sizeof(*places->slots)),
+                              .slots_n = slots_n,
+                              .seed = random_u64(r->broker->env.random)};
+    return places->all != NULL && places->slots != NULL && total < UINT32_MAX;
 }
 
-static void add_all(const struct merge_source *source, const struct map *by_name)
+static size_t hash_of(const struct places *places, uint64_t topic_at, int32_t number)
 {
-    struct map by_place;
-    map_init(&by_place);
+    uint64_t h = places->seed ^ (topic_at << 32 | (uint32_t)number);
+    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
+    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
+    return (size_t)(h ^ h >> 32) & (places->slots_n - 1);
+}
+
+static void add(struct places *places, struct merged_topic *topic,
+                const struct merged_partition *named)
+{
+    size_t first = (size_t)(topic->partitions - places->all);
+    size_t slot = hash_of(places, first, named->number);
+    for (; places->slots[slot] != 0; slot = (slot + 1) & (places->slots_n - 1)) {
+        size_t at = places->slots[slot] - 1;
+        bool of_topic = at >= first && at < first + (size_t)topic->partitions_n;
+        if (of_topic && places->all[at].number == named->number) {
+            places->all[at] = *named;
+            return;
+        }
+    }
+    places->slots[slot] = (uint32_t)(first + (size_t)topic->partitions_n + 1);
+    topic->partitions[topic->partitions_n++] = *named;
+}
+
+/* Each topic's count was its room; it grows again from nothing. */
+static void give_room(struct merged *merged, const struct places *places)
+{
+    size_t first = 0;
+    for (int32_t t = 0; t < merged->topics_n; t++) {
+        struct merged_topic *topic = &merged->topics[t];
+        topic->partitions = places->all + first;
+        first += (size_t)topic->partitions_n;
+        topic->partitions_n = 0;
+    }
+}
+
+static void add_all(const struct merge_source *source, const struct map *by_name,
+                    struct places *places)
+{
     for (int32_t t = 0; t < source->topics_n; t++) {
         struct merged_topic *topic = map_get_str(by_name, source->name(source->topics, t));
         for (int32_t i = 0; i < source->partitions_n(source->topics, t); i++) {
             struct merged_partition named = {
                 .number = source->partition(source->topics, t, i), .topic = t, .place = i};
-            add(&by_place, topic, &named);
+            add(places, topic, &named);
         }
     }
-    map_deinit(&by_place);
+}
+
+static size_t total_of(const struct merged *merged)
+{
+    size_t total = 0;
+    for (int32_t t = 0; t < merged->topics_n; t++) {
+        total += (size_t)merged->topics[t].partitions_n;
+    }
+    return total;
 }
 
 bool merge_partitions(struct req *r, const struct merge_source *source, struct merged *merged)
@@ -74,11 +111,13 @@ bool merge_partitions(struct req *r, const struct merge_source *source, struct m
         return false;
     }
     struct map by_name;
+    struct places places;
     map_init(&by_name);
     count_topics(source, &by_name, merged);
-    bool room = allocate(r, merged);
+    bool room = places_init(r, total_of(merged), &places);
     if (room) {
-        add_all(source, &by_name);
+        give_room(merged, &places);
+        add_all(source, &by_name, &places);
     }
     map_deinit(&by_name);
     return room;
