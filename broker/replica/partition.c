@@ -464,9 +464,9 @@ static void on_flush(struct loop_task *task)
         after_flush(p, plog_flush(log));
         partition_unpin(p);
     } else { /* another failure has taken the log offline: nobody is acknowledged any more */
-        pthread_mutex_lock(&p->lock);
+        lock(p);
         wake_all(p);
-        pthread_mutex_unlock(&p->lock);
+        unlock(p);
     }
     partition_release(p);
 }
