@@ -10,39 +10,47 @@ enum { FIRST_FETCH_ERROR_VERSION = 2, FIRST_FETCH_GROUPS_VERSION = 8 };
 
 typedef struct offset_fetch_response_partition fetch_out;
 
-static void fetch_partition(struct req *r, struct shard *shard, const struct group *group,
-                            struct str group_id, struct str topic, int32_t number, fetch_out *out)
+/* One group that is asked for, while its shard is locked. */
+struct fetch_group {
+    struct str group_id;
+    const struct offset_fetch_request_topic *topics; /* NULL: all */
+    int32_t topics_n;
+    struct shard *shard;       /* NULL: refused at the gate */
+    const struct group *group; /* NULL: there is none */
+    struct offset_fetch_response_topic *out;
+    int32_t out_n;
+    err error;
+};
+
+static void refuse_partition(err e, int32_t number, fetch_out *out)
 {
-    const struct offset_fetch_request *in = r->in;
-    const struct committed *value = group == NULL ? NULL : offsets_get(group, topic, number);
     offset_fetch_response_partition_init(out);
     out->partition_index = number;
     out->committed_offset = -1;
-    out->committed_leader_epoch = -1;
     out->metadata = STR("");
-    if (in->require_stable && pending_offsets_hold(&shard->pending, group_id, topic, number)) {
-        out->error_code = ERR_UNSTABLE_OFFSET_COMMIT;
-    } else if (value != NULL) {
+    out->error_code = kafka_error_wire(e);
+}
+
+static void fetch_partition(struct req *r, const struct fetch_group *f, struct str topic,
+                            int32_t number, fetch_out *out)
+{
+    const struct offset_fetch_request *in = r->in;
+    const struct committed *value = f->group == NULL ? NULL : offsets_get(f->group, topic, number);
+    bool unstable =
+        in->require_stable && pending_offsets_hold(&f->shard->pending, f->group_id, topic, number);
+    refuse_partition(unstable ? ERR_UNSTABLE_OFFSET_COMMIT : OK, number, out);
+    out->committed_leader_epoch = -1;
+    if (value != NULL && !unstable) {
         out->committed_offset = value->offset;
         out->committed_leader_epoch = value->leader_epoch;
         out->metadata = arena_str(&r->arena, value->metadata);
     }
 }
 
-struct fetch_group {
-    struct str group_id;
-    const struct offset_fetch_request_topic *topics; /* NULL: all */
-    int32_t topics_n;
-    struct offset_fetch_response_topic *out;
-    int32_t out_n;
-    err error;
-};
-
 /* The topics of all offsets, each with room for its partitions. */
-static void list_topics(struct req *r, const struct group *group, struct map *by_name,
-                        struct fetch_group *f)
+static void list_topics(struct req *r, struct fetch_group *f, struct map *by_name)
 {
-    map_each (entry, &group->offsets) {
+    map_each (entry, &f->group->offsets) {
         const struct committed *value = entry->value;
         struct offset_fetch_response_topic *topic = map_get_str(by_name, value->topic);
         if (topic == NULL) {
@@ -59,22 +67,21 @@ static void list_topics(struct req *r, const struct group *group, struct map *by
     }
 }
 
-static void fetch_all(struct req *r, struct shard *shard, const struct group *group,
-                      struct fetch_group *f)
+static void fetch_all(struct req *r, struct fetch_group *f)
 {
-    int32_t count = group == NULL ? 0 : (int32_t)group->offsets.count;
+    int32_t count = f->group == NULL ? 0 : (int32_t)f->group->offsets.count;
     f->out = req_array(r, count, sizeof(*f->out));
     if (f->out == NULL || count == 0) {
         return;
     }
     struct map by_name;
     map_init(&by_name);
-    list_topics(r, group, &by_name, f);
-    map_each (entry, &group->offsets) {
+    list_topics(r, f, &by_name);
+    map_each (entry, &f->group->offsets) {
         const struct committed *value = entry->value;
         struct offset_fetch_response_topic *topic = map_get_str(&by_name, value->topic);
         if (topic->partitions != NULL) {
-            fetch_partition(r, shard, group, f->group_id, topic->name, value->partition,
+            fetch_partition(r, f, topic->name, value->partition,
                             &topic->partitions[topic->partitions_n++]);
         }
     }
@@ -96,17 +103,7 @@ static int32_t number_of(const void *topics, int32_t topic, int32_t place)
     return ((const struct offset_fetch_request_topic *)topics)[topic].partition_indexes[place];
 }
 
-static void refuse_partition(err e, int32_t number, fetch_out *out)
-{
-    offset_fetch_response_partition_init(out);
-    out->partition_index = number;
-    out->committed_offset = -1;
-    out->metadata = STR("");
-    out->error_code = kafka_error_wire(e);
-}
-
-static void fetch_topic(struct req *r, struct shard *shard, const struct group *group,
-                        const struct fetch_group *f, const struct merged_topic *in,
+static void fetch_topic(struct req *r, const struct fetch_group *f, const struct merged_topic *in,
                         struct offset_fetch_response_topic *out)
 {
     offset_fetch_response_topic_init(out);
@@ -115,8 +112,7 @@ static void fetch_topic(struct req *r, struct shard *shard, const struct group *
     for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
         fetch_out *partition = &out->partitions[out->partitions_n++];
         if (f->error == OK) {
-            fetch_partition(r, shard, group, f->group_id, in->name, in->partitions[i].number,
-                            partition);
+            fetch_partition(r, f, in->name, in->partitions[i].number, partition);
         } else {
             refuse_partition(f->error, in->partitions[i].number, partition);
         }
@@ -133,45 +129,42 @@ static bool fetch_merge(struct req *r, const struct fetch_group *f, struct merge
     return merge_partitions(r, &source, merged);
 }
 
-static void fetch_named(struct req *r, struct shard *shard, const struct group *group,
-                        const struct merged *merged, struct fetch_group *f)
+static void fetch_named(struct req *r, const struct merged *merged, struct fetch_group *f)
 {
     f->out = req_array(r, merged->topics_n, sizeof(*f->out));
     for (int32_t t = 0; f->out != NULL && t < merged->topics_n; t++) {
-        fetch_topic(r, shard, group, f, &merged->topics[t], &f->out[f->out_n++]);
+        fetch_topic(r, f, &merged->topics[t], &f->out[f->out_n++]);
     }
 }
 
 /* With an error of the whole group, the version that has no place for it tells each partition. */
-static void fetch_one_group(struct coordinator *c, struct req *r, struct fetch_group *f)
+static void fetch_one_group(struct req *r, struct fetch_group *f)
 {
-    struct shard *shard = NULL;
     struct merged merged;
     if (f->topics_n >= 0 && !fetch_merge(r, f, &merged)) { /* before the lock: it may be long */
         f->error = ERR_UNKNOWN_SERVER_ERROR;
         return;
     }
-    f->error = shard_lock(c, f->group_id, true, &shard);
-    const struct group *group = shard == NULL ? NULL : shard_group(shard, f->group_id);
+    f->error = shard_lock(r->broker->coordinator, f->group_id, true, &f->shard);
+    f->group = f->shard == NULL ? NULL : shard_group(f->shard, f->group_id);
     if (f->topics_n >= 0 && (f->error == OK || r->version < FIRST_FETCH_ERROR_VERSION)) {
-        fetch_named(r, shard, group, &merged, f);
+        fetch_named(r, &merged, f);
     } else if (f->error == OK) {
-        fetch_all(r, shard, group, f);
+        fetch_all(r, f);
     }
-    if (shard != NULL) {
-        shard_unlock(shard);
+    if (f->shard != NULL) {
+        shard_unlock(f->shard);
     }
 }
 
 static void fetch(struct req *r)
 {
-    struct coordinator *c = r->broker->coordinator;
     const struct offset_fetch_request *in = r->in;
     struct offset_fetch_response *out = r->out;
     if (r->version < FIRST_FETCH_GROUPS_VERSION) {
         struct fetch_group f = {
             .group_id = in->group_id, .topics = in->topics, .topics_n = in->topics_n};
-        fetch_one_group(c, r, &f);
+        fetch_one_group(r, &f);
         out->topics = f.out;
         out->topics_n = f.out_n;
         out->error_code = kafka_error_wire(f.error);
@@ -182,7 +175,7 @@ static void fetch(struct req *r)
         struct fetch_group f = {.group_id = in->groups[i].group_id,
                                 .topics = in->groups[i].topics,
                                 .topics_n = in->groups[i].topics_n};
-        fetch_one_group(c, r, &f);
+        fetch_one_group(r, &f);
         struct offset_fetch_response_group *group = &out->groups[out->groups_n++];
         offset_fetch_response_group_init(group);
         group->group_id = in->groups[i].group_id;
@@ -194,16 +187,17 @@ static void fetch(struct req *r)
 
 /* ---- version 0 ---- */
 
-static err read_offset(struct broker *broker, struct arena *arena, struct str group,
-                       struct str topic, int32_t partition, int64_t *offset)
+static err read_offset(struct req *r, struct str topic, int32_t partition, int64_t *offset)
 {
-    struct str path = arena_format(arena, "/consumers/%.*s/offsets/%.*s/%d", (int)group.len,
-                                   group.data, (int)topic.len, topic.data, partition);
+    const struct offset_fetch_request *in = r->in;
+    struct str path =
+        arena_format(&r->arena, "/consumers/%.*s/offsets/%.*s/%d", (int)in->group_id.len,
+                     in->group_id.data, (int)topic.len, topic.data, partition);
     struct coord_op get = {.type = COORD_GET, .path = path.data};
     if (path.data == NULL) {
         return ERR_UNKNOWN_SERVER_ERROR;
     }
-    TRY(coord_run(broker->coord, &get, 1, arena));
+    TRY(coord_run(r->broker->coord, &get, 1, &r->arena));
     if (get.error != OK || znode_number_decode(get.value, offset) != OK) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
@@ -228,9 +222,8 @@ static void fetch_old_style(struct req *r)
             p->partition_index = in->topics[t].partition_indexes[i];
             p->committed_offset = -1;
             p->metadata = STR("");
-            p->error_code =
-                kafka_error_wire(read_offset(r->broker, &r->arena, in->group_id, topic->name,
-                                             p->partition_index, &p->committed_offset));
+            p->error_code = kafka_error_wire(
+                read_offset(r, topic->name, p->partition_index, &p->committed_offset));
         }
     }
 }
