@@ -191,7 +191,7 @@ static err alter_once(const struct config_editor *editor, const struct config_ch
 /* What the store says, as a client is told. */
 static err store_err(err e, struct str topic, char message[CONFIG_REASON_BYTES])
 {
-    if (e > -1000) {
+    if (!err_is_local(e)) {
         return e; /* a refusal, with its words */
     }
     log_error("config-changes", "options not changed topic=%.*s error=\"%s\"", (int)topic.len,

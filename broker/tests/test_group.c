@@ -1058,8 +1058,8 @@ static void test_state_names(void)
 }
 
 SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
-      TEST(test_delay_of_a_later_generation), TEST(test_member_id_required),
-      TEST(test_no_delay), TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
+      TEST(test_delay_of_a_later_generation), TEST(test_member_id_required), TEST(test_no_delay),
+      TEST(test_pending_id_expires), TEST(test_protocols_must_fit), TEST(test_votes),
       TEST(test_group_is_full), TEST(test_rejoin_of_a_stable_group),
       TEST(test_change_while_syncing), TEST(test_stored_too_late), TEST(test_storing_fails),
       TEST(test_requests_are_replaced), TEST(test_checks), TEST(test_dead), TEST(test_commits),

@@ -208,7 +208,7 @@ static err convert(struct req *r, struct part *part, struct records *records)
         records->data = bytes_of(copy, converted.len);
     }
     writer_deinit(&converted);
-    return e > -1000 ? e : ERR_CORRUPT_MESSAGE;
+    return err_is_local(e) ? ERR_CORRUPT_MESSAGE : e; /* what is stored cannot be converted */
 }
 
 static err fill_records(struct req *r, struct part *part, struct records *records)
