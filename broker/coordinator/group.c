@@ -257,7 +257,7 @@ static bool settle_leader(struct group *group)
 
 static void become_empty(struct group *group, int64_t now_ms, struct group_output *out)
 {
-    group->generation++;
+    group->generation = generation_after(group->generation);
     group_set_text(&group->protocol_name, (struct str){0});
     group_set_text(&group->leader_id, (struct str){0});
     set_state(group, GROUP_EMPTY, now_ms);
@@ -266,7 +266,7 @@ static void become_empty(struct group *group, int64_t now_ms, struct group_outpu
 
 static void issue_generation(struct group *group, int64_t now_ms, struct group_output *out)
 {
-    group->generation++;
+    group->generation = generation_after(group->generation);
     group_set_text(&group->protocol_name, group_vote(group));
     set_state(group, GROUP_COMPLETING_REBALANCE, now_ms);
     int64_t sync_deadline_ms = now_ms + longest_rebalance_ms(group);

@@ -22,6 +22,12 @@ enum group_state {
     GROUP_DEAD,
 };
 
+/* A record may hold the largest of numbers: as in Kafka it goes on with the smallest. */
+static inline int32_t generation_after(int32_t generation)
+{
+    return (int32_t)((uint32_t)generation + 1);
+}
+
 /* "Empty", "PreparingRebalance", …: as clients see them. */
 const char *group_state_name(enum group_state state);
 
