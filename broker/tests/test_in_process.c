@@ -211,28 +211,40 @@ static void create_topic(struct place *p, const char *name, bool on_stage)
     create_topic_of(p, name, 4, on_stage);
 }
 
+/* A Produce of one record to partition 0; its batch is the caller's to end. It points into itself. */
+struct production {
+    struct writer batch;
+    struct produce_request_partition partition;
+    struct produce_request_topic topic;
+    struct produce_request request;
+};
+
+static void production_init(struct production *made, const char *topic, const char *value,
+                            int32_t timeout_ms)
+{
+    struct batch_builder batch;
+    writer_init(&made->batch, 1 << 16);
+    batch_begin(&batch, &made->batch, CODEC_NONE);
+    batch_add(&batch, START_MS, bytes_of("k", 1), bytes_of(value, strlen(value)));
+    MUST(batch_end(&batch));
+    produce_request_partition_init(&made->partition);
+    made->partition.records.data = bytes_of(made->batch.data, made->batch.len);
+    made->topic = (struct produce_request_topic){
+        .name = str_of(topic), .partitions = &made->partition, .partitions_n = 1};
+    produce_request_init(&made->request);
+    made->request.acks = -1;
+    made->request.timeout_ms = timeout_ms;
+    made->request.topics = &made->topic;
+    made->request.topics_n = 1;
+}
+
 /* Produces one record and reads it back. */
 static void check_record(struct place *p, const char *topic, const char *value, bool on_stage)
 {
-    struct writer w;
-    struct batch_builder batch;
-    writer_init(&w, 1 << 16);
-    batch_begin(&batch, &w, CODEC_NONE);
-    batch_add(&batch, START_MS, bytes_of("k", 1), bytes_of(value, strlen(value)));
-    MUST(batch_end(&batch));
-    struct produce_request_partition partition;
-    produce_request_partition_init(&partition);
-    partition.records.data = bytes_of(w.data, w.len);
-    struct produce_request_topic to = {
-        .name = str_of(topic), .partitions = &partition, .partitions_n = 1};
-    struct produce_request produce;
-    produce_request_init(&produce);
-    produce.acks = -1;
-    produce.timeout_ms = 1000;
-    produce.topics = &to;
-    produce.topics_n = 1;
+    struct production made;
+    production_init(&made, topic, value, 1000);
     struct produce_response produced;
-    ask(p, 0, 3, &produce, on_stage, &produced);
+    ask(p, 0, 3, &made.request, on_stage, &produced);
     CU_ASSERT_EQUAL(produced.topics[0].partitions[0].error_code, OK);
     struct fetch_request_partition from;
     fetch_request_partition_init(&from);
@@ -248,9 +260,9 @@ static void check_record(struct place *p, const char *topic, const char *value, 
     struct fetch_response fetched;
     ask(p, 1, 4, &fetch, on_stage, &fetched);
     struct bytes got = fetched.topics[0].partitions[0].records.data;
-    CU_ASSERT_FATAL(got.len >= w.len);
+    CU_ASSERT_FATAL(got.len >= made.batch.len);
     CU_ASSERT_PTR_NOT_NULL(memmem(got.data, got.len, value, strlen(value)));
-    writer_deinit(&w);
+    writer_deinit(&made.batch);
 }
 
 /* ---- tests ---- */
@@ -429,25 +441,10 @@ static void hold_flush(bool held)
 
 static void send_produce(struct place *p, const char *topic, int32_t timeout_ms)
 {
-    struct writer w;
-    struct batch_builder batch;
-    writer_init(&w, 1 << 16);
-    batch_begin(&batch, &w, CODEC_NONE);
-    batch_add(&batch, START_MS, bytes_of("k", 1), bytes_of("v", 1));
-    MUST(batch_end(&batch));
-    struct produce_request_partition partition;
-    produce_request_partition_init(&partition);
-    partition.records.data = bytes_of(w.data, w.len);
-    struct produce_request_topic to = {
-        .name = str_of(topic), .partitions = &partition, .partitions_n = 1};
-    struct produce_request produce;
-    produce_request_init(&produce);
-    produce.acks = -1;
-    produce.timeout_ms = timeout_ms;
-    produce.topics = &to;
-    produce.topics_n = 1;
-    send_request(p, 0, 3, &produce);
-    writer_deinit(&w);
+    struct production made;
+    production_init(&made, topic, "v", timeout_ms);
+    send_request(p, 0, 3, &made.request);
+    writer_deinit(&made.batch);
 }
 
 /* The controller says again who leads: whoever waits looks again. */

@@ -341,9 +341,10 @@ static void test_bad_payload(void)
     }
 }
 
-/* Two records whose offset deltas and count are given. */
+/* In place of what is there: two records whose offset deltas and count are given. */
 static void add_deltas(struct bench *b, int codec, int32_t first, int32_t second, int32_t count)
 {
+    b->in.len = 0;
     struct batch_builder builder;
     struct record record = {.key = bytes_of("k", 1)};
     batch_begin(&builder, &b->in, (int16_t)codec);
@@ -360,32 +361,13 @@ static void test_deltas_and_counts(void)
 {
     for (int codec = CODEC_NONE; codec < CODEC_COUNT; codec++) {
         err deltas = codec == CODEC_NONE ? OK : ERR_UNKNOWN_SERVER_ERROR;
+        ROW(OK, add_deltas(&b, codec, 0, 1, 2));
+        ROW(deltas, add_deltas(&b, codec, 0, 0, 2));
+        ROW(deltas, add_deltas(&b, codec, 1, 0, 2));
+        ROW(deltas, add_deltas(&b, codec, 0, -1, 2));
+        ROW(ERR_INVALID_RECORD, add_deltas(&b, codec, 0, 1, 1));
+        ROW(ERR_INVALID_RECORD, add_deltas(&b, codec, 0, 1, 3));
         ROW(OK, {
-            b.in.len = 0;
-            add_deltas(&b, codec, 0, 1, 2);
-        });
-        ROW(deltas, {
-            b.in.len = 0;
-            add_deltas(&b, codec, 0, 0, 2);
-        });
-        ROW(deltas, {
-            b.in.len = 0;
-            add_deltas(&b, codec, 1, 0, 2);
-        });
-        ROW(deltas, {
-            b.in.len = 0;
-            add_deltas(&b, codec, 0, -1, 2);
-        });
-        ROW(ERR_INVALID_RECORD, {
-            b.in.len = 0;
-            add_deltas(&b, codec, 0, 1, 1);
-        });
-        ROW(ERR_INVALID_RECORD, {
-            b.in.len = 0;
-            add_deltas(&b, codec, 0, 1, 3);
-        });
-        ROW(OK, {
-            b.in.len = 0;
             add_deltas(&b, codec, 1, 0, 2);
             b.config.compression_type = codec == CODEC_GZIP ? CODEC_LZ4 : CODEC_GZIP;
         });
