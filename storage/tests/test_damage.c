@@ -371,68 +371,93 @@ static bool is_same(const struct answers *a, const struct answers *b)
            memcmp(a->values, b->values, (size_t)a->count * sizeof(int64_t)) == 0;
 }
 
+/* A log, its files, and what it says while they are whole. */
+struct whole {
+    struct place place;
+    struct saved_file files[FILES_MAX];
+    int count;
+    int64_t end;
+    struct answers right;
+};
+
+static void whole_make(struct whole *w)
+{
+    place_make(&w->place);
+    w->end = make_log(&w->place);
+    w->count = save_files(&w->place, w->files);
+    ask_all(&w->place, w->end, &w->right);
+}
+
+/* No damage done is no test. */
+static void whole_end(struct whole *w, const char *suffix, int damages)
+{
+    CU_ASSERT(damages > 0);
+    printf("%s: %d damages\n", suffix, damages);
+    for (int i = 0; i < w->count; i++) {
+        free(w->files[i].data);
+    }
+    place_remove(&w->place);
+}
+
+static bool says_the_same(struct whole *w)
+{
+    static struct answers now;
+    ask_all(&w->place, w->end, &now);
+    bool same = is_same(&now, &w->right);
+    CU_ASSERT(same);
+    return same;
+}
+
+static bool ends_with(const char *name, const char *suffix)
+{
+    const char *at = strstr(name, suffix);
+    return at != NULL && strlen(at) == strlen(suffix);
+}
+
 /* Each byte of the file is wrong in turn, in a few ways; each time the log opens cleanly and says what
  * it said before. */
 static void damage_file(const char *suffix)
 {
     static const int XOR[] = {0x01, 0x16, 0xff};
-    static struct answers right;
-    static struct answers now;
-    struct saved_file files[FILES_MAX];
-    struct place p;
-    place_make(&p);
-    int64_t end = make_log(&p);
-    int count = save_files(&p, files);
-    ask_all(&p, end, &right);
+    static struct whole w;
+    whole_make(&w);
     int damages = 0;
-    for (int i = 0; i < count; i++) {
-        const struct saved_file *file = &files[i];
-        const char *at_suffix = strstr(file->name, suffix);
-        if (at_suffix == NULL || strlen(at_suffix) != strlen(suffix)) {
+    for (int i = 0; i < w.count; i++) {
+        const struct saved_file *file = &w.files[i];
+        if (!ends_with(file->name, suffix)) {
             continue;
         }
         for (size_t at = 0; at < file->len * sizeof(XOR) / sizeof(XOR[0]); at++, damages++) {
             uint8_t *byte = &file->data[at % file->len];
             int flip = XOR[at / file->len];
             *byte = (uint8_t)(*byte ^ flip);
-            restore_files(&p, files, count);
-            spit(&p, file->name, file->data, file->len);
-            ask_all(&p, end, &now);
-            CU_ASSERT(is_same(&now, &right));
-            if (!is_same(&now, &right)) {
+            restore_files(&w.place, w.files, w.count);
+            spit(&w.place, file->name, file->data, file->len);
+            if (!says_the_same(&w)) {
                 fprintf(stderr, "%s byte %zu xor %02x\n", file->name, at % file->len, flip);
             }
             *byte = (uint8_t)(*byte ^ flip);
-            spit(&p, file->name, file->data, file->len);
+            spit(&w.place, file->name, file->data, file->len);
         }
     }
-    CU_ASSERT(damages > 0);
-    for (int i = 0; i < count; i++) {
-        free(files[i].data);
-    }
-    place_remove(&p);
+    whole_end(&w, suffix, damages);
 }
 
 /* The file is gone, is half as long, or goes on with something else. */
 static void reshape_file(const char *suffix)
 {
     static const uint8_t GARBAGE[3][204] = {{0}, {0xff}, {0, 0, 0, 1, 0, 0, 0, 9}};
-    static struct answers right;
-    static struct answers now;
-    struct saved_file files[FILES_MAX];
-    struct place p;
-    place_make(&p);
-    int64_t end = make_log(&p);
-    int count = save_files(&p, files);
-    ask_all(&p, end, &right);
-    for (int i = 0; i < count * 8; i++) {
-        const struct saved_file *file = &files[i % count];
-        const char *at_suffix = strstr(file->name, suffix);
-        int shape = i / count;
+    static struct whole w;
+    whole_make(&w);
+    int damages = 0;
+    for (int i = 0; i < w.count * 8; i++) {
+        const struct saved_file *file = &w.files[i % w.count];
+        int shape = i / w.count;
         bool is_txns = strcmp(suffix, ".txnindex") == 0;
-        if (at_suffix == NULL || strlen(at_suffix) != strlen(suffix) || (is_txns && shape == 0)) {
+        if (!ends_with(file->name, suffix) || (is_txns && shape == 0)) {
             continue; /* a transaction index that is gone cannot be missed */
         }
+        damages++;
         uint8_t *bytes = malloc(file->len + sizeof(GARBAGE[0]));
         memcpy(bytes, file->data, file->len);
         size_t len = shape == 1   ? file->len / 2
@@ -443,27 +468,22 @@ static void reshape_file(const char *suffix)
         if (shape >= 4) {
             memcpy(bytes + file->len, GARBAGE[shape % 3], sizeof(GARBAGE[0]));
         }
-        restore_files(&p, files, count);
-        spit(&p, file->name, bytes, len);
+        restore_files(&w.place, w.files, w.count);
+        spit(&w.place, file->name, bytes, len);
         if (shape == 0) {
-            char *path = place_path(&p, file->name);
+            char *path = place_path(&w.place, file->name);
             MUST(fs_unlink(fs_system(), path));
             free(path);
         }
-        ask_all(&p, end, &now);
-        CU_ASSERT(is_same(&now, &right));
-        if (!is_same(&now, &right)) {
+        if (!says_the_same(&w)) {
             fprintf(stderr, "%s shape %d\n", file->name, shape);
         }
-        for (int j = 0; j < count; j++) {
-            spit(&p, files[j].name, files[j].data, files[j].len);
+        for (int j = 0; j < w.count; j++) {
+            spit(&w.place, w.files[j].name, w.files[j].data, w.files[j].len);
         }
         free(bytes);
     }
-    for (int i = 0; i < count; i++) {
-        free(files[i].data);
-    }
-    place_remove(&p);
+    whole_end(&w, suffix, damages);
 }
 
 static void test_reshaped(void)
