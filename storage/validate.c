@@ -63,6 +63,14 @@ static err refuse(struct validated *out, err code, const char *message)
     return code;
 }
 
+/* Whether it begins with an entry of an old format, or nothing whole is there at all. */
+static bool is_old(const uint8_t *data, size_t len)
+{
+    size_t size = 0;
+    err e = frame_next(data, len, &size);
+    return e == E_NOT_FOUND || (e == OK && data[16] < 2);
+}
+
 /* Rule 1, and the batch that it is about. */
 static err check_request(const struct validate_rules *rules, const uint8_t *data, size_t len,
                          struct validated *out)
@@ -453,26 +461,25 @@ static err convert(const struct validate_rules *rules, struct bytes set, struct 
     return e;
 }
 
-/* Whether it begins with an entry of an old format, or nothing whole is there at all. */
-static bool is_old(const uint8_t *data, size_t len)
+err validate_request(const struct validate_rules *rules, struct bytes records,
+                     struct validated *out)
 {
-    size_t size = 0;
-    err e = frame_next(data, len, &size);
-    return e == E_NOT_FOUND || (e == OK && data[16] < 2);
+    *out = (struct validated){.append_time_ms = -1};
+    writer_init(&out->rewritten, rules->inflated_limit_bytes);
+    return rules->old_formats && is_old(records.data, records.len)
+               ? OK
+               : check_request(rules, records.data, records.len, out);
 }
 
 err validate_batches(const struct validate_rules *rules, uint8_t *data, size_t len,
                      struct arena *arena, struct validated *out)
 {
-    *out = (struct validated){.append_time_ms = -1};
-    writer_init(&out->rewritten, rules->inflated_limit_bytes);
-    if (rules->old_formats && is_old(data, len)) {
+    TRY(validate_request(rules, bytes_of(data, len), out));
+    if (out->len == 0) {
         TRY(convert(rules, bytes_of(data, len), out));
         if (out->len == 0) {
             return OK;
         }
-    } else {
-        TRY(check_request(rules, data, len, out));
     }
     TRY(take_batch(rules, arena, out));
     out->append_time_ms = rules->config->log_append_time ? rules->now_ms : -1;

@@ -41,7 +41,13 @@ struct validated {
     bool log_start_known; /* an error after which Produce tells the real log start offset */
 };
 
-/* Checks the one batch in `data` and rewrites it in place (timestamp type and maximum, CRC only if
+/* The first of the rules, which is about the request and needs no log: one batch, its format, zstd's
+ * version. OK too for what is left of old formats, which are converted: `out` has no batch then.
+ * CORRUPT_MESSAGE (2), UNSUPPORTED_COMPRESSION_TYPE (76), INVALID_RECORD (87). */
+NODISCARD err validate_request(const struct validate_rules *rules, struct bytes records,
+                               struct validated *out);
+
+/* Checks the one batch in `data` by all rules and rewrites it in place (timestamp type and maximum, CRC only if
  * they changed), or encodes it anew where the topic's codec or an old format asks for it. Trailing bytes
  * that are no whole batch are trimmed. A compressed batch is inflated in bounded memory
  * (protocol/inflate.h).

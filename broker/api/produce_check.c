@@ -21,23 +21,27 @@ static err look(struct produce_check *check, size_t hurried_bytes_max)
                             check->records.len, &check->req->arena, &check->found);
 }
 
-err produce_check_begin(struct produce_check *check, struct req *r, struct plog *log,
-                        struct bytes records)
+err produce_check_begin(struct produce_check *check, struct req *r, struct bytes records)
 {
     bool old = r->version < FIRST_RECORD_BATCH_VERSION;
-    *check = (struct produce_check){.req = r,
-                                    .config = plog_config(log),
-                                    .records = records,
-                                    .log_start_offset = plog_start_offset(log)};
-    size_t inflated = (size_t)check->config.max_message_bytes * INFLATED_FACTOR;
+    *check = (struct produce_check){.req = r, .records = records, .log_start_offset = -1};
     check->rules = (struct validate_rules){
         .config = &check->config,
         .now_ms = r->wall_ms,
         .old_formats = old,
         .zstd_allowed = old || r->version >= FIRST_ZSTD_VERSION,
         .compressed_unchecked = !r->broker->config->produce_validate_compressed,
-        .inflated_limit_bytes = inflated < INFLATED_FLOOR_BYTES ? INFLATED_FLOOR_BYTES : inflated,
     };
+    return validate_request(&check->rules, records, &check->found);
+}
+
+err produce_check_records(struct produce_check *check, struct plog *log)
+{
+    check->config = plog_config(log);
+    check->log_start_offset = plog_start_offset(log);
+    size_t inflated = (size_t)check->config.max_message_bytes * INFLATED_FACTOR;
+    check->rules.inflated_limit_bytes =
+        inflated < INFLATED_FLOOR_BYTES ? INFLATED_FLOOR_BYTES : inflated;
     return look(check, LOOP_BYTES_MAX);
 }
 

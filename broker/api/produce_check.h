@@ -19,10 +19,11 @@ struct produce_check {
     err result;
 };
 
-/* Takes what it needs of the log, and looks; E_BUSY when that takes longer than a loop has, and then
- * nothing is changed. */
-NODISCARD err produce_check_begin(struct produce_check *check, struct req *r, struct plog *log,
-                                  struct bytes records);
+/* The rules that are about the request and not about a log. */
+NODISCARD err produce_check_begin(struct produce_check *check, struct req *r, struct bytes records);
+/* After OK: takes what it needs of the log, and looks by all rules; E_BUSY when that takes longer than a
+ * loop has, and then nothing is changed. */
+NODISCARD err produce_check_records(struct produce_check *check, struct plog *log);
 /* After E_BUSY, with the request parked and the records in its memory: a worker looks and wakes the
  * request, the outcome is in `result`; E_CLOSED: it never did, the broker stops. False: no worker
  * can be had. */

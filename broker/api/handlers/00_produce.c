@@ -112,7 +112,7 @@ static err check_records(struct req *r, struct produce *work,
 {
     struct plog *log = NULL;
     TRY(partition_pin(work->partition, -1, false, &log));
-    err e = produce_check_begin(&work->check, r, log, in->records.data);
+    err e = produce_check_records(&work->check, log);
     partition_unpin(work->partition);
     if (e != E_BUSY) {
         return e;
@@ -128,17 +128,40 @@ static err check_records(struct req *r, struct produce *work,
     return produce_check_here(&work->check);
 }
 
+static bool is_transactional(struct bytes records)
+{
+    struct batch batch;
+    if (records.len < BATCH_HEADER_BYTES) {
+        return false;
+    }
+    batch_parse(records.data, &batch);
+    return batch.magic == 2 && batch_is(&batch, BATCH_TRANSACTIONAL);
+}
+
+/* In Kafka's order: is there such a partition, is it what this version may send, may it be written
+ * so; then whether it can be written here. */
 static err check_partition(struct req *r, struct produce *work, struct str topic,
                            const struct produce_request_partition *in)
 {
-    TRY(lookup_partition(r, topic, in->index, &work->partition));
+    const struct produce_request *request = r->in;
+    err found = lookup_partition(r, topic, in->index, &work->partition);
+    if (found == ERR_UNKNOWN_TOPIC_OR_PARTITION) {
+        return found;
+    }
     if (in->records.data.data == NULL) {
         return ERR_INVALID_RECORD;
+    }
+    TRY(produce_check_begin(&work->check, r, in->records.data));
+    if (is_transactional(in->records.data)) {
+        return ERR_INVALID_TXN_STATE; /* transactions need their coordinator, which is not here */
+    }
+    if (request->acks < -1 || request->acks > 1) {
+        return ERR_INVALID_REQUIRED_ACKS;
     }
     if (!may_write(r, topic)) {
         return ERR_INVALID_TOPIC_EXCEPTION;
     }
-    return check_records(r, work, in);
+    return found == OK ? check_records(r, work, in) : found;
 }
 
 /* Appends, after a look that ended with `e`, and fills in the answer. */
@@ -171,21 +194,10 @@ static void finish_partition(struct req *r, struct produce *work, err e)
 /* An error that all partitions get before anything is looked at, or OK. */
 static err check_request(const struct produce_request *in)
 {
-    if (in->acks < -1 || in->acks > 1) {
-        return ERR_INVALID_REQUIRED_ACKS;
-    }
-    for (int32_t t = 0; t < in->topics_n; t++) {
+    for (int32_t t = 0; in->transactional_id.data == NULL && t < in->topics_n; t++) {
         for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
-            struct bytes records = in->topics[t].partitions[i].records.data;
-            struct batch batch;
-            if (records.len < BATCH_HEADER_BYTES) {
-                continue;
-            }
-            batch_parse(records.data, &batch);
-            if (batch.magic == 2 && batch_is(&batch, BATCH_TRANSACTIONAL)) {
-                /* Transactions need their coordinator, which is not here. */
-                return in->transactional_id.data == NULL ? ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-                                                         : ERR_INVALID_TXN_STATE;
+            if (is_transactional(in->topics[t].partitions[i].records.data)) {
+                return ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
             }
         }
     }
