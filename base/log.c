@@ -20,9 +20,31 @@ void log_set_level(enum log_level level)
     atomic_store(&level_min, (int)level);
 }
 
+enum log_level log_level(void)
+{
+    return (enum log_level)atomic_load(&level_min);
+}
+
+static const char *const NAMES[] = {"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "OFF"};
+
+const char *log_level_name(enum log_level level)
+{
+    return NAMES[level];
+}
+
+bool log_level_of(struct str name, enum log_level *level)
+{
+    for (int i = LOG_TRACE; i < LOG_OFF; i++) {
+        if (str_is(name, NAMES[i])) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void log_write(enum log_level level, const char *area, const char *format, ...)
 {
-    static const char *const NAMES[] = {"DEBUG", "INFO", "WARN", "ERROR", "FATAL"};
     if ((int)level < atomic_load_explicit(&level_min, memory_order_relaxed)) {
         return;
     }
@@ -34,7 +56,7 @@ void log_write(enum log_level level, const char *area, const char *format, ...)
     char line[LINE_MAX_BYTES];
     size_t len = strftime(line, sizeof(line), "[%Y-%m-%d %H:%M:%S", &local);
     len += (size_t)snprintf(line + len, sizeof(line) - len, ",%03d] %s ",
-                            (int)(now.tv_nsec / 1000000), NAMES[level]);
+                            (int)(now.tv_nsec / 1000000), log_level_name(level));
     size_t room = sizeof(line) - len - strlen(area) - 5;
     va_list args;
     va_start(args, format);

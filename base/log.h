@@ -6,10 +6,17 @@
 #ifndef OTTLA_BASE_LOG_H
 #define OTTLA_BASE_LOG_H
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_FATAL, LOG_OFF };
+#include "base/bytes.h"
 
-/* Set once at the start, before threads. Tests turn it off. */
+/* As Kafka names them; nothing is written at TRACE that is not at DEBUG. */
+enum log_level { LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_FATAL, LOG_OFF };
+
+/* What is below it is left out. Tests turn the log off. */
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
+/* The name of a level, and the level of a name; false: there is none. */
+const char *log_level_name(enum log_level level);
+bool log_level_of(struct str name, enum log_level *level);
 
 __attribute__((format(printf, 3, 4))) void log_write(enum log_level level, const char *area,
                                                      const char *format, ...);

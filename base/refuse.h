@@ -6,7 +6,10 @@
 
 #include <stddef.h>
 
-/* Writes the sentence into `reason`, cut to `size`. Returns E_CONFIG. */
+/* Writes the sentence into `reason`, cut to `size`. Returns `code`. */
+NODISCARD __attribute__((format(printf, 4, 5))) err refuse_with(err code, char *reason, size_t size,
+                                                                const char *format, ...);
+/* The same for options: E_CONFIG. */
 NODISCARD __attribute__((format(printf, 3, 4))) err refuse(char *reason, size_t size,
                                                            const char *format, ...);
 

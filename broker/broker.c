@@ -383,7 +383,8 @@ static void make_editors(struct broker *broker)
                                                      .topic_configs = broker->topic_configs,
                                                      .logs = broker->logs,
                                                      .replicas = broker->replicas};
-    broker->config_editor = (struct config_editor){.config = broker->config,
+    broker->config_editor = (struct config_editor){.broker_id = broker->id,
+                                                   .config = broker->config,
                                                    .topic_configs = broker->topic_configs,
                                                    .metadata = broker->metadata,
                                                    .controller = broker->controller};

@@ -62,6 +62,7 @@ enum config_source {
     CONFIG_SOURCE_DYNAMIC_DEFAULT = 3, /* of all brokers */
     CONFIG_SOURCE_STATIC_BROKER = 4,
     CONFIG_SOURCE_DEFAULT = 5,
+    CONFIG_SOURCE_LOGGER = 6, /* the level of a logger, which is no option */
 };
 
 /* One field for each option; text is owned by the three layers or static, NULL for null. */
@@ -144,6 +145,10 @@ const struct topic_option *topic_option(struct str name);
 /* Is the value allowed? `reason` says what is. */
 NODISCARD err topic_option_check(const struct topic_option *option, const char *value,
                                  char reason[CONFIG_REASON_BYTES]);
+/* Do the overrides of a topic, each of them valid, go together over the broker's values? INVALID_CONFIG
+ * with the reason. */
+NODISCARD err topic_overrides_check(const struct config *config, const struct properties *overrides,
+                                    char reason[CONFIG_REASON_BYTES]);
 /* The source of a topic option that has no override. That log.retention.ms is derived from
  * log.retention.hours does not count, as in Kafka: it is a default then. */
 int8_t topic_option_source(const struct config *config, const struct topic_option *option);

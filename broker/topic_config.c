@@ -2,6 +2,7 @@
 #include "broker/config.h"
 
 #include "protocol/batch.h"
+#include "protocol/error.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,22 @@ static int64_t delay_of(const struct topic_view *view, const char *name)
 {
     int64_t delay = number_of(view, name);
     return delay < INT64_MAX / 2 ? delay : INT64_MAX / 2;
+}
+
+err topic_overrides_check(const struct config *config, const struct properties *overrides,
+                          char reason[CONFIG_REASON_BYTES])
+{
+    const struct topic_view v = {.config = config, .overrides = overrides};
+    int64_t min_ms = number_of(&v, "min.compaction.lag.ms");
+    int64_t max_ms = number_of(&v, "max.compaction.lag.ms");
+    if (min_ms > max_ms) {
+        snprintf(reason, CONFIG_REASON_BYTES,
+                 "conflict topic config setting min.compaction.lag.ms (%lld) > "
+                 "max.compaction.lag.ms (%lld)",
+                 (long long)min_ms, (long long)max_ms);
+        return ERR_INVALID_CONFIG;
+    }
+    return OK;
 }
 
 struct log_config topic_log_config(const struct config *config, const struct properties *overrides)

@@ -3,21 +3,16 @@
 #include "broker/cluster/config_alter.h"
 
 #include "base/log.h"
+#include "base/refuse.h"
 #include "base/seen.h"
+#include "broker/cluster/loggers.h"
 #include "protocol/error.h"
 #include "zk/znodes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8 };
 enum { ARENA_BYTES = 64 << 20, TRIES_MAX = 5 };
-
-static err refuse(char message[CONFIG_REASON_BYTES], err code, const char *what, struct str name)
-{
-    snprintf(message, CONFIG_REASON_BYTES, "%s: %.*s", what, (int)name.len, name.data);
-    return code;
-}
 
 static void remove_item(struct properties *list, const char *name)
 {
@@ -78,19 +73,19 @@ static err edit_one(const struct config_editor *editor, struct properties *overr
         return OK;
     }
     if (edit->operation < CONFIG_SET || edit->operation > CONFIG_SUBTRACT) {
-        return refuse(message, ERR_INVALID_REQUEST, "Unknown operation on", edit->name);
-    }
-    if (edit->value.data == NULL) {
-        return refuse(message, ERR_INVALID_REQUEST, "Null value not supported for", edit->name);
+        return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
+                           "Unknown operation on: %.*s", (int)edit->name.len, edit->name.data);
     }
     if (option == NULL) {
-        return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name", edit->name);
+        return refuse_with(ERR_INVALID_CONFIG, message, CONFIG_REASON_BYTES,
+                           "Unknown topic config name: %.*s", (int)edit->name.len, edit->name.data);
     }
     char *value = str_dup(edit->value);
     err e = OK;
     if (edit->operation != CONFIG_SET && option->type != OPTION_LIST) {
-        e = refuse(message, ERR_INVALID_CONFIG,
-                   "Append and subtract are only allowed for lists, not for", edit->name);
+        e = refuse_with(ERR_INVALID_CONFIG, message, CONFIG_REASON_BYTES,
+                        "Append and subtract are only allowed for lists, not for: %.*s",
+                        (int)edit->name.len, edit->name.data);
     } else if (edit->operation != CONFIG_SET) {
         const char *before = properties_get(overrides, option->name);
         before = before != NULL ? before : topic_option_default(editor->config, option);
@@ -132,6 +127,22 @@ static err write_overrides(const struct config_editor *editor, struct arena *are
     return controller_multi(editor->controller, ops, 2, arena);
 }
 
+/* All of them are named, as Kafka does. */
+static err check_nulls(const struct config_change *change, char message[CONFIG_REASON_BYTES])
+{
+    size_t len = 0;
+    for (int32_t i = 0; i < change->edits_n; i++) {
+        const struct config_edit *edit = &change->edits[i];
+        if (edit->value.data == NULL && edit->operation != CONFIG_DELETE &&
+            len < CONFIG_REASON_BYTES) {
+            len += (size_t)snprintf(message + len, CONFIG_REASON_BYTES - len, "%s%.*s",
+                                    len == 0 ? "Null value not supported for : " : ", ",
+                                    (int)edit->name.len, edit->name.data);
+        }
+    }
+    return len == 0 ? OK : ERR_INVALID_REQUEST;
+}
+
 static err check_names(const struct config_change *change, char message[CONFIG_REASON_BYTES])
 {
     err e = OK;
@@ -139,7 +150,8 @@ static err check_names(const struct config_change *change, char message[CONFIG_R
     seen_init(&seen);
     for (int32_t i = 0; e == OK && i < change->edits_n; i++) {
         if (seen_add(&seen, &(struct seen_key){.name = change->edits[i].name}) > 0) {
-            e = refuse(message, ERR_INVALID_REQUEST, "Duplicate config key", change->edits[i].name);
+            e = refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
+                            "Error due to duplicate config keys");
         }
     }
     seen_deinit(&seen);
@@ -178,6 +190,7 @@ static err alter_once(const struct config_editor *editor, const struct config_ch
     struct properties after;
     properties_init(&after);
     err e = edit_all(editor, change, before, &after, message);
+    e = e == OK ? topic_overrides_check(editor->config, &after, message) : e;
     if (e == OK && !change->validate_only) {
         struct arena arena;
         arena_init(&arena, ARENA_BYTES);
@@ -197,30 +210,40 @@ static err store_err(err e, struct str topic, char message[CONFIG_REASON_BYTES])
     log_error("config-changes", "options not changed topic=%.*s error=\"%s\"", (int)topic.len,
               topic.data, err_text(e));
     if (e == E_MALFORMED) {
-        return refuse(message, ERR_UNKNOWN_SERVER_ERROR,
-                      "The topic's node in the coordination store cannot be read", topic);
+        return refuse_with(ERR_UNKNOWN_SERVER_ERROR, message, CONFIG_REASON_BYTES,
+                           "The topic's node in the coordination store cannot be read: %.*s",
+                           (int)topic.len, topic.data);
     }
-    return refuse(message, ERR_REQUEST_TIMED_OUT, "The coordination store cannot be reached",
-                  topic);
+    return refuse_with(ERR_REQUEST_TIMED_OUT, message, CONFIG_REASON_BYTES,
+                       "The coordination store cannot be reached: %.*s", (int)topic.len,
+                       topic.data);
 }
 
 err config_alter(const struct config_editor *editor, const struct config_change *change,
                  char message[CONFIG_REASON_BYTES])
 {
-    if (change->resource_type == RESOURCE_BROKER || change->resource_type == RESOURCE_LOGGER) {
-        return refuse(message, ERR_INVALID_REQUEST,
-                      "Options of brokers cannot be changed while the broker runs", change->name);
+    TRY(check_names(change, message));
+    TRY(check_nulls(change, message));
+    if (change->resource_type == RESOURCE_LOGGER && !change->replace_all) {
+        return logger_alter(editor->broker_id, change, message);
+    }
+    if (change->resource_type == RESOURCE_BROKER) {
+        return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
+                           "Options of brokers cannot be changed while the broker runs: %.*s",
+                           (int)change->name.len, change->name.data);
     }
     if (change->resource_type != RESOURCE_TOPIC) {
-        return refuse(message, ERR_INVALID_REQUEST, "Unknown type of resource", change->name);
+        return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
+                           "Unknown resource type %d", change->resource_type);
     }
     if (change->name.len == 0) {
-        return refuse(message, ERR_INVALID_REQUEST, "A topic needs a name", change->name);
+        return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
+                           "Default topic resources are not allowed.");
     }
-    TRY(check_names(change, message));
     if (!topic_is_known(editor, change->name)) {
-        return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic does not exist",
-                      change->name);
+        return refuse_with(ERR_UNKNOWN_TOPIC_OR_PARTITION, message, CONFIG_REASON_BYTES,
+                           "The topic '%.*s' does not exist.", (int)change->name.len,
+                           change->name.data);
     }
     err e = E_VERSION;
     for (int i = 0; i < TRIES_MAX && (e == E_VERSION || e == E_EXISTS || e == E_NOT_FOUND); i++) {

@@ -9,8 +9,17 @@
 #include "broker/cluster/metadata.h"
 #include "broker/cluster/topic_configs.h"
 
+/* Types of resources, as on the wire. */
+enum config_resource {
+    RESOURCE_TOPIC = 2,
+    RESOURCE_BROKER = 4,
+    RESOURCE_LOGGER = 8,
+    RESOURCE_CLIENT_METRICS = 16,
+};
+
 /* What they are changed with. */
 struct config_editor {
+    int32_t broker_id; /* whose loggers can be altered */
     const struct config *config;
     struct topic_configs *topic_configs;
     struct metadata_cache *metadata;
@@ -35,8 +44,8 @@ struct config_change {
     bool validate_only;
 };
 
-/* Checks and writes, for topics; options of brokers are not dynamic. INVALID_CONFIG,
- * INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
+/* Checks and writes, for topics; sets levels of loggers (loggers.h); options of brokers are not
+ * dynamic. INVALID_CONFIG, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
 NODISCARD err config_alter(const struct config_editor *editor, const struct config_change *change,
                            char message[CONFIG_REASON_BYTES]);
 

@@ -7,25 +7,15 @@
 #include "broker/cluster/topics.h"
 
 #include "base/log.h"
+#include "base/refuse.h"
 #include "broker/replica/partition.h"
 #include "protocol/error.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { ARENA_BYTES = 256 << 20 };
-
-__attribute__((format(printf, 3, 4))) static err refuse(char message[TOPIC_MESSAGE_BYTES], err code,
-                                                        const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(message, TOPIC_MESSAGE_BYTES, format, args);
-    va_end(args);
-    return code;
-}
 
 /* A store that fails. Without a session, or deposed, this is no controller: the client looks for
  * one, and tries again. */
@@ -33,14 +23,16 @@ static err store_err(char message[TOPIC_MESSAGE_BYTES], err e)
 {
     log_error("topics", "coordination store failed error=\"%s\"", err_text(e));
     if (e == E_SESSION || e == E_VERSION || e == E_CLOSED) {
-        return refuse(message, ERR_NOT_CONTROLLER, "This is not the correct controller.");
+        return refuse_with(ERR_NOT_CONTROLLER, message, TOPIC_MESSAGE_BYTES,
+                           "This is not the correct controller.");
     }
     if (e == E_LIMIT) {
-        return refuse(message, ERR_POLICY_VIOLATION,
-                      "The topic is too large for a node of the "
-                      "coordination store.");
+        return refuse_with(ERR_POLICY_VIOLATION, message, TOPIC_MESSAGE_BYTES,
+                           "The topic is too large for a node of the "
+                           "coordination store.");
     }
-    return refuse(message, ERR_UNKNOWN_SERVER_ERROR, "The coordination store failed.");
+    return refuse_with(ERR_UNKNOWN_SERVER_ERROR, message, TOPIC_MESSAGE_BYTES,
+                       "The coordination store failed.");
 }
 
 /* Changes of topics are the controller's, except those that are created on the way. */
@@ -48,7 +40,8 @@ static err check_controller(const struct topics *topics, char message[TOPIC_MESS
 {
     return controller_is_active(topics->controller)
                ? OK
-               : refuse(message, ERR_NOT_CONTROLLER, "This is not the correct controller.");
+               : refuse_with(ERR_NOT_CONTROLLER, message, TOPIC_MESSAGE_BYTES,
+                             "This is not the correct controller.");
 }
 
 /* ---- checks ---- */
@@ -77,9 +70,9 @@ static err check_collisions(const struct topics *topics, struct arena *arena, st
     }
     for (int32_t i = 0; i < list.children_n; i++) {
         if (collides(name, list.children[i])) {
-            return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
-                          "Topic '%.*s' collides with existing topic: %s", (int)name.len, name.data,
-                          list.children[i]);
+            return refuse_with(ERR_INVALID_TOPIC_EXCEPTION, message, TOPIC_MESSAGE_BYTES,
+                               "Topic '%.*s' collides with existing topic: %s", (int)name.len,
+                               name.data, list.children[i]);
         }
     }
     return OK;
@@ -89,37 +82,52 @@ static err check_name(const struct topics *topics, struct arena *arena, struct s
                       char message[TOPIC_MESSAGE_BYTES])
 {
     if (!topic_name_is_legal(name)) {
-        return refuse(message, ERR_INVALID_TOPIC_EXCEPTION,
-                      "Topic name is invalid: it must have 1 to 249 of the characters a-z, A-Z, "
-                      "0-9, '.', '_' and '-', and be neither '.' nor '..'.");
+        return refuse_with(
+            ERR_INVALID_TOPIC_EXCEPTION, message, TOPIC_MESSAGE_BYTES,
+            "Topic name is invalid: it must have 1 to 249 of the characters a-z, A-Z, "
+            "0-9, '.', '_' and '-', and be neither '.' nor '..'.");
     }
     bool odd = memchr(name.data, '.', name.len) != NULL || memchr(name.data, '_', name.len) != NULL;
     return odd ? check_collisions(topics, arena, name, message) : OK;
 }
 
-static err check_config(const struct znode_config *config, char message[TOPIC_MESSAGE_BYTES])
+/* All of them are named, as Kafka does. */
+static err check_nulls(const struct znode_config *config, char message[TOPIC_MESSAGE_BYTES])
 {
+    size_t len = 0;
     for (int32_t i = 0; i < config->entries_n; i++) {
-        const struct znode_config_entry *entry = &config->entries[i];
-        const struct topic_option *option = topic_option(entry->name);
-        if (entry->value.data == NULL) {
-            return refuse(message, ERR_INVALID_CONFIG,
-                          "Null value not supported for topic configs: %.*s", (int)entry->name.len,
-                          entry->name.data);
-        }
-        if (option == NULL) {
-            return refuse(message, ERR_INVALID_CONFIG, "Unknown topic config name: %.*s",
-                          (int)entry->name.len, entry->name.data);
-        }
-        char reason[CONFIG_REASON_BYTES];
-        char *value = str_dup(entry->value);
-        err e = topic_option_check(option, value, reason);
-        free(value);
-        if (e != OK) {
-            return refuse(message, ERR_INVALID_CONFIG, "%.500s", reason);
+        if (config->entries[i].value.data == NULL && len < TOPIC_MESSAGE_BYTES) {
+            len += (size_t)snprintf(message + len, TOPIC_MESSAGE_BYTES - len, "%s%.*s",
+                                    len == 0 ? "Null value not supported for topic configs: " : ",",
+                                    (int)config->entries[i].name.len, config->entries[i].name.data);
         }
     }
-    return OK;
+    return len == 0 ? OK : ERR_INVALID_CONFIG;
+}
+
+/* Each by itself, then together. */
+static err check_config(const struct topics *topics, const struct znode_config *config,
+                        char message[TOPIC_MESSAGE_BYTES])
+{
+    struct properties overrides;
+    properties_init(&overrides);
+    err e = OK;
+    for (int32_t i = 0; e == OK && i < config->entries_n; i++) {
+        const struct znode_config_entry *entry = &config->entries[i];
+        const struct topic_option *option = topic_option(entry->name);
+        char *value = str_dup(entry->value);
+        e = option == NULL ? refuse_with(ERR_INVALID_CONFIG, message, TOPIC_MESSAGE_BYTES,
+                                         "Unknown topic config name: %.*s", (int)entry->name.len,
+                                         entry->name.data)
+                           : topic_option_check(option, value, message);
+        if (e == OK) {
+            properties_set(&overrides, option->name, value);
+        }
+        free(value);
+    }
+    e = e == OK ? topic_overrides_check(topics->config, &overrides, message) : e;
+    properties_deinit(&overrides);
+    return e;
 }
 
 static bool list_repeats(const struct id_list *list)
@@ -138,25 +146,26 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
                             int32_t count, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
 {
     if (count > PARTITIONS_PER_TOPIC_MAX || factor > REPLICAS_MAX) {
-        return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                      "The manual partition assignment is too large.");
+        return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                           "The manual partition assignment is too large.");
     }
     for (int32_t p = 0; p < count; p++) {
         if (lists[p].count != factor) {
-            return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                          "All partitions should have the same number of replicas.");
+            return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                               "All partitions should have the same number of replicas.");
         }
         if (lists[p].count == 0 || list_repeats(&lists[p])) {
-            return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                          "The manual partition assignment has no replicas or the same one twice "
-                          "in partition %" PRId32 ".",
-                          p);
+            return refuse_with(
+                ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                "The manual partition assignment has no replicas or the same one twice "
+                "in partition %" PRId32 ".",
+                p);
         }
         for (int32_t i = 0; i < lists[p].count; i++) {
             if (metadata_broker(metadata, lists[p].ids[i]) == NULL) {
-                return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                              "Unknown broker %" PRId32 " in the manual partition assignment.",
-                              lists[p].ids[i]);
+                return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                                   "Unknown broker %" PRId32 " in the manual partition assignment.",
+                                   lists[p].ids[i]);
             }
         }
     }
@@ -216,25 +225,57 @@ static err exists(const struct topics *topics, struct arena *arena, const struct
         }
     }
     bool deleting = is_queued_for_deletion(topics, arena, name);
-    return refuse(message, ERR_TOPIC_ALREADY_EXISTS,
-                  deleting ? "Topic '%.*s' is marked for deletion."
-                           : "Topic '%.*s' already exists.",
-                  (int)name.len, name.data);
+    return refuse_with(ERR_TOPIC_ALREADY_EXISTS, message, TOPIC_MESSAGE_BYTES,
+                       deleting ? "Topic '%.*s' is marked for deletion."
+                                : "Topic '%.*s' already exists.",
+                       (int)name.len, name.data);
 }
 
 static err check_factor(const struct metadata *metadata, int32_t factor,
                         char message[TOPIC_MESSAGE_BYTES])
 {
     if (factor <= 0) {
-        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
-                      "Replication factor must be larger than 0.");
+        return refuse_with(ERR_INVALID_REPLICATION_FACTOR, message, TOPIC_MESSAGE_BYTES,
+                           "Replication factor must be larger than 0.");
     }
     if (factor > metadata->brokers_n) {
-        return refuse(message, ERR_INVALID_REPLICATION_FACTOR,
-                      "Replication factor: %" PRId32 " larger than available brokers: %" PRId32 ".",
-                      factor, metadata->brokers_n);
+        return refuse_with(ERR_INVALID_REPLICATION_FACTOR, message, TOPIC_MESSAGE_BYTES,
+                           "Replication factor: %" PRId32 " larger than available brokers: %" PRId32
+                           ".",
+                           factor, metadata->brokers_n);
     }
     return OK;
+}
+
+/* What the client chose, by partition. */
+static err place(struct arena *arena, const struct metadata *metadata,
+                 const struct topic_wish *wish, struct znode_topic *node,
+                 char message[TOPIC_MESSAGE_BYTES])
+{
+    int32_t count = wish->assignment_n;
+    struct id_list *lists = arena_array(arena, (size_t)count, sizeof(*lists));
+    CHECK(lists != NULL);
+    for (int32_t i = 0; i < count; i++) {
+        lists[i].count = -1;
+    }
+    bool gaps = false;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t number = wish->assignment[i].partition;
+        if (number >= 0 && number < count) {
+            node->partitions_n += lists[number].count < 0 ? 1 : 0;
+            lists[number] = wish->assignment[i].replicas;
+        }
+        gaps |= number < 0 || number >= count;
+    }
+    for (int32_t i = 0; i < node->partitions_n; i++) {
+        gaps |= lists[i].count < 0;
+    }
+    if (gaps) {
+        return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                           "partitions should be a consecutive 0-based integer sequence");
+    }
+    node->partitions = lists;
+    return check_assignment(metadata, lists, node->partitions_n, lists[0].count, message);
 }
 
 static err plan(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
@@ -242,25 +283,21 @@ static err plan(const struct topics *topics, struct arena *arena, const struct m
                 char message[TOPIC_MESSAGE_BYTES])
 {
     bool counts = wish->partitions_n != -1 || wish->replication_factor != -1;
-    if (wish->assignment != NULL && counts) {
-        return refuse(message, ERR_INVALID_REQUEST,
-                      "Both numPartitions or replicationFactor and replicasAssignments were set. "
-                      "Both cannot be used at the same time.");
-    }
-    if (wish->assignment != NULL) {
-        node->partitions = wish->assignment;
-        node->partitions_n = wish->assignment_n;
-        return check_assignment(metadata, node->partitions, node->partitions_n,
-                                node->partitions[0].count, message);
+    if (wish->assignment_n > 0) {
+        return counts
+                   ? refuse_with(ERR_INVALID_REQUEST, message, TOPIC_MESSAGE_BYTES,
+                                 "Both numPartitions or replicationFactor and replicasAssignments "
+                                 "were set. Both cannot be used at the same time.")
+                   : OK; /* place() sees to it, after the name */
     }
     int32_t partitions =
         wish->partitions_n == -1 ? topics->config->num_partitions : wish->partitions_n;
     int32_t factor = wish->replication_factor == -1 ? topics->config->default_replication_factor
                                                     : wish->replication_factor;
     if (partitions <= 0 || partitions > PARTITIONS_PER_TOPIC_MAX) {
-        return refuse(message, ERR_INVALID_PARTITIONS,
-                      "Number of partitions must be larger than 0 and at most %d.",
-                      PARTITIONS_PER_TOPIC_MAX);
+        return refuse_with(ERR_INVALID_PARTITIONS, message, TOPIC_MESSAGE_BYTES,
+                           "Number of partitions must be larger than 0 and at most %d.",
+                           PARTITIONS_PER_TOPIC_MAX);
     }
     TRY(check_factor(metadata, factor, message));
     node->partitions_n = partitions;
@@ -291,8 +328,8 @@ static err write_topic(const struct topics *topics, struct arena *arena,
     };
     e = controller_multi(topics->controller, ops, 2, arena);
     if (e == E_EXISTS) {
-        return refuse(message, ERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
-                      (int)wish->name.len, wish->name.data);
+        return refuse_with(ERR_TOPIC_ALREADY_EXISTS, message, TOPIC_MESSAGE_BYTES,
+                           "Topic '%.*s' already exists.", (int)wish->name.len, wish->name.data);
     }
     return e == OK ? OK : store_err(message, e);
 }
@@ -302,20 +339,17 @@ static err create(const struct topics *topics, struct arena *arena, const struct
 {
     struct znode_topic node = {.id = uuid_random(topics->random)};
     if (str_is(wish->name, "__cluster_metadata")) {
-        return refuse(made->message, ERR_INVALID_REQUEST,
-                      "Creation of internal topic __cluster_metadata is prohibited.");
+        return refuse_with(ERR_INVALID_REQUEST, made->message, TOPIC_MESSAGE_BYTES,
+                           "Creation of internal topic __cluster_metadata is prohibited.");
     }
     TRY(exists(topics, arena, metadata, wish->name, made->message));
-    for (int32_t i = 0; i < wish->config.entries_n; i++) {
-        if (wish->config.entries[i].value.data == NULL) {
-            return refuse(made->message, ERR_INVALID_CONFIG,
-                          "Null value not supported for topic configs: %.*s",
-                          (int)wish->config.entries[i].name.len, wish->config.entries[i].name.data);
-        }
-    }
+    TRY(check_nulls(&wish->config, made->message));
     TRY(plan(topics, arena, metadata, wish, &node, made->message));
     TRY(check_name(topics, arena, wish->name, made->message));
-    TRY(check_config(&wish->config, made->message));
+    if (wish->assignment_n > 0) {
+        TRY(place(arena, metadata, wish, &node, made->message));
+    }
+    TRY(check_config(topics, &wish->config, made->message));
     made->id = node.id;
     made->partitions_n = node.partitions_n;
     made->replication_factor = (int16_t)node.partitions[0].count;
@@ -408,10 +442,10 @@ static err check_given(const struct metadata *metadata, const struct partitions_
                        int32_t added, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
 {
     if (wish->assignment_n != added) {
-        return refuse(message, ERR_INVALID_REPLICA_ASSIGNMENT,
-                      "Increasing the number of partitions by %" PRId32 " but %" PRId32
-                      " assignments provided.",
-                      added, wish->assignment_n);
+        return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                           "Increasing the number of partitions by %" PRId32 " but %" PRId32
+                           " assignments provided.",
+                           added, wish->assignment_n);
     }
     return check_assignment(metadata, wish->assignment, added, factor, message);
 }
@@ -424,14 +458,16 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
         topic_name_is_legal(wish->name) ? coord_run(topics->coord, &get, 1, arena) : E_NOT_FOUND;
     e = e == OK ? get.error : e;
     if (e == E_NOT_FOUND) {
-        return refuse(message, ERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.",
-                      (int)wish->name.len, wish->name.data);
+        return refuse_with(ERR_UNKNOWN_TOPIC_OR_PARTITION, message, TOPIC_MESSAGE_BYTES,
+                           "The topic '%.*s' does not exist.", (int)wish->name.len,
+                           wish->name.data);
     }
     if (e != OK) {
         return store_err(message, e);
     }
     if (is_queued_for_deletion(topics, arena, wish->name)) {
-        return refuse(message, ERR_INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion.");
+        return refuse_with(ERR_INVALID_TOPIC_EXCEPTION, message, TOPIC_MESSAGE_BYTES,
+                           "The topic is queued for deletion.");
     }
     struct znode_topic node;
     e = znode_topic_decode(arena, get.value, &node);
@@ -441,10 +477,11 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
     int32_t added = wish->total - node.partitions_n;
     int32_t factor = node.partitions[0].count;
     if (added <= 0 || wish->total > PARTITIONS_PER_TOPIC_MAX) {
-        return refuse(message, ERR_INVALID_PARTITIONS,
-                      "Topic currently has %" PRId32 " partitions, which is higher than or equal "
-                      "to the requested %" PRId32 ", or the request is too large.",
-                      node.partitions_n, wish->total);
+        return refuse_with(ERR_INVALID_PARTITIONS, message, TOPIC_MESSAGE_BYTES,
+                           "Topic currently has %" PRId32
+                           " partitions, which is higher than or equal "
+                           "to the requested %" PRId32 ", or the request is too large.",
+                           node.partitions_n, wish->total);
     }
     struct id_list *lists = arena_array(arena, (size_t)wish->total * 3, sizeof(*lists));
     if (lists == NULL) {

@@ -20,14 +20,20 @@ struct topics {
     struct random *random; /* of ids, and of where assignments begin */
 };
 
+/* Replicas that a client chose for a partition. */
+struct assigned {
+    int32_t partition;
+    struct id_list replicas;
+};
+
 /* One topic to create. */
 struct topic_wish {
     struct str name;
-    int32_t partitions_n;       /* -1: the broker's default */
-    int16_t replication_factor; /* -1: the broker's default */
-    struct id_list *assignment; /* by partition; NULL: chosen here */
-    int32_t assignment_n;
-    struct znode_config config; /* checked here */
+    int32_t partitions_n;              /* -1: the broker's default */
+    int16_t replication_factor;        /* -1: the broker's default */
+    const struct assigned *assignment; /* in any order, the last of a partition counts */
+    int32_t assignment_n;              /* 0: chosen here */
+    struct znode_config config;        /* checked here */
     bool validate_only;
 };
 

@@ -211,7 +211,7 @@ static void test_topics_are_refused(void)
     CU_ASSERT_EQUAL(create("x/y", 1, 1), ERR_INVALID_TOPIC_EXCEPTION);
     CU_ASSERT_EQUAL(create("a_b", 1, 1), ERR_INVALID_TOPIC_EXCEPTION);
     int32_t ids[] = {1, 9};
-    struct id_list list = {.ids = ids, .count = 2};
+    struct assigned list = {.replicas = {.ids = ids, .count = 2}};
     struct topic_wish wish = wish_of("x", -1, -1);
     struct topic_made made;
     wish.assignment = &list;

@@ -63,6 +63,9 @@ static err list_old_style(struct req *r, struct partition *p, struct plog *log,
                           const struct list_offsets_request_partition *in,
                           struct list_offsets_response_partition *out)
 {
+    if (in->max_num_offsets < 0) {
+        return ERR_UNKNOWN_SERVER_ERROR; /* Kafka's, whose list it cannot be */
+    }
     return plog_offsets_before(log, in->timestamp, partition_high_watermark(p), in->max_num_offsets,
                                &r->arena, &out->old_style_offsets, &out->old_style_offsets_n);
 }
@@ -112,7 +115,7 @@ static void note_names(const struct list_offsets_request *in, struct seen *seen)
     }
 }
 
-/* Every copy of a partition that is named twice is refused. */
+/* Every copy of a partition that is named twice is refused, but not in the version of lists. */
 static void list_topic(struct req *r, const struct list_offsets_request_topic *in,
                        struct seen *seen, struct list_offsets_response_topic *out)
 {
@@ -123,8 +126,8 @@ static void list_topic(struct req *r, const struct list_offsets_request_topic *i
         list_offsets_response_partition_init(p);
         p->partition_index = in->partitions[i].partition_index;
         struct seen_key key = key_of(in, i);
-        err e = seen_times(seen, &key) > 1 ? ERR_INVALID_REQUEST
-                                           : list_partition(r, in->name, &in->partitions[i], p);
+        bool twice = r->version >= FIRST_SINGLE_OFFSET_VERSION && seen_times(seen, &key) > 1;
+        err e = twice ? ERR_INVALID_REQUEST : list_partition(r, in->name, &in->partitions[i], p);
         p->error_code = kafka_error_of_log(e);
     }
 }

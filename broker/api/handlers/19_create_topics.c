@@ -2,6 +2,7 @@
  * the request waits until every new partition has a leader, or until its time is over.
  * (reference: requests §6.1) */
 #include "base/seen.h"
+#include "broker/api/config_shown.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
@@ -10,31 +11,21 @@
 typedef struct create_topics_request_topic topic_in;
 typedef struct create_topics_response_topic topic_out;
 
-/* Partitions may come in any order, but from 0 and without a hole. */
-static err read_assignment(struct req *r, const topic_in *in, struct topic_wish *wish)
+static bool read_assignment(struct req *r, const topic_in *in, struct topic_wish *wish)
 {
-    if (in->assignments_n <= 0) {
-        return OK;
+    struct assigned *assignment = req_array(r, in->assignments_n, sizeof(*assignment));
+    for (int32_t i = 0; assignment != NULL && i < in->assignments_n; i++) {
+        assignment[i] = (struct assigned){.partition = in->assignments[i].partition_index,
+                                          .replicas = {.ids = in->assignments[i].broker_ids,
+                                                       .count = in->assignments[i].broker_ids_n}};
     }
-    wish->assignment = req_array(r, in->assignments_n, sizeof(*wish->assignment));
+    wish->assignment = assignment;
     wish->assignment_n = in->assignments_n;
-    if (wish->assignment == NULL) {
-        return ERR_UNKNOWN_SERVER_ERROR;
-    }
-    for (int32_t i = 0; i < in->assignments_n; i++) {
-        int32_t number = in->assignments[i].partition_index;
-        if (number < 0 || number >= in->assignments_n || wish->assignment[number].ids != NULL) {
-            return ERR_INVALID_REPLICA_ASSIGNMENT;
-        }
-        wish->assignment[number] = (struct id_list){
-            .ids = in->assignments[i].broker_ids != NULL ? in->assignments[i].broker_ids
-                                                         : (int32_t *)req_alloc(r, sizeof(int32_t)),
-            .count = in->assignments[i].broker_ids_n};
-    }
-    return OK;
+    return assignment != NULL;
 }
 
-static err read_wish(struct req *r, const topic_in *in, struct topic_wish *wish)
+/* False: no memory. */
+static bool read_wish(struct req *r, const topic_in *in, struct topic_wish *wish)
 {
     const struct create_topics_request *request = r->in;
     *wish = (struct topic_wish){.name = in->name,
@@ -46,7 +37,7 @@ static err read_wish(struct req *r, const topic_in *in, struct topic_wish *wish)
         wish->config.entries[wish->config.entries_n++] =
             (struct znode_config_entry){.name = in->configs[i].name, .value = in->configs[i].value};
     }
-    return read_assignment(r, in, wish);
+    return wish->config.entries != NULL && read_assignment(r, in, wish);
 }
 
 /* The new topic's configuration, as DescribeConfigs would show it. */
@@ -61,11 +52,12 @@ static void echo_config(struct req *r, const struct topic_wish *wish, topic_out 
         create_topics_response_config_init(c);
         c->name = str_of(options[i].name);
         const char *value = topic_option_default(r->broker->config, &options[i]);
-        c->value = arena_str(&r->arena, str_of(value));
+        c->value = config_shown(r, options[i].type, value);
         c->config_source = topic_option_source(r->broker->config, &options[i]);
         for (int32_t k = 0; k < wish->config.entries_n; k++) {
             if (str_is(wish->config.entries[k].name, options[i].name)) {
-                c->value = wish->config.entries[k].value;
+                struct str sent = arena_str(&r->arena, wish->config.entries[k].value);
+                c->value = config_shown(r, options[i].type, sent.data);
                 c->config_source = CONFIG_SOURCE_TOPIC;
             }
         }
@@ -83,15 +75,13 @@ static void create_one(struct req *r, int32_t index, bool named_twice)
     out->name = in->topics[index].name;
     out->num_partitions = -1;
     out->replication_factor = -1;
-    out->configs_n = -1;
-    err e = named_twice ? ERR_INVALID_REQUEST : read_wish(r, &in->topics[index], &wish);
-    if (e == OK) {
-        e = topics_create(&r->broker->topics, &wish, &made);
+    err e = ERR_INVALID_REQUEST;
+    if (named_twice) {
+        snprintf(made.message, sizeof(made.message), "Duplicate topic name.");
     } else {
-        snprintf(made.message, sizeof(made.message), "%s",
-                 e == ERR_INVALID_REQUEST ? "Duplicate topic name."
-                                          : "The manual partition assignment is not consecutive "
-                                            "from 0.");
+        e = read_wish(r, &in->topics[index], &wish)
+                ? topics_create(&r->broker->topics, &wish, &made)
+                : ERR_UNKNOWN_SERVER_ERROR;
     }
     out->error_code = kafka_error_wire(e);
     out->error_message = (struct str){0};

@@ -7,13 +7,17 @@
 static err delete_from(struct req *r, struct str topic,
                        const struct delete_records_request_partition *in, int64_t *low_watermark)
 {
-    if (topic_is_internal(topic)) {
-        return ERR_INVALID_TOPIC_EXCEPTION;
-    }
     struct partition *p = NULL;
-    TRY(lookup_partition(r, topic, in->partition_index, &p));
-    err e = partition_delete_records(p, in->offset, low_watermark);
-    partition_release(p);
+    err e = lookup_partition(r, topic, in->partition_index, &p);
+    if (e != ERR_UNKNOWN_TOPIC_OR_PARTITION && topic_is_internal(topic)) {
+        e = ERR_INVALID_TOPIC_EXCEPTION;
+    }
+    if (e == OK) {
+        e = partition_delete_records(p, in->offset, low_watermark);
+    }
+    if (p != NULL) {
+        partition_release(p);
+    }
     return e;
 }
 

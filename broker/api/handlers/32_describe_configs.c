@@ -6,12 +6,14 @@
  * before the first value of the option itself is left out; so a retention of server.properties in
  * hours is, for the option in ms and for topics, a default without synonyms. All of it as Kafka
  * 3.9.1 answers. */
+#include "base/log.h"
+#include "broker/api/config_shown.h"
 #include "broker/broker.h"
+#include "broker/cluster/loggers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_LOGGER = 8, RESOURCE_CLIENT_METRICS = 16 };
 /* ConfigDef's types as on the wire. */
 enum {
     WIRE_BOOLEAN = 1,
@@ -120,25 +122,6 @@ static void add_broker_synonyms(struct req *r, config_out *out, const char *name
     }
 }
 
-/* A value as Kafka shows one that it has parsed: true and false in small letters, lists without
- * blanks. */
-static struct str shown(struct req *r, enum option_type type, const char *text)
-{
-    if (text == NULL || type == OPTION_PASSWORD) {
-        return (struct str){0};
-    }
-    char *copy = req_array(r, (int32_t)strlen(text) + 1, 1);
-    size_t len = 0;
-    for (const char *c = text; copy != NULL && *c != '\0'; c++) {
-        if (type == OPTION_BOOL && *c >= 'A' && *c <= 'Z') {
-            copy[len++] = (char)(*c - 'A' + 'a');
-        } else if (type != OPTION_LIST || *c != ' ') {
-            copy[len++] = *c;
-        }
-    }
-    return (struct str){.data = copy, .len = len};
-}
-
 /* ---- topics ---- */
 
 static void describe_topic_option(struct req *r, const struct properties *overrides,
@@ -148,7 +131,7 @@ static void describe_topic_option(struct req *r, const struct properties *overri
     const char *override = properties_get(overrides, option->name);
     begin_config(r, out, option->name, option->type, option->doc);
     const char *value = override != NULL ? override : topic_option_default(config, option);
-    out->value = shown(r, option->type, value);
+    out->value = config_shown(r, option->type, value);
     out->config_source =
         override != NULL ? (int8_t)CONFIG_SOURCE_TOPIC : topic_option_source(config, option);
     if (override != NULL) {
@@ -199,7 +182,7 @@ static void describe_broker_option(struct req *r, const struct option *option, c
 {
     const struct config *config = r->broker->config;
     begin_config(r, out, option->name, option->type, option->doc);
-    out->value = shown(r, option->type, config_text(config, option));
+    out->value = config_shown(r, option->type, config_text(config, option));
     out->read_only = option->dynamic == READ_ONLY;
     out->config_source = (int8_t)config_source(config, option);
     add_broker_synonyms(r, out, option->name, CONFIG_SOURCE_DYNAMIC_BROKER, CONFIG_SOURCE_DEFAULT);
@@ -245,8 +228,7 @@ static void describe_cluster_options(struct req *r, const resource_in *in, resul
         if (is_wanted(in, option->name)) {
             config_out *c = &out->configs[out->configs_n++];
             begin_config(r, c, option->name, option->type, option->doc);
-            c->value =
-                option->type == OPTION_PASSWORD ? (struct str){0} : str_of(set->items[i].value);
+            c->value = config_shown(r, option->type, set->items[i].value);
             c->config_source = CONFIG_SOURCE_DYNAMIC_DEFAULT;
             add_broker_synonyms(r, c, option->name, CONFIG_SOURCE_DYNAMIC_DEFAULT,
                                 CONFIG_SOURCE_DYNAMIC_DEFAULT);
@@ -274,6 +256,29 @@ static err describe_broker(struct req *r, const resource_in *in, result_out *out
     return OK;
 }
 
+/* ---- loggers ---- */
+
+static err describe_loggers(struct req *r, const resource_in *in, result_out *out)
+{
+    char message[CONFIG_REASON_BYTES];
+    err e = logger_check_broker(r->broker->id, in->resource_name, message);
+    if (e != OK) {
+        out->error_message = arena_str(&r->arena, str_of(message));
+        return e;
+    }
+    out->configs = req_array(r, 1, sizeof(*out->configs));
+    if (out->configs != NULL && is_wanted(in, LOGGER_ROOT)) {
+        config_out *c = &out->configs[out->configs_n++];
+        describe_configs_response_config_init(c);
+        c->name = STR(LOGGER_ROOT);
+        c->value = str_of(log_level_name(log_level()));
+        c->config_source = CONFIG_SOURCE_LOGGER;
+        c->config_type = WIRE_UNKNOWN;
+        c->documentation = STR("");
+    }
+    return OK;
+}
+
 /* ---- the request ---- */
 
 static bool is_known_type(int8_t type)
@@ -289,8 +294,10 @@ static err describe_one(struct req *r, const resource_in *in, result_out *out)
         return describe_topic(r, in, out);
     case RESOURCE_BROKER:
         return describe_broker(r, in, out);
+    case RESOURCE_LOGGER:
+        return describe_loggers(r, in, out);
     default:
-        out->error_message = STR("This type of resource is not supported.");
+        out->error_message = STR("Config type client-metrics is only supported on KRaft clusters");
         return ERR_INVALID_REQUEST;
     }
 }

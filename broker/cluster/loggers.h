@@ -1,0 +1,20 @@
+/* The broker's loggers as resources of the configs APIs (KIP-412). There is one, `root`: the level of
+ * everything that the process logs. A level is set until the next start, as in Kafka.
+ *
+ * Any thread. */
+#ifndef OTTLA_BROKER_CLUSTER_LOGGERS_H
+#define OTTLA_BROKER_CLUSTER_LOGGERS_H
+
+#include "broker/cluster/config_alter.h"
+
+#define LOGGER_ROOT "root"
+
+/* Are they this broker's? INVALID_REQUEST, with words. */
+NODISCARD err logger_check_broker(int32_t broker_id, struct str name,
+                                  char message[CONFIG_REASON_BYTES]);
+/* IncrementalAlterConfigs: all edits are checked before the first is made. INVALID_REQUEST,
+ * INVALID_CONFIG, with words. */
+NODISCARD err logger_alter(int32_t broker_id, const struct config_change *change,
+                           char message[CONFIG_REASON_BYTES]);
+
+#endif
