@@ -1,6 +1,7 @@
 /* One partition, without a broker: its role, the high watermark, who waits for it, and what an
  * acknowledgement needs. */
 #include "broker/replica/partition.h"
+#include "broker/replica/read.h"
 
 #include "storage/tests/util.h"
 
@@ -420,6 +421,50 @@ static void test_follows(void)
     end();
 }
 
+/* Epoch 1 wrote 0 to 2, epoch 3 wrote 3 to 5: what a reader is told who has the records up to
+ * `offset`, the last of them written in `epoch`. */
+static void check_read(int64_t offset, int32_t epoch, err error, int32_t diverging_epoch,
+                       int64_t diverging_end)
+{
+    struct arena arena;
+    struct read_request request = {.offset = offset,
+                                   .leader_epoch = -1,
+                                   .last_fetched_epoch = epoch,
+                                   .replica_id = -1,
+                                   .max_bytes = 1 << 20};
+    struct read_result result;
+    arena_init(&arena, 1 << 20);
+    partition_read(t.p, &request, &arena, &result);
+    CU_ASSERT_EQUAL(result.error, error);
+    CU_ASSERT_EQUAL(result.diverged, diverging_epoch >= 0);
+    if (result.diverged) {
+        CU_ASSERT_EQUAL(result.diverging_epoch, diverging_epoch);
+        CU_ASSERT_EQUAL(result.diverging_end_offset, diverging_end);
+    }
+    CU_ASSERT_EQUAL(result.high_watermark, error == OK ? 6 : -1);
+    CU_ASSERT_EQUAL(result.range.len > 0, error == OK && !result.diverged && offset < 6);
+    log_range_release(&result.range);
+    arena_deinit(&arena);
+}
+
+static void test_reader_has_diverged(void)
+{
+    begin();
+    (void)become(ME, 1);
+    (void)appended(1, 3);
+    (void)become(ME, 3);
+    (void)appended(1, 3);
+    check_read(6, 3, OK, -1, -1);
+    check_read(3, 1, OK, -1, -1);
+    check_read(4, 1, OK, 1, 3); /* epoch 1 has ended before */
+    check_read(4, 2, OK, 1, 3); /* nobody has written here in epoch 2 */
+    check_read(4, 0, OK, 0, 0); /* nor in any up to 0 */
+    check_read(100, 3, OK, 3, 6);
+    check_read(100, -1, ERR_OFFSET_OUT_OF_RANGE, -1, -1);
+    check_read(3, 9, ERR_OFFSET_OUT_OF_RANGE, -1, -1); /* an epoch that is to come */
+    end();
+}
+
 /* A disk that fails lets nobody wait for ever. */
 static void fail_next(void)
 {
@@ -469,4 +514,5 @@ static void test_disk_fails(void)
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
       TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
-      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_follows), TEST(test_disk_fails))
+      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_follows),
+      TEST(test_reader_has_diverged), TEST(test_disk_fails))
