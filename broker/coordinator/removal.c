@@ -8,11 +8,14 @@
 
 #include <stdlib.h>
 
+enum { TOMBSTONE_BYTES = 32 }; /* of a record, at most, beside the texts in its key */
+
 struct removal {
     char *group_id;
     struct committed *offsets; /* topics owned */
     int32_t offsets_n;
     bool group_too;
+    bool pending_too;      /* the group goes though members were told ids and have not joined */
     struct waiter *waiter; /* woken at the end; NULL: nobody */
     err *outcome;          /* the waiter's */
 };
@@ -27,27 +30,72 @@ static void removal_free(struct removal *removal)
     free(removal);
 }
 
+/* Errors of storing, as codes for a whole group: an offset has none for them. */
+static err removal_err(err e)
+{
+    switch (e) {
+    case OK:
+    case ERR_REQUEST_TIMED_OUT:
+        return e;
+    case ERR_NOT_COORDINATOR:
+    case ERR_NOT_LEADER_OR_FOLLOWER:
+    case ERR_KAFKA_STORAGE_ERROR:
+        return ERR_NOT_COORDINATOR;
+    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
+    case ERR_NOT_ENOUGH_REPLICAS:
+    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+        return ERR_COORDINATOR_NOT_AVAILABLE;
+    default:
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+}
+
+static void apply_removal(struct shard *shard, struct group *group, const struct removal *removal)
+{
+    for (int32_t i = 0; i < removal->offsets_n; i++) {
+        offsets_remove(group, removal->offsets[i].topic, removal->offsets[i].partition);
+    }
+    if (removal->group_too && group->state == GROUP_EMPTY && group->offsets.count == 0 &&
+        (group->pending.count == 0 || removal->pending_too)) {
+        shard_group_remove(shard, group);
+    }
+}
+
 static void removed(struct shard *shard, void *context, err outcome)
 {
     struct removal *removal = context;
     struct group *group = shard_group(shard, str_of(removal->group_id));
-    if (outcome == OK && group != NULL) {
-        for (int32_t i = 0; i < removal->offsets_n; i++) {
-            offsets_remove(group, removal->offsets[i].topic, removal->offsets[i].partition);
-        }
-        if (removal->group_too && group->state == GROUP_EMPTY && group->offsets.count == 0 &&
-            group->pending.count == 0) {
-            shard_group_remove(shard, group);
-        }
+    if (outcome != OK) {
+        log_warn("coordinator", "removal of offsets not stored partition=%d error=%s",
+                 shard->number, kafka_error_name(outcome));
+    } else if (group != NULL) {
+        apply_removal(shard, group, removal);
     }
     if (removal->waiter != NULL) {
-        *removal->outcome = outcome;
+        *removal->outcome = removal_err(outcome);
         waiter_wake(removal->waiter);
     }
     removal_free(removal);
 }
 
-static void write_removal(struct shard *shard, const struct group *group, struct removal *removal)
+static struct removal *removal_new(const struct group *group, size_t offsets_max)
+{
+    struct removal *removal = xcalloc(1, sizeof(*removal));
+    removal->group_id = str_dup(group->id);
+    removal->offsets = xcalloc(offsets_max, sizeof(*removal->offsets));
+    return removal;
+}
+
+static void removal_add(struct removal *removal, struct str topic, int32_t partition)
+{
+    struct committed *one = &removal->offsets[removal->offsets_n++];
+    one->topic = (struct str){.data = str_dup(topic), .len = topic.len};
+    one->partition = partition;
+}
+
+/* ---- writing ---- */
+
+static void write_batch(struct shard *shard, const struct group *group, struct removal *removal)
 {
     int64_t now_ms = coordinator_now_ms(shard->coordinator);
     struct writer writer;
@@ -73,23 +121,67 @@ static void write_removal(struct shard *shard, const struct group *group, struct
     shard_store(shard, &writer, removed, removal);
 }
 
+/* What the offsets topic takes as one batch. */
+static size_t batch_bytes_max(const struct shard *shard)
+{
+    struct plog *log = NULL;
+    if (partition_pin(shard->partition, -1, false, &log) != OK) {
+        return SIZE_MAX; /* nothing can be appended, whatever its size */
+    }
+    struct log_config config = plog_config(log);
+    partition_unpin(shard->partition);
+    return (size_t)(config.max_message_bytes < config.segment_bytes ? config.max_message_bytes
+                                                                    : config.segment_bytes);
+}
+
+/* How many of its last offsets fit one batch; one at least. */
+static int32_t count_fitting(const struct group *group, const struct removal *removal,
+                             size_t bytes_max)
+{
+    size_t bytes = BATCH_HEADER_BYTES;
+    int32_t n = 0;
+    for (; n < removal->offsets_n; n++) {
+        const struct committed *one = &removal->offsets[removal->offsets_n - 1 - n];
+        bytes += TOMBSTONE_BYTES + group->id.len + one->topic.len;
+        if (n > 0 && bytes > bytes_max) {
+            break;
+        }
+    }
+    return n;
+}
+
+/* Its last `n` offsets, as a removal that nobody waits for. */
+static struct removal *split_off(const struct group *group, struct removal *removal, int32_t n)
+{
+    struct removal *part = removal_new(group, (size_t)n);
+    removal->offsets_n -= n;
+    memcpy(part->offsets, removal->offsets + removal->offsets_n,
+           (size_t)n * sizeof(*part->offsets));
+    part->offsets_n = n;
+    return part;
+}
+
+/* As many batches as the topic's max.message.bytes asks for; the last one ends it. (Kafka writes one: where
+ * that is too large the offsets are forgotten, and back after the next start.) */
+static void write_removal(struct shard *shard, const struct group *group, struct removal *removal)
+{
+    size_t bytes_max = batch_bytes_max(shard);
+    size_t group_bytes = removal->group_too ? TOMBSTONE_BYTES + group->id.len : 0;
+    bytes_max -= group_bytes < bytes_max ? group_bytes : bytes_max;
+    for (;;) {
+        int32_t n = count_fitting(group, removal, bytes_max);
+        if (n == removal->offsets_n) {
+            break;
+        }
+        write_batch(shard, group, split_off(group, removal, n));
+    }
+    write_batch(shard, group, removal);
+}
+
+/* ---- choosing ---- */
+
 typedef bool (*offset_test)(const struct group *group, const struct committed *value,
                             const void *context);
-
-static struct removal *removal_new(const struct group *group, size_t offsets_max)
-{
-    struct removal *removal = xcalloc(1, sizeof(*removal));
-    removal->group_id = str_dup(group->id);
-    removal->offsets = xcalloc(offsets_max, sizeof(*removal->offsets));
-    return removal;
-}
-
-static void removal_add(struct removal *removal, struct str topic, int32_t partition)
-{
-    struct committed *one = &removal->offsets[removal->offsets_n++];
-    one->topic = (struct str){.data = str_dup(topic), .len = topic.len};
-    one->partition = partition;
-}
 
 /* Carries it out; a group that is empty and left with no offset goes too. */
 static void remove_now(struct shard *shard, const struct group *group, struct removal *removal)
@@ -257,16 +349,7 @@ err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset
 
 /* ---- a whole group ---- */
 
-static void deletion_stored(struct shard *shard, void *context, err outcome)
-{
-    (void)shard;
-    if (outcome != OK) {
-        log_warn("coordinator", "group deletion not stored error=%s", kafka_error_name(outcome));
-    }
-    (void)context;
-}
-
-err shard_delete_group(struct shard *shard, struct str id)
+err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter, err *outcome)
 {
     struct group *group = shard_group(shard, id);
     if (group == NULL || group->state == GROUP_DEAD) {
@@ -275,29 +358,15 @@ err shard_delete_group(struct shard *shard, struct str id)
     if (group->state != GROUP_EMPTY) {
         return ERR_NON_EMPTY_GROUP;
     }
-    int64_t now_ms = coordinator_now_ms(shard->coordinator);
-    struct writer writer;
-    struct batch_builder batch;
-    shard_batch_begin(shard, &writer, &batch, false);
-    err e = OK;
+    struct removal *removal = removal_new(group, group->offsets.count);
     map_each (entry, &group->offsets) {
         const struct committed *value = entry->value;
-        e = e == OK ? record_add_offset_tombstone(&batch, now_ms, group->id, value->topic,
-                                                  value->partition)
-                    : e;
+        removal_add(removal, value->topic, value->partition);
     }
-    if (e == OK && group->generation > 0) {
-        e = record_add_group_tombstone(&batch, now_ms, group->id);
-    }
-    bool something = batch.count > 0;
-    e = e == OK && something ? batch_end(&batch) : e;
-    if (e == OK && something) {
-        shard_store(shard, &writer, deletion_stored, NULL);
-    } else {
-        writer_deinit(&writer);
-    }
-    if (e == OK) {
-        shard_group_remove(shard, group);
-    }
-    return e == OK ? OK : ERR_UNKNOWN_SERVER_ERROR;
+    removal->group_too = true;
+    removal->pending_too = true;
+    removal->waiter = waiter;
+    removal->outcome = outcome;
+    write_removal(shard, group, removal);
+    return OK;
 }

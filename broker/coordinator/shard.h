@@ -103,12 +103,14 @@ struct offset_pick {
     int32_t partition;
     err error; /* GROUP_SUBSCRIBED_TO_TOPIC */
 };
-/* Removes committed offsets; one that is not there is no error. With OK `waiter` is woken when that is
- * stored or has failed (*outcome), perhaps at once. GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
+/* Removes committed offsets; one that is not there is no error. With OK `waiter` is woken once, when
+ * that is stored or has failed (*outcome), perhaps at once. GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
 NODISCARD err shard_delete_offsets(struct shard *shard, struct str group_id,
                                    struct offset_pick *picks, int32_t picks_n,
                                    struct waiter *waiter, err *outcome);
-/* Removes an empty group and its offsets: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
-NODISCARD err shard_delete_group(struct shard *shard, struct str id);
+/* Removes an empty group and its offsets, as above. Who joins or commits before that is stored keeps
+ * the group. */
+NODISCARD err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter,
+                                 err *outcome);
 
 #endif

@@ -530,6 +530,59 @@ static void test_stop_while_offsets_are_deleted(void)
     stage_end();
 }
 
+static void send_deletion(struct place *p, struct str *groups, int32_t groups_n)
+{
+    struct delete_groups_request request = {.groups_names = groups, .groups_names_n = groups_n};
+    send_request(p, 42, 1, &request);
+}
+
+/* DeleteGroups answers when all that it removed is safe; what is named twice is one group. */
+static void test_deletion_waits_for_the_disk(void)
+{
+    stage_brokers_with(1, DURABLE);
+    create_topic(last, "t", true);
+    find_coordinator(last);
+    CU_ASSERT_EQUAL(commit_offsets(last, STR("g"), 1), OK);
+    CU_ASSERT_EQUAL(commit_offsets(last, STR("h"), 1), OK);
+    hold_flush(true);
+    struct str groups[] = {STR("g"), STR("nobody"), STR("h"), STR("g")};
+    send_deletion(last, groups, 4);
+    CU_ASSERT(!answer_is_there(last->client, true));
+    hold_flush(false);
+    struct delete_groups_response response;
+    receive_answer(last, 42, 1, true, &response);
+    CU_ASSERT_EQUAL_FATAL(response.results_n, 3);
+    CU_ASSERT_EQUAL(response.results[0].error_code, OK);
+    CU_ASSERT_EQUAL(response.results[1].error_code, ERR_GROUP_ID_NOT_FOUND);
+    CU_ASSERT_EQUAL(response.results[2].error_code, OK);
+    struct delete_groups_request again = {.groups_names = groups, .groups_names_n = 4};
+    ask(last, 42, 1, &again, true, &response);
+    CU_ASSERT_EQUAL_FATAL(response.results_n, 3);
+    CU_ASSERT_EQUAL(response.results[0].error_code, ERR_GROUP_ID_NOT_FOUND);
+    CU_ASSERT_EQUAL(response.results[2].error_code, ERR_GROUP_ID_NOT_FOUND);
+    stage_end();
+}
+
+/* And with an error where that cannot be any more. */
+static void test_stop_while_groups_are_deleted(void)
+{
+    stage_brokers_with(1, DURABLE);
+    create_topic(last, "t", true);
+    find_coordinator(last);
+    CU_ASSERT_EQUAL(commit_offsets(last, STR("g"), 1), OK);
+    hold_flush(true);
+    struct str group = STR("g");
+    send_deletion(last, &group, 1);
+    CU_ASSERT(!answer_is_there(last->client, true));
+    coordinator_shutdown(last->broker->coordinator);
+    struct delete_groups_response response;
+    receive_answer(last, 42, 1, true, &response);
+    CU_ASSERT_EQUAL_FATAL(response.results_n, 1);
+    CU_ASSERT_EQUAL(response.results[0].error_code, ERR_NOT_COORDINATOR);
+    hold_flush(false);
+    stage_end();
+}
+
 /* Offsets that do not fit into a batch are not told to be there. */
 static void test_commit_too_large(void)
 {
@@ -547,5 +600,6 @@ static void test_commit_too_large(void)
 }
 
 SUITE("in process", TEST(test_woken_late), TEST(test_stop_while_offsets_are_deleted),
+      TEST(test_deletion_waits_for_the_disk), TEST(test_stop_while_groups_are_deleted),
       TEST(test_commit_too_large), TEST(test_two_brokers), TEST(test_virtual_time),
       TEST(test_seed_repeats))

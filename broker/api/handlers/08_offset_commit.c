@@ -184,11 +184,13 @@ static void commit_stored(struct shard *shard, void *context, err outcome)
     struct req *r = context;
     const struct offset_commit_request *in = r->in;
     struct group *group = shard_group(shard, in->group_id);
-    err e = outcome == OK && group == NULL ? ERR_NOT_COORDINATOR : commit_store_err(outcome);
-    if (e == OK) {
+    if (outcome == OK) {
+        if (group == NULL) { /* it was deleted, before this was stored */
+            group = shard_group_add(shard, in->group_id);
+        }
         err_ignore(each_commit(r, set_in_group, group)); /* set_in_group cannot fail */
     } else {
-        refuse_rest(r, e);
+        refuse_rest(r, commit_store_err(outcome));
     }
     req_wake(r);
 }

@@ -101,30 +101,11 @@ static enum req_status refuse(struct req *r, err e)
     return REQ_DONE;
 }
 
-/* Errors of storing, as codes for a whole group: a partition has none for them. */
-static err delete_store_err(err e)
-{
-    switch (e) {
-    case ERR_NOT_COORDINATOR:
-    case ERR_NOT_LEADER_OR_FOLLOWER:
-    case ERR_KAFKA_STORAGE_ERROR:
-        return ERR_NOT_COORDINATOR;
-    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
-    case ERR_NOT_ENOUGH_REPLICAS:
-    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-        return ERR_COORDINATOR_NOT_AVAILABLE;
-    case ERR_REQUEST_TIMED_OUT:
-        return e;
-    default:
-        return ERR_UNKNOWN_SERVER_ERROR;
-    }
-}
-
 static enum req_status answer(struct req *r)
 {
     const struct deletion *deletion = r->state;
     if (deletion->outcome != OK) {
-        return refuse(r, delete_store_err(deletion->outcome));
+        return refuse(r, deletion->outcome);
     }
     for (int32_t i = 0; i < deletion->picks_n; i++) {
         deletion->answers[i]->error_code = kafka_error_wire(deletion->picks[i].error);
