@@ -341,6 +341,14 @@ static err restart_if_spanned(struct plog *log, const struct append *append)
     return spans ? plog_truncate_fully_and_start_at(log, batch.base_offset) : OK;
 }
 
+/* A client's batches have been measured by validate_batches(), a coordinator's one by nobody; what a
+ * leader has taken a follower takes. */
+static err check_message_size(const struct plog *log, size_t len, enum append_origin origin)
+{
+    bool fits = origin != APPEND_COORDINATOR || len <= (size_t)log->config.max_message_bytes;
+    return fits ? OK : ERR_MESSAGE_TOO_LARGE;
+}
+
 err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
                 int32_t leader_epoch, struct append_result *result)
 {
@@ -350,6 +358,7 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
     *result = (struct append_result){.base_offset = -1, .last_offset = -1, .append_time_ms = -1};
     TRY(plog_activate(log));
     plog_take_config(log);
+    TRY(check_message_size(log, len, origin));
     struct append append = {.batches = batches, .len = len, .origin = origin};
     TRY(restart_if_spanned(log, &append));
     TRY(append_examine(log, &append, leader_epoch));

@@ -94,7 +94,8 @@ struct append_result {
  *
  * Memory:   `batches` is rewritten and not kept.
  * Durable:  in the page cache on return; on disk after plog_flush().
- * Returns:  OK; RECORD_LIST_TOO_LARGE (18) when they do not fit a segment; 45, 47, 48, 52
+ * Returns:  OK; MESSAGE_TOO_LARGE (10) when a coordinator's batch is above max.message.bytes;
+ *           RECORD_LIST_TOO_LARGE (18) when they do not fit a segment; 45, 47, 48, 52
  *           (reference: coordinators §3); KAFKA_STORAGE_ERROR (56) when the disk refused. */
 NODISCARD err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
                           int32_t leader_epoch, struct append_result *result);

@@ -68,7 +68,11 @@ static void removed(struct shard *shard, void *context, err outcome)
     if (outcome != OK) {
         log_warn("coordinator", "removal of offsets not stored partition=%d error=%s",
                  shard->number, kafka_error_name(outcome));
-    } else if (group != NULL) {
+    }
+    if (outcome == ERR_MESSAGE_TOO_LARGE || outcome == ERR_RECORD_LIST_TOO_LARGE) {
+        outcome = OK; /* one tombstone: so was what it would remove, which is not in the log */
+    }
+    if (outcome == OK && group != NULL) {
         apply_removal(shard, group, removal);
     }
     if (removal->waiter != NULL) {

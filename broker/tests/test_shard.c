@@ -366,6 +366,73 @@ static void test_unknown_subscriptions(void)
     }
 }
 
+/* ---- what is larger than the topic takes ---- */
+
+static void set_max_message_bytes(int32_t bytes)
+{
+    struct log_config config = plog_config(t.log);
+    config.max_message_bytes = bytes;
+    partition_set_config(t.p, &config);
+}
+
+static void test_store_too_large(void)
+{
+    begin();
+    lead(1);
+    set_max_message_bytes(100);
+    store("a", 1);
+    CU_ASSERT_EQUAL(t.done, 1);
+    CU_ASSERT_EQUAL(t.outcome, ERR_MESSAGE_TOO_LARGE);
+    end();
+}
+
+/* The topic's setting was lowered meanwhile: many batches then, and the next load knows of none. */
+static void test_removal_in_many_batches(void)
+{
+    enum { OFFSETS = 20 };
+    begin();
+    lead(1);
+    for (int i = 0; i < OFFSETS; i++) {
+        store("a", i);
+    }
+    settle();
+    pthread_mutex_lock(&shard()->lock);
+    struct group *group = shard_group_add(shard(), STR("a"));
+    for (int32_t i = 0; i < OFFSETS; i++) {
+        struct committed value = {.metadata = STR(""), .topic = STR("topic"), .partition = i};
+        offsets_set(group, &value);
+    }
+    set_max_message_bytes(150); /* room for two */
+    shard_remove_topic(shard(), STR("topic"));
+    CU_ASSERT_EQUAL(group->offsets.count, OFFSETS);
+    shard_unlock(shard());
+    settle();
+    pthread_mutex_lock(&shard()->lock);
+    CU_ASSERT_PTR_NULL(shard_group(shard(), STR("a")));
+    shard_unlock(shard());
+    CU_ASSERT_EQUAL(plog_end_offset(t.log), 2 * OFFSETS);
+    (void)become(OTHER, 2);
+    coordinator_partition_resigned(t.c, 0);
+    lead(3);
+    CU_ASSERT(!has_offset("a", OFFSETS - 1));
+    end();
+}
+
+/* A tombstone that has no room for itself: what it would remove cannot be in the log. */
+static void test_tombstone_too_large(void)
+{
+    begin();
+    lead(1);
+    pthread_mutex_lock(&shard()->lock);
+    struct group *group = stable_group("consumer", bytes_of(SUBSCRIPTION, sizeof(SUBSCRIPTION)));
+    commit(group, "topic", -1);
+    set_max_message_bytes(60);
+    shard_remove_topic(shard(), STR("topic"));
+    CU_ASSERT(!kept(group, "topic"));
+    shard_unlock(shard());
+    end();
+}
+
 /* ---- group records as they may stand in a log ---- */
 
 static void append_group_record(const char *group_id, const char *member_ids[2],
@@ -476,4 +543,6 @@ SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
       TEST(test_loading_fails), TEST(test_elected_again_while_loading),
       TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions),
-      TEST(test_damaged_group_records), TEST(test_stores_run_out_of_time))
+      TEST(test_store_too_large), TEST(test_removal_in_many_batches),
+      TEST(test_tombstone_too_large), TEST(test_damaged_group_records),
+      TEST(test_stores_run_out_of_time))

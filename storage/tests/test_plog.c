@@ -181,6 +181,31 @@ static void test_long_index(void)
     place_remove(&p);
 }
 
+/* A coordinator's batch is held to max.message.bytes; the leader has judged all others. */
+static void test_message_size(void)
+{
+    struct place p;
+    place_make(&p);
+    struct how how = fresh();
+    struct writer w;
+    writer_init(&w, 1 << 10);
+    how.config.max_message_bytes = (int32_t)make_batch(&w, &(struct batch_spec){0}, 0);
+    struct plog *log = must_open(&p, &how);
+    struct append_result result;
+    MUST(plog_append(log, w.data, w.len, APPEND_COORDINATOR, 0, &result));
+    how.config.max_message_bytes--;
+    plog_set_config(log, &how.config);
+    CU_ASSERT_EQUAL(plog_append(log, w.data, w.len, APPEND_COORDINATOR, 0, &result),
+                    ERR_MESSAGE_TOO_LARGE);
+    CU_ASSERT_EQUAL(plog_end_offset(log), 1);
+    MUST(plog_append(log, w.data, w.len, APPEND_CLIENT, 0, &result));
+    store_u64(w.data, 2);
+    MUST(plog_append(log, w.data, w.len, APPEND_REPLICATION, 0, &result));
+    writer_deinit(&w);
+    MUST(plog_close(log));
+    place_remove(&p);
+}
+
 static void test_roll_rules(void)
 {
     struct place p;
@@ -442,5 +467,5 @@ static void test_topic_id(void)
 }
 
 SUITE("plog", TEST(test_append_and_read), TEST(test_read_limits), TEST(test_index_bytes),
-      TEST(test_long_index), TEST(test_roll_rules), TEST(test_retention), TEST(test_truncate),
-      TEST(test_restart_at), TEST(test_replication), TEST(test_topic_id))
+      TEST(test_long_index), TEST(test_message_size), TEST(test_roll_rules), TEST(test_retention),
+      TEST(test_truncate), TEST(test_restart_at), TEST(test_replication), TEST(test_topic_id))
