@@ -348,13 +348,7 @@ static struct member *replace_static(struct group *group, struct member *old, st
         answer_add(out, ANSWER_SYNC, old->sync_waiter, ERR_FENCED_INSTANCE_ID);
         old->sync_waiter = NULL;
     }
-    bool led = is_leader(group, old);
-    CHECK(map_remove_str(&group->by_id, old->id) == old);
-    group_set_text(&old->id, id);
-    CHECK(map_set_str(&group->by_id, old->id, old) == NULL);
-    if (led) {
-        group_set_text(&group->leader_id, id);
-    }
+    group_rename_member(group, old, id);
     return old;
 }
 
@@ -372,11 +366,12 @@ static void join_static_stable(struct group *group, struct member *m, const stru
     out->store = STORE_MEMBER;
     out->has_held = true;
     out->held = (struct group_action){.type = ANSWER_JOIN, .waiter = e->waiter};
+    out->replaced_id = old_id;
     answer_fill_join(group, m, led && e->can_skip_assignment, out, &out->held);
     if (led && e->can_skip_assignment) {
         out->held.skip_assignment = true;
     } else if (led) {
-        out->held.leader_id = arena_str(&out->arena, old_id); /* so that it does not assign */
+        out->held.leader_id = old_id; /* so that it does not assign */
     }
 }
 

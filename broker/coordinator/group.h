@@ -134,6 +134,7 @@ struct group_output {
     enum group_store store;
     struct group_action held; /* with STORE_MEMBER */
     bool has_held;
+    struct str replaced_id; /* with STORE_MEMBER: of the one whose place it took */
 };
 
 void group_output_init(struct group_output *out);
@@ -181,6 +182,11 @@ void group_sync(struct group *group, const struct sync_event *event, int64_t now
 /* The assignment of `generation` is stored, or could not be. */
 void group_assignment_stored(struct group *group, int32_t generation, err outcome, int64_t now_ms,
                              struct group_output *out);
+
+/* A static member that came back could not be stored: the one before has its place again, with what the
+ * other told of itself, as in Kafka. Fills in what the answer says of the group. */
+void group_member_not_stored(struct group *group, struct str member_id, struct str replaced_id,
+                             int64_t now_ms, struct group_action *refused);
 
 err group_heartbeat(struct group *group, struct str member_id, struct str instance_id,
                     int32_t generation, int64_t now_ms);

@@ -92,6 +92,31 @@ void member_update(struct member *m, const struct join_event *e)
     protocols_set(m, e->protocols, e->protocols_n);
 }
 
+void group_rename_member(struct group *group, struct member *m, struct str id)
+{
+    bool led = str_equal(group->leader_id, m->id);
+    CHECK(map_remove_str(&group->by_id, m->id) == m);
+    group_set_text(&m->id, id);
+    CHECK(map_set_str(&group->by_id, m->id, m) == NULL);
+    if (led) {
+        group_set_text(&group->leader_id, id);
+    }
+}
+
+void group_member_not_stored(struct group *group, struct str member_id, struct str replaced_id,
+                             int64_t now_ms, struct group_action *refused)
+{
+    struct member *m = group_member(group, member_id);
+    if (m != NULL) {
+        group_rename_member(group, m, replaced_id);
+        m->session_deadline_ms = now_ms + m->session_timeout_ms;
+    }
+    refused->generation = group->generation;
+    refused->protocol_type = group->protocol_type;
+    refused->protocol_name = group->protocol_name;
+    refused->leader_id = group->leader_id;
+}
+
 struct str member_id_new(struct arena *arena, struct random *random, struct str prefix)
 {
     uint8_t raw[16];

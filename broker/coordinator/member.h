@@ -10,6 +10,8 @@ struct member *member_new(struct str id, const struct join_event *e, int64_t now
 void member_free(struct member *member);
 /* Timeouts and protocols, as it tells them when it joins again. */
 void member_update(struct member *m, const struct join_event *e);
+/* The leader stays the leader. */
+void group_rename_member(struct group *group, struct member *m, struct str id);
 /* "<prefix>-<uuid>", in the arena. */
 struct str member_id_new(struct arena *arena, struct random *random, struct str prefix);
 

@@ -450,22 +450,35 @@ struct group_store_context {
     enum group_store kind;
     int32_t generation;
     struct group_waiter *held; /* STORE_MEMBER: its answer is filled in */
+    struct str member_id;      /* STORE_MEMBER, owned; and whose place it took */
+    struct str replaced_id;
     char group_id[];
 };
+
+/* Not stored: the answer that was filled in is another. */
+static void refuse_member(struct shard *shard, const struct group_store_context *ctx,
+                          struct group *group, err e)
+{
+    struct group_action refused = {
+        .type = ANSWER_JOIN, .waiter = ctx->held, .error = e, .generation = -1};
+    if (group != NULL) {
+        group_member_not_stored(group, ctx->member_id, ctx->replaced_id,
+                                coordinator_now_ms(shard->coordinator), &refused);
+    }
+    ctx->held->fill(ctx->held, &refused);
+}
 
 static void group_stored(struct shard *shard, void *context, err outcome)
 {
     struct group_store_context *ctx = context;
+    struct group *group = shard_group(shard, str_of(ctx->group_id));
     err e = group_store_err(outcome);
     if (ctx->kind == STORE_MEMBER) {
         if (e != OK) {
-            struct group_action refused = {
-                .type = ANSWER_JOIN, .waiter = ctx->held, .error = e, .generation = -1};
-            ctx->held->fill(ctx->held, &refused);
+            refuse_member(shard, ctx, group, e);
         }
         waiter_wake(ctx->held->waiter);
     }
-    struct group *group = shard_group(shard, str_of(ctx->group_id));
     if (ctx->kind == STORE_ASSIGNMENT && group != NULL) {
         struct group_output out;
         group_output_init(&out);
@@ -474,6 +487,8 @@ static void group_stored(struct shard *shard, void *context, err outcome)
         shard_finish_event(shard, group, &out);
         group_output_deinit(&out);
     }
+    free((void *)(uintptr_t)ctx->member_id.data);
+    free((void *)(uintptr_t)ctx->replaced_id.data);
     free(ctx);
 }
 
@@ -487,6 +502,8 @@ static void store_group(struct shard *shard, struct group *group, const struct g
     if (out->store == STORE_MEMBER) {
         ctx->held = out->held.waiter;
         ctx->held->fill(ctx->held, &out->held);
+        group_set_text(&ctx->member_id, out->held.member_id);
+        group_set_text(&ctx->replaced_id, out->replaced_id);
     }
     struct writer writer;
     struct batch_builder batch;

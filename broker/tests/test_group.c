@@ -902,6 +902,27 @@ static void test_static_member_comes_back(void)
     end();
 }
 
+static void test_static_member_not_stored(void)
+{
+    begin();
+    struct asker *one;
+    struct asker *two;
+    static_group(&one, &two);
+    struct asker *back = join_static("", "one");
+    CU_ASSERT_EQUAL(t.store, STORE_MEMBER);
+    struct group_action refused = {.type = ANSWER_JOIN};
+    t.now_ms += 1;
+    group_member_not_stored(t.group, str_of(back->member), str_of(one->member), t.now_ms, &refused);
+    group_check(t.group);
+    CU_ASSERT(str_is(refused.leader_id, one->member) && refused.generation == 1);
+    CU_ASSERT_EQUAL(heartbeat(one->member), OK);
+    CU_ASSERT_EQUAL(heartbeat(back->member), ERR_UNKNOWN_MEMBER_ID);
+    /* in the meantime it has gone, or is another */
+    group_member_not_stored(t.group, STR("nobody"), STR("two"), t.now_ms, &refused);
+    CU_ASSERT_EQUAL(heartbeat(two->member), OK);
+    end();
+}
+
 static void test_static_leader_comes_back(void)
 {
     begin();
@@ -1066,6 +1087,7 @@ SUITE("group", TEST(test_first_generation), TEST(test_initial_delay_is_bounded),
       TEST(test_session_expires), TEST(test_rebalance_timeout), TEST(test_sync_timeout),
       TEST(test_session_after_a_long_sync), TEST(test_new_member_gives_up), TEST(test_leave),
       TEST(test_leave_while_joining), TEST(test_static_member_comes_back),
-      TEST(test_static_leader_comes_back), TEST(test_static_member_with_other_protocols),
-      TEST(test_static_member_is_fenced), TEST(test_static_member_is_away),
-      TEST(test_leave_by_instance), TEST(test_loaded), TEST(test_state_names))
+      TEST(test_static_member_not_stored), TEST(test_static_leader_comes_back),
+      TEST(test_static_member_with_other_protocols), TEST(test_static_member_is_fenced),
+      TEST(test_static_member_is_away), TEST(test_leave_by_instance), TEST(test_loaded),
+      TEST(test_state_names))
