@@ -16,8 +16,9 @@
  * Watches outlive a lost connection, but not the session.
  *
  * Errors of an operation: OK, E_NOT_FOUND (the node, or its parent), E_EXISTS, E_VERSION,
- * E_NOT_EMPTY, E_LIMIT (too large for the store, or for the arena), E_SESSION (expired: nothing
- * works until coord_renew), E_CLOSED (interrupted), E_UNKNOWN_OUTCOME (lost many times in a row).
+ * E_NOT_EMPTY, E_MALFORMED (that is no path), E_LIMIT (too large for the store, or for the arena),
+ * E_SESSION (expired: nothing works until coord_renew), E_CLOSED (interrupted), E_UNKNOWN_OUTCOME
+ * (lost many times in a row).
  */
 #ifndef OTTLA_ZK_COORD_H
 #define OTTLA_ZK_COORD_H
@@ -107,8 +108,11 @@ struct coord {
     const struct coord_ops *ops;
 };
 
+/* May a node have this path? A sequential one may end in '/'. */
+bool coord_path_valid(const char *path, bool sequential);
+
 /* Operations for themselves, in this order; each has its own `error`. Returns OK, or the first error
- * that is no answer of the store: E_LIMIT, E_SESSION, E_CLOSED, E_UNKNOWN_OUTCOME, -errno. Those
+ * that is no answer of the store: E_MALFORMED, E_LIMIT, E_SESSION, E_CLOSED, E_UNKNOWN_OUTCOME, -errno. Those
  * before and behind it may have been done. */
 static inline err coord_run(struct coord *coord, struct coord_op *ops, size_t count,
                             struct arena *arena)

@@ -417,6 +417,9 @@ static err op_delete(struct embedded *store, struct coord_op *op)
 static err op_run(struct embedded *store, struct coord_op *op, struct arena *arena)
 {
     struct coord_op found = {0};
+    if (!coord_path_valid(op->path, (op->flags & COORD_SEQUENTIAL) != 0)) {
+        return E_MALFORMED;
+    }
     switch (op->type) {
     case COORD_GET:
         return op_get(store, op, arena);

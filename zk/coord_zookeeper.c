@@ -142,7 +142,7 @@ static err connect_parse(struct zookeeper *zk, const char *text, char reason[COO
         more = at[len] == ',';
         at += len + (more ? 1 : 0);
     }
-    if (*at == '/' && !zookeeper_path_valid(at, false)) {
+    if (*at == '/' && !coord_path_valid(at, false)) {
         return refuse(reason, text, "has a chroot that is not a path");
     }
     zk->connect = xasprintf("%s%s", zk->servers, strcmp(at, "/") == 0 ? "" : at);

@@ -31,37 +31,6 @@ enum {
 
 /* ---- what may be sent ---- */
 
-static bool name_valid(const char *name, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) {
-            return false;
-        }
-    }
-    return !(len == 1 && name[0] == '.') && !(len == 2 && name[0] == '.' && name[1] == '.');
-}
-
-bool zookeeper_path_valid(const char *path, bool sequential)
-{
-    if (path[0] != '/') {
-        return false;
-    }
-    if (path[1] == '\0') {
-        return true;
-    }
-    for (const char *name = path + 1;;) {
-        size_t len = strcspn(name, "/");
-        bool last = name[len] == '\0';
-        if (!(last && sequential) && (len == 0 || !name_valid(name, len))) {
-            return false;
-        }
-        if (last) {
-            return true;
-        }
-        name += len + 1;
-    }
-}
-
 static size_t request_bytes(const struct zookeeper_calls *calls, const struct coord_op *op)
 {
     return calls->chroot_len + strlen(op->path) + op->data.len + OP_OVERHEAD_BYTES;
@@ -75,7 +44,7 @@ static err op_prepare(struct coord_op *op, struct arena *arena)
     op->children = NULL;
     op->children_n = 0;
     op->created_path = NULL;
-    if (!zookeeper_path_valid(op->path, (op->flags & COORD_SEQUENTIAL) != 0)) {
+    if (!coord_path_valid(op->path, (op->flags & COORD_SEQUENTIAL) != 0)) {
         return E_MALFORMED;
     }
     if (op->type != COORD_CREATE) {

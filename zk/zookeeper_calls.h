@@ -62,7 +62,4 @@ NODISCARD err calls_multi(struct zookeeper_calls *calls, struct coord_op *ops, s
  * OK when there is none left. Not locked by the caller. */
 NODISCARD err calls_drain(struct zookeeper_calls *calls, int64_t patience_ms);
 
-/* What ZooKeeper takes for a path; a sequential one may end in '/'. */
-bool zookeeper_path_valid(const char *path, bool sequential);
-
 #endif

@@ -189,6 +189,27 @@ static void test_multi(void)
     end();
 }
 
+/* What is no path is refused, and no answer of the store. */
+static void test_paths(void)
+{
+    begin();
+    static const char *const BAD[] = {"",   "a",     "//",   "/a/",   "/a//b",
+                                      "/.", "/a/..", "/./a", "/a\x1f"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        CU_ASSERT(!coord_path_valid(BAD[i], false));
+        struct coord_op ops[] = {{.type = COORD_CREATE, .path = "/new"},
+                                 {.type = COORD_CREATE, .path = BAD[i]}};
+        CU_ASSERT_EQUAL(multi(ops, 2), E_MALFORMED);
+        CU_ASSERT_EQUAL(coord_run(s.coord, ops + 1, 1, &s.arena), E_MALFORMED);
+        struct coord_op look = {.type = COORD_GET, .path = BAD[i]};
+        CU_ASSERT_EQUAL(coord_run(s.coord, &look, 1, &s.arena), E_MALFORMED);
+    }
+    CU_ASSERT(!there("/new"));
+    CU_ASSERT(coord_path_valid("/", false) && coord_path_valid("/.a/...", false));
+    CU_ASSERT(coord_path_valid("/a/", true));
+    end();
+}
+
 /* Operations of one call are answered each for itself. */
 static void test_batch(void)
 {
@@ -508,6 +529,7 @@ int main(int argc, char **argv)
         TEST(test_sequential),
         TEST(test_ephemeral),
         TEST(test_multi),
+        TEST(test_paths),
         TEST(test_batch),
         TEST(test_data_watches),
         TEST(test_child_watches),

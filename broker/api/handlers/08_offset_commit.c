@@ -8,8 +8,9 @@
 #include "broker/coordinator/shard.h"
 #include "zk/znodes.h"
 
-enum { COMMIT_TIMESTAMP_VERSION = 1, OPS_PER_OFFSET = 5, OFFSETS_PER_WRITE = 100 };
+enum { COMMIT_TIMESTAMP_VERSION = 1, OPS_PER_OFFSET = 3, OFFSETS_PER_WRITE = 100 };
 
+/* offset.metadata.max.bytes counts as Java does. */
 static size_t utf16_len(struct str s)
 {
     size_t units = 0;
@@ -44,21 +45,29 @@ said_of(const struct req *r, const struct merged_partition *partition)
     return &in->topics[partition->topic].partitions[partition->place];
 }
 
+static err check_partition(const struct req *r, const struct metadata *metadata, struct str topic,
+                           const struct offset_commit_request_partition *p, err common)
+{
+    size_t limit = (size_t)r->broker->config->offset_metadata_max_bytes;
+    if (!metadata_has_partition(metadata, topic, p->partition_index)) {
+        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
+    if (common != OK) {
+        return common;
+    }
+    return utf16_len(p->committed_metadata) > limit ? ERR_OFFSET_METADATA_TOO_LARGE : OK;
+}
+
 /* Those without an error of their own get `common`. */
 static void answer_topic(struct req *r, const struct metadata *metadata,
                          const struct merged_topic *in, err common,
                          struct offset_commit_response_topic *out)
 {
-    size_t limit = (size_t)r->broker->config->offset_metadata_max_bytes;
     out->name = in->name;
     out->partitions = req_array(r, in->partitions_n, sizeof(*out->partitions));
     for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
         const struct offset_commit_request_partition *p = said_of(r, &in->partitions[i]);
-        err e = !metadata_has_partition(metadata, in->name, p->partition_index)
-                    ? ERR_UNKNOWN_TOPIC_OR_PARTITION
-                : common != OK                             ? common
-                : utf16_len(p->committed_metadata) > limit ? ERR_OFFSET_METADATA_TOO_LARGE
-                                                           : OK;
+        err e = check_partition(r, metadata, in->name, p, common);
         out->partitions[out->partitions_n++] = (struct offset_commit_response_partition){
             .partition_index = p->partition_index, .error_code = kafka_error_wire(e)};
     }
@@ -253,10 +262,40 @@ static enum req_status commit(struct req *r)
 
 /* Offsets that are written together: a transaction of the store costs a flush of the disk. */
 struct old_offsets {
+    struct str parent; /* "/consumers/<group>/offsets"; null until it is there */
     struct coord_op ops[OPS_PER_OFFSET * OFFSETS_PER_WRITE];
     struct offset_commit_response_partition *out[OFFSETS_PER_WRITE];
     size_t count;
 };
+
+/* The nodes above all offsets of the group. Its id may hold slashes: they make more of them. */
+static err make_parent(struct req *r, struct old_offsets *old)
+{
+    const struct offset_commit_request *in = r->in;
+    struct str root = STR("/consumers/");
+    struct str path = arena_format(&r->arena, "%s%.*s/offsets", root.data, (int)in->group_id.len,
+                                   in->group_id.data);
+    if (path.data == NULL || !coord_path_valid(path.data, false)) {
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+    size_t count = 0;
+    for (size_t end = root.len; end < path.len; end++) {
+        count += path.data[end] == '/' ? 1 : 0;
+    }
+    struct coord_op *ops = arena_array(&r->arena, count + 1, sizeof(*ops));
+    size_t end = root.len;
+    for (size_t i = 0; ops != NULL && i <= count; i++, end++) {
+        end += strcspn(path.data + end, "/");
+        struct str above = arena_str(&r->arena, (struct str){.data = path.data, .len = end});
+        if (above.data == NULL) {
+            return E_LIMIT;
+        }
+        ops[i] = (struct coord_op){.type = COORD_CREATE, .path = above.data};
+    }
+    TRY(ops == NULL ? E_LIMIT : coord_run(r->broker->coord, ops, count + 1, &r->arena));
+    old->parent = path;
+    return OK;
+}
 
 static void write_offsets(struct req *r, struct old_offsets *old)
 {
@@ -268,69 +307,54 @@ static void write_offsets(struct req *r, struct old_offsets *old)
     old->count = 0;
 }
 
-/* Creates the nodes above, where they are not there, then sets the offset. */
-static void add_offset(struct req *r, struct old_offsets *old, struct str topic,
-                       const struct offset_commit_request_partition *p,
-                       struct offset_commit_response_partition *out)
+/* Creates the nodes of topic and partition, where they are not there, then sets the offset. */
+static err add_offset(struct req *r, struct old_offsets *old, struct str topic,
+                      const struct offset_commit_request_partition *p,
+                      struct offset_commit_response_partition *out)
 {
-    const struct offset_commit_request *in = r->in;
     struct arena *arena = &r->arena;
-    struct str group =
-        arena_format(arena, "/consumers/%.*s", (int)in->group_id.len, in->group_id.data);
-    struct str offsets = arena_format(arena, "%s/offsets", group.data);
-    struct str parent = arena_format(arena, "%s/%.*s", offsets.data, (int)topic.len, topic.data);
-    struct str path = arena_format(arena, "%s/%d", parent.data, p->partition_index);
+    if (old->parent.data == NULL) {
+        TRY(make_parent(r, old));
+    }
+    struct str above = arena_format(arena, "%s/%.*s", old->parent.data, (int)topic.len, topic.data);
+    struct str path = arena_format(arena, "%s/%.*s/%d", old->parent.data, (int)topic.len,
+                                   topic.data, p->partition_index);
     struct bytes number = znode_number_encode(arena, p->committed_offset);
-    const char *paths[] = {group.data, offsets.data, parent.data, path.data};
-    if (group.data == NULL || offsets.data == NULL || parent.data == NULL || path.data == NULL ||
-        number.data == NULL) {
-        out->error_code = ERR_UNKNOWN_SERVER_ERROR;
-        return;
+    if (above.data == NULL || path.data == NULL || number.data == NULL) {
+        return E_LIMIT;
     }
     struct coord_op *ops = &old->ops[old->count * OPS_PER_OFFSET];
-    for (int i = 0; i < OPS_PER_OFFSET - 1; i++) {
-        ops[i] = (struct coord_op){.type = COORD_CREATE, .path = paths[i]};
-    }
-    ops[OPS_PER_OFFSET - 1] = (struct coord_op){
+    ops[0] = (struct coord_op){.type = COORD_CREATE, .path = above.data};
+    ops[1] = (struct coord_op){.type = COORD_CREATE, .path = path.data};
+    ops[2] = (struct coord_op){
         .type = COORD_SET, .path = path.data, .data = number, .version = COORD_ANY_VERSION};
     old->out[old->count++] = out;
     if (old->count == OFFSETS_PER_WRITE) {
         write_offsets(r, old);
     }
+    return OK;
 }
 
-static bool exists(struct broker *broker, struct str topic, int32_t partition)
-{
-    struct metadata *metadata = metadata_acquire(broker->metadata);
-    bool there = metadata_has_partition(metadata, topic, partition);
-    metadata_release(metadata);
-    return there;
-}
-
-static void commit_topic(struct req *r, struct old_offsets *old,
+static void commit_topic(struct req *r, const struct metadata *metadata, struct old_offsets *old,
                          const struct offset_commit_request_topic *in,
                          struct offset_commit_response_topic *out)
 {
-    const struct offset_commit_request *request = r->in;
-    struct str group = request->group_id;
-    bool legal = group.len > 0 && memchr(group.data, '/', group.len) == NULL;
     out->name = in->name;
     out->partitions = req_array(r, in->partitions_n, sizeof(*out->partitions));
     for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
         const struct offset_commit_request_partition *p = &in->partitions[i];
         struct offset_commit_response_partition *answer = &out->partitions[out->partitions_n++];
         answer->partition_index = p->partition_index;
-        if (!legal) {
-            answer->error_code = ERR_INVALID_GROUP_ID;
-        } else if (!exists(r->broker, in->name, p->partition_index)) {
-            answer->error_code = ERR_UNKNOWN_TOPIC_OR_PARTITION;
-        } else {
-            add_offset(r, old, in->name, p, answer);
+        err e = check_partition(r, metadata, in->name, p, OK);
+        e = e != OK ? e : add_offset(r, old, in->name, p, answer);
+        if (e != OK) {
+            answer->error_code = kafka_error_wire(e);
         }
     }
 }
 
-/* On the control thread. */
+/* On the control thread. As in Kafka what is named twice is stored and answered twice, and a topic without
+ * partitions is left out where there is such a topic. */
 static void commit_old_style(struct req *r)
 {
     const struct offset_commit_request *in = r->in;
@@ -340,9 +364,14 @@ static void commit_old_style(struct req *r)
     if (old == NULL || out->topics == NULL) {
         return;
     }
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
     for (int32_t t = 0; t < in->topics_n; t++) {
-        commit_topic(r, old, &in->topics[t], &out->topics[out->topics_n++]);
+        bool known = metadata_topic(metadata, in->topics[t].name) != NULL;
+        if (in->topics[t].partitions_n > 0 || !known) {
+            commit_topic(r, metadata, old, &in->topics[t], &out->topics[out->topics_n++]);
+        }
     }
+    metadata_release(metadata);
     write_offsets(r, old);
 }
 

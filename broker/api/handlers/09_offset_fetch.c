@@ -187,14 +187,18 @@ static void fetch(struct req *r)
 
 /* ---- version 0 ---- */
 
-static err read_offset(struct req *r, struct str topic, int32_t partition, int64_t *offset)
+static err read_offset(struct req *r, const struct metadata *metadata, struct str topic,
+                       int32_t partition, int64_t *offset)
 {
     const struct offset_fetch_request *in = r->in;
+    if (!metadata_has_partition(metadata, topic, partition)) {
+        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
     struct str path =
         arena_format(&r->arena, "/consumers/%.*s/offsets/%.*s/%d", (int)in->group_id.len,
                      in->group_id.data, (int)topic.len, topic.data, partition);
     struct coord_op get = {.type = COORD_GET, .path = path.data};
-    if (path.data == NULL) {
+    if (path.data == NULL || !coord_path_valid(path.data, false)) {
         return ERR_UNKNOWN_SERVER_ERROR;
     }
     TRY(coord_run(r->broker->coord, &get, 1, &r->arena));
@@ -204,28 +208,37 @@ static err read_offset(struct req *r, struct str topic, int32_t partition, int64
     return OK;
 }
 
+static void fetch_old_topic(struct req *r, const struct metadata *metadata,
+                            const struct merged_topic *in, struct offset_fetch_response_topic *out)
+{
+    offset_fetch_response_topic_init(out);
+    out->name = in->name;
+    out->partitions = req_array(r, in->partitions_n, sizeof(fetch_out));
+    for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
+        fetch_out *partition = &out->partitions[out->partitions_n++];
+        int64_t offset = -1;
+        err e = read_offset(r, metadata, in->name, in->partitions[i].number, &offset);
+        refuse_partition(e, in->partitions[i].number, partition);
+        partition->committed_offset = offset;
+    }
+}
+
 /* On the control thread. */
 static void fetch_old_style(struct req *r)
 {
     const struct offset_fetch_request *in = r->in;
     struct offset_fetch_response *out = r->out;
-    out->topics = req_array(r, in->topics_n, sizeof(*out->topics));
-    for (int32_t t = 0; out->topics != NULL && t < in->topics_n; t++) {
-        struct offset_fetch_response_topic *topic = &out->topics[out->topics_n++];
-        topic->name = in->topics[t].name;
-        topic->partitions =
-            req_array(r, in->topics[t].partition_indexes_n, sizeof(*topic->partitions));
-        for (int32_t i = 0; topic->partitions != NULL && i < in->topics[t].partition_indexes_n;
-             i++) {
-            struct offset_fetch_response_partition *p = &topic->partitions[topic->partitions_n++];
-            offset_fetch_response_partition_init(p);
-            p->partition_index = in->topics[t].partition_indexes[i];
-            p->committed_offset = -1;
-            p->metadata = STR("");
-            p->error_code = kafka_error_wire(
-                read_offset(r, topic->name, p->partition_index, &p->committed_offset));
-        }
+    struct fetch_group f = {.topics = in->topics, .topics_n = in->topics_n};
+    struct merged merged;
+    if (!fetch_merge(r, &f, &merged)) {
+        return;
     }
+    out->topics = req_array(r, merged.topics_n, sizeof(*out->topics));
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    for (int32_t t = 0; out->topics != NULL && t < merged.topics_n; t++) {
+        fetch_old_topic(r, metadata, &merged.topics[t], &out->topics[out->topics_n++]);
+    }
+    metadata_release(metadata);
 }
 
 enum req_status handle_offset_fetch(struct req *r)
