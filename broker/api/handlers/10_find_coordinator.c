@@ -5,12 +5,24 @@
 #include "broker/api/lookup.h"
 #include "broker/broker.h"
 
-enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, FIRST_BATCHED_VERSION = 4 };
+enum {
+    KEY_GROUP = 0,
+    KEY_TRANSACTION = 1,
+    KEY_SHARE = 2, /* nobody coordinates share groups: known, and never there */
+    FIRST_BATCHED_VERSION = 4,
+    FIRST_SHARE_VERSION = 6,
+};
 
 #define OFFSETS_TOPIC "__consumer_offsets"
 
+#define NOT_AVAILABLE "The coordinator is not available."
+#define BAD_TYPE                                                                                   \
+    "This most likely occurs because of a request being malformed by the client library or the "   \
+    "message was sent to an incompatible broker. See the broker logs for more details."
+
 struct found {
     err error;
+    const char *message; /* static */
     int32_t node_id;
     struct str host;
     int32_t port;
@@ -18,15 +30,28 @@ struct found {
 
 static struct found not_found(err e)
 {
-    return (struct found){.error = e, .node_id = -1, .host = STR(""), .port = -1};
+    return (struct found){.error = e,
+                          .message = e == ERR_INVALID_REQUEST ? BAD_TYPE : NOT_AVAILABLE,
+                          .node_id = -1,
+                          .host = STR(""),
+                          .port = -1};
+}
+
+static err refuse_type(struct req *r, int8_t key_type, struct str key)
+{
+    if (key_type == KEY_TRANSACTION) {
+        return refuse_transactional(r, key);
+    }
+    return key_type == KEY_SHARE && r->version >= FIRST_SHARE_VERSION
+               ? ERR_COORDINATOR_NOT_AVAILABLE
+               : ERR_INVALID_REQUEST;
 }
 
 static struct found find(struct req *r, const struct metadata *metadata, int8_t key_type,
                          struct str key)
 {
     if (key_type != KEY_GROUP) {
-        return not_found(key_type == KEY_TRANSACTION ? refuse_transactional(r, key)
-                                                     : ERR_INVALID_REQUEST);
+        return not_found(refuse_type(r, key_type, key));
     }
     const struct topic_info *topic = metadata_topic(metadata, STR(OFFSETS_TOPIC));
     if (topic == NULL) {
@@ -39,8 +64,10 @@ static struct found find(struct req *r, const struct metadata *metadata, int8_t 
         !endpoint_for_client(r, leader, &endpoint)) {
         return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
     }
-    return (struct found){
-        .node_id = leader->id, .host = arena_str(&r->arena, endpoint.host), .port = endpoint.port};
+    return (struct found){.message = "NONE",
+                          .node_id = leader->id,
+                          .host = arena_str(&r->arena, endpoint.host),
+                          .port = endpoint.port};
 }
 
 static void create_offsets_topic(struct req *r)
@@ -55,16 +82,18 @@ static void answer_single(struct req *r, const struct metadata *metadata)
     struct find_coordinator_response *out = r->out;
     struct found found = find(r, metadata, in->key_type, in->key);
     out->error_code = kafka_error_wire(found.error);
-    out->error_message = found.error == OK ? STR("NONE") : str_of(kafka_error_name(found.error));
+    out->error_message = str_of(found.message);
     out->node_id = found.node_id;
     out->host = found.host;
     out->port = found.port;
 }
 
+/* Of several only a type that nobody knows is explained. */
 static void answer_batch(struct req *r, const struct metadata *metadata)
 {
     const struct find_coordinator_request *in = r->in;
     struct find_coordinator_response *out = r->out;
+    bool known = in->key_type >= KEY_GROUP && in->key_type <= KEY_SHARE;
     out->coordinators = req_array(r, in->coordinator_keys_n, sizeof(*out->coordinators));
     for (int32_t i = 0; out->coordinators != NULL && i < in->coordinator_keys_n; i++) {
         struct found found = find(r, metadata, in->key_type, in->coordinator_keys[i]);
@@ -72,7 +101,7 @@ static void answer_batch(struct req *r, const struct metadata *metadata)
             &out->coordinators[out->coordinators_n++];
         one->key = in->coordinator_keys[i];
         one->error_code = kafka_error_wire(found.error);
-        one->error_message = found.error == OK ? STR("") : str_of(kafka_error_name(found.error));
+        one->error_message = known ? STR("") : str_of(found.message);
         one->node_id = found.node_id;
         one->host = found.host;
         one->port = found.port;
