@@ -227,6 +227,14 @@ static void maybe_prepare(struct group *group, const struct group_limits *limits
     }
 }
 
+void group_loaded(struct group *group, const struct group_limits *limits, int64_t now_ms,
+                  struct group_output *out)
+{
+    if (group_size(group) > limits->size_max) {
+        prepare(group, limits, now_ms, out);
+    }
+}
+
 /* Dynamic members that did not join again are out; static ones stay until their session ends. */
 static void drop_absent(struct group *group, struct group_output *out)
 {
@@ -426,26 +434,6 @@ static void rejoin(struct group *group, struct member *m, const struct join_even
     }
 }
 
-/* A member that is known may always come back; others only while there is room. */
-static bool has_room(const struct group *group, const struct join_event *e,
-                     const struct group_limits *limits)
-{
-    const struct member *m = group_member(group, e->member_id);
-    int32_t awaiting = 0;
-    switch (group->state) {
-    case GROUP_PREPARING_REBALANCE:
-        list_each (item, &group->members) {
-            awaiting += container_of(item, struct member, link)->join_waiter != NULL ? 1 : 0;
-        }
-        return (m != NULL && m->join_waiter != NULL) || awaiting < limits->size_max;
-    case GROUP_COMPLETING_REBALANCE:
-    case GROUP_STABLE:
-        return m != NULL || group_size(group) < limits->size_max;
-    default:
-        return true;
-    }
-}
-
 /* The common check of ids. */
 static err check_member(const struct group *group, struct str member_id, struct str instance_id,
                         struct member **m)
@@ -481,7 +469,7 @@ void group_join(struct group *group, const struct join_event *e, const struct gr
                 int64_t now_ms, struct group_output *out)
 {
     CHECK(e->waiter != NULL);
-    if (!has_room(group, e, limits)) {
+    if (!group_has_room(group, e, limits)) {
         struct member *m = group_member(group, e->member_id);
         answer_refuse_join(out, e->waiter, ERR_GROUP_MAX_SIZE_REACHED, STR(""));
         if (m != NULL) {

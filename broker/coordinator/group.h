@@ -209,6 +209,9 @@ int32_t group_size(const struct group *group);
 /* The metadata of the chosen protocol. */
 struct bytes member_metadata(const struct group *group, const struct member *member);
 
+/* All of it has been loaded: a group of more members than are allowed by now rebalances. */
+void group_loaded(struct group *group, const struct group_limits *limits, int64_t now_ms,
+                  struct group_output *out);
 /* For loading: adds a member as it was stored. */
 struct member *group_add_loaded(struct group *group, struct str member_id, struct str instance_id,
                                 struct str client_id, struct str client_host);

@@ -234,3 +234,24 @@ struct bytes member_metadata(const struct group *group, const struct member *m)
     }
     return bytes_of("", 0);
 }
+
+/* ---- room ---- */
+
+bool group_has_room(const struct group *group, const struct join_event *e,
+                    const struct group_limits *limits)
+{
+    const struct member *m = group_member(group, e->member_id);
+    int32_t awaiting = 0;
+    switch (group->state) {
+    case GROUP_PREPARING_REBALANCE:
+        list_each (item, &group->members) {
+            awaiting += container_of(item, struct member, link)->join_waiter != NULL ? 1 : 0;
+        }
+        return (m != NULL && m->join_waiter != NULL) || awaiting < limits->size_max;
+    case GROUP_COMPLETING_REBALANCE:
+    case GROUP_STABLE:
+        return m != NULL || group_size(group) < limits->size_max;
+    default:
+        return true;
+    }
+}

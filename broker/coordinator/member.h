@@ -18,6 +18,9 @@ struct str member_id_new(struct arena *arena, struct random *random, struct str 
 bool member_same_protocols(const struct member *m, const struct join_event *e);
 /* Does the newcomer share a protocol with all members? */
 bool group_protocols_fit(const struct group *group, const struct join_event *e);
+/* A member that is known may always come back; others only while there is room. */
+bool group_has_room(const struct group *group, const struct join_event *e,
+                    const struct group_limits *limits);
 /* Every member votes for the first of its protocols that all have; null without members. */
 struct str group_vote(const struct group *group);
 

@@ -22,6 +22,7 @@ struct store {
     void *context;
 };
 
+static void arm(struct shard *shard, int64_t due_ms);
 static void on_timer(struct timer *timer);
 static void on_arm(struct loop_task *task);
 static void on_advance(struct loop_task *task);
@@ -138,8 +139,18 @@ void shard_group_remove(struct shard *shard, struct group *group)
 
 /* ---- ownership ---- */
 
-static void arm(struct shard *shard, int64_t due_ms);
-static void arm_for_all(struct shard *shard);
+static void begin_groups(struct shard *shard)
+{
+    map_each (entry, &shard->groups) {
+        struct group *group = entry->value;
+        struct group_output out;
+        group_output_init(&out);
+        group_loaded(group, &shard->coordinator->limits, coordinator_now_ms(shard->coordinator),
+                     &out);
+        shard_finish_event(shard, group, &out);
+        group_output_deinit(&out);
+    }
+}
 
 static void load_locked(struct shard *shard)
 {
@@ -163,7 +174,7 @@ static void load_locked(struct shard *shard)
         log_info("coordinator", "groups loaded partition=%d groups=%zu", shard->number,
                  shard->groups.count);
     }
-    arm_for_all(shard);
+    begin_groups(shard);
 }
 
 static void on_load(struct loop_task *task)
@@ -383,13 +394,6 @@ static void on_arm(struct loop_task *task)
                     shard->armed_ms - coordinator_now_ms(shard->coordinator));
     }
     shard_unlock(shard);
-}
-
-static void arm_for_all(struct shard *shard)
-{
-    map_each (entry, &shard->groups) {
-        arm(shard, group_next_deadline_ms(entry->value));
-    }
 }
 
 static void on_timer(struct timer *timer)

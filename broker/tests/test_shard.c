@@ -511,6 +511,28 @@ static void test_damaged_group_records(void)
     end();
 }
 
+/* group.max.size was lowered: as many as there is room for join again. */
+static void test_loaded_over_capacity(void)
+{
+    const char *two[] = {"a", "b"};
+    for (int32_t size_max = 1; size_max <= 2; size_max++) {
+        begin();
+        t.c->limits.size_max = size_max;
+        lead(1);
+        append_group_record("g", two, (struct str){0}, "b");
+        settle();
+        (void)become(OTHER, 2);
+        coordinator_partition_resigned(t.c, 0);
+        lead(3);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(loaded("g"));
+        CU_ASSERT_EQUAL(loaded("g")->state,
+                        size_max == 1 ? GROUP_PREPARING_REBALANCE : GROUP_STABLE);
+        CU_ASSERT_EQUAL(group_heartbeat(loaded("g"), STR("a"), (struct str){0}, 1, T0_MS),
+                        size_max == 1 ? ERR_REBALANCE_IN_PROGRESS : OK);
+        end();
+    }
+}
+
 static void turn(void)
 {
     while (loop_turn(t.background)) {
@@ -545,4 +567,4 @@ SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each
       TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions),
       TEST(test_store_too_large), TEST(test_removal_in_many_batches),
       TEST(test_tombstone_too_large), TEST(test_damaged_group_records),
-      TEST(test_stores_run_out_of_time))
+      TEST(test_loaded_over_capacity), TEST(test_stores_run_out_of_time))
