@@ -20,7 +20,7 @@ static void on_expiry(struct timer *timer)
     for (int32_t i = 0; i < c->shards_n; i++) {
         struct shard *shard = c->shards[i];
         pthread_mutex_lock(&shard->lock);
-        if (shard->state == SHARD_ACTIVE) {
+        if (shard_ready_locked(shard) == OK) {
             shard_expire_offsets(shard, coordinator_now_ms(c));
         }
         shard_unlock(shard);
@@ -138,7 +138,7 @@ void coordinator_topic_deleted(struct coordinator *c, struct str topic)
     for (int32_t i = 0; i < c->shards_n; i++) {
         struct shard *shard = shard_at(c, i);
         pthread_mutex_lock(&shard->lock);
-        if (shard->state == SHARD_ACTIVE) {
+        if (shard_ready_locked(shard) == OK) {
             shard_remove_topic(shard, topic);
         }
         shard_unlock(shard);

@@ -106,11 +106,22 @@ void shard_free(struct shard *shard)
     free(shard);
 }
 
+/* The partition hears the controller first: until shard_elect() or shard_resign() the groups are those
+ * of before, and are asked nothing. */
+static err groups_are_current(const struct shard *shard)
+{
+    struct partition_role role = partition_role(shard->partition);
+    if (!role.leads) {
+        return ERR_NOT_COORDINATOR;
+    }
+    return role.led_since <= shard->leader_epoch ? OK : ERR_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
 err shard_ready_locked(const struct shard *shard)
 {
     switch (shard->state) {
     case SHARD_ACTIVE:
-        return OK;
+        return groups_are_current(shard);
     case SHARD_LOADING:
         return ERR_COORDINATOR_LOAD_IN_PROGRESS;
     default:
@@ -396,27 +407,35 @@ static void on_arm(struct loop_task *task)
     shard_unlock(shard);
 }
 
-static void on_timer(struct timer *timer)
+/* Returns when the next is due. */
+static int64_t tick_groups(struct shard *shard, int64_t now_ms)
 {
-    struct shard *shard = container_of(timer, struct shard, timer);
-    struct coordinator *c = shard->coordinator;
-    pthread_mutex_lock(&shard->lock);
-    shard->armed_ms = INT64_MAX;
-    int64_t now_ms = coordinator_now_ms(c);
-    int64_t next_ms = expire_stores(shard, now_ms);
+    int64_t next_ms = INT64_MAX;
     map_each (entry, &shard->groups) {
         struct group *group = entry->value;
         struct group_output out;
         if (group_next_deadline_ms(group) <= now_ms) {
             group_output_init(&out);
-            (void)group_tick(group, &c->limits, now_ms, &out);
+            (void)group_tick(group, &shard->coordinator->limits, now_ms, &out);
             shard_finish_event(shard, group, &out);
             group_output_deinit(&out);
         }
         int64_t due_ms = group_next_deadline_ms(group);
         next_ms = due_ms < next_ms ? due_ms : next_ms;
     }
-    arm(shard, next_ms);
+    return next_ms;
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct shard *shard = container_of(timer, struct shard, timer);
+    pthread_mutex_lock(&shard->lock);
+    shard->armed_ms = INT64_MAX;
+    int64_t now_ms = coordinator_now_ms(shard->coordinator);
+    arm(shard, expire_stores(shard, now_ms));
+    if (shard_ready_locked(shard) == OK) {
+        arm(shard, tick_groups(shard, now_ms));
+    }
     shard_unlock(shard);
 }
 

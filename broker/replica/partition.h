@@ -72,6 +72,7 @@ int64_t partition_high_watermark(const struct partition *p);
 
 struct partition_role {
     int32_t leader_epoch; /* -1: none yet */
+    int32_t led_since;    /* the epoch since which it has led without interruption */
     bool leads;
 };
 struct partition_role partition_role(struct partition *p);

@@ -216,6 +216,23 @@ static void test_lost_without_a_word(void)
     end();
 }
 
+/* The partition knows already, the coordinator does not yet. */
+static void test_between_two_words(void)
+{
+    begin();
+    lead(1);
+    MUST(state());
+    CU_ASSERT(become(ME, 2).uninterrupted);
+    MUST(state());
+    CU_ASSERT(!become(ME, 4).uninterrupted);
+    CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    coordinator_partition_elected(t.c, t.p, 4, false);
+    MUST(state());
+    (void)become(OTHER, 5);
+    CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
+    end();
+}
+
 static void test_loading_fails(void)
 {
     begin();
@@ -563,8 +580,9 @@ static void test_stores_run_out_of_time(void)
 
 SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each_other),
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
-      TEST(test_loading_fails), TEST(test_elected_again_while_loading),
-      TEST(test_topics_that_were_left), TEST(test_unknown_subscriptions),
-      TEST(test_store_too_large), TEST(test_removal_in_many_batches),
-      TEST(test_tombstone_too_large), TEST(test_damaged_group_records),
-      TEST(test_loaded_over_capacity), TEST(test_stores_run_out_of_time))
+      TEST(test_between_two_words), TEST(test_loading_fails),
+      TEST(test_elected_again_while_loading), TEST(test_topics_that_were_left),
+      TEST(test_unknown_subscriptions), TEST(test_store_too_large),
+      TEST(test_removal_in_many_batches), TEST(test_tombstone_too_large),
+      TEST(test_damaged_group_records), TEST(test_loaded_over_capacity),
+      TEST(test_stores_run_out_of_time))
