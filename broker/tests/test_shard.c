@@ -20,7 +20,8 @@ static struct {
     err outcome;
 } t;
 
-static void begin(void)
+/* Options may be NULL. */
+static void begin_with(const char *option, const char *another)
 {
     struct log_config config = log_config_default();
     config.flush_messages = 1; /* a store waits for the disk */
@@ -28,7 +29,12 @@ static void begin(void)
     place_make(&t.place);
     char reason[CONFIG_REASON_BYTES];
     config_init(&t.config);
-    MUST(config_override(&t.config, "group.initial.rebalance.delay.ms=0", reason));
+    const char *const options[] = {"group.initial.rebalance.delay.ms=0", option, another};
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (options[i] != NULL) {
+            MUST(config_override(&t.config, options[i], reason));
+        }
+    }
     MUST(config_finish(&t.config, reason));
     MUST(loop_new(&t.place.clock.clock, &t.flush));
     MUST(loop_new(&t.place.clock.clock, &t.background));
@@ -40,6 +46,11 @@ static void begin(void)
                                      .random = random_system(),
                                      .background = t.background};
     t.c = coordinator_new(&how);
+}
+
+static void begin(void)
+{
+    begin_with(NULL, NULL);
 }
 
 static void end(void)
@@ -556,17 +567,25 @@ static void turn(void)
     }
 }
 
-/* The head of the queue runs out of time: the next one is watched for. */
+static void pass(int64_t ms)
+{
+    t.place.clock.now_ms += ms;
+    turn();
+}
+
+/* The head of the queue runs out of time, which is offsets.commit.timeout.ms: the next one is watched
+ * for. */
 static void test_stores_run_out_of_time(void)
 {
-    begin();
+    begin_with("offsets.commit.timeout.ms=700", NULL);
     lead(1);
     store("a", 1);
     turn();
-    t.place.clock.now_ms += t.config.offsets_commit_timeout_ms / 2;
+    pass(350);
     store("b", 2);
-    t.place.clock.now_ms += t.config.offsets_commit_timeout_ms / 2;
-    turn();
+    pass(349);
+    CU_ASSERT_EQUAL(t.done, 0);
+    pass(1);
     CU_ASSERT_EQUAL(t.done, 1);
     CU_ASSERT_EQUAL(t.outcome, ERR_REQUEST_TIMED_OUT);
     pthread_mutex_lock(&shard()->lock);
@@ -578,6 +597,25 @@ static void test_stores_run_out_of_time(void)
     end();
 }
 
+/* Looked at every 5 s, and old after two minutes. */
+static void test_offsets_get_old(void)
+{
+    begin_with("offsets.retention.minutes=2", "offsets.retention.check.interval.ms=5000");
+    lead(1);
+    turn();
+    pthread_mutex_lock(&shard()->lock);
+    commit(shard_group_add(shard(), STR("g")), "topic", -1);
+    shard_unlock(shard());
+    pass(2 * 60000 - 1);
+    CU_ASSERT_PTR_NOT_NULL(loaded("g"));
+    pass(4999);
+    CU_ASSERT_PTR_NOT_NULL(loaded("g"));
+    pass(1);
+    settle();
+    CU_ASSERT_PTR_NULL(loaded("g"));
+    end();
+}
+
 SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each_other),
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
       TEST(test_between_two_words), TEST(test_loading_fails),
@@ -585,4 +623,4 @@ SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each
       TEST(test_unknown_subscriptions), TEST(test_store_too_large),
       TEST(test_removal_in_many_batches), TEST(test_tombstone_too_large),
       TEST(test_damaged_group_records), TEST(test_loaded_over_capacity),
-      TEST(test_stores_run_out_of_time))
+      TEST(test_stores_run_out_of_time), TEST(test_offsets_get_old))
