@@ -1,5 +1,10 @@
 /* Removal of committed offsets: by age, with their topic, by request; and of whole groups. Tombstones
  * are written first; what they say is applied when they are safe, or not at all.
+ *
+ * A tombstone stands in the log behind the commits that are in flight, "coming" below, and removes what they
+ * commit, now and at the next load. So age leaves these offsets out, whatever stands in the group; the
+ * other removals are of everything before them, and take them along, also where the group has no
+ * such offset yet. What is stored otherwise was decided by what the group shows, and is never in the way.
  * (reference: coordinators §1.9, §1.10) */
 #include "base/log.h"
 #include "broker/coordinator/group.h"
@@ -122,7 +127,7 @@ static void write_batch(struct shard *shard, const struct group *group, struct r
         removed(shard, removal, e);
         return;
     }
-    shard_store(shard, &writer, removed, removal);
+    shard_store(shard, &writer, removed, removal, NULL);
 }
 
 /* What the offsets topic takes as one batch. */
@@ -187,31 +192,58 @@ static void write_removal(struct shard *shard, const struct group *group, struct
 typedef bool (*offset_test)(const struct group *group, const struct committed *value,
                             const void *context);
 
-/* Carries it out; a group that is empty and left with no offset goes too. */
-static void remove_now(struct shard *shard, const struct group *group, struct removal *removal)
+static bool holds(const struct group *group, const struct committed *value)
 {
-    removal->group_too = group->state == GROUP_EMPTY &&
-                         (size_t)removal->offsets_n == group->offsets.count &&
-                         group->pending.count == 0;
-    if (removal->offsets_n == 0 && !removal->group_too) {
-        removed(shard, removal, OK);
-    } else {
-        write_removal(shard, group, removal);
-    }
+    return group != NULL && offsets_get(group, value->topic, value->partition) != NULL;
 }
 
-/* Removes the offsets that the test picks. */
-static void remove_offsets(struct shard *shard, struct group *group, offset_test test,
-                           const void *context)
+/* Its offsets, and those that only are coming. */
+static size_t count_all(const struct group *group, const struct group *coming)
 {
-    struct removal *removal = removal_new(group, group->offsets.count);
+    size_t count = group->offsets.count;
+    if (coming != NULL) {
+        map_each (entry, &coming->offsets) {
+            count += holds(group, entry->value) ? 0 : 1;
+        }
+    }
+    return count;
+}
+
+/* Those of them that the test picks. */
+static struct removal *choose(const struct group *group, const struct group *coming,
+                              offset_test test, const void *context)
+{
+    struct removal *removal = removal_new(group, count_all(group, coming));
     map_each (entry, &group->offsets) {
         const struct committed *value = entry->value;
         if (test(group, value, context)) {
             removal_add(removal, value->topic, value->partition);
         }
     }
-    remove_now(shard, group, removal);
+    if (coming == NULL) {
+        return removal;
+    }
+    map_each (entry, &coming->offsets) {
+        const struct committed *value = entry->value;
+        if (!holds(group, value) && test(group, value, context)) {
+            removal_add(removal, value->topic, value->partition);
+        }
+    }
+    return removal;
+}
+
+/* Carries it out; a group that is empty and left with no offset goes too. */
+static void remove_now(struct shard *shard, const struct group *group, const struct group *coming,
+                       struct removal *removal)
+{
+    removal->group_too = group->state == GROUP_EMPTY &&
+                         (size_t)removal->offsets_n == count_all(group, coming) &&
+                         group->pending.count == 0;
+    if (removal->offsets_n == 0 && !removal->group_too) {
+        removed(shard, removal, OK);
+    } else {
+        write_removal(shard, group, removal);
+    }
 }
 
 /* Calls `act` for every group; it may remove the group. */
@@ -235,6 +267,8 @@ static void each_group(struct shard *shard,
 struct age {
     int64_t now_ms;
     int64_t retention_ms;
+    const struct map *all_coming;
+    const struct group *coming;       /* of the group that is looked at */
     struct subscription subscription; /* of the group that is looked at */
 };
 
@@ -258,7 +292,7 @@ static bool is_old(const struct group *group, const struct committed *value, con
 {
     const struct age *age = context;
     int64_t since_ms = unused_since_ms(group, value, &age->subscription);
-    if (since_ms < 0) {
+    if (since_ms < 0 || holds(age->coming, value)) {
         return false;
     }
     return value->expire_ms >= 0 ? value->expire_ms <= age->now_ms
@@ -268,62 +302,88 @@ static bool is_old(const struct group *group, const struct committed *value, con
 static void expire_group(struct shard *shard, struct group *group, const void *context)
 {
     struct age age = *(const struct age *)context;
+    age.coming = map_get_str(age.all_coming, group->id);
     subscription_read(&age.subscription, group);
-    remove_offsets(shard, group, is_old, &age);
+    remove_now(shard, group, age.coming, choose(group, age.coming, is_old, &age));
     subscription_deinit(&age.subscription);
 }
 
-/* While a commit is being stored, the offset that it replaces looks old: a tombstone now would come
- * behind it in the log. The next round is for that shard. */
 void shard_expire_offsets(struct shard *shard, int64_t now_ms)
 {
-    if (!list_empty(&shard->stores)) {
-        return;
-    }
+    struct map coming;
+    shard_coming_init(shard, (struct str){0}, &coming);
     const struct config *config = shard->coordinator->config.config;
     struct age age = {.now_ms = now_ms,
-                      .retention_ms = (int64_t)config->offsets_retention_minutes * 60000};
+                      .retention_ms = (int64_t)config->offsets_retention_minutes * 60000,
+                      .all_coming = &coming};
     each_group(shard, expire_group, &age);
+    shard_coming_deinit(&coming);
 }
 
 /* ---- with the topic ---- */
 
+struct gone {
+    struct str topic;
+    const struct map *all_coming;
+};
+
 static bool is_of_topic(const struct group *group, const struct committed *value,
                         const void *context)
 {
+    const struct gone *gone = context;
     (void)group;
-    return str_equal(value->topic, *(const struct str *)context);
+    return str_equal(value->topic, gone->topic);
 }
 
 static void remove_topic(struct shard *shard, struct group *group, const void *context)
 {
-    bool any = false;
-    map_each (entry, &group->offsets) {
-        any |= is_of_topic(group, entry->value, context);
+    const struct gone *gone = context;
+    const struct group *coming = map_get_str(gone->all_coming, group->id);
+    struct removal *removal = choose(group, coming, is_of_topic, gone);
+    if (removal->offsets_n > 0) {
+        remove_now(shard, group, coming, removal);
+    } else {
+        removal_free(removal); /* the group stays as it is */
     }
-    if (any) {
-        remove_offsets(shard, group, is_of_topic, context);
+}
+
+/* A group that was deleted is there again for what it commits. */
+static void add_coming_groups(struct shard *shard, const struct map *coming)
+{
+    map_each (entry, coming) {
+        const struct group *group = entry->value;
+        if (shard_group(shard, group->id) == NULL) {
+            (void)shard_group_add(shard, group->id);
+        }
     }
 }
 
 void shard_remove_topic(struct shard *shard, struct str topic)
 {
-    each_group(shard, remove_topic, &topic);
+    struct map coming;
+    shard_coming_init(shard, (struct str){0}, &coming);
+    add_coming_groups(shard, &coming);
+    each_group(shard, remove_topic, &(struct gone){.topic = topic, .all_coming = &coming});
+    shard_coming_deinit(&coming);
 }
 
 /* ---- by request ---- */
 
-static void pick(const struct group *group, const struct subscription *subscription,
-                 struct offset_pick *picks, int32_t picks_n, struct removal *removal)
+static void pick(const struct group *group, const struct group *coming, struct offset_pick *picks,
+                 int32_t picks_n, struct removal *removal)
 {
+    struct subscription subscription;
+    subscription_read(&subscription, group);
     for (int32_t i = 0; i < picks_n; i++) {
         struct offset_pick *p = &picks[i];
-        if (subscription_holds(subscription, p->topic)) {
+        struct committed named = {.topic = p->topic, .partition = p->partition};
+        if (subscription_holds(&subscription, p->topic)) {
             p->error = ERR_GROUP_SUBSCRIBED_TO_TOPIC;
-        } else if (offsets_get(group, p->topic, p->partition) != NULL) {
+        } else if (holds(group, &named) || holds(coming, &named)) {
             removal_add(removal, p->topic, p->partition);
         }
     }
+    subscription_deinit(&subscription);
 }
 
 err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset_pick *picks,
@@ -336,22 +396,31 @@ err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset
     if (group->state != GROUP_EMPTY && !group_is_of_consumers(group)) {
         return ERR_NON_EMPTY_GROUP;
     }
-    struct subscription subscription;
-    subscription_read(&subscription, group);
+    struct map all_coming;
+    shard_coming_init(shard, group_id, &all_coming);
+    const struct group *coming = map_get_str(&all_coming, group_id);
     struct removal *removal = removal_new(group, (size_t)picks_n);
-    pick(group, &subscription, picks, picks_n, removal);
-    subscription_deinit(&subscription);
+    pick(group, coming, picks, picks_n, removal);
     removal->waiter = waiter;
     removal->outcome = outcome;
     if (removal->offsets_n > 0) {
-        remove_now(shard, group, removal);
+        remove_now(shard, group, coming, removal);
     } else {
         removed(shard, removal, OK); /* the group stays as it is */
     }
+    shard_coming_deinit(&all_coming);
     return OK;
 }
 
 /* ---- a whole group ---- */
+
+static bool is_any(const struct group *group, const struct committed *value, const void *context)
+{
+    (void)group;
+    (void)value;
+    (void)context;
+    return true;
+}
 
 err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter, err *outcome)
 {
@@ -362,11 +431,10 @@ err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter
     if (group->state != GROUP_EMPTY) {
         return ERR_NON_EMPTY_GROUP;
     }
-    struct removal *removal = removal_new(group, group->offsets.count);
-    map_each (entry, &group->offsets) {
-        const struct committed *value = entry->value;
-        removal_add(removal, value->topic, value->partition);
-    }
+    struct map coming;
+    shard_coming_init(shard, id, &coming);
+    struct removal *removal = choose(group, map_get_str(&coming, id), is_any, NULL);
+    shard_coming_deinit(&coming);
     removal->group_too = true;
     removal->pending_too = true;
     removal->waiter = waiter;

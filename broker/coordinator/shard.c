@@ -20,6 +20,7 @@ struct store {
     int64_t deadline_ms;
     void (*done)(struct shard *shard, void *context, err outcome);
     void *context;
+    struct store_commits commits;
 };
 
 static void arm(struct shard *shard, int64_t due_ms);
@@ -303,7 +304,8 @@ static void watch_first(struct shard *shard)
 }
 
 void shard_store(struct shard *shard, struct writer *batch,
-                 void (*done)(struct shard *shard, void *context, err outcome), void *context)
+                 void (*done)(struct shard *shard, void *context, err outcome), void *context,
+                 const struct store_commits *commits)
 {
     CHECK(shard->partition != NULL);
     struct partition_append appended;
@@ -326,12 +328,42 @@ void shard_store(struct shard *shard, struct writer *batch,
                                            config->offsets_commit_timeout_ms,
                             .done = done,
                             .context = context};
+    if (commits != NULL) {
+        store->commits = *commits;
+    }
     bool first = list_empty(&shard->stores);
     list_append(&shard->stores, &store->link);
     arm(shard, store->deadline_ms);
     if (first) {
         watch_first(shard);
     }
+}
+
+void shard_coming_init(const struct shard *shard, struct str group_id, struct map *coming)
+{
+    map_init(coming);
+    list_each (item, &shard->stores) {
+        const struct store *store = container_of(item, struct store, link);
+        struct str id = store->commits.group_id;
+        if (store->commits.set == NULL || (group_id.data != NULL && !str_equal(id, group_id))) {
+            continue;
+        }
+        struct group *group = map_get_str(coming, id);
+        if (group == NULL) {
+            group = group_new(id, 0);
+            (void)map_set_str(coming, id, group);
+        }
+        store->commits.set(store->context, group);
+    }
+}
+
+void shard_coming_deinit(struct map *coming)
+{
+    map_each (entry, coming) {
+        offsets_clear(entry->value);
+        group_free(entry->value);
+    }
+    map_deinit(coming);
 }
 
 static void on_partition(struct waiter *waiter)
@@ -540,7 +572,7 @@ static void store_group(struct shard *shard, struct group *group, const struct g
         group_stored(shard, ctx, ERR_RECORD_LIST_TOO_LARGE);
         return;
     }
-    shard_store(shard, &writer, group_stored, ctx);
+    shard_store(shard, &writer, group_stored, ctx, NULL);
 }
 
 void shard_finish_event(struct shard *shard, struct group *group, struct group_output *out)

@@ -80,10 +80,22 @@ struct group *shard_group(struct shard *shard, struct str id);
 struct group *shard_group_add(struct shard *shard, struct str id);
 void shard_group_remove(struct shard *shard, struct group *group);
 
+/* What a store commits, until its `done` is called: what its group has committed, it has not yet. */
+struct store_commits {
+    struct str group_id;
+    void (*set)(void *context, struct group *group); /* offsets_set() for each */
+};
+
 /* Appends a batch and calls `done` when it is safe or has failed: at once or later, always under
- * the shard's lock. `batch` is used up. */
+ * the shard's lock. `batch` is used up; `commits` (NULL: nothing) is copied, what it points to is not. */
 void shard_store(struct shard *shard, struct writer *batch,
-                 void (*done)(struct shard *shard, void *context, err outcome), void *context);
+                 void (*done)(struct shard *shard, void *context, err outcome), void *context,
+                 const struct store_commits *commits);
+
+/* The offsets that are being committed, as new groups that have nothing else: id → struct group. With an
+ * id those of that group only. shard_coming_deinit() it. */
+void shard_coming_init(const struct shard *shard, struct str group_id, struct map *coming);
+void shard_coming_deinit(struct map *coming);
 
 /* Begins a batch as Kafka's coordinator writes them. Offsets have base sequence 0, others -1. */
 void shard_batch_begin(struct shard *shard, struct writer *out, struct batch_builder *batch,

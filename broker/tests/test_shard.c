@@ -133,7 +133,7 @@ static void store(const char *group_id, int64_t offset)
     shard_batch_begin(shard(), &writer, &batch, true);
     MUST(record_add_offset(&batch, T0_MS, str_of(group_id), &value));
     MUST(batch_end(&batch));
-    shard_store(shard(), &writer, on_stored, NULL);
+    shard_store(shard(), &writer, on_stored, NULL, NULL);
     shard_unlock(shard());
 }
 
@@ -394,6 +394,164 @@ static void test_unknown_subscriptions(void)
     }
 }
 
+static void turn(void)
+{
+    while (loop_turn(t.background)) {
+    }
+}
+
+/* ---- removal while commits are in flight ---- */
+
+struct coming {
+    const char *group_id;
+    struct committed value;
+};
+
+static void set_coming(void *context, struct group *group)
+{
+    const struct coming *coming = context;
+    offsets_set(group, &coming->value);
+}
+
+static void on_coming_stored(struct shard *in, void *context, err outcome)
+{
+    struct coming *coming = context;
+    struct str id = str_of(coming->group_id);
+    MUST(outcome);
+    set_coming(coming, shard_group(in, id) != NULL ? shard_group(in, id) : shard_group_add(in, id));
+    free(coming);
+}
+
+/* A commit that waits for the disk. */
+static void begin_commit(const char *group_id, const char *topic, int64_t offset)
+{
+    struct writer writer;
+    struct batch_builder batch;
+    struct coming *coming = xcalloc(1, sizeof(*coming));
+    coming->group_id = group_id;
+    coming->value = (struct committed){.offset = offset,
+                                       .metadata = STR(""),
+                                       .commit_ms = coordinator_now_ms(t.c),
+                                       .expire_ms = -1,
+                                       .topic = str_of(topic)};
+    shard_batch_begin(shard(), &writer, &batch, true);
+    MUST(record_add_offset(&batch, T0_MS, str_of(group_id), &coming->value));
+    MUST(batch_end(&batch));
+    shard_store(shard(), &writer, on_coming_stored, coming,
+                &(struct store_commits){.group_id = str_of(coming->group_id), .set = set_coming});
+}
+
+/* What a group has of topics "a" and "b"; 0: nothing. */
+static void check_offsets(const char *group_id, int64_t a, int64_t b)
+{
+    const struct group *group = shard_group(shard(), str_of(group_id));
+    CU_ASSERT_EQUAL(group != NULL, a != 0 || b != 0);
+    const struct committed *of_a = group == NULL ? NULL : offsets_get(group, STR("a"), 0);
+    const struct committed *of_b = group == NULL ? NULL : offsets_get(group, STR("b"), 0);
+    CU_ASSERT_EQUAL(of_a == NULL ? 0 : of_a->offset, a);
+    CU_ASSERT_EQUAL(of_b == NULL ? 0 : of_b->offset, b);
+}
+
+static void with_the_lock_released(void (*act)(void))
+{
+    shard_unlock(shard());
+    act();
+    pthread_mutex_lock(&shard()->lock);
+}
+
+static void load_again(void)
+{
+    (void)become(OTHER, 2);
+    coordinator_partition_resigned(t.c, 0);
+    lead(3);
+}
+
+/* Two groups with old offsets, "a" of the first being committed again; and a group that only will have
+ * what it commits. */
+static void begin_with_commits(void)
+{
+    begin();
+    lead(1);
+    pthread_mutex_lock(&shard()->lock);
+    begin_commit("g", "a", 1);
+    begin_commit("g", "b", 1);
+    begin_commit("h", "a", 1);
+    with_the_lock_released(settle);
+    begin_commit("g", "a", 2);
+    begin_commit("new", "a", 2);
+    (void)shard_group_add(shard(), STR("new"));
+}
+
+/* What there is in the end, and after the next load. */
+static void end_with(int64_t g_a, int64_t g_b, int64_t h_a, int64_t h_b, int64_t new_a)
+{
+    for (int loaded_again = 0; loaded_again <= 1; loaded_again++) {
+        with_the_lock_released(loaded_again ? load_again : settle);
+        check_offsets("g", g_a, g_b);
+        check_offsets("h", h_a, h_b);
+        check_offsets("new", new_a, 0);
+    }
+    shard_unlock(shard());
+    end();
+}
+
+/* Just what is being committed is kept. */
+static void test_expiry_beside_commits(void)
+{
+    begin_with_commits();
+    shard_group(shard(), STR("new"))->generation = 1; /* its removal would show in the log */
+    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + RETENTION_MS);
+    CU_ASSERT_EQUAL(plog_end_offset(t.log), 7); /* two tombstones */
+    end_with(2, 0, 0, 0, 2);
+}
+
+/* Other stores hold up nothing, and a tombstone behind a tombstone does no harm. */
+static void test_expiry_beside_stores(void)
+{
+    begin_with_commits();
+    with_the_lock_released(settle);
+    shard_remove_topic(shard(), STR("b"));
+    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + RETENTION_MS);
+    begin_commit("g", "a", 3);
+    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + RETENTION_MS);
+    end_with(3, 0, 0, 0, 0);
+}
+
+static void test_topic_removal_beside_commits(void)
+{
+    begin_with_commits();
+    shard_remove_topic(shard(), STR("a"));
+    end_with(0, 1, 0, 0, 0);
+}
+
+/* The group's deletion is in flight, and behind it a commit that brings the group back. */
+static void test_topic_removal_beside_group_removal(void)
+{
+    err outcome = OK;
+    begin_with_commits();
+    MUST(shard_delete_group(shard(), STR("g"), &nobody, &outcome));
+    loop_drain(t.flush);
+    begin_commit("g", "a", 3);
+    with_the_lock_released(turn);
+    CU_ASSERT_PTR_NULL(shard_group(shard(), STR("g")));
+    shard_remove_topic(shard(), STR("a"));
+    end_with(0, 0, 0, 0, 0);
+}
+
+static void test_requests_beside_commits(void)
+{
+    struct offset_pick picks[] = {{.topic = STR("a")}, {.topic = STR("b")}};
+    err outcome[3] = {E_LIMIT, E_LIMIT, E_LIMIT};
+    begin_with_commits();
+    begin_commit("h", "b", 2);
+    MUST(shard_delete_offsets(shard(), STR("new"), picks, 2, &nobody, &outcome[0]));
+    MUST(shard_delete_offsets(shard(), STR("g"), picks, 1, &nobody, &outcome[1]));
+    MUST(shard_delete_group(shard(), STR("h"), &nobody, &outcome[2]));
+    with_the_lock_released(settle);
+    CU_ASSERT(outcome[0] == OK && outcome[1] == OK && outcome[2] == OK);
+    end_with(0, 1, 0, 0, 0);
+}
+
 /* ---- what is larger than the topic takes ---- */
 
 static void set_max_message_bytes(int32_t bytes)
@@ -561,12 +719,6 @@ static void test_loaded_over_capacity(void)
     }
 }
 
-static void turn(void)
-{
-    while (loop_turn(t.background)) {
-    }
-}
-
 static void pass(int64_t ms)
 {
     t.place.clock.now_ms += ms;
@@ -620,7 +772,10 @@ SUITE("shard", TEST(test_stores_wait_for_the_disk), TEST(test_stores_behind_each
       TEST(test_resigns), TEST(test_elected_again), TEST(test_lost_without_a_word),
       TEST(test_between_two_words), TEST(test_loading_fails),
       TEST(test_elected_again_while_loading), TEST(test_topics_that_were_left),
-      TEST(test_unknown_subscriptions), TEST(test_store_too_large),
-      TEST(test_removal_in_many_batches), TEST(test_tombstone_too_large),
-      TEST(test_damaged_group_records), TEST(test_loaded_over_capacity),
-      TEST(test_stores_run_out_of_time), TEST(test_offsets_get_old))
+      TEST(test_unknown_subscriptions), TEST(test_expiry_beside_commits),
+      TEST(test_expiry_beside_stores), TEST(test_topic_removal_beside_commits),
+      TEST(test_topic_removal_beside_group_removal), TEST(test_requests_beside_commits),
+      TEST(test_store_too_large), TEST(test_removal_in_many_batches),
+      TEST(test_tombstone_too_large), TEST(test_damaged_group_records),
+      TEST(test_loaded_over_capacity), TEST(test_stores_run_out_of_time),
+      TEST(test_offsets_get_old))

@@ -152,10 +152,15 @@ static err add_to_batch(void *context, const struct committed *value)
     return record_add_offset(&batch->builder, batch->now_ms, batch->group_id, value);
 }
 
-static err set_in_group(void *context, const struct committed *value)
+static err set_offset(void *context, const struct committed *value)
 {
     offsets_set(context, value);
     return OK;
+}
+
+static void set_offsets(void *context, struct group *group)
+{
+    err_ignore(each_commit(context, set_offset, group)); /* set_offset() cannot fail */
 }
 
 static err commit_store_err(err e)
@@ -197,7 +202,7 @@ static void commit_stored(struct shard *shard, void *context, err outcome)
         if (group == NULL) { /* it was deleted, before this was stored */
             group = shard_group_add(shard, in->group_id);
         }
-        err_ignore(each_commit(r, set_in_group, group)); /* set_in_group cannot fail */
+        set_offsets(r, group);
     } else {
         refuse_rest(r, commit_store_err(outcome));
     }
@@ -253,7 +258,8 @@ static enum req_status commit(struct req *r)
         return REQ_DONE;
     }
     req_park(r, -1, NULL);
-    shard_store(shard, &writer, commit_stored, r);
+    shard_store(shard, &writer, commit_stored, r,
+                &(struct store_commits){.group_id = in->group_id, .set = set_offsets});
     shard_unlock(shard);
     return REQ_PARKED;
 }
