@@ -4,6 +4,13 @@
 
 #include "base/map.h"
 #include "broker/broker.h"
+#include "broker/cluster/metadata.h"
+
+/* A topic that is there, or whose partitions are merged unseen. */
+static bool may_be_left_out(const struct merge_source *source, struct str name)
+{
+    return source->there == NULL || metadata_topic(source->there, name) != NULL;
+}
 
 static void count_topics(const struct merge_source *source, struct map *by_name,
                          struct merged *merged)
@@ -12,7 +19,7 @@ static void count_topics(const struct merge_source *source, struct map *by_name,
         int32_t count = source->partitions_n(source->topics, t);
         struct str name = source->name(source->topics, t);
         struct merged_topic *topic = map_get_str(by_name, name);
-        if (topic == NULL && count > 0) {
+        if (topic == NULL && (count > 0 || !may_be_left_out(source, name))) {
             topic = &merged->topics[merged->topics_n++];
             topic->name = name;
             (void)map_set_str(by_name, name, topic);
@@ -53,8 +60,9 @@ static size_t hash_of(const struct places *places, uint64_t topic_at, int32_t nu
     return (size_t)(h ^ h >> 32) & (places->slots_n - 1);
 }
 
-static void add(struct places *places, struct merged_topic *topic,
-                const struct merged_partition *named)
+/* In place of one that was named before. */
+static bool replace(struct places *places, const struct merged_topic *topic,
+                    const struct merged_partition *named)
 {
     size_t first = (size_t)(topic->partitions - places->all);
     size_t slot = hash_of(places, first, named->number);
@@ -63,11 +71,11 @@ static void add(struct places *places, struct merged_topic *topic,
         bool of_topic = at >= first && at < first + (size_t)topic->partitions_n;
         if (of_topic && places->all[at].number == named->number) {
             places->all[at] = *named;
-            return;
+            return true;
         }
     }
     places->slots[slot] = (uint32_t)(first + (size_t)topic->partitions_n + 1);
-    topic->partitions[topic->partitions_n++] = *named;
+    return false;
 }
 
 /* Each topic's count was its room; it grows again from nothing. */
@@ -90,7 +98,11 @@ static void add_all(const struct merge_source *source, const struct map *by_name
         for (int32_t i = 0; i < source->partitions_n(source->topics, t); i++) {
             struct merged_partition named = {
                 .number = source->partition(source->topics, t, i), .topic = t, .place = i};
-            add(places, topic, &named);
+            bool merge = source->there == NULL ||
+                         metadata_has_partition(source->there, topic->name, named.number);
+            if (!merge || !replace(places, topic, &named)) {
+                topic->partitions[topic->partitions_n++] = named;
+            }
         }
     }
 }

@@ -73,18 +73,22 @@ static void answer_topic(struct req *r, const struct metadata *metadata,
     }
 }
 
-/* Every partition once, with what is said of it last. False: no memory. */
+/* Every partition that is there once, with what is said of it last. False: no memory. */
 static bool commit_merge(struct req *r)
 {
     const struct offset_commit_request *in = r->in;
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
     struct merge_source source = {.topics = in->topics,
                                   .topics_n = in->topics_n,
+                                  .there = metadata,
                                   .name = name_of,
                                   .partitions_n = partitions_of,
                                   .partition = number_of};
     struct merged *merged = req_alloc(r, sizeof(*merged));
     r->state = merged;
-    return merged != NULL && merge_partitions(r, &source, merged);
+    bool done = merged != NULL && merge_partitions(r, &source, merged);
+    metadata_release(metadata);
+    return done;
 }
 
 /* Answers every partition. False: no memory. */

@@ -1,5 +1,5 @@
 /* OffsetDelete: removes committed offsets, of a group that is empty or of topics that none of its
- * consumers subscribes to. What is named twice is answered once. (reference: coordinators §1.9;
+ * consumers subscribes to. What is there and named twice is answered once. (reference: coordinators §1.9;
  * KIP-496) */
 #include "broker/api/merged.h"
 #include "broker/broker.h"
@@ -68,29 +68,36 @@ static bool make_room(struct req *r, struct deletion *deletion, int32_t total)
     return deletion->picks != NULL && deletion->answers != NULL && deletion->partitions != NULL;
 }
 
-/* NULL: no memory. */
-static struct deletion *deletion_of(struct req *r)
+/* False: no memory. */
+static bool pick_all(struct req *r, const struct metadata *metadata, struct deletion *deletion)
 {
     const struct offset_delete_request *in = r->in;
     struct offset_delete_response *out = r->out;
     struct merge_source source = {.topics = in->topics,
                                   .topics_n = in->topics_n,
+                                  .there = metadata,
                                   .name = name_of,
                                   .partitions_n = partitions_of,
                                   .partition = number_of};
     struct merged merged;
-    struct deletion *deletion = req_alloc(r, sizeof(*deletion));
-    if (deletion == NULL || !merge_partitions(r, &source, &merged) ||
-        !make_room(r, deletion, count_all(&merged))) {
-        return NULL;
+    if (!merge_partitions(r, &source, &merged) || !make_room(r, deletion, count_all(&merged))) {
+        return false;
     }
     out->topics = req_array(r, merged.topics_n, sizeof(*out->topics));
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
     for (; out->topics != NULL && out->topics_n < merged.topics_n; out->topics_n++) {
         add_topic(deletion, metadata, &merged.topics[out->topics_n], &out->topics[out->topics_n]);
     }
+    return out->topics != NULL;
+}
+
+/* NULL: no memory. */
+static struct deletion *deletion_of(struct req *r)
+{
+    struct deletion *deletion = req_alloc(r, sizeof(*deletion));
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    bool picked = deletion != NULL && pick_all(r, metadata, deletion);
     metadata_release(metadata);
-    return out->topics == NULL ? NULL : deletion;
+    return picked ? deletion : NULL;
 }
 
 static enum req_status refuse(struct req *r, err e)
