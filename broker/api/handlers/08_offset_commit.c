@@ -91,17 +91,29 @@ static bool commit_merge(struct req *r)
     return done;
 }
 
+/* Does it name a partition that is there? */
+static bool names_any(const struct merged *merged, const struct metadata *metadata)
+{
+    for (int32_t t = 0; t < merged->topics_n; t++) {
+        const struct merged_topic *topic = &merged->topics[t];
+        for (int32_t i = 0; i < topic->partitions_n; i++) {
+            if (metadata_has_partition(metadata, topic->name, topic->partitions[i].number)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Answers every partition. False: no memory. */
-static bool commit_prepare(struct req *r, err common)
+static bool commit_prepare(struct req *r, const struct metadata *metadata, err common)
 {
     struct offset_commit_response *out = r->out;
     const struct merged *merged = r->state;
     out->topics = req_array(r, merged->topics_n, sizeof(*out->topics));
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
     for (int32_t t = 0; out->topics != NULL && t < merged->topics_n; t++) {
         answer_topic(r, metadata, &merged->topics[t], common, &out->topics[out->topics_n++]);
     }
-    metadata_release(metadata);
     return out->topics != NULL;
 }
 
@@ -237,12 +249,14 @@ static enum req_status commit(struct req *r)
         return REQ_CLOSE;
     }
     err e = shard_lock(c, in->group_id, true, &shard);
-    if (e == OK) {
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    if (e == OK && names_any(r->state, metadata)) { /* otherwise no group comes of it */
         e = check_commit(c, shard, in);
     }
-    if (!commit_prepare(r, e)) {
+    if (!commit_prepare(r, metadata, e)) {
         e = ERR_UNKNOWN_SERVER_ERROR;
     }
+    metadata_release(metadata);
     if (e != OK) {
         if (shard != NULL) {
             shard_unlock(shard);
