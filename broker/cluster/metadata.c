@@ -203,8 +203,8 @@ static bool topic_is_empty(const struct topic_info *topic)
 
 struct update {
     struct metadata *next;
-    void (*removed)(void *context, struct str topic);
-    void *context;
+    struct topic_info **gone; /* without partitions; references */
+    size_t gone_n;
 };
 
 static void apply_topic(struct update *u, struct str name, const struct uuid *id,
@@ -223,10 +223,12 @@ static void apply_topic(struct update *u, struct str name, const struct uuid *id
         return;
     }
     drop_topic(u->next, name);
-    if (before != NULL && u->removed != NULL) {
-        u->removed(u->context, topic->name);
+    if (before == NULL) {
+        topic_release(topic);
+        return;
     }
-    topic_release(topic);
+    u->gone = xrealloc(u->gone, (u->gone_n + 1) * sizeof(struct topic_info *));
+    u->gone[u->gone_n++] = topic;
 }
 
 static int compare_brokers(const void *a, const void *b)
@@ -277,7 +279,7 @@ void metadata_update(struct metadata_cache *cache, const struct update_metadata_
     }
     next->controller_id = request->controller_id;
     apply_brokers(next, request);
-    struct update u = {.next = next, .removed = removed, .context = context};
+    struct update u = {.next = next};
     for (int32_t i = 0; i < request->ungrouped_partition_states_n; i++) {
         const update_partition *in = &request->ungrouped_partition_states[i];
         apply_topic(&u, in->topic_name, NULL, in, 1);
@@ -292,6 +294,13 @@ void metadata_update(struct metadata_cache *cache, const struct update_metadata_
     pthread_mutex_unlock(&cache->lock);
     metadata_release(before); /* the reference taken above */
     metadata_release(before); /* the cache's */
+    for (size_t i = 0; i < u.gone_n; i++) {
+        if (removed != NULL) {
+            removed(context, u.gone[i]->name);
+        }
+        topic_release(u.gone[i]);
+    }
+    free(u.gone);
 }
 
 /* ---- look-ups ---- */

@@ -16,6 +16,9 @@ static char removed[256];
 static void on_removed(void *context, struct str topic)
 {
     CU_ASSERT_PTR_EQUAL(context, &cache);
+    struct metadata *now = metadata_acquire(cache);
+    CU_ASSERT_PTR_NULL(metadata_topic(now, topic)); /* who looks now does not find it */
+    metadata_release(now);
     size_t at = strlen(removed);
     snprintf(removed + at, sizeof(removed) - at, "%.*s;", (int)topic.len, topic.data);
 }

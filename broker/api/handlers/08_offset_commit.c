@@ -249,6 +249,7 @@ static enum req_status commit(struct req *r)
         return REQ_CLOSE;
     }
     err e = shard_lock(c, in->group_id, true, &shard);
+    /* Under the lock: the removal of a topic that is still there takes along what is stored here. */
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
     if (e == OK && names_any(r->state, metadata)) { /* otherwise no group comes of it */
         e = check_commit(c, shard, in);
