@@ -78,7 +78,7 @@ static bool chunk_add(struct arena *arena, size_t size, size_t rest)
 
 /* What counts against the cap is memory, not wishes: sizes as they are rounded, and the end of a
  * chunk that was too small. Otherwise many tiny allocations take a multiple of the cap. */
-void *arena_alloc(struct arena *arena, size_t size)
+static void *reserve(struct arena *arena, size_t size)
 {
     if (size > arena->cap_bytes || size > SIZE_MAX / 2) {
         return NULL;
@@ -99,7 +99,19 @@ void *arena_alloc(struct arena *arena, size_t size)
     void *memory = arena->next;
     arena->next += rounded;
     arena->used_bytes += rounded;
-    return memset(memory, 0, rounded);
+    return memory;
+}
+
+void *arena_alloc(struct arena *arena, size_t size)
+{
+    void *memory = reserve(arena, size);
+    return memory == NULL ? NULL : memset(memory, 0, size);
+}
+
+void *arena_copy(struct arena *arena, struct bytes bytes)
+{
+    void *memory = reserve(arena, bytes.len);
+    return memory == NULL || bytes.len == 0 ? memory : memcpy(memory, bytes.data, bytes.len);
 }
 
 void *arena_array(struct arena *arena, size_t count, size_t size)
@@ -113,11 +125,12 @@ void *arena_array(struct arena *arena, size_t count, size_t size)
 
 struct str arena_str(struct arena *arena, struct str s)
 {
-    char *copy = s.data == NULL ? NULL : arena_alloc(arena, s.len + 1);
+    char *copy = s.data == NULL ? NULL : reserve(arena, s.len + 1);
     if (copy == NULL) {
         return (struct str){0};
     }
     memcpy(copy, s.data, s.len);
+    copy[s.len] = '\0';
     return (struct str){.data = copy, .len = s.len};
 }
 

@@ -27,6 +27,8 @@ void arena_reset(struct arena *arena, size_t cap_bytes);
 void *arena_alloc(struct arena *arena, size_t size);
 /* The same for an array; NULL also when the product overflows. */
 void *arena_array(struct arena *arena, size_t count, size_t size);
+/* A copy, aligned as well, or NULL past the cap. */
+void *arena_copy(struct arena *arena, struct bytes bytes);
 /* A copy that is also terminated; the null string past the cap. */
 struct str arena_str(struct arena *arena, struct str s);
 /* Formatted text; the null string past the cap. */

@@ -35,6 +35,22 @@ static void test_zeroed_and_aligned(void)
     arena_deinit(&arena);
 }
 
+static void test_copy(void)
+{
+    static const uint8_t TEXT[] = "twenty bytes of text";
+    struct arena arena;
+    arena_init(&arena, CAP);
+    for (size_t len = 0; len <= sizeof(TEXT); len++) {
+        uint8_t *copy = arena_copy(&arena, bytes_of(TEXT, len));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+        CU_ASSERT_EQUAL((uintptr_t)copy % 16, 0);
+        CU_ASSERT_EQUAL(memcmp(copy, TEXT, len), 0);
+    }
+    (void)take_all(&arena, 16);
+    CU_ASSERT_PTR_NULL(arena_copy(&arena, bytes_of(TEXT, sizeof(TEXT))));
+    arena_deinit(&arena);
+}
+
 static void test_cap(void)
 {
     struct arena arena;
@@ -113,5 +129,5 @@ static void test_text(void)
     arena_deinit(&arena);
 }
 
-SUITE("arena", TEST(test_zeroed_and_aligned), TEST(test_cap), TEST(test_memory_is_within_the_cap),
-      TEST(test_huge_sizes), TEST(test_reset), TEST(test_text))
+SUITE("arena", TEST(test_zeroed_and_aligned), TEST(test_copy), TEST(test_cap),
+      TEST(test_memory_is_within_the_cap), TEST(test_huge_sizes), TEST(test_reset), TEST(test_text))

@@ -213,12 +213,10 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     size_t copied = (r->api->flags & API_PARKS) != 0 ? len + r->client_host.len : 0;
     arena_reset(&r->arena, len * DECODE_FACTOR + DECODE_FLOOR_BYTES + copied);
     if (copied > 0) {
-        uint8_t *copy = req_alloc(r, len);
-        if (copy == NULL) {
+        frame = arena_copy(&r->arena, bytes_of(frame, len));
+        if (frame == NULL) {
             return E_LIMIT;
         }
-        memcpy(copy, frame, len);
-        frame = copy;
         r->client_host = arena_str(&r->arena, r->client_host);
     }
     struct reader reader = reader_of(bytes_of(frame, len));

@@ -90,13 +90,12 @@ static bool detach(struct req *r, struct produce *work)
         for (int32_t i = t == work->topic ? work->index : 0;
              t >= work->topic && i < topic->partitions_n; i++) {
             struct bytes *records = &topic->partitions[i].records.data;
-            uint8_t *copy = records->len == 0 ? NULL : req_alloc(r, records->len);
-            if (copy != NULL) {
-                memcpy(copy, records->data, records->len);
-                records->data = copy;
-            } else if (records->len > 0) {
+            const uint8_t *copy =
+                records->len == 0 ? records->data : arena_copy(&r->arena, *records);
+            if (copy == NULL && records->len > 0) {
                 return false;
             }
+            records->data = copy;
         }
     }
     r->client_id = arena_str(&r->arena, r->client_id);
