@@ -427,14 +427,14 @@ static err take_batch(const struct validate_rules *rules, struct arena *arena,
 {
     struct batch batch;
     batch_parse(out->data, &batch);
-    TRY(check_batch(rules, out->data, &batch, out));
     struct bytes whole = bytes_of(out->data, out->len);
     struct bytes body = bytes_of(whole.data + BATCH_HEADER_BYTES, whole.len - BATCH_HEADER_BYTES);
     struct walk walk = {.arena = arena, .out = out, .max_timestamp = -1};
     bool reencode = needs_encoding(rules->config, &batch);
     if (takes_long(rules, &batch, body.len, reencode)) {
-        return E_BUSY;
+        return E_BUSY; /* before the checksum: who is not in a hurry computes it anyway */
     }
+    TRY(check_batch(rules, out->data, &batch, out));
     if (reencode) {
         return reencode_batch(rules, &batch, whole, &walk);
     }
