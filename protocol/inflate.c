@@ -1,4 +1,4 @@
-/* The way into the codecs' inflaters, and the two that are small: snappy and zstd.
+/* The way into the codecs' inflaters, and the one that is small: zstd.
  *
  * An inflater owns one output buffer and whatever state its library needs. Every size that the input
  * announces is held against the input that is there before memory is taken for it: a raw snappy
@@ -9,7 +9,6 @@
 
 #include "protocol/inflate_internal.h"
 
-#include <snappy-c.h>
 #include <stdlib.h>
 
 err inflater_room(struct inflater *f, size_t len)
@@ -21,79 +20,6 @@ err inflater_room(struct inflater *f, size_t len)
     f->out = malloc(len);
     f->out_cap = f->out == NULL ? 0 : len;
     return f->out == NULL ? E_LIMIT : OK;
-}
-
-/* ---- snappy ---- */
-
-enum {
-    SNAPPY_RATIO_MAX = 22,
-    XERIAL_HEADER_BYTES = 16,
-    XERIAL_MAGIC_BYTES = 8,
-    XERIAL_VERSION_MIN = 1,
-    XERIAL_MAGIC_HEAD = 0x82534e41, /* where a block's length is expected: another stream begins */
-};
-
-static err snappy_block(struct inflater *f, struct bytes block, struct bytes *piece)
-{
-    size_t len = 0;
-    const char *data = (const char *)block.data;
-    if (snappy_uncompressed_length(data, block.len, &len) != SNAPPY_OK ||
-        len > SNAPPY_RATIO_MAX * block.len) {
-        return E_CORRUPT;
-    }
-    TRY(inflater_room(f, len == 0 ? 1 : len));
-    if (snappy_uncompress(data, block.len, (char *)f->out, &len) != SNAPPY_OK) {
-        return E_CORRUPT;
-    }
-    *piece = bytes_of(f->out, len);
-    return OK;
-}
-
-/* The rest of the header of a stream that begins where a block could. */
-static err xerial_header_again(struct reader *r)
-{
-    (void)reader_i32(r); /* the rest of the magic: not looked at, as in Java */
-    int32_t version = reader_i32(r);
-    (void)reader_i32(r);
-    return r->failed || version < XERIAL_VERSION_MIN ? E_CORRUPT : OK;
-}
-
-static err snappy_begin(struct inflater *f, struct bytes *piece)
-{
-    static const uint8_t MAGIC[XERIAL_MAGIC_BYTES] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
-    struct reader *r = &f->input;
-    f->begun = true;
-    if (reader_left(r) >= XERIAL_HEADER_BYTES && memcmp(r->next, MAGIC, sizeof(MAGIC)) == 0) {
-        (void)reader_take(r, XERIAL_HEADER_BYTES);
-        return OK;
-    }
-    f->ended = true; /* one raw block */
-    return snappy_block(f, reader_bytes(r, reader_left(r)), piece);
-}
-
-err snappy_next(struct inflater *f, struct bytes *piece)
-{
-    if (!f->begun) {
-        TRY(snappy_begin(f, piece));
-    }
-    struct reader *r = &f->input;
-    while (piece->len == 0 && !f->ended) {
-        if (reader_left(r) < sizeof(uint32_t)) {
-            f->ended = true;
-            return OK;
-        }
-        uint32_t size = reader_u32(r);
-        if (size == XERIAL_MAGIC_HEAD) {
-            TRY(xerial_header_again(r));
-            continue;
-        }
-        struct bytes block = reader_bytes(r, size);
-        if (r->failed) {
-            return E_CORRUPT;
-        }
-        TRY(snappy_block(f, block, piece));
-    }
-    return OK;
 }
 
 /* ---- zstd ---- */

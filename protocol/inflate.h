@@ -17,7 +17,7 @@
  *   same 128 KiB of input.
  *
  * Memory of one: at most 64 KiB and 90 of state; for lz4 the block, which is 4 MiB at most; for zstd
- * the window; for snappy the block, which is at most 22 times its input. */
+ * the window; for snappy the block, which is at most 22 times its input, or two of 64 KiB. */
 #ifndef OTTLA_PROTOCOL_INFLATE_H
 #define OTTLA_PROTOCOL_INFLATE_H
 

@@ -28,6 +28,9 @@ struct inflater {
             bool content_checksum;
         } lz4;
         struct {
+            struct bytes next; /* a piece that has been inflated beside the one before it */
+        } snappy;
+        struct {
             ZSTD_DCtx *context;
             ZSTD_inBuffer in;
             bool wants_input;
