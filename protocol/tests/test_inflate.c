@@ -220,6 +220,96 @@ static void test_block_size(void)
     }
 }
 
+/* ---- zstd ---- */
+
+enum { STRETCH = 131075 }; /* what Java takes of its input at a time */
+
+static void fill_at_random(uint8_t *data, size_t len)
+{
+    uint32_t seed = 7;
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * 1664525 + 1013904223;
+        data[i] = (uint8_t)(seed >> 24);
+    }
+}
+
+/* What is inflated of a large frame and a tail behind it. */
+static err inflate_with_tail(struct bytes frame, const char *tail, size_t *len)
+{
+    struct bytes behind = from_hex(tail);
+    struct writer in;
+    struct writer out;
+    writer_init(&in, LIMIT);
+    writer_init(&out, LIMIT);
+    writer_bytes(&in, frame.data, frame.len);
+    writer_bytes(&in, behind.data, behind.len);
+    err e = codec_decompress(CODEC_ZSTD, bytes_of(in.data, in.len), LIMIT, &out);
+    *len = out.len;
+    writer_deinit(&in);
+    writer_deinit(&out);
+    free((void *)(uintptr_t)behind.data);
+    return e;
+}
+
+/* Where a large frame ends within a stretch decides whether a cut one behind it counts. */
+static void test_large_zstd_frames(void)
+{
+    enum { CONTENT_MAX = 3 * STRETCH, AROUND = 40 };
+    static const char FRAME[] = "28b52ffd20176500003068656c6c6f200100994b11";
+    static const char CUT[] = "28b52ffd20";
+    static uint8_t content[CONTENT_MAX];
+    fill_at_random(content, sizeof(content));
+    int passed_over = 0;
+    for (size_t len = 2 * STRETCH - AROUND; len < 2 * STRETCH; len++) {
+        struct writer packed;
+        size_t made = 0;
+        writer_init(&packed, LIMIT);
+        CU_ASSERT_EQUAL_FATAL(codec_compress(CODEC_ZSTD, 0, bytes_of(content, len), &packed), OK);
+        struct bytes frame = bytes_of(packed.data, packed.len);
+        bool same_stretch =
+            (frame.len - 1) / STRETCH == (frame.len + strlen(CUT) / 2 - 1) / STRETCH;
+        passed_over += same_stretch;
+        CU_ASSERT(inflate_with_tail(frame, "", &made) == OK && made == len);
+        CU_ASSERT(inflate_with_tail(frame, FRAME, &made) == OK && made == len + strlen(TEXT));
+        CU_ASSERT_EQUAL(inflate_with_tail(frame, "0000", &made), E_CORRUPT);
+        CU_ASSERT_EQUAL(inflate_with_tail(frame, CUT, &made), same_stretch ? OK : E_CORRUPT);
+        frame.len--;
+        CU_ASSERT_EQUAL(inflate_with_tail(frame, "", &made), E_CORRUPT);
+        writer_deinit(&packed);
+    }
+    CU_ASSERT(passed_over > 0 && passed_over < AROUND);
+}
+
+/* What is wrong late in a large frame comes after what is before it. */
+static void test_broken_zstd_frame(void)
+{
+    enum { BLOCK = 128 << 10, CONTENT = 2 * BLOCK + 6, SIZE_AT = 5 };
+    static uint8_t content[CONTENT];
+    fill_at_random(content, sizeof(content));
+    for (int turn = 0; turn < 2; turn++) {
+        struct writer packed;
+        struct bytes piece;
+        writer_init(&packed, LIMIT);
+        CU_ASSERT_EQUAL_FATAL(
+            codec_compress(CODEC_ZSTD, 0, bytes_of(content, sizeof(content)), &packed), OK);
+        if (turn == 0) {
+            packed.data[packed.len - CONTENT % BLOCK - 3] |= 3 << 1; /* a type of no block */
+        } else {
+            packed.data[SIZE_AT] ^= 1; /* of the content: a byte more than there are */
+        }
+        struct inflater *f = inflater_new(CODEC_ZSTD, bytes_of(packed.data, packed.len), 0);
+        CU_ASSERT(inflater_next(f, &piece) == OK && piece.len > 0);
+        CU_ASSERT_EQUAL(memcmp(piece.data, content, piece.len), 0);
+        err e = OK;
+        while (e == OK && piece.len > 0) {
+            e = inflater_next(f, &piece);
+        }
+        CU_ASSERT_EQUAL(e, E_CORRUPT);
+        inflater_free(f);
+        writer_deinit(&packed);
+    }
+}
+
 /* ---- skimming ---- */
 
 /* Records of growing sizes, so that every field is cut by the end of some piece. */
@@ -298,6 +388,8 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("inflate", NULL, NULL);
     CU_add_test(suite, "rows", test_rows);
+    CU_add_test(suite, "large zstd frames", test_large_zstd_frames);
+    CU_add_test(suite, "broken zstd frame", test_broken_zstd_frame);
     CU_add_test(suite, "unchecked header", test_unchecked_header);
     CU_add_test(suite, "block size", test_block_size);
     CU_add_test(suite, "skim in pieces", test_skim_in_pieces);
