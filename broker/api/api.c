@@ -61,9 +61,21 @@ static struct req *req_acquire(struct api_loop *home)
     return r;
 }
 
+bool req_keep_frame(struct req *r)
+{
+    if (r->conn == NULL || !conn_give_frame(r->conn, r->frame_bytes, &r->kept_frame)) {
+        return false;
+    }
+    r->kept_net = conn_loop(r->conn);
+    return true;
+}
+
 static void req_release(struct req *r)
 {
     struct api_loop *home = r->home;
+    if (r->kept_net != NULL) {
+        net_loop_return(r->kept_net, &r->kept_frame);
+    }
     struct arena arena = r->arena;
     if (home->spare_n >= SPARE_MAX) {
         arena_deinit(&arena);
@@ -230,6 +242,7 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
         return E_MALFORMED;
     }
     r->correlation_id = header.correlation_id;
+    r->frame_bytes = len;
     r->client_id = header.client_id;
     TRY(decode_body(r, &reader));
     r->arena.cap_bytes += ANSWER_LIMIT_BYTES;

@@ -1,6 +1,6 @@
 /* How much a loop may inflate or encode for one batch is measured: 256 KiB are about 0.3 ms of gzip,
- * zstd or snappy and 0.1 of lz4, and a worker costs 20 µs and a copy of what has come. The small batches of most
- * producers stay below. */
+ * zstd or snappy and 0.1 of lz4, and a worker costs 20 µs, and a copy of what has come unless it fills
+ * its buffer. The small batches of most producers stay below. */
 #include "broker/api/produce_check.h"
 
 #include "broker/broker.h"

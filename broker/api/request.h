@@ -12,7 +12,8 @@
  *
  * What `in` points to is the frame, in the connection's buffer, and gone when the handler returns. With
  * API_PARKS (api.h) the frame is copied into the arena first, so a parked request keeps it. Produce
- * parks without: its frames are large, and few of them wait; it copies then what it still needs.
+ * parks without: its frames are large, and few of them wait; it keeps the frame then, or copies what it
+ * still needs.
  *
  * Requests wait for the control thread, which may itself wait for the coordination store. When the
  * client leaves before its request's turn, the request and its memory are freed, as if it had never
@@ -49,6 +50,9 @@ struct req {
     struct str client_host; /* "/127.0.0.1" */
     const void *in;
     void *out;
+    size_t frame_bytes;
+    struct buffer kept_frame;  /* what `in` points to; returned at the end */
+    struct net_loop *kept_net; /* whom it is returned to */
     struct arena arena;
     int64_t now_ms;      /* monotonic, when the frame was complete or the request resumed */
     int64_t wall_ms;     /* the same moment, since 1970 */
@@ -83,6 +87,9 @@ void req_wake(struct req *r);
  * `run` has begun; so nobody else may know the request meanwhile. Returns REQ_PARKED. */
 enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
                                enum req_status (*resume)(struct req *r));
+
+/* While the handler runs: what `in` points to stays until the end. False: it cannot, copy it. */
+bool req_keep_frame(struct req *r);
 
 /* Memory of the request, or NULL past its cap: the handler answers or returns REQ_CLOSE. */
 static inline void *req_alloc(struct req *r, size_t size)

@@ -362,6 +362,17 @@ void conn_resume(struct conn *conn)
     update_interest(conn, false);
 }
 
+bool conn_give_frame(struct conn *conn, size_t len, struct buffer *given)
+{
+    CHECK(conn->in_frame);
+    return stream_give(&conn->stream, len, given);
+}
+
+void net_loop_return(struct net_loop *net, struct buffer *given)
+{
+    stream_pool_return(&net->streams, given);
+}
+
 /* ---- access ---- */
 
 struct writer *conn_out(struct conn *conn)

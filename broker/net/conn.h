@@ -26,7 +26,7 @@ enum frame_result {
 /* What the layer above gives the connections of a loop. */
 struct conn_handler {
     /* A whole frame, without its length. The bytes may be changed; they are gone on return, also
-     * when the frame is parked. */
+     * when the frame is parked, unless conn_give_frame() gave them away. */
     enum frame_result (*on_frame)(void *context, struct conn *conn, uint8_t *frame, size_t len);
     /* The connection ends while a request is parked. */
     void (*on_close)(void *context, struct conn *conn);
@@ -74,6 +74,12 @@ void conn_resume(struct conn *conn);
 void conn_close(struct conn *conn);
 /* Ends the connection after what is queued has been sent. */
 void conn_close_after_send(struct conn *conn);
+
+/* In on_frame: leaves the frame, which is of `len` bytes, to the caller, with the buffer that it is
+ * in. False: it must be copied to be kept. */
+bool conn_give_frame(struct conn *conn, size_t len, struct buffer *given);
+/* On the loop's thread, which the connection need not have outlived. */
+void net_loop_return(struct net_loop *net, struct buffer *given);
 
 /* Where the answer is written, length prefix included. */
 struct writer *conn_out(struct conn *conn);

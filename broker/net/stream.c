@@ -1,7 +1,8 @@
 /* Reading. Bytes are received into the loop's scratch buffer and whole frames are taken from it in
  * place. What is left of a frame moves to a buffer of the stream, which then grows by doubling as
  * bytes arrive; a warm buffer of the pool that is large enough is taken at once, since it costs no
- * new memory. When the last frame is done the buffer goes back.
+ * new memory. When the last frame is done the buffer goes back, or who keeps the frame has it; it
+ * counts as on its way until then.
  *
  * Sending. Memory goes by send (MSG_MORE before a file range), file ranges by sendfile. The buffer
  * of a finished output is kept for the loop's next one, unless it has grown large. */
@@ -21,6 +22,7 @@ enum {
     SCRATCH_BYTES = 128 << 10,
     OUT_SPARE_BYTES = 256 << 10, /* a larger output buffer is freed, not kept */
     LENGTH_BYTES = 4,
+    GIVEN_PART = 4, /* a frame that fills less of its buffer is not worth the whole */
 };
 
 void stream_pool_init(struct stream_pool *pool, int32_t frame_bytes_max, struct net_memory *memory)
@@ -51,12 +53,17 @@ static bool memory_take(struct net_memory *memory, size_t bytes)
     return false;
 }
 
+void stream_pool_return(struct stream_pool *pool, struct buffer *given)
+{
+    if (pool->memory != NULL) {
+        atomic_fetch_sub(&pool->memory->buffered_bytes, given->cap);
+    }
+    buffer_release(&pool->buffers, given);
+}
+
 static void in_release(struct stream *s)
 {
-    if (s->pool->memory != NULL) {
-        atomic_fetch_sub(&s->pool->memory->buffered_bytes, s->in.cap);
-    }
-    buffer_release(&s->pool->buffers, &s->in);
+    stream_pool_return(s->pool, &s->in);
 }
 
 /* Gives the stream this buffer, with what it has so far. False: there is no room, or no memory. */
@@ -129,6 +136,17 @@ static bool grow_in(struct stream *s)
     return in_replace(s, buffer_acquire(buffers, want), s->in.data, s->in_len);
 }
 
+/* How much to receive into the stream's buffer: of a large frame no more than its rest, so that the
+ * next one's beginning need not be moved. */
+static size_t in_room(const struct stream *s)
+{
+    size_t room = s->in.cap - s->in_len;
+    int64_t size = s->in_len < LENGTH_BYTES ? 0 : frame_size(s, s->in.data);
+    size_t whole = LENGTH_BYTES + (size_t)(size < 0 ? 0 : size);
+    bool large = whole > SCRATCH_BYTES && whole > s->in_len;
+    return large && whole - s->in_len < room ? whole - s->in_len : room;
+}
+
 enum stream_received stream_receive(struct stream *s)
 {
     struct buffer *scratch = &s->pool->scratch;
@@ -143,7 +161,7 @@ enum stream_received stream_receive(struct stream *s)
         return STREAM_STARVED;
     }
     uint8_t *into = own ? s->in.data + s->in_len : scratch->data;
-    ssize_t n = recv(s->fd, into, own ? s->in.cap - s->in_len : scratch->cap, 0);
+    ssize_t n = recv(s->fd, into, own ? in_room(s) : scratch->cap, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return STREAM_NOTHING;
     }
@@ -187,6 +205,16 @@ enum stream_frame stream_next_frame(struct stream *s, uint8_t **frame, size_t *l
     s->window += LENGTH_BYTES + *len;
     s->window_len -= LENGTH_BYTES + *len;
     return FRAME_WHOLE;
+}
+
+bool stream_give(struct stream *s, size_t len, struct buffer *given)
+{
+    if (s->in.data == NULL || s->window_len > 0 || len < s->in.cap / GIVEN_PART) {
+        return false;
+    }
+    *given = s->in;
+    s->in = (struct buffer){0};
+    return true;
 }
 
 bool stream_keep(struct stream *s)

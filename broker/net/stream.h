@@ -66,6 +66,11 @@ enum stream_frame { FRAME_NONE, FRAME_WHOLE, FRAME_REFUSED };
 /* The next whole frame, without its length. Its bytes may be changed, and are gone at the next call.
  * FRAME_REFUSED: it announces a size that is not allowed. */
 enum stream_frame stream_next_frame(struct stream *stream, uint8_t **frame, size_t *len);
+/* Gives the buffer of the frame that was taken last to the caller, who returns it to the pool; the
+ * frame stays where it is. False: the frame has no buffer of its own, or fills too little of it. */
+bool stream_give(struct stream *stream, size_t len, struct buffer *given);
+/* On the pool's thread. */
+void stream_pool_return(struct stream_pool *pool, struct buffer *given);
 /* Keeps what is left over. False: there is no memory for it. */
 bool stream_keep(struct stream *stream);
 /* In the middle of a frame? */

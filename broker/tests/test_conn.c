@@ -3,6 +3,7 @@
  *
  * The layer above is made up: a frame is echoed, except those that begin with
  *   P  parked until the test lets it go, then echoed
+ *   K  the same, and its buffer is kept meanwhile; it is a large one
  *   C  the connection is broken after what is queued
  *   X  conn_close() in the middle of the frame
  *   B  answered with ANSWER_BYTES bytes
@@ -33,6 +34,10 @@ static struct {
     struct conn *_Atomic parked;
     uint8_t parked_frame[PARKED_BYTES];
     size_t parked_len;
+    struct buffer kept;
+    uint8_t *kept_frame;
+    size_t kept_len;
+    struct net_memory memory;
     struct loop_task task;
     int to_open;
 } t;
@@ -65,6 +70,12 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
     case 'P':
         memcpy(t.parked_frame, frame, len);
         t.parked_len = len;
+        atomic_store(&t.parked, conn);
+        return FRAME_PARKED;
+    case 'K':
+        CU_ASSERT(conn_give_frame(conn, len, &t.kept));
+        t.kept_frame = frame;
+        t.kept_len = len;
         atomic_store(&t.parked, conn);
         return FRAME_PARKED;
     case 'C':
@@ -125,7 +136,8 @@ static void begin(struct net_limits limits)
     temp_dir_make(t.dir);
     t.files = file_cache_new(fs_system(), 10);
     MUST(loop_new(clock_system(), &t.loop));
-    net_loop_init(&t.net, t.loop, &handler, &limits, NULL);
+    t.memory.buffered_bytes_max = SIZE_MAX / 2;
+    net_loop_init(&t.net, t.loop, &handler, &limits, &t.memory);
     t.net.on_conn_gone = on_gone;
     struct sockaddr_in address = {.sin_family = AF_INET};
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
@@ -175,9 +187,15 @@ static void on_resume_task(struct loop_task *task)
 {
     (void)task;
     struct conn *conn = atomic_exchange(&t.parked, NULL);
+    struct buffer kept = t.kept;
+    t.kept = (struct buffer){0};
     if (conn != NULL) {
-        echo(conn, t.parked_frame, t.parked_len);
+        bool keeps = kept.data != NULL;
+        echo(conn, keeps ? t.kept_frame : t.parked_frame, keeps ? t.kept_len : t.parked_len);
+        net_loop_return(&t.net, &kept);
         conn_resume(conn);
+    } else {
+        net_loop_return(&t.net, &kept);
     }
 }
 
@@ -419,6 +437,45 @@ static void test_large_frame(void)
 }
 
 /* ---- sending ---- */
+
+/* Frames that keep their buffers, with others close behind them. */
+static void test_kept_frames(void)
+{
+    enum { LARGE = 1 << 20, FRAMES = 5 };
+    begin(LIMITS);
+    int client = open_conn();
+    static uint8_t large[LARGE] = "K";
+    struct writer w;
+    writer_init(&w, FRAMES * (LARGE + 100));
+    for (int i = 0; i < FRAMES; i++) {
+        large[1] = (uint8_t)i;
+        put_frame(&w, large, LARGE - (size_t)i * 100);
+        put_frame(&w, "small", 5);
+    }
+    struct sender sender = {client, &w};
+    pthread_t thread;
+    pthread_create(&thread, NULL, send_all, &sender);
+    for (int i = 0; i < FRAMES; i++) {
+        resume();
+        large[1] = (uint8_t)i;
+        CU_ASSERT(client_frame_is(client, large, LARGE - (size_t)i * 100));
+        CU_ASSERT(echoes(client, "small"));
+    }
+    pthread_join(thread, NULL);
+    CU_ASSERT_EQUAL(atomic_load(&t.memory.buffered_bytes), 0);
+    CU_ASSERT(client_send(client, w.data, LARGE + 4));
+    EVENTUALLY(atomic_load(&t.parked) != NULL);
+    CU_ASSERT(atomic_load(&t.memory.buffered_bytes) >= LARGE);
+    struct linger hard = {.l_onoff = 1};
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    close(client);
+    EVENTUALLY(atomic_load(&t.gone_n) == 1);
+    t.task.run = on_resume_task;
+    loop_post(t.loop, &t.task);
+    EVENTUALLY(atomic_load(&t.memory.buffered_bytes) == 0);
+    writer_deinit(&w);
+    end();
+}
 
 static void test_slow_reader(void)
 {
@@ -669,7 +726,7 @@ static void test_buffer_pool(void)
 
 SUITE("conn", TEST(test_split_at_every_byte), TEST(test_pipelining), TEST(test_muting),
       TEST(test_closed_while_parked), TEST(test_closing_frames), TEST(test_oversize_frames),
-      TEST(test_large_frame), TEST(test_slow_reader), TEST(test_slow_reader_goes),
-      TEST(test_file_ranges), TEST(test_idle), TEST(test_idle_in_a_frame),
-      TEST(test_opened_after_the_end), TEST(test_memory_grows_with_what_arrived),
-      TEST(test_buffer_pool))
+      TEST(test_large_frame), TEST(test_kept_frames), TEST(test_slow_reader),
+      TEST(test_slow_reader_goes), TEST(test_file_ranges), TEST(test_idle),
+      TEST(test_idle_in_a_frame), TEST(test_opened_after_the_end),
+      TEST(test_memory_grows_with_what_arrived), TEST(test_buffer_pool))

@@ -73,12 +73,14 @@ static err append_checked(struct req *r, struct produce *work,
 }
 
 /* The names and records that are still needed point into the frame, which is gone while a request
- * waits: they are copied, once. */
+ * waits: it is kept, or they are copied, once. A frame whose records have all been stored is not
+ * worth keeping. */
 static bool detach(struct req *r, struct produce *work)
 {
     struct produce_request *in = (struct produce_request *)(uintptr_t)r->in;
     struct produce_response *out = r->out;
-    if (work->detached) {
+    if (work->detached || (work->topic < in->topics_n && req_keep_frame(r))) {
+        work->detached = true;
         return true;
     }
     for (int32_t t = 0; t < in->topics_n; t++) {
