@@ -24,6 +24,7 @@ struct checkpoint {
 struct housekeeping {
     struct broker *broker;
     atomic_bool dirty;
+    atomic_bool arm_posted; /* a task is in the queue once */
     atomic_bool removal_expected;
     struct loop_task arm;
     struct loop_task expect;
@@ -37,6 +38,7 @@ struct housekeeping {
 static void on_arm(struct loop_task *task)
 {
     struct housekeeping *h = container_of(task, struct housekeeping, arm);
+    atomic_store(&h->arm_posted, false);
     for (int i = 0; i < CHECKPOINTS && !h->stopped; i++) {
         struct checkpoint *c = &h->checkpoints[i];
         if (c->interval_ms > 0 && !timer_is_running(&c->timer)) {
@@ -181,7 +183,7 @@ void housekeeping_mark_dirty(void *housekeeping)
 {
     struct housekeeping *h = housekeeping;
     if (!atomic_load_explicit(&h->dirty, memory_order_relaxed) &&
-        !atomic_exchange(&h->dirty, true)) {
+        !atomic_exchange(&h->dirty, true) && !atomic_exchange(&h->arm_posted, true)) {
         loop_post(h->broker->background, &h->arm);
     }
 }
