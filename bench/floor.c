@@ -2,8 +2,8 @@
  *
  *   floor PORT DIRECTORY [durable]
  *
- * For a produce request: receive it, checksum the batch, give it its offset, one pwrite, one
- * answer. For a fetch: one answer's head, one sendfile. With `durable`, one fdatasync over all that
+ * For a produce request: receive it, checksum the batch, inflate it if it is compressed and look at
+ * nothing of it, give it its offset, one pwrite, one answer. For a fetch: one answer's head, one sendfile. With `durable`, one fdatasync over all that
  * came in a turn of the loop, before its answers. What a real broker costs above this is what it
  * decides.
  *
@@ -18,6 +18,7 @@
 #include "base/crc32c.h"
 #include "protocol/batch.h"
 #include "protocol/codec.h"
+#include "protocol/inflate.h"
 #include "protocol/messages.h"
 
 #include <arpa/inet.h>
@@ -187,6 +188,18 @@ static void hash_some(struct link_state *l)
     l->crc_at = l->len;
 }
 
+static void inflate(enum codec codec, struct bytes payload)
+{
+    struct bytes piece = {0};
+    struct inflater *f = inflater_new(codec, payload, 0);
+    do {
+        if (f == NULL || inflater_next(f, &piece) != OK) {
+            die("inflate");
+        }
+    } while (piece.len > 0);
+    inflater_free(f);
+}
+
 static void produce(struct server *s, struct link_state *l)
 {
     struct bytes name;
@@ -198,6 +211,9 @@ static void produce(struct server *s, struct link_state *l)
     batch_parse(data, &batch);
     if (batch.crc != l->crc) {
         die("crc");
+    }
+    if (batch_codec(&batch) != CODEC_NONE) {
+        inflate(batch_codec(&batch), bytes_of(data + BATCH_HEADER_BYTES, len - BATCH_HEADER_BYTES));
     }
     int64_t base_offset = t->next_offset;
     batch_set_base_offset(data, base_offset);
