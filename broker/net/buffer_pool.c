@@ -21,7 +21,7 @@ void buffer_pool_deinit(struct buffer_pool *pool)
             free(link);
         }
     }
-    pool->kept_bytes = 0;
+    pool->kept_bytes = BUFFER_POOL_KEPT_BYTES; /* nothing more is kept */
 }
 
 static int class_of(size_t size)

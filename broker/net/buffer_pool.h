@@ -22,6 +22,7 @@ struct buffer {
 };
 
 void buffer_pool_init(struct buffer_pool *pool);
+/* What is lent out may still be released, and is freed then. */
 void buffer_pool_deinit(struct buffer_pool *pool);
 /* At least `size` bytes; data NULL when there is no memory. */
 struct buffer buffer_acquire(struct buffer_pool *pool, size_t size);
