@@ -92,10 +92,14 @@ static void wake(struct loop *loop)
     (void)ignored;
 }
 
+/* Behind the last task: so a task's `next` is NULL while it is in no queue. */
+static struct loop_task end_of_queue;
+
 void loop_post(struct loop *loop, struct loop_task *task)
 {
-    task->next = NULL;
     pthread_mutex_lock(&loop->lock);
+    CHECK(task->next == NULL); /* twice in the queue, it would follow itself, or cut others off */
+    task->next = &end_of_queue;
     if (loop->last == NULL) {
         loop->first = task;
     } else {
@@ -129,7 +133,8 @@ static bool run_tasks(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
     bool any = task != NULL;
     while (task != NULL) {
-        struct loop_task *next = task->next;
+        struct loop_task *next = task->next == &end_of_queue ? NULL : task->next;
+        task->next = NULL;
         task->run(task);
         task = next;
     }

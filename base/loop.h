@@ -15,9 +15,10 @@
 
 struct loop;
 
-/* Work for a loop. Embedded in its owner, queued at most once at a time; run() may free it. */
+/* Work for a loop. Embedded in its owner, queued at most once at a time (that is checked); run() may
+ * free it, or post it again. */
 struct loop_task {
-    struct loop_task *next;
+    struct loop_task *next; /* NULL while it is not queued */
     void (*run)(struct loop_task *task);
 };
 

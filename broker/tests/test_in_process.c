@@ -5,6 +5,7 @@
  * identities and placements. */
 #define _GNU_SOURCE
 #include "broker/broker.h"
+#include "broker/housekeeping.h"
 
 #include "broker/tests/net_util.h"
 
@@ -21,6 +22,7 @@ struct stage {
     int loops_n;
     const struct loop *held; /* is not turned: its thread waits for something */
     struct loop *flush;      /* of the last broker that was started */
+    struct fs *fs;
 };
 
 static struct stage stage;
@@ -84,7 +86,8 @@ static void stage_pass(int64_t ms)
 
 static void stage_begin(void)
 {
-    stage = (struct stage){.threads = {.start = stage_start, .join = stage_join}};
+    stage = (struct stage){.threads = {.start = stage_start, .join = stage_join},
+                           .fs = stage.fs != NULL ? stage.fs : fs_system()};
     manual_clock_init(&stage.clock, START_MS);
 }
 
@@ -295,7 +298,7 @@ static void stage_brokers_with(uint64_t seed, const char *option)
     for (int i = 0; i < BROKERS; i++) {
         seeded_random_init(&places[i].random, seed + (uint64_t)i);
         struct broker_env env = {.clock = &stage.clock.clock,
-                                 .fs = fs_system(),
+                                 .fs = stage.fs,
                                  .random = &places[i].random.random,
                                  .threads = &stage.threads};
         place_start(&places[i], i + 1, option, &env);
@@ -313,6 +316,7 @@ static void stage_end(void)
         place_stop(&places[i]);
     }
     CU_ASSERT_EQUAL(stage.loops_n, 0);
+    stage.fs = NULL;
     arena_deinit(&arena);
 }
 
@@ -599,7 +603,42 @@ static void test_commit_too_large(void)
     stage_end();
 }
 
-SUITE("in process", TEST(test_woken_late), TEST(test_stop_while_offsets_are_deleted),
-      TEST(test_deletion_waits_for_the_disk), TEST(test_stop_while_groups_are_deleted),
-      TEST(test_commit_too_large), TEST(test_two_brokers), TEST(test_virtual_time),
-      TEST(test_seed_repeats))
+/* A file is put in its place, and logs change meanwhile. */
+static int checkpoints_written;
+static struct housekeeping *changes;
+
+static int rename_and_change(struct fs *fs, const char *from, const char *to)
+{
+    int outcome = fs_system()->ops->rename(fs, from, to);
+    if (strstr(to, "checkpoint") != NULL && changes != NULL) {
+        checkpoints_written++;
+        housekeeping_mark_dirty(changes);
+    }
+    return outcome;
+}
+
+/* Several checkpoints in one turn of the background loop, with changes during each: they go on. */
+static void test_changes_while_checkpoints_are_written(void)
+{
+    enum { MINUTE_MS = 60000 };
+    struct fs_ops ops = *fs_system()->ops;
+    struct fs changing = {.ops = &ops};
+    ops.rename = rename_and_change;
+    stage.fs = &changing;
+    stage_brokers(1);
+    create_topic(last, "t", true);
+    check_record(last, "t", "v", true);
+    changes = last->broker->housekeeping;
+    for (int i = 0; i < 3; i++) {
+        checkpoints_written = 0;
+        stage_pass(MINUTE_MS);
+        CU_ASSERT(checkpoints_written >= 12); /* one kind every 5 s, two every minute */
+    }
+    changes = NULL;
+    stage_end();
+}
+
+SUITE("in process", TEST(test_changes_while_checkpoints_are_written), TEST(test_woken_late),
+      TEST(test_stop_while_offsets_are_deleted), TEST(test_deletion_waits_for_the_disk),
+      TEST(test_stop_while_groups_are_deleted), TEST(test_commit_too_large), TEST(test_two_brokers),
+      TEST(test_virtual_time), TEST(test_seed_repeats))

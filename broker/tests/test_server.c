@@ -512,7 +512,7 @@ static void until_over(struct loop_task *task)
 
 static void outage_begin(struct outage *outage)
 {
-    outage->task.run = until_over;
+    outage->task = (struct loop_task){.run = until_over};
     sem_init(&outage->over, 0, 0);
     loop_post(b.broker->control, &outage->task);
 }
