@@ -358,8 +358,11 @@ bool loop_is_stopping(const struct loop *loop)
     return atomic_load(&loop->stopping);
 }
 
-void loop_drain(struct loop *loop)
+bool loop_drain(struct loop *loop)
 {
+    bool busy = false;
     while (run_tasks(loop)) {
+        busy = true;
     }
+    return busy;
 }

@@ -47,8 +47,8 @@ bool loop_turn(struct loop *loop);
 /* When the next timer is due, INT64_MAX without one. Between turns. */
 int64_t loop_next_due_ms(const struct loop *loop);
 bool loop_is_stopping(const struct loop *loop);
-/* Runs the tasks that are queued, after the loop has stopped and its thread has ended. */
-void loop_drain(struct loop *loop);
+/* Runs the tasks that are queued, while no thread runs the loop. False: there were none. */
+bool loop_drain(struct loop *loop);
 
 /* Any thread. Tasks run in the order in which they were posted, after the current event. */
 void loop_post(struct loop *loop, struct loop_task *task);

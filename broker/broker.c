@@ -4,12 +4,12 @@
  * and must know the same cluster, the options that it keeps of brokers are read, listening sockets
  * are bound (before the long loading, and ports must be known to register), topic configurations
  * are read, logs are loaded, the broker registers, the controller is elected and makes partitions
- * lead. All of it runs on the caller's thread. broker_serve() then starts the control thread, the
- * background thread and the loops, which accept connections: until there a start may be broken off
+ * lead. All of it runs on the caller's thread. broker_serve() then starts the control, state and
+ * background threads and the loops, which accept connections: until there a start may be broken off
  * at any point, since nobody has been promised anything.
  *
  * Stop is the reverse: no new connections, waiting group members are told, the loops end (what is
- * in progress is answered), the control thread ends, logs are closed and marked clean; the session
+ * in progress is answered), the control and the state thread end, logs are closed and marked clean; the session
  * with the store ends last, so that nobody takes over what is still being closed. */
 #define _GNU_SOURCE
 #include "broker/broker.h"
@@ -195,6 +195,14 @@ static void dir_list_deinit(struct dir_list *list)
     free(list->dirs);
 }
 
+/* Before a controller has said whether the log is anybody's: what is not known is read then. */
+static struct log_config config_of_loaded(void *topic_configs, struct str topic)
+{
+    struct log_config config;
+    (void)topic_configs_in_force(topic_configs, topic, &config);
+    return config;
+}
+
 static err lock_logs(struct broker *broker, struct logs_identity *identity,
                      char reason[BROKER_REASON_BYTES])
 {
@@ -207,7 +215,7 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
         .dirs = list.dirs,
         .dirs_n = list.count,
         .broker_id = broker->config->broker_id,
-        .config_of = topic_configs_log_config,
+        .config_of = config_of_loaded,
         .context = broker->topic_configs,
     };
     err e = logs_lock(&broker->storage, &how, &broker->logs, identity, reason);
@@ -216,6 +224,8 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
 }
 
 /* ---- what the parts tell each other ---- */
+
+/* These four on the state thread. */
 
 static void on_became_leader(void *context, struct partition *p, int32_t leader_epoch,
                              bool uninterrupted)
@@ -238,7 +248,6 @@ static void on_resigned(void *context, struct topic_partition name, int32_t lead
 static void on_topic_removed(void *context, struct str topic)
 {
     struct broker *broker = context;
-    topic_configs_forget(broker->topic_configs, topic);
     coordinator_topic_deleted(broker->coordinator, topic);
 }
 
@@ -262,8 +271,7 @@ static err on_topic_config_changed(void *context, struct str topic)
     if (e != OK) {
         return e == E_MALFORMED ? OK : e;
     }
-    struct log_config config = topic_configs_log_config(broker->topic_configs, topic);
-    replicas_set_config(broker->replicas, topic, &config);
+    requests_in_take_configs(broker->requests_in, topic);
     log_info("config-changes", "topic configuration changed topic=%.*s", (int)topic.len,
              topic.data);
     return OK;
@@ -275,11 +283,17 @@ static err on_broker_config_changed(void *context, struct str entity)
     return broker_configs_changed(&broker->broker_configs, entity);
 }
 
+static void on_inherited_config_changed(void *context)
+{
+    struct broker *broker = context;
+    requests_in_take_configs(broker->requests_in, (struct str){0});
+}
+
 static err read_configs(void *context)
 {
     struct broker *broker = context;
     TRY(topic_configs_load(broker->topic_configs));
-    broker_configs_use(&broker->broker_configs);
+    on_inherited_config_changed(broker);
     return OK;
 }
 
@@ -339,7 +353,7 @@ static void make_replicas(struct broker *broker)
     struct replicas_config replicas = {
         .broker_id = broker->id,
         .logs = broker->logs,
-        .config_of = topic_configs_log_config,
+        .config_of = topic_configs_in_force,
         .config_context = broker->topic_configs,
         .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
         .flush = broker->flush,
@@ -347,7 +361,10 @@ static void make_replicas(struct broker *broker)
         .checkpoint_context = broker->housekeeping,
     };
     broker->replicas = replicas_new(&replicas);
-    struct requests_in_config requests_in = {.replicas = broker->replicas,
+    struct requests_in_config requests_in = {.state = broker->state,
+                                             .control = broker->control,
+                                             .topic_configs = broker->topic_configs,
+                                             .replicas = broker->replicas,
                                              .metadata = broker->metadata,
                                              .metadata_waits = broker->metadata_waits,
                                              .topic_removed = on_topic_removed,
@@ -381,8 +398,8 @@ static void make_editors(struct broker *broker)
                                                      .config = broker->config,
                                                      .coord = broker->coord,
                                                      .topic_configs = broker->topic_configs,
-                                                     .logs = broker->logs,
-                                                     .replicas = broker->replicas};
+                                                     .changed = on_inherited_config_changed,
+                                                     .context = broker};
     broker->config_editor = (struct config_editor){.broker_id = broker->id,
                                                    .config = broker->config,
                                                    .topic_configs = broker->topic_configs,
@@ -441,6 +458,16 @@ static err take_over_logs(struct broker *broker)
                                                  : adopt_logs(&adoption);
 }
 
+/* Lets the control and the state thread's loops, whose threads do not run, tell each other all. */
+static void settle(struct broker *broker)
+{
+    bool busy = true;
+    while (busy) {
+        busy = broker->control != NULL && loop_drain(broker->control);
+        busy |= broker->state != NULL && loop_drain(broker->state);
+    }
+}
+
 /* Nothing is written anywhere before the log directories, the store and the configuration are known
  * to fit. */
 static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
@@ -460,7 +487,7 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
                             reason));
     TRY(take_over_logs(broker));
     TRY(membership_elect(broker->membership, broker->controller, broker->config_changes, reason));
-    loop_drain(broker->control); /* the controller's requests to this broker */
+    settle(broker); /* the controller's requests to this broker */
     return OK;
 }
 
@@ -478,6 +505,7 @@ static void stop_threads(struct broker *broker)
 {
     coord_interrupt(broker->coord);
     end_thread(broker, broker->control, &broker->control_thread);
+    end_thread(broker, broker->state, &broker->state_thread);
     membership_stop(broker->membership);
     end_thread(broker, broker->background, &broker->background_thread);
     housekeeping_stop(broker->housekeeping);
@@ -505,6 +533,7 @@ static err start_threads(struct broker *broker)
     e = e == OK
             ? thread_start(threads, "background", broker->background, &broker->background_thread)
             : e;
+    e = e == OK ? thread_start(threads, "state", broker->state, &broker->state_thread) : e;
     e = e == OK ? thread_start(threads, "control", broker->control, &broker->control_thread) : e;
     e = e == OK ? server_start(broker->server, handlers) : e;
     if (e != OK) {
@@ -518,6 +547,7 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     broker->storage.files = file_cache_new(broker->storage.fs, open_files_max());
     TRY(loop_new(broker->clock, &broker->control));
+    TRY(loop_new(broker->clock, &broker->state));
     TRY(loop_new(broker->clock, &broker->background));
     TRY(loop_new(broker->clock, &broker->flush));
     broker->topic_configs = topic_configs_new(broker->config);
@@ -541,8 +571,8 @@ static void end_requests(struct broker *broker)
     free(broker->api_loops);
 }
 
-/* What is queued for the control thread (and what still comes, until the store is closed) finds no
- * controller: it is freed and not carried out. */
+/* What is queued for the control and the state thread (and what still comes, until the store is closed)
+ * finds no controller: its answers are freed. */
 static void end_controller(struct broker *broker)
 {
     if (broker->membership != NULL) {
@@ -551,9 +581,9 @@ static void end_controller(struct broker *broker)
     broker->local_link.controller = NULL;
     controller_free(broker->controller);
     broker->controller = NULL;
-    if (broker->control != NULL) {
-        loop_drain(broker->control);
-    }
+    settle(broker);
+    requests_in_stop(broker->requests_in);
+    settle(broker);
 }
 
 static void broker_free(struct broker *broker)
@@ -581,6 +611,7 @@ static void broker_free(struct broker *broker)
     config_changes_free(broker->config_changes);
     requests_in_free(broker->requests_in);
     loop_free(broker->control);
+    loop_free(broker->state);
     loop_free(broker->background);
     loop_free(broker->flush);
     if (broker->storage.files != NULL) {
@@ -653,7 +684,7 @@ void broker_stop(struct broker *broker)
     workers_stop(broker->workers); /* what it has begun is still answered */
     server_stop(broker->server);
     metadata_waits_stop(broker->metadata_waits);
-    loop_drain(broker->control); /* what requests still asked of it; it wakes them */
+    settle(broker); /* what requests still asked of them; they wake them */
     loop_drain(broker->background);
     for (int i = 0; i < broker->loops_n; i++) {
         loop_drain(server_loop(broker->server, i)->loop);

@@ -5,9 +5,10 @@
  * asks the time by itself.
  *
  * Threads, each an event loop (base/loop.h): those of connections (net/server.h), the control thread,
- * the background thread, the flush thread. The control thread alone uses the coordination store, runs
- * the controller, and changes partitions and metadata; it waits for the store when that is out of
- * reach. The background thread does what must go on meanwhile: timers and loading of groups,
+ * the state thread, the background thread, the flush thread. The control thread alone uses the
+ * coordination store and runs the controller; it waits for the store when that is out of reach. The
+ * state thread alone changes the roles of partitions and the metadata, as a controller tells it, and
+ * never waits for the store. The background thread does what must go on meanwhile: timers and loading of groups,
  * checkpoints, retention. The flush thread waits for the disk. Workers (base/workers.h) begin with
  * their first work. */
 #ifndef OTTLA_BROKER_BROKER_H
@@ -63,6 +64,8 @@ struct broker {
 
     struct loop *control;
     struct thread *control_thread;
+    struct loop *state;
+    struct thread *state_thread;
     struct loop *background;
     struct thread *background_thread;
     struct loop *flush;
@@ -77,7 +80,8 @@ struct broker {
     struct fetch_sessions *fetch_sessions;
     struct coordinator *coordinator;
     struct housekeeping *housekeeping;
-    struct once no_transactions; /* transactional ids that were told so, in the log */
+    struct requests_in *requests_in; /* carried out on the state thread */
+    struct once no_transactions;     /* transactional ids that were told so, in the log */
 
     /* Control thread only. */
     struct membership *membership;
@@ -88,7 +92,6 @@ struct broker {
     struct config_editor config_editor;
     struct topics topics;
     struct controller *controller;
-    struct requests_in *requests_in;
     struct local_link local_link;
 };
 

@@ -2,7 +2,7 @@
  * shutdown marker, loading, creation, deletion.
  *
  * Thread: opened and closed by one thread. logs_get may be called by any thread; creation and
- * deletion by the control thread only. The periodic functions may run on a background thread.
+ * deletion by one thread only, that of roles (replicas.h). The periodic functions may run on a background thread.
  * Ownership: logs owns every plog; logs_delete and logs_close end them. */
 #ifndef OTTLA_STORAGE_LOGS_H
 #define OTTLA_STORAGE_LOGS_H
@@ -55,8 +55,8 @@ NODISCARD err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_
  * unless a log in it was repaired or written to; nothing else is written. */
 void logs_abandon(struct logs *logs);
 
-/* NULL when there is none. The log is the caller's to use on the control thread only, or for as long
- * as something keeps that thread from deleting it. */
+/* NULL when there is none. The log is the caller's to use on the thread that deletes logs, or for as
+ * long as something keeps that thread from deleting it. */
 struct plog *logs_get(struct logs *logs, struct topic_partition name);
 /* Calls `each` for every log; no creation or deletion meanwhile (it holds the table's lock: `each`
  * may not call logs_*). */

@@ -9,7 +9,7 @@
 #include "broker/api/request.h"
 #include "broker/cluster/metadata_waits.h"
 
-/* The answer's entries, 0 to count - 1. `is_done` is called on the control thread too. */
+/* The answer's entries, 0 to count - 1. `is_done` is called on the state thread too. */
 struct topics_wait_rules {
     int16_t *(*error_of)(const struct req *r, int32_t at);
     bool (*is_done)(const struct req *r, const struct metadata *metadata, int32_t at);

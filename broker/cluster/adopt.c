@@ -112,7 +112,7 @@ static err write_topic(const struct adoption *adoption, struct arena *arena,
         {.type = COORD_CREATE, .path = znode_partitions_path(arena, topic->name)},
     };
     TRY(coord_multi(adoption->coord, ops, 3, arena));
-    topic_configs_forget(adoption->topic_configs, topic->name);
+    TRY(topic_configs_refresh(adoption->topic_configs, topic->name, NULL));
     return write_states(adoption, arena, topic);
 }
 
@@ -138,7 +138,8 @@ static err adopt_all(const struct adoption *adoption, struct survey *survey)
 /* The logs were loaded before their topics were known. */
 static void use_config(void *context, struct plog *log)
 {
-    struct log_config config = topic_configs_log_config(context, plog_name(log).topic);
+    struct log_config config;
+    (void)topic_configs_in_force(context, plog_name(log).topic, &config); /* or a careful one */
     plog_set_config(log, &config);
 }
 

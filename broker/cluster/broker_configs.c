@@ -2,7 +2,7 @@
  * layer has and the node has not is removed from it.
  *
  * While the broker runs, only options that topics inherit change: nothing but the control thread
- * reads them, which hands each log its new configuration under the log's own guard. Other dynamic
+ * reads them, which publishes what topics have by them. Other dynamic
  * options (threads, connections, listeners) were used at the start and stay as they were in force;
  * a line says so.
  *
@@ -12,7 +12,6 @@
 
 #include "base/log.h"
 #include "zk/znodes.h"
-#include "base/map.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,51 +167,6 @@ err broker_configs_load(struct config *config, struct coord *coord, int32_t brok
 
 /* ---- while the broker runs ---- */
 
-static void note_topic(void *context, struct plog *log)
-{
-    struct map *topics = context;
-    struct str topic = plog_name(log).topic;
-    if (map_get_str(topics, topic) == NULL) {
-        (void)map_set_str(topics, topic, xcalloc(1, sizeof(struct log_config)));
-    }
-}
-
-static void use_config(void *context, struct partition *p)
-{
-    const struct log_config *config = map_get_str(context, partition_name(p).topic);
-    if (config != NULL) {
-        partition_set_config(p, config);
-    }
-}
-
-/* A log that no partition uses has it too: a partition may come for it. */
-static void log_use_config(void *context, struct plog *log)
-{
-    const struct log_config *config = map_get_str(context, plog_name(log).topic);
-    if (config != NULL) {
-        plog_set_config(log, config);
-    }
-}
-
-/* Topics are read first: the store may have to be asked, and not under the lock of the logs. */
-void broker_configs_use(const struct broker_configs *configs)
-{
-    struct map topics;
-    map_init(&topics);
-    logs_each(configs->logs, note_topic, &topics);
-    map_each (entry, &topics) {
-        struct str topic = {.data = (const char *)entry->key, .len = entry->key_len};
-        *(struct log_config *)entry->value =
-            topic_configs_log_config(configs->topic_configs, topic);
-    }
-    logs_each(configs->logs, log_use_config, &topics);
-    replicas_each(configs->replicas, use_config, &topics);
-    map_each (entry, &topics) {
-        free(entry->value);
-    }
-    map_deinit(&topics);
-}
-
 static err change_layer(const struct broker_configs *configs, const struct layer *layer)
 {
     struct arena arena;
@@ -222,7 +176,8 @@ static err change_layer(const struct broker_configs *configs, const struct layer
     int changed = e == OK ? set_layer(configs->config, layer, &node, true) : 0;
     arena_deinit(&arena);
     if (changed > 0) {
-        broker_configs_use(configs);
+        topic_configs_republish(configs->topic_configs);
+        configs->changed(configs->context);
         log_info(AREA, "options changed broker=%s count=%d", layer->entity, changed);
     }
     return e;

@@ -8,7 +8,6 @@
 #define OTTLA_BROKER_CLUSTER_BROKER_CONFIGS_H
 
 #include "broker/cluster/topic_configs.h"
-#include "broker/replica/replicas.h"
 #include "zk/coord.h"
 
 /* What changes of them take effect on, while a broker runs. */
@@ -17,8 +16,9 @@ struct broker_configs {
     struct config *config;
     struct coord *coord;
     struct topic_configs *topic_configs;
-    struct logs *logs;
-    struct replicas *replicas;
+    /* What topics inherit has changed, and is published. */
+    void (*changed)(void *context);
+    void *context;
 };
 
 /* Reads both nodes and sets what they say, before anything has used the options. What is unknown,
@@ -30,7 +30,5 @@ NODISCARD err broker_configs_load(struct config *config, struct coord *coord, in
  * again: what topics inherit takes effect on every log at once, the rest at the next start. Errors
  * of the store. */
 NODISCARD err broker_configs_changed(const struct broker_configs *configs, struct str entity);
-/* Hands every log its configuration, as topics and broker now have it. */
-void broker_configs_use(const struct broker_configs *configs);
 
 #endif

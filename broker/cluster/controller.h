@@ -12,14 +12,12 @@
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_H
 
 #include "base/random.h"
+#include "broker/cluster/control_keys.h"
 #include "protocol/messages.h"
 #include "zk/coord.h"
 #include "zk/znodes.h"
 
 struct controller;
-
-/* The APIs of its requests. */
-enum { KEY_LEADER_AND_ISR = 4, KEY_STOP_REPLICA = 5, KEY_UPDATE_METADATA = 6 };
 
 /* How requests reach a broker: in the order in which they are sent. The request is copied before
  * `send` returns; its answer comes later, by controller_on_answer. */

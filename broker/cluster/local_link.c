@@ -1,6 +1,6 @@
-/* A request is kept as its bytes, so that the controller may go on and change its model; what comes
- * out at the other end is what a broker elsewhere would get. One that has not been carried out when
- * the broker ends (a start that failed) is freed: then there is no controller any more. */
+/* A request is copied by way of its bytes, so that the controller may go on and change its model; what
+ * comes out at the other end is what a broker elsewhere would get. An answer that comes when the broker
+ * ends (or to a start that failed) is freed: then there is no controller any more. */
 #include "broker/cluster/local_link.h"
 
 #include "base/log.h"
@@ -11,62 +11,71 @@
 enum { ARENA_BYTES = 1 << 30 };
 
 struct delivery {
-    struct loop_task task;
+    struct request_in in;
+    struct loop_task answer;
     struct local_link *link;
-    int16_t api_key;
-    int version;
-    struct writer bytes;
-};
-
-/* Answers the controller; nobody asks for UpdateMetadata's answer. */
-static void deliver(struct local_link *link, int16_t api_key, const void *request,
-                    struct arena *arena)
-{
+    int32_t controller_epoch;
+    struct arena arena;
+    struct writer bytes; /* the request's texts are in it */
     union {
         struct leader_and_isr_response leader_and_isr;
         struct stop_replica_response stop_replica;
         struct update_metadata_response update_metadata;
-    } answer;
-    int32_t controller_epoch = -1;
-    if (api_key == KEY_LEADER_AND_ISR) {
-        const struct leader_and_isr_request *lisr = request;
-        controller_epoch = lisr->controller_epoch;
-        requests_in_leader_and_isr(link->in, lisr, arena, &answer.leader_and_isr);
-    } else if (api_key == KEY_STOP_REPLICA) {
-        const struct stop_replica_request *stop = request;
-        controller_epoch = stop->controller_epoch;
-        requests_in_stop_replica(link->in, stop, arena, &answer.stop_replica);
-    } else {
-        CHECK(api_key == KEY_UPDATE_METADATA);
-        requests_in_update_metadata(link->in, request, &answer.update_metadata);
-        return;
-    }
-    controller_on_answer(link->controller, link->broker_id, api_key, controller_epoch, &answer);
-}
+    } response;
+};
 
-static void carry_out(struct delivery *delivery, struct arena *arena)
+static void delivery_free(struct delivery *delivery)
 {
-    const struct message *message = api_schema_of(delivery->api_key)->request;
-    void *request = arena_alloc(arena, message_struct_size(message));
-    CHECK(request != NULL);
-    message_init(message, request);
-    struct reader reader = reader_of(bytes_of(delivery->bytes.data, delivery->bytes.len));
-    err e = message_decode(message, delivery->version, &reader, arena, request);
-    CHECK(e == OK);
-    deliver(delivery->link, delivery->api_key, request, arena);
-}
-
-static void on_delivery(struct loop_task *task)
-{
-    struct delivery *delivery = container_of(task, struct delivery, task);
-    struct arena arena;
-    arena_init(&arena, ARENA_BYTES);
-    if (delivery->link->controller != NULL) {
-        carry_out(delivery, &arena);
-    }
-    arena_deinit(&arena);
+    arena_deinit(&delivery->arena);
     writer_deinit(&delivery->bytes);
     free(delivery);
+}
+
+/* On the control thread. Nobody asks for UpdateMetadata's answer. */
+static void on_answer(struct loop_task *task)
+{
+    struct delivery *delivery = container_of(task, struct delivery, answer);
+    struct local_link *link = delivery->link;
+    if (link->controller != NULL && delivery->in.api_key != KEY_UPDATE_METADATA) {
+        controller_on_answer(link->controller, link->broker_id, delivery->in.api_key,
+                             delivery->controller_epoch, &delivery->response);
+    }
+    delivery_free(delivery);
+}
+
+/* On the state thread. */
+static void on_done(struct request_in *in)
+{
+    struct delivery *delivery = container_of(in, struct delivery, in);
+    loop_post(delivery->link->control, &delivery->answer);
+}
+
+static int32_t controller_epoch_of(int16_t api_key, const void *request)
+{
+    switch (api_key) {
+    case KEY_LEADER_AND_ISR:
+        return ((const struct leader_and_isr_request *)request)->controller_epoch;
+    case KEY_STOP_REPLICA:
+        return ((const struct stop_replica_request *)request)->controller_epoch;
+    default:
+        CHECK(api_key == KEY_UPDATE_METADATA);
+        return ((const struct update_metadata_request *)request)->controller_epoch;
+    }
+}
+
+/* The request by way of its bytes. */
+static err copy(struct delivery *delivery, int version, const void *request)
+{
+    const struct message *message = api_schema_of(delivery->in.api_key)->request;
+    TRY(message_encode(message, version, request, &delivery->bytes));
+    void *out = arena_alloc(&delivery->arena, message_struct_size(message));
+    CHECK(out != NULL);
+    message_init(message, out);
+    struct reader reader = reader_of(bytes_of(delivery->bytes.data, delivery->bytes.len));
+    err e = message_decode(message, version, &reader, &delivery->arena, out);
+    CHECK(e == OK);
+    delivery->in.request = out;
+    return OK;
 }
 
 void local_link_send(void *context, int32_t broker_id, int16_t api_key, int version,
@@ -81,16 +90,21 @@ void local_link_send(void *context, int32_t broker_id, int16_t api_key, int vers
         return;
     }
     struct delivery *delivery = xcalloc(1, sizeof(*delivery));
-    *delivery = (struct delivery){
-        .task.run = on_delivery, .link = link, .api_key = api_key, .version = version};
+    delivery->link = link;
+    delivery->answer.run = on_answer;
+    delivery->controller_epoch = controller_epoch_of(api_key, request);
+    arena_init(&delivery->arena, ARENA_BYTES);
     writer_init(&delivery->bytes, ARENA_BYTES);
-    err e = message_encode(api_schema_of(api_key)->request, version, request, &delivery->bytes);
+    delivery->in.api_key = api_key;
+    delivery->in.response = &delivery->response;
+    delivery->in.arena = &delivery->arena;
+    delivery->in.done = on_done;
+    err e = copy(delivery, version, request);
     if (e != OK) { /* a node in the store has a text that no message can carry */
         log_error("controller", "request cannot be encoded, not sent api=%s error=\"%s\"",
                   api_schema_of(api_key)->name, err_text(e));
-        writer_deinit(&delivery->bytes);
-        free(delivery);
+        delivery_free(delivery);
         return;
     }
-    loop_post(link->control, &delivery->task);
+    requests_in_submit(link->in, &delivery->in);
 }

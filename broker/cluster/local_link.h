@@ -1,8 +1,7 @@
 /* The controller's link to the broker that it runs on: requests are taken as they would come over a
  * connection (encoded, queued, one after the other), carried out, and answered.
  *
- * Thread: the control thread. A request is carried out as a task of its loop, after the event that
- * sent it. */
+ * Thread: the control thread. The answer comes as a task of its loop. */
 #ifndef OTTLA_BROKER_CLUSTER_LOCAL_LINK_H
 #define OTTLA_BROKER_CLUSTER_LOCAL_LINK_H
 
@@ -15,7 +14,7 @@ struct local_link {
     int32_t broker_id;
     struct loop *control;
     struct requests_in *in;
-    struct controller *controller; /* gets the answers; NULL: requests are freed, not carried out */
+    struct controller *controller; /* gets the answers; NULL: there is none any more */
 };
 
 /* For struct controller_links; the context is the struct local_link. A request to another broker goes

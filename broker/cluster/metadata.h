@@ -1,7 +1,7 @@
 /* What this broker knows of the cluster: brokers, controller, topics with their partitions'
  * leaders.
  *
- * A snapshot is immutable and reference-counted. The control thread makes a new one of the old one
+ * A snapshot is immutable and reference-counted. The state thread makes a new one of the old one
  * and an UpdateMetadata message, and publishes it; that is the only way it changes. Any thread
  * takes a reference to the current one. */
 #ifndef OTTLA_BROKER_CLUSTER_METADATA_H
@@ -70,7 +70,7 @@ void metadata_cache_free(struct metadata_cache *cache);
 struct metadata *metadata_acquire(struct metadata_cache *cache);
 void metadata_release(struct metadata *metadata);
 
-/* Applies UpdateMetadata, control thread only. Leader -2 removes a partition; the names of topics
+/* Applies UpdateMetadata, state thread only. Leader -2 removes a partition; the names of topics
  * that vanished with it are told to `removed` (may be NULL) when the current snapshot is without them. */
 void metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
                      void (*removed)(void *context, struct str topic), void *context);

@@ -1,6 +1,6 @@
 /* Who waits until the metadata shows something: a new topic with leaders, a topic gone.
  *
- * Registered and removed on any loop, evaluated by the control thread after each change. Who waits
+ * Registered and removed on any loop, evaluated by the state thread after each change. Who waits
  * when the broker stops is woken by metadata_waits_stop, or would never be finished. */
 #ifndef OTTLA_BROKER_CLUSTER_METADATA_WAITS_H
 #define OTTLA_BROKER_CLUSTER_METADATA_WAITS_H

@@ -1,11 +1,15 @@
 /* A cache in front of /config/topics. What is not cached is read; what the store does not have is
- * no override; what could not be read is not cached. */
+ * no override; what could not be read is not cached.
+ *
+ * What is published is one configuration for each topic that is known, and all topics without
+ * overrides share one. */
 #include "broker/cluster/topic_configs.h"
 
 #include "base/log.h"
 #include "base/map.h"
 #include "zk/znodes.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 enum { ARENA_BYTES = 256 << 20 };
@@ -13,7 +17,10 @@ enum { ARENA_BYTES = 256 << 20 };
 struct topic_configs {
     const struct config *config;
     struct coord *coord;
-    struct map topics; /* name → struct properties */
+    struct map topics;       /* name → struct properties */
+    pthread_mutex_t lock;    /* leaf; guards the rest */
+    struct map in_force;     /* name → struct log_config: its own, or &plain */
+    struct log_config plain; /* without overrides */
 };
 
 struct topic_configs *topic_configs_new(const struct config *config)
@@ -21,6 +28,9 @@ struct topic_configs *topic_configs_new(const struct config *config)
     struct topic_configs *configs = xcalloc(1, sizeof(*configs));
     configs->config = config;
     map_init(&configs->topics);
+    map_init(&configs->in_force);
+    pthread_mutex_init(&configs->lock, NULL);
+    configs->plain = topic_log_config(config, NULL);
     return configs;
 }
 
@@ -28,6 +38,67 @@ void topic_configs_use(struct topic_configs *configs, struct coord *coord)
 {
     configs->coord = coord;
 }
+
+/* ---- what is published ---- */
+
+static void config_free(struct topic_configs *configs, struct log_config *config)
+{
+    if (config != &configs->plain) {
+        free(config);
+    }
+}
+
+static void publish(struct topic_configs *configs, struct str topic,
+                    const struct properties *overrides)
+{
+    struct log_config *config = &configs->plain;
+    if (overrides->count > 0) {
+        config = xcalloc(1, sizeof(*config));
+        *config = topic_log_config(configs->config, overrides);
+    }
+    pthread_mutex_lock(&configs->lock);
+    config_free(configs, map_set_str(&configs->in_force, topic, config));
+    pthread_mutex_unlock(&configs->lock);
+}
+
+void topic_configs_withdraw(struct topic_configs *configs, struct str topic)
+{
+    pthread_mutex_lock(&configs->lock);
+    config_free(configs, map_remove_str(&configs->in_force, topic));
+    pthread_mutex_unlock(&configs->lock);
+}
+
+/* Only what is published: a topic that was withdrawn stays so. */
+void topic_configs_republish(struct topic_configs *configs)
+{
+    struct log_config plain = topic_log_config(configs->config, NULL);
+    pthread_mutex_lock(&configs->lock);
+    configs->plain = plain;
+    map_each (entry, &configs->in_force) {
+        struct str topic = {.data = (const char *)entry->key, .len = entry->key_len};
+        if (entry->value != &configs->plain) {
+            *(struct log_config *)entry->value =
+                topic_log_config(configs->config, map_get_str(&configs->topics, topic));
+        }
+    }
+    pthread_mutex_unlock(&configs->lock);
+}
+
+bool topic_configs_in_force(void *configs, struct str topic, struct log_config *config)
+{
+    struct topic_configs *c = configs;
+    pthread_mutex_lock(&c->lock);
+    const struct log_config *known = map_get_str(&c->in_force, topic);
+    *config = known != NULL ? *known : c->plain;
+    pthread_mutex_unlock(&c->lock);
+    if (known == NULL) {
+        config->retention_ms = -1;
+        config->retention_bytes = -1;
+    }
+    return known != NULL;
+}
+
+/* ---- what is read ---- */
 
 static void properties_free(struct properties *properties)
 {
@@ -46,6 +117,11 @@ void topic_configs_free(struct topic_configs *configs)
         properties_free(entry->value);
     }
     map_deinit(&configs->topics);
+    map_each (entry, &configs->in_force) {
+        config_free(configs, entry->value);
+    }
+    map_deinit(&configs->in_force);
+    pthread_mutex_destroy(&configs->lock);
     free(configs);
 }
 
@@ -90,6 +166,26 @@ static err remember(struct topic_configs *configs, struct str topic, struct aren
         properties_set(properties, node.entries[i].name.data, node.entries[i].value.data);
     }
     properties_free(map_set_str(&configs->topics, topic, properties));
+    publish(configs, topic, properties);
+    return OK;
+}
+
+/* What cannot be decoded is logged, and passed over. */
+static err read_topics(struct topic_configs *configs, struct arena *arena, const struct str *topics,
+                       size_t count)
+{
+    struct coord_op *gets = arena_array(arena, count, sizeof(*gets));
+    if (gets == NULL) {
+        return E_LIMIT;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *path = znode_topic_config_path(arena, topics[i]);
+        gets[i] = (struct coord_op){.type = COORD_GET, .path = path};
+    }
+    TRY(coord_run(configs->coord, gets, count, arena));
+    for (size_t i = 0; i < count; i++) {
+        err_ignore(remember(configs, topics[i], arena, &gets[i])); /* logged */
+    }
     return OK;
 }
 
@@ -98,19 +194,15 @@ static err load(struct topic_configs *configs, struct arena *arena)
     struct coord_op children = {.type = COORD_CHILDREN, .path = ZNODE_CONFIG_TOPICS};
     TRY(coord_run(configs->coord, &children, 1, arena));
     TRY(children.error);
-    struct coord_op *gets = arena_array(arena, (size_t)children.children_n, sizeof(*gets));
-    if (gets == NULL) {
+    size_t count = (size_t)children.children_n;
+    struct str *topics = arena_array(arena, count, sizeof(*topics));
+    if (topics == NULL) {
         return E_LIMIT;
     }
-    for (int32_t i = 0; i < children.children_n; i++) {
-        const char *path = znode_topic_config_path(arena, str_of(children.children[i]));
-        gets[i] = (struct coord_op){.type = COORD_GET, .path = path};
+    for (size_t i = 0; i < count; i++) {
+        topics[i] = str_of(children.children[i]);
     }
-    TRY(coord_run(configs->coord, gets, (size_t)children.children_n, arena));
-    for (int32_t i = 0; i < children.children_n; i++) {
-        err_ignore(remember(configs, str_of(children.children[i]), arena, &gets[i])); /* logged */
-    }
-    return OK;
+    return read_topics(configs, arena, topics, count);
 }
 
 err topic_configs_load(struct topic_configs *configs)
@@ -118,6 +210,22 @@ err topic_configs_load(struct topic_configs *configs)
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     err e = load(configs, &arena);
+    arena_deinit(&arena);
+    return e;
+}
+
+err topic_configs_read(struct topic_configs *configs, const struct str *topics, size_t count)
+{
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct str *unknown = arena_array(&arena, count, sizeof(*unknown));
+    size_t unknown_n = 0;
+    for (size_t i = 0; unknown != NULL && i < count; i++) {
+        if (map_get_str(&configs->topics, topics[i]) == NULL) {
+            unknown[unknown_n++] = topics[i];
+        }
+    }
+    err e = unknown == NULL ? E_LIMIT : read_topics(configs, &arena, unknown, unknown_n);
     arena_deinit(&arena);
     return e;
 }
@@ -150,22 +258,5 @@ err topic_configs_get(struct topic_configs *configs, struct str topic,
 void topic_configs_forget(struct topic_configs *configs, struct str topic)
 {
     properties_free(map_remove_str(&configs->topics, topic));
-}
-
-struct log_config topic_configs_log_config(void *configs, struct str topic)
-{
-    struct topic_configs *c = configs;
-    const struct properties *overrides = NULL;
-    if (topic_configs_get(c, topic, &overrides) == OK) {
-        return topic_log_config(c->config, overrides);
-    }
-    struct properties none;
-    properties_init(&none);
-    struct log_config config = topic_log_config(c->config, &none);
-    properties_deinit(&none);
-    config.retention_ms = -1;
-    config.retention_bytes = -1;
-    log_warn("topic-configs", "options unknown, nothing is deleted by retention topic=%.*s",
-             (int)topic.len, topic.data);
-    return config;
+    topic_configs_withdraw(configs, topic);
 }

@@ -1,7 +1,11 @@
-/* Overrides of topics' options, as they are in /config/topics/T. Control thread only.
+/* Overrides of topics' options, as they are in /config/topics/T, and what logs are configured with for
+ * them.
  *
  * What is kept here was really read: an error of the store, or a node that cannot be read, is never
- * taken for "no overrides", since records would be deleted by it. */
+ * taken for "no overrides", since records would be deleted by it.
+ *
+ * Thread: the control thread, which may ask the store; but what is in force is published, and any
+ * thread may look at it, since logs are made by a thread that must not wait for the store. */
 #ifndef OTTLA_BROKER_CLUSTER_TOPIC_CONFIGS_H
 #define OTTLA_BROKER_CLUSTER_TOPIC_CONFIGS_H
 
@@ -26,10 +30,20 @@ NODISCARD err topic_configs_get(struct topic_configs *configs, struct str topic,
  * it cannot be read, which leaves what was known; or an error of the store. */
 NODISCARD err topic_configs_refresh(struct topic_configs *configs, struct str topic,
                                     int32_t *version);
+/* Reads those of the topics that are not known, all in one go. Errors of the store; a node that cannot
+ * be read is logged. */
+NODISCARD err topic_configs_read(struct topic_configs *configs, const struct str *topics,
+                                 size_t count);
 /* The topic is gone. */
 void topic_configs_forget(struct topic_configs *configs, struct str topic);
-/* For logs: the effective configuration. Where the overrides cannot be known, nothing is deleted by
- * retention. `configs` as void *. */
-struct log_config topic_configs_log_config(void *configs, struct str topic);
+/* The broker's own options have changed: publishes anew what follows from them. */
+void topic_configs_republish(struct topic_configs *configs);
+
+/* Any thread: what is in force for logs of the topic. False: its overrides are not known, then
+ * `config` deletes nothing by retention. `configs` as void *. */
+bool topic_configs_in_force(void *configs, struct str topic, struct log_config *config);
+/* Any thread: the topic is gone, and one that is made under its name has other options.
+ * topic_configs_forget comes later. */
+void topic_configs_withdraw(struct topic_configs *configs, struct str topic);
 
 #endif

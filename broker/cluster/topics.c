@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "base/refuse.h"
-#include "broker/replica/partition.h"
 #include "protocol/error.h"
 
 #include <inttypes.h>
@@ -145,7 +144,7 @@ static bool list_repeats(const struct id_list *list)
 static err check_assignment(const struct metadata *metadata, const struct id_list *lists,
                             int32_t count, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
 {
-    if (count > PARTITIONS_PER_TOPIC_MAX || factor > REPLICAS_MAX) {
+    if (count > PARTITIONS_PER_TOPIC_MAX) {
         return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
                            "The manual partition assignment is too large.");
     }
@@ -154,7 +153,8 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
             return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
                                "All partitions should have the same number of replicas.");
         }
-        if (lists[p].count == 0 || list_repeats(&lists[p])) {
+        if (lists[p].count == 0 || lists[p].count > metadata->brokers_n ||
+            list_repeats(&lists[p])) {
             return refuse_with(
                 ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
                 "The manual partition assignment has no replicas or the same one twice "

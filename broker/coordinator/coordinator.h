@@ -33,7 +33,7 @@ void coordinator_free(struct coordinator *coordinator);
 /* The partition of __consumer_offsets that has this group, of `partitions_n`. */
 int32_t coordinator_partition_of(struct str group_id, int32_t partitions_n);
 
-/* Leadership of a partition of __consumer_offsets (control thread). Loading reads the log.
+/* Leadership of a partition of __consumer_offsets (state thread). Loading reads the log.
  * `uninterrupted`: it was led before, and nobody else can have led since. */
 void coordinator_partition_elected(struct coordinator *coordinator, struct partition *p,
                                    int32_t leader_epoch, bool uninterrupted);

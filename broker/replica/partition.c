@@ -40,6 +40,7 @@ struct partition {
     struct plog *log; /* NULL: detached */
     err gone;         /* then, and when it is about to be, what everybody is told; else OK */
     struct partition_state state;
+    int32_t *ids; /* owned; the state's */
     bool is_leader;
     int32_t led_since; /* the leader epoch since which this broker has led without interruption */
     int32_t min_insync_replicas; /* of the log's configuration, which is too large to copy often */
@@ -79,8 +80,7 @@ static void partition_check(const struct partition *p)
     CHECK(p->pins >= 0 && atomic_load(&p->refs) > 0);
     CHECK(p->led_since <= p->state.leader_epoch);
     CHECK(!p->is_leader || (p->led_since >= 0 && p->state.leader == p->env->broker_id));
-    CHECK(p->state.isr.count >= 0 && p->state.isr.count <= REPLICAS_MAX);
-    CHECK(p->state.replicas.count >= 0 && p->state.replicas.count <= REPLICAS_MAX);
+    CHECK(p->state.isr.count >= 0 && p->state.replicas.count >= 0);
     CHECK(p->unflushed_records >= 0);
     list_each (item, &p->watches) {
         const struct watch *watch = container_of(item, struct watch, link);
@@ -157,6 +157,7 @@ void partition_release(struct partition *p)
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->unpinned);
     free((void *)(uintptr_t)p->name.topic.data);
+    free(p->ids);
     free(p);
 }
 
@@ -504,6 +505,26 @@ static err begin_to_lead(struct partition *p)
     return OK;
 }
 
+/* The ids become the partition's own. */
+static void take_state(struct partition *p, const struct partition_state *state)
+{
+    CHECK(state->isr.count >= 0 && state->replicas.count >= 0);
+    size_t isr_n = (size_t)state->isr.count;
+    size_t replicas_n = (size_t)state->replicas.count;
+    int32_t *ids = xcalloc(isr_n + replicas_n, sizeof(*ids));
+    for (size_t i = 0; i < isr_n; i++) {
+        ids[i] = state->isr.ids[i];
+    }
+    for (size_t i = 0; i < replicas_n; i++) {
+        ids[isr_n + i] = state->replicas.ids[i];
+    }
+    free(p->ids);
+    p->ids = ids;
+    p->state = *state;
+    p->state.isr.ids = ids;
+    p->state.replicas.ids = ids + isr_n;
+}
+
 static err become(struct partition *p, const struct partition_state *state,
                   struct role_change *change)
 {
@@ -515,8 +536,7 @@ static err become(struct partition *p, const struct partition_state *state,
     }
     p->gone = OK; /* a deletion that did not come to its end */
     bool next_epoch = state->leader_epoch == p->state.leader_epoch + 1;
-    p->state = *state;
-    CHECK(state->isr.count <= REPLICAS_MAX && state->replicas.count <= REPLICAS_MAX);
+    take_state(p, state);
     p->is_leader = state->leader == p->env->broker_id && !plog_is_offline(p->log);
     change->leads = p->is_leader;
     change->uninterrupted = change->led && change->leads && next_epoch;

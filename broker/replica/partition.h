@@ -23,14 +23,13 @@
 
 struct partition;
 
-enum { REPLICAS_MAX = 32 };
-
+/* Ids of brokers, in the order in which they were told. */
 struct replica_set {
-    int32_t ids[REPLICAS_MAX];
+    const int32_t *ids;
     int32_t count;
 };
 
-/* What the controller said of a partition; values of LeaderAndIsr. */
+/* What the controller said of a partition; values of LeaderAndIsr, whose ids are borrowed. */
 struct partition_state {
     int32_t controller_epoch;
     int32_t leader;

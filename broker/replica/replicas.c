@@ -125,12 +125,9 @@ static struct partition *table_remove(struct replicas *replicas, struct str topi
 
 typedef struct leader_and_isr_request_partition_state lisr_partition;
 
-static void copy_ids(struct replica_set *set, const int32_t *ids, int32_t count)
+static struct replica_set set_of(const int32_t *ids, int32_t count)
 {
-    set->count = count < 0 ? 0 : count > REPLICAS_MAX ? REPLICAS_MAX : count;
-    for (int32_t i = 0; i < set->count; i++) {
-        set->ids[i] = ids[i];
-    }
+    return (struct replica_set){.ids = ids, .count = count < 0 ? 0 : count};
 }
 
 static bool set_holds(const struct replica_set *set, int32_t id)
@@ -150,8 +147,12 @@ static err open_log(struct replicas *replicas, struct topic_partition name, stru
     if (*log != NULL) {
         return uuid_is_zero(topic_id) ? OK : plog_set_topic_id(*log, topic_id);
     }
-    struct log_config config =
-        replicas->config.config_of(replicas->config.config_context, name.topic);
+    struct log_config config;
+    if (!replicas->config.config_of(replicas->config.config_context, name.topic, &config)) {
+        log_warn("replicas",
+                 "options unknown, nothing is deleted by retention topic=%.*s partition=%d",
+                 (int)name.topic.len, name.topic.data, name.partition);
+    }
     return logs_create(replicas->config.logs, name, topic_id, &config, log);
 }
 
@@ -200,9 +201,9 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
     struct partition_state state = {.controller_epoch = in->controller_epoch,
                                     .leader = in->leader,
                                     .leader_epoch = in->leader_epoch,
-                                    .partition_epoch = in->partition_epoch};
-    copy_ids(&state.isr, in->isr, in->isr_n);
-    copy_ids(&state.replicas, in->replicas, in->replicas_n);
+                                    .partition_epoch = in->partition_epoch,
+                                    .isr = set_of(in->isr, in->isr_n),
+                                    .replicas = set_of(in->replicas, in->replicas_n)};
     if (!set_holds(&state.replicas, replicas->config.broker_id)) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
@@ -396,23 +397,39 @@ err replicas_checkpoint_high_watermarks(struct replicas *replicas, bool durable)
 }
 
 struct config_change {
+    const struct replicas_config *of;
     struct str topic;
-    const struct log_config *config;
 };
 
-static void change_config(void *context, struct partition *p)
+static bool config_changes(const struct config_change *change, struct str topic,
+                           struct log_config *config)
 {
-    const struct config_change *change = context;
-    if (str_equal(partition_name(p).topic, change->topic)) {
-        partition_set_config(p, change->config);
+    return (change->topic.data == NULL || str_equal(topic, change->topic)) &&
+           change->of->config_of(change->of->config_context, topic, config);
+}
+
+/* A log that no partition uses has it too: a partition may come for it. */
+static void change_log(void *context, struct plog *log)
+{
+    struct log_config config;
+    if (config_changes(context, plog_name(log).topic, &config)) {
+        plog_set_config(log, &config);
     }
 }
 
-void replicas_set_config(struct replicas *replicas, struct str topic,
-                         const struct log_config *config)
+static void change_partition(void *context, struct partition *p)
 {
-    struct config_change change = {.topic = topic, .config = config};
-    replicas_each(replicas, change_config, &change);
+    struct log_config config;
+    if (config_changes(context, partition_name(p).topic, &config)) {
+        partition_set_config(p, &config);
+    }
+}
+
+void replicas_take_configs(struct replicas *replicas, struct str topic)
+{
+    struct config_change change = {.of = &replicas->config, .topic = topic};
+    logs_each(replicas->config.logs, change_log, &change);
+    replicas_each(replicas, change_partition, &change);
 }
 
 static void apply_retention(void *context, struct partition *p)

@@ -1,7 +1,7 @@
 /* The partitions of this broker, and the two messages of the controller that change them:
  * LeaderAndIsr and StopReplica. (The third, UpdateMetadata, changes cluster/metadata.h.)
  *
- * Look-ups come from any thread (a read-write lock inside); changes only from the control thread. */
+ * Look-ups come from any thread (a read-write lock inside); changes only from the state thread. */
 #ifndef OTTLA_BROKER_REPLICA_REPLICAS_H
 #define OTTLA_BROKER_REPLICA_REPLICAS_H
 
@@ -23,7 +23,8 @@ struct replica_listener {
 struct replicas_config {
     int32_t broker_id;
     struct logs *logs;
-    struct log_config (*config_of)(void *context, struct str topic);
+    /* Any thread, under a lock. False: the topic's options are not known, and `config` is careful. */
+    bool (*config_of)(void *context, struct str topic, struct log_config *config);
     void *config_context;
     struct replica_listener listener;
     struct loop *flush; /* these three: of struct partition_env */
@@ -51,9 +52,8 @@ void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_
 
 /* Writes replication-offset-checkpoint (logs_write_high_watermarks). */
 NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas, bool durable);
-/* Applies a changed topic configuration to its logs. */
-void replicas_set_config(struct replicas *replicas, struct str topic,
-                         const struct log_config *config);
+/* Logs of the topic, or (null) all of them, take the configuration that config_of tells now. */
+void replicas_take_configs(struct replicas *replicas, struct str topic);
 /* Retention on every partition; returns how many segments went. */
 int replicas_apply_retention(struct replicas *replicas);
 /* flush.ms, on every partition. */

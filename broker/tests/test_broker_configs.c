@@ -2,6 +2,7 @@
  * which value wins, and what is ignored with one warning each. */
 #define _GNU_SOURCE
 #include "broker/cluster/broker_configs.h"
+#include "broker/replica/replicas.h"
 
 #include "base/tests/suite.h"
 
@@ -329,18 +330,35 @@ static void test_classes(void)
 
 static struct {
     struct broker_configs configs;
+    struct logs *logs;
+    struct replicas *replicas;
     struct storage_env env;
     struct loop *flush;
     struct plog *plain;
     struct plog *own; /* has an override of its own */
 } r;
 
+static struct log_config config_of(void *context, struct str topic)
+{
+    struct log_config config;
+    (void)topic_configs_in_force(context, topic, &config);
+    return config;
+}
+
+static void on_changed(void *context)
+{
+    (void)context;
+    replicas_take_configs(r.replicas, (struct str){0});
+}
+
 static struct plog *create_log(const char *topic)
 {
     struct plog *log = NULL;
     struct topic_partition name = {.topic = str_of(topic)};
-    struct log_config config = topic_configs_log_config(r.configs.topic_configs, name.topic);
-    MUST(logs_create(r.configs.logs, name, (struct uuid){{7}}, &config, &log));
+    struct log_config config;
+    MUST(topic_configs_read(r.configs.topic_configs, &name.topic, 1));
+    CU_ASSERT(topic_configs_in_force(r.configs.topic_configs, name.topic, &config));
+    MUST(logs_create(r.logs, name, (struct uuid){{7}}, &config, &log));
     return log;
 }
 
@@ -355,18 +373,19 @@ static void begin_broker(const char *const *overrides, size_t count)
     r.configs = (struct broker_configs){.broker_id = OWN_ID,
                                         .config = &t.config,
                                         .coord = t.coord,
-                                        .topic_configs = topic_configs_new(&t.config)};
+                                        .topic_configs = topic_configs_new(&t.config),
+                                        .changed = on_changed};
     topic_configs_use(r.configs.topic_configs, t.coord);
     char *dir = xasprintf("%s/data", t.dir);
     struct logs_open how = {.dirs = &dir,
                             .dirs_n = 1,
                             .broker_id = OWN_ID,
-                            .config_of = topic_configs_log_config,
+                            .config_of = config_of,
                             .context = r.configs.topic_configs};
     struct logs_identity identity;
     char reason[LOGS_REASON_BYTES];
-    MUST(logs_lock(&r.env, &how, &r.configs.logs, &identity, reason));
-    MUST(logs_load(r.configs.logs, OWN_ID, "c", reason));
+    MUST(logs_lock(&r.env, &how, &r.logs, &identity, reason));
+    MUST(logs_load(r.logs, OWN_ID, "c", reason));
     free(dir);
     static const char OVERRIDE[] = "{\"version\":1,\"config\":{\"retention.ms\":\"9\"}}";
     struct coord_op op = {.type = COORD_CREATE,
@@ -375,18 +394,21 @@ static void begin_broker(const char *const *overrides, size_t count)
     MUST(coord_run(t.coord, &op, 1, &t.arena));
     MUST(op.error);
     MUST(loop_new(&t.clock.clock, &r.flush));
-    struct replicas_config replicas = {
-        .broker_id = OWN_ID, .logs = r.configs.logs, .flush = r.flush};
-    r.configs.replicas = replicas_new(&replicas);
+    struct replicas_config replicas = {.broker_id = OWN_ID,
+                                       .logs = r.logs,
+                                       .flush = r.flush,
+                                       .config_of = topic_configs_in_force,
+                                       .config_context = r.configs.topic_configs};
+    r.replicas = replicas_new(&replicas);
     r.plain = create_log("plain");
     r.own = create_log("own");
 }
 
 static void end_broker(void)
 {
-    replicas_free(r.configs.replicas);
+    replicas_free(r.replicas);
     loop_free(r.flush);
-    logs_close(r.configs.logs);
+    logs_close(r.logs);
     topic_configs_free(r.configs.topic_configs);
     file_cache_free(r.env.files);
     end();

@@ -459,8 +459,8 @@ static void lead_again(struct place *p, const char *topic)
     int32_t id = p->broker->id;
     struct partition_state state = {.leader = id,
                                     .leader_epoch = partition_role(partition).leader_epoch + 1,
-                                    .isr = {.ids = {id}, .count = 1},
-                                    .replicas = {.ids = {id}, .count = 1}};
+                                    .isr = {.ids = &id, .count = 1},
+                                    .replicas = {.ids = &id, .count = 1}};
     struct role_change change;
     MUST(partition_become(partition, &state, &change));
     CU_ASSERT(change.uninterrupted);

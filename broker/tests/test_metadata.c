@@ -1,9 +1,9 @@
 /* Metadata snapshots: what UpdateMetadata changes, what an older snapshot keeps, readers on other
  * threads. */
 #include "broker/cluster/metadata.h"
+#include "broker/cluster/metadata_waits.h"
 
 #include "base/tests/suite.h"
-#include "broker/cluster/local_link.h"
 
 #include <pthread.h>
 
@@ -237,71 +237,6 @@ static void test_readers(void)
     end();
 }
 
-/* A start that fails: what the controller has sent is freed, not carried out (there is nothing here
- * to carry it out on). */
-static void test_not_carried_out(void)
-{
-    struct local_link link = {.broker_id = 1};
-    CU_ASSERT_EQUAL_FATAL(loop_new(clock_system(), &link.control), OK);
-    struct update_metadata_request request;
-    update_metadata_request_init(&request);
-    local_link_send(&link, 1, 6, 5, &request);
-    loop_drain(link.control);
-    loop_free(link.control);
-}
-
-/* ---- the controller's requests ---- */
-
-static void nothing_removed(void *context)
-{
-    (void)context;
-}
-
-static int16_t update_from(struct requests_in *in, int32_t controller_epoch, int64_t broker_epoch)
-{
-    struct update_metadata_request request;
-    struct update_metadata_response response;
-    update_metadata_request_init(&request);
-    request.controller_id = controller_epoch;
-    request.controller_epoch = controller_epoch;
-    request.broker_epoch = broker_epoch;
-    requests_in_update_metadata(in, &request, &response);
-    return response.error_code;
-}
-
-static int32_t known_controller(void)
-{
-    struct metadata *now = metadata_acquire(cache);
-    int32_t id = now->controller_id;
-    metadata_release(now);
-    return id;
-}
-
-/* A deposed controller, and a request to an earlier life of this broker, change nothing. */
-static void test_fence(void)
-{
-    begin();
-    struct metadata_waits *waits = metadata_waits_new(cache);
-    struct requests_in_config config = {.metadata = cache,
-                                        .metadata_waits = waits,
-                                        .topic_removed = on_removed,
-                                        .logs_removed = nothing_removed,
-                                        .context = &cache};
-    struct requests_in *in = requests_in_new(&config);
-    requests_in_set_broker_epoch(in, 100);
-    CU_ASSERT_EQUAL(update_from(in, 5, 100), OK);
-    CU_ASSERT_EQUAL(update_from(in, 4, 100), ERR_STALE_CONTROLLER_EPOCH);
-    CU_ASSERT_EQUAL(known_controller(), 5);
-    CU_ASSERT_EQUAL(update_from(in, 6, 99), ERR_STALE_BROKER_EPOCH);
-    CU_ASSERT_EQUAL(known_controller(), 5);
-    CU_ASSERT_EQUAL(update_from(in, 5, -1), OK);  /* a version that does not tell it */
-    CU_ASSERT_EQUAL(update_from(in, 6, 101), OK); /* the controller knows more than we do */
-    CU_ASSERT_EQUAL(known_controller(), 6);
-    requests_in_free(in);
-    metadata_waits_free(waits);
-    end();
-}
-
 /* ---- who waits for it ---- */
 
 struct waiting {
@@ -350,4 +285,4 @@ static void test_waits_end(void)
 }
 
 SUITE("metadata", TEST(test_brokers), TEST(test_topics), TEST(test_removal), TEST(test_ids),
-      TEST(test_readers), TEST(test_not_carried_out), TEST(test_fence), TEST(test_waits_end))
+      TEST(test_readers), TEST(test_waits_end))

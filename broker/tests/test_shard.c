@@ -70,10 +70,11 @@ static void end(void)
 
 static struct role_change become(int32_t leader, int32_t leader_epoch)
 {
+    static const int32_t REPLICAS[] = {ME, OTHER};
     struct partition_state state = {.leader = leader,
                                     .leader_epoch = leader_epoch,
-                                    .isr = {.ids = {leader}, .count = 1},
-                                    .replicas = {.ids = {ME, OTHER}, .count = 2}};
+                                    .isr = {.ids = &leader, .count = 1},
+                                    .replicas = {.ids = REPLICAS, .count = 2}};
     struct role_change change;
     MUST(partition_become(t.p, &state, &change));
     return change;

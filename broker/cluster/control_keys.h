@@ -1,0 +1,7 @@
+/* The APIs by which a controller tells brokers what they lead, follow and know. */
+#ifndef OTTLA_BROKER_CLUSTER_CONTROL_KEYS_H
+#define OTTLA_BROKER_CLUSTER_CONTROL_KEYS_H
+
+enum { KEY_LEADER_AND_ISR = 4, KEY_STOP_REPLICA = 5, KEY_UPDATE_METADATA = 6 };
+
+#endif
