@@ -3,6 +3,7 @@
 #include "broker/cluster/metadata.h"
 
 #include "base/err.h"
+#include "base/log.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -166,7 +167,9 @@ static void drop_topic(struct metadata *metadata, struct str name)
 
 static void apply_partition(struct topic_info *topic, const update_partition *in)
 {
-    if (in->partition_index < 0) {
+    if (in->partition_index < 0 || in->partition_index >= PARTITIONS_PER_TOPIC_MAX) {
+        log_error("metadata", "number out of range, passed over topic=%.*s partition=%d",
+                  (int)topic->name.len, topic->name.data, in->partition_index);
         return;
     }
     if (in->partition_index >= topic->partitions_n) {
@@ -243,6 +246,28 @@ static void copy_text(char *to, size_t size, struct str from)
     snprintf(to, size, "%.*s", (int)from.len, from.data == NULL ? "" : from.data);
 }
 
+/* Versions before 3 name no listeners: they are called as their protocols; version 0 has one endpoint. */
+static void apply_endpoints(struct broker_info *broker,
+                            const struct update_metadata_request_live_broker *in)
+{
+    static const char *const PROTOCOLS[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"};
+    const struct update_metadata_request_endpoint only = {.host = in->v0_host, .port = in->v0_port};
+    bool old = in->endpoints_n <= 0 && in->v0_host.len > 0;
+    const struct update_metadata_request_endpoint *endpoints = old ? &only : in->endpoints;
+    broker->endpoints_n = old ? 1 : in->endpoints_n < 0 ? 0 : in->endpoints_n;
+    broker->endpoints = xcalloc((size_t)broker->endpoints_n, sizeof(*broker->endpoints));
+    for (int32_t e = 0; e < broker->endpoints_n; e++) {
+        struct broker_endpoint *endpoint = &broker->endpoints[e];
+        int16_t protocol = endpoints[e].security_protocol;
+        bool named = endpoints[e].listener.len > 0 || protocol < 0 || protocol > 3;
+        copy_text(endpoint->listener, sizeof(endpoint->listener),
+                  named ? endpoints[e].listener : str_of(PROTOCOLS[protocol]));
+        copy_text(endpoint->host, sizeof(endpoint->host), endpoints[e].host);
+        endpoint->port = endpoints[e].port;
+        endpoint->security_protocol = protocol;
+    }
+}
+
 static void apply_brokers(struct metadata *next, const struct update_metadata_request *request)
 {
     next->brokers_n = request->live_brokers_n < 0 ? 0 : request->live_brokers_n;
@@ -252,15 +277,7 @@ static void apply_brokers(struct metadata *next, const struct update_metadata_re
         struct broker_info *broker = &next->brokers[i];
         broker->id = in->id;
         broker->rack = str_dup(in->rack);
-        broker->endpoints_n = in->endpoints_n < 0 ? 0 : in->endpoints_n;
-        broker->endpoints = xcalloc((size_t)broker->endpoints_n, sizeof(*broker->endpoints));
-        for (int32_t e = 0; e < broker->endpoints_n; e++) {
-            struct broker_endpoint *endpoint = &broker->endpoints[e];
-            copy_text(endpoint->listener, sizeof(endpoint->listener), in->endpoints[e].listener);
-            copy_text(endpoint->host, sizeof(endpoint->host), in->endpoints[e].host);
-            endpoint->port = in->endpoints[e].port;
-            endpoint->security_protocol = in->endpoints[e].security_protocol;
-        }
+        apply_endpoints(broker, in);
     }
     if (next->brokers_n > 0) {
         qsort(next->brokers, (size_t)next->brokers_n, sizeof(*next->brokers), compare_brokers);

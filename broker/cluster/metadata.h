@@ -13,6 +13,9 @@
 
 #include <stdatomic.h>
 
+/* A topic's partitions are an array by number, which nobody may make larger. */
+enum { PARTITIONS_PER_TOPIC_MAX = 100000 };
+
 /* Bytes; longer ones are cut. */
 enum { ENDPOINT_LISTENER_MAX = 64, ENDPOINT_HOST_MAX = 256 };
 

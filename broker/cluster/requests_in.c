@@ -201,13 +201,13 @@ static err check_fence(const struct requests_in *in, int32_t controller_epoch, i
     return controller_epoch < in->controller_epoch ? ERR_STALE_CONTROLLER_EPOCH : OK;
 }
 
-static int16_t fence(struct requests_in *in, int32_t controller_epoch, int64_t broker_epoch)
+static err fence(struct requests_in *in, int32_t controller_epoch, int64_t broker_epoch)
 {
     err e = check_fence(in, controller_epoch, broker_epoch);
     if (e == OK) {
         in->controller_epoch = controller_epoch;
     }
-    return kafka_error_wire(e);
+    return e;
 }
 
 static void leader_and_isr(struct requests_in *in, struct request_in *r)
@@ -215,10 +215,9 @@ static void leader_and_isr(struct requests_in *in, struct request_in *r)
     const struct leader_and_isr_request *request = r->request;
     struct leader_and_isr_response *response = r->response;
     leader_and_isr_response_init(response);
-    response->error_code = fence(in, request->controller_epoch, request->broker_epoch);
-    if (response->error_code == OK) {
-        replicas_leader_and_isr(in->config.replicas, request, r->arena, response);
-    }
+    err refused = fence(in, request->controller_epoch, request->broker_epoch);
+    response->error_code = kafka_error_wire(refused);
+    replicas_leader_and_isr(in->config.replicas, request, refused, r->arena, response);
 }
 
 static void stop_replica(struct requests_in *in, struct request_in *r)
@@ -226,7 +225,8 @@ static void stop_replica(struct requests_in *in, struct request_in *r)
     const struct stop_replica_request *request = r->request;
     struct stop_replica_response *response = r->response;
     stop_replica_response_init(response);
-    response->error_code = fence(in, request->controller_epoch, request->broker_epoch);
+    response->error_code =
+        kafka_error_wire(fence(in, request->controller_epoch, request->broker_epoch));
     if (response->error_code == OK) {
         replicas_stop_replica(in->config.replicas, request, r->arena, response);
         in->config.logs_removed(in->config.context);
@@ -249,7 +249,8 @@ static void update_metadata(struct requests_in *in, struct request_in *r)
     const struct update_metadata_request *request = r->request;
     struct update_metadata_response *response = r->response;
     update_metadata_response_init(response);
-    response->error_code = fence(in, request->controller_epoch, request->broker_epoch);
+    response->error_code =
+        kafka_error_wire(fence(in, request->controller_epoch, request->broker_epoch));
     if (response->error_code == OK) {
         metadata_update(in->config.metadata, request, on_removed, in);
         metadata_waits_check(in->config.metadata_waits);

@@ -9,7 +9,7 @@
 #include "broker/cluster/metadata.h"
 #include "broker/config.h"
 
-enum { TOPIC_MESSAGE_BYTES = 512, PARTITIONS_PER_TOPIC_MAX = 100000 };
+enum { TOPIC_MESSAGE_BYTES = 512 };
 
 /* What they are made with. */
 struct topics {

@@ -204,7 +204,10 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
                                     .partition_epoch = in->partition_epoch,
                                     .isr = set_of(in->isr, in->isr_n),
                                     .replicas = set_of(in->replicas, in->replicas_n)};
-    if (!set_holds(&state.replicas, replicas->config.broker_id)) {
+    if (!topic_name_is_legal(name.topic)) {
+        return ERR_INVALID_TOPIC_EXCEPTION;
+    }
+    if (name.partition < 0 || !set_holds(&state.replicas, replicas->config.broker_id)) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     struct partition *p = NULL;
@@ -229,19 +232,20 @@ static int16_t wire_leader_and_isr(err e, struct topic_partition name)
     return kafka_error_of_log(e);
 }
 
-static int16_t apply_one(struct replicas *replicas, struct str topic, struct uuid topic_id,
-                         const lisr_partition *in)
+static int16_t apply_one(struct replicas *replicas, err refused, struct str topic,
+                         struct uuid topic_id, const lisr_partition *in)
 {
     struct topic_partition name = {.topic = topic, .partition = in->partition_index};
-    return wire_leader_and_isr(apply_state(replicas, name, topic_id, in), name);
+    err e = refused != OK ? refused : apply_state(replicas, name, topic_id, in);
+    return wire_leader_and_isr(e, name);
 }
 
 /* Requests before version 2 name the topic at each partition, later ones group by topic; answers
  * before version 5 list partitions, later ones topics by id. Both arrays are filled, the codec
  * takes what the version has. */
 void replicas_leader_and_isr(struct replicas *replicas,
-                             const struct leader_and_isr_request *request, struct arena *arena,
-                             struct leader_and_isr_response *response)
+                             const struct leader_and_isr_request *request, err refused,
+                             struct arena *arena, struct leader_and_isr_response *response)
 {
     size_t total = request->ungrouped_partition_states_n < 0
                        ? 0
@@ -260,7 +264,7 @@ void replicas_leader_and_isr(struct replicas *replicas,
     int32_t n = 0;
     for (int32_t i = 0; i < request->ungrouped_partition_states_n; i++) {
         const lisr_partition *in = &request->ungrouped_partition_states[i];
-        int16_t code = apply_one(replicas, in->topic_name, (struct uuid){{0}}, in);
+        int16_t code = apply_one(replicas, refused, in->topic_name, (struct uuid){{0}}, in);
         response->partition_errors[n++] =
             (struct leader_and_isr_response_partition_error){.topic_name = in->topic_name,
                                                              .partition_index = in->partition_index,
@@ -273,7 +277,7 @@ void replicas_leader_and_isr(struct replicas *replicas,
         response->topics[t].partition_errors_n = topic->partition_states_n;
         for (int32_t i = 0; i < topic->partition_states_n; i++) {
             const lisr_partition *in = &topic->partition_states[i];
-            int16_t code = apply_one(replicas, topic->topic_name, topic->topic_id, in);
+            int16_t code = apply_one(replicas, refused, topic->topic_name, topic->topic_id, in);
             response->partition_errors[n++] = (struct leader_and_isr_response_partition_error){
                 .topic_name = topic->topic_name,
                 .partition_index = in->partition_index,

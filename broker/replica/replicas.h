@@ -42,11 +42,12 @@ void replicas_each(struct replicas *replicas, void (*each)(void *context, struct
                    void *context);
 size_t replicas_count(struct replicas *replicas);
 
-/* Carries out a request that has passed the fence (cluster/requests_in.h). Response arrays go
- * into `arena`. (reference: zookeeper §5.1, §5.3) */
+/* Carries out a request that has passed the fence (cluster/requests_in.h); one that was `refused` is
+ * only answered, that for each partition. Response arrays go into `arena`. (reference: zookeeper §5.1,
+ * §5.3) */
 void replicas_leader_and_isr(struct replicas *replicas,
-                             const struct leader_and_isr_request *request, struct arena *arena,
-                             struct leader_and_isr_response *response);
+                             const struct leader_and_isr_request *request, err refused,
+                             struct arena *arena, struct leader_and_isr_response *response);
 void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_request *request,
                            struct arena *arena, struct stop_replica_response *response);
 
