@@ -406,6 +406,7 @@ static void make_editors(struct broker *broker)
                                                    .metadata = broker->metadata,
                                                    .controller = broker->controller};
     broker->topics = (struct topics){.coord = broker->coord,
+                                     .topic_configs = broker->topic_configs,
                                      .controller = broker->controller,
                                      .metadata = broker->metadata,
                                      .config = broker->config,

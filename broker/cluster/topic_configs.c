@@ -139,6 +139,13 @@ static void warn_of_lost(struct topic_configs *configs, struct str topic,
     }
 }
 
+/* Takes the properties over. */
+static void learn(struct topic_configs *configs, struct str topic, struct properties *properties)
+{
+    properties_free(map_set_str(&configs->topics, topic, properties));
+    publish(configs, topic, properties);
+}
+
 /* What the store answered about a topic becomes what is known. */
 static err remember(struct topic_configs *configs, struct str topic, struct arena *arena,
                     const struct coord_op *get)
@@ -165,9 +172,20 @@ static err remember(struct topic_configs *configs, struct str topic, struct aren
         warn_of_lost(configs, topic, option, node.entries[i].value.data);
         properties_set(properties, node.entries[i].name.data, node.entries[i].value.data);
     }
-    properties_free(map_set_str(&configs->topics, topic, properties));
-    publish(configs, topic, properties);
+    learn(configs, topic, properties);
     return OK;
+}
+
+void topic_configs_written(struct topic_configs *configs, struct str topic,
+                           const struct properties *overrides)
+{
+    struct properties *properties = xcalloc(1, sizeof(*properties));
+    for (size_t i = 0; i < overrides->count; i++) {
+        const char *name = overrides->items[i].name;
+        warn_of_lost(configs, topic, topic_option(str_of(name)), overrides->items[i].value);
+        properties_set(properties, name, overrides->items[i].value);
+    }
+    learn(configs, topic, properties);
 }
 
 /* What cannot be decoded is logged, and passed over. */

@@ -34,6 +34,9 @@ NODISCARD err topic_configs_refresh(struct topic_configs *configs, struct str to
  * be read is logged. */
 NODISCARD err topic_configs_read(struct topic_configs *configs, const struct str *topics,
                                  size_t count);
+/* A new topic was written with these: they need not be read. */
+void topic_configs_written(struct topic_configs *configs, struct str topic,
+                           const struct properties *overrides);
 /* The topic is gone. */
 void topic_configs_forget(struct topic_configs *configs, struct str topic);
 /* The broker's own options have changed: publishes anew what follows from them. */

@@ -106,10 +106,8 @@ static err check_nulls(const struct znode_config *config, char message[TOPIC_MES
 
 /* Each by itself, then together. */
 static err check_config(const struct topics *topics, const struct znode_config *config,
-                        char message[TOPIC_MESSAGE_BYTES])
+                        struct properties *overrides, char message[TOPIC_MESSAGE_BYTES])
 {
-    struct properties overrides;
-    properties_init(&overrides);
     err e = OK;
     for (int32_t i = 0; e == OK && i < config->entries_n; i++) {
         const struct znode_config_entry *entry = &config->entries[i];
@@ -120,13 +118,11 @@ static err check_config(const struct topics *topics, const struct znode_config *
                                          entry->name.data)
                            : topic_option_check(option, value, message);
         if (e == OK) {
-            properties_set(&overrides, option->name, value);
+            properties_set(overrides, option->name, value);
         }
         free(value);
     }
-    e = e == OK ? topic_overrides_check(topics->config, &overrides, message) : e;
-    properties_deinit(&overrides);
-    return e;
+    return e == OK ? topic_overrides_check(topics->config, overrides, message) : e;
 }
 
 static bool list_repeats(const struct id_list *list)
@@ -335,7 +331,8 @@ static err write_topic(const struct topics *topics, struct arena *arena,
 }
 
 static err create(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
-                  const struct topic_wish *wish, struct topic_made *made)
+                  const struct topic_wish *wish, struct properties *overrides,
+                  struct topic_made *made)
 {
     struct znode_topic node = {.id = uuid_random(topics->random)};
     if (str_is(wish->name, "__cluster_metadata")) {
@@ -349,11 +346,16 @@ static err create(const struct topics *topics, struct arena *arena, const struct
     if (wish->assignment_n > 0) {
         TRY(place(arena, metadata, wish, &node, made->message));
     }
-    TRY(check_config(topics, &wish->config, made->message));
+    TRY(check_config(topics, &wish->config, overrides, made->message));
     made->id = node.id;
     made->partitions_n = node.partitions_n;
     made->replication_factor = (int16_t)node.partitions[0].count;
-    return wish->validate_only ? OK : write_topic(topics, arena, wish, &node, made->message);
+    if (wish->validate_only) {
+        return OK;
+    }
+    TRY(write_topic(topics, arena, wish, &node, made->message));
+    topic_configs_written(topics->topic_configs, wish->name, overrides);
+    return OK;
 }
 
 static err create_any(const struct topics *topics, const struct topic_wish *wish,
@@ -361,10 +363,13 @@ static err create_any(const struct topics *topics, const struct topic_wish *wish
 {
     *made = (struct topic_made){.partitions_n = -1, .replication_factor = -1};
     struct arena arena;
+    struct properties overrides;
     arena_init(&arena, ARENA_BYTES);
+    properties_init(&overrides);
     struct metadata *metadata = metadata_acquire(topics->metadata);
-    err e = create(topics, &arena, metadata, wish, made);
+    err e = create(topics, &arena, metadata, wish, &overrides, made);
     metadata_release(metadata);
+    properties_deinit(&overrides);
     arena_deinit(&arena);
     return e;
 }

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "broker/cluster/controller.h"
 #include "broker/cluster/metadata.h"
+#include "broker/cluster/topic_configs.h"
 #include "broker/config.h"
 
 enum { TOPIC_MESSAGE_BYTES = 512 };
@@ -16,6 +17,7 @@ struct topics {
     struct coord *coord;
     struct controller *controller; /* writes for us while it is in office */
     struct metadata_cache *metadata;
+    struct topic_configs *topic_configs;
     const struct config *config;
     struct random *random; /* of ids, and of where assignments begin */
 };

@@ -130,6 +130,7 @@ static void begin_with_seed(uint64_t seed)
     t.topic_configs = topic_configs_new(&t.config);
     topic_configs_use(t.topic_configs, t.coord);
     t.topics = (struct topics){.coord = t.coord,
+                               .topic_configs = t.topic_configs,
                                .controller = t.controller,
                                .metadata = t.metadata,
                                .config = &t.config,
