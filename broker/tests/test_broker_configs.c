@@ -4,7 +4,7 @@
 #include "broker/cluster/broker_configs.h"
 #include "broker/replica/replicas.h"
 
-#include "base/tests/suite.h"
+#include "broker/tests/store_util.h"
 
 #include <fcntl.h>
 
@@ -21,19 +21,6 @@ static struct {
 } t;
 
 /* ---- the store ---- */
-
-static void on_watch(void *context, enum coord_watch_type type, const char *path)
-{
-    (void)context;
-    (void)type;
-    (void)path;
-}
-
-static void on_session(void *context, enum coord_session state)
-{
-    (void)context;
-    (void)state;
-}
 
 static void put(const char *entity, const char *json)
 {
@@ -64,20 +51,12 @@ static void remove_node(const char *entity)
 
 static void begin(const char *const *overrides, size_t count)
 {
-    char reason[COORD_REASON_BYTES];
+    char reason[CONFIG_REASON_BYTES];
     memset(&t, 0, sizeof(t));
     temp_dir_make(t.dir);
     manual_clock_init(&t.clock, 1700000000000);
     arena_init(&t.arena, ARENA_BYTES);
-    const struct coord_events events = {.watch = on_watch, .session = on_session};
-    struct str path = arena_format(&t.arena, "%s/store", t.dir);
-    MUST(coord_embedded_open(path.data, &t.clock.clock, &events, &t.coord, reason));
-    static const char *const PARENTS[] = {"/config", "/config/brokers", "/config/topics"};
-    for (size_t i = 0; i < sizeof(PARENTS) / sizeof(PARENTS[0]); i++) {
-        struct coord_op op = {.type = COORD_CREATE, .path = PARENTS[i]};
-        MUST(coord_run(t.coord, &op, 1, &t.arena));
-        MUST(op.error);
-    }
+    t.coord = store_open(t.dir, &t.clock.clock, ignore_watch);
     config_init(&t.config);
     for (size_t i = 0; i < count; i++) {
         MUST(config_override(&t.config, overrides[i], reason));

@@ -6,7 +6,7 @@
 #include "broker/cluster/membership.h"
 #include "broker/cluster/topics.h"
 
-#include "base/tests/suite.h"
+#include "broker/tests/store_util.h"
 
 enum { ARENA_BYTES = 64 << 20, BROKERS = 3, START_MS = 1000000 };
 
@@ -35,25 +35,6 @@ static void on_watch(void *context, enum coord_watch_type type, const char *path
     (void)context;
     if (t.events.watch != NULL) {
         t.events.watch(t.events.context, type, path);
-    }
-}
-
-static void on_session(void *context, enum coord_session state)
-{
-    (void)context;
-    (void)state;
-}
-
-static void open_store(void)
-{
-    char reason[COORD_REASON_BYTES];
-    char path[128];
-    const struct coord_events events = {.watch = on_watch, .session = on_session};
-    snprintf(path, sizeof(path), "%s/coordination", t.dir);
-    MUST(coord_embedded_open(path, &t.clock.clock, &events, &t.coord, reason));
-    for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
-        struct coord_op op = {.type = COORD_CREATE, .path = ZNODE_PERSISTENT[i]};
-        MUST(coord_run(t.coord, &op, 1, &t.arena));
     }
 }
 
@@ -117,7 +98,7 @@ static void begin_with_seed(uint64_t seed)
     config_init(&t.config);
     MUST(config_finish(&t.config, reason));
     MUST(loop_new(&t.clock.clock, &t.control));
-    open_store();
+    t.coord = store_open(t.dir, &t.clock.clock, on_watch);
     t.metadata = metadata_cache_new();
     know_brokers();
     const struct controller_config controller = {.broker_id = 1,

@@ -2,7 +2,7 @@
  * text. Broker 1 is the controller's own; others are registered by the test. */
 #include "broker/cluster/controller.h"
 
-#include "base/tests/suite.h"
+#include "broker/tests/store_util.h"
 
 #include <stdarg.h>
 
@@ -144,12 +144,6 @@ static void on_watch(void *context, enum coord_watch_type type, const char *path
     snprintf(t.queue[t.queue_n++].path, sizeof(t.queue[0].path), "%s", path);
 }
 
-static void on_session(void *context, enum coord_session state)
-{
-    (void)context;
-    (void)state;
-}
-
 static void deliver_answer(void)
 {
     struct answer answer = t.answers[0];
@@ -239,19 +233,6 @@ static void create_topic(const char *name, const char *partitions)
     create_text(znode_topic_path(&t.arena, str_of(name)), node.data);
 }
 
-static void open_store(void)
-{
-    char reason[COORD_REASON_BYTES];
-    char path[128];
-    const struct coord_events events = {.watch = on_watch, .session = on_session};
-    snprintf(path, sizeof(path), "%s/coordination", t.dir);
-    MUST(coord_embedded_open(path, &t.clock.clock, &events, &t.coord, reason));
-    for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
-        create(ZNODE_PERSISTENT[i], (struct bytes){0}, 0);
-    }
-    t.queue_n = 0;
-}
-
 static void elect(void)
 {
     const struct controller_config config = {.broker_id = 1,
@@ -272,7 +253,8 @@ static void begin(void)
     temp_dir_make(t.dir);
     arena_init(&t.arena, ARENA_BYTES);
     manual_clock_init(&t.clock, 1700000000000);
-    open_store();
+    t.coord = store_open(t.dir, &t.clock.clock, on_watch);
+    t.queue_n = 0;
     register_broker(1);
 }
 
@@ -288,7 +270,8 @@ static void restart(void)
 {
     controller_free(t.controller);
     coord_close(t.coord);
-    open_store();
+    t.coord = store_open(t.dir, &t.clock.clock, on_watch);
+    t.queue_n = 0;
     register_broker(1);
     elect();
 }

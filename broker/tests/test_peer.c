@@ -208,6 +208,16 @@ static void reply(int32_t correlation, const char *text)
     CU_ASSERT(client_send(t.conn, frame, 8 + len));
 }
 
+/* Waits for a connection, and for this question on it. Returns its id. */
+static int32_t get(int i)
+{
+    int32_t id = 0;
+    CU_ASSERT_FATAL(until(accepted));
+    CU_ASSERT(until(connected));
+    CU_ASSERT_EQUAL(receive(&id), '0' + i);
+    return id;
+}
+
 static bool nothing_more(void)
 {
     uint8_t byte;
@@ -226,9 +236,7 @@ static void test_one_at_a_time(void)
     ask(0, -1);
     ask(1, -1);
     ask(2, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     CU_ASSERT(nothing_more());
     reply(id, "a");
     CU_ASSERT(until_told(1));
@@ -255,9 +263,7 @@ static void test_broken(void)
     ask(1, -1);
     ask(2, -1);
     for (int i = 0; i < 2; i++) {
-        CU_ASSERT_FATAL(until(accepted));
-        CU_ASSERT(until(connected));
-        CU_ASSERT_EQUAL(receive(&id), '0' + i);
+        id = get(i);
         hang_up();
         CU_ASSERT(until_told(i + 1));
         CU_ASSERT_EQUAL(t.q[i].outcome, E_CLOSED);
@@ -268,9 +274,7 @@ static void test_broken(void)
         CU_ASSERT(!accepted());
         pass(1);
     }
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '2');
+    id = get(2);
     reply(id, "x");
     CU_ASSERT(until_told(3));
     CU_ASSERT_EQUAL(t.q[2].outcome, OK);
@@ -289,9 +293,7 @@ static void test_idle_close(void)
     int32_t id = 0;
     begin();
     ask(0, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     reply(id, "");
     CU_ASSERT(until_told(1));
     hang_up();
@@ -302,9 +304,7 @@ static void test_idle_close(void)
     CU_ASSERT(!connected());
     CU_ASSERT_EQUAL(loop_next_due_ms(t.loop), INT64_MAX);
     ask(1, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '1');
+    id = get(1);
     end();
     CU_ASSERT_EQUAL(t.q[1].outcome, E_CLOSED); /* told when the peer is freed */
 }
@@ -336,13 +336,10 @@ static void test_nobody_there(void)
 
 static void test_deadline(void)
 {
-    int32_t id = 0;
     begin();
     ask(0, 500);
     ask(1, 500);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    (void)get(0);
     pass(499);
     CU_ASSERT_EQUAL(t.told_n, 0);
     pass(1);
@@ -369,12 +366,9 @@ static void test_connect_deadline(void)
 
 static void check_bad_answer(const void *bytes, size_t len)
 {
-    int32_t id = 0;
     begin();
     ask(0, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    (void)get(0);
     CU_ASSERT(client_send(t.conn, bytes, len));
     CU_ASSERT(until_told(1));
     CU_ASSERT_EQUAL(t.q[0].outcome, E_MALFORMED);
@@ -396,9 +390,7 @@ static void test_unasked(void)
     int32_t id = 0;
     begin();
     ask(0, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     reply(id, "a");
     reply(id, "b");
     CU_ASSERT(until_told(1));
@@ -418,9 +410,7 @@ static void test_slow_answer(void)
     uint8_t frame[14] = {0, 0, 0, 10};
     begin();
     ask(0, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     store_u32(frame + 4, (uint32_t)id);
     memcpy(frame + 8, "answer", 6);
     for (size_t i = 0; i < sizeof(frame); i++) {
@@ -442,9 +432,7 @@ static void test_greeting(void)
     t.greeting = make(7, -1);
     ask(0, -1);
     for (int i = 0; i < 2; i++) {
-        CU_ASSERT_FATAL(until(accepted));
-        CU_ASSERT(until(connected));
-        CU_ASSERT_EQUAL(receive(&id), '7');
+        id = get(7);
         CU_ASSERT(nothing_more());
         reply(id, "hello");
         CU_ASSERT(until_told(2 * i + 1));
@@ -465,21 +453,16 @@ static void test_greeting(void)
 /* The broker has moved: what was being asked fails, the rest goes to the new place at once. */
 static void test_moved(void)
 {
-    int32_t id = 0;
     begin();
     ask(0, -1);
     ask(1, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    (void)get(0);
     hang_up();
     close(t.listener);
     serve();
     peer_disconnect(t.peer);
     CU_ASSERT_EQUAL(t.q[0].outcome, E_CLOSED);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '1');
+    (void)get(1);
     end();
 }
 
@@ -491,9 +474,7 @@ static void test_names(void)
     int32_t port = t.at.port;
     t.at = (struct peer_address){.host = "localhost", .port = port};
     ask(0, -1);
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     reply(id, "");
     CU_ASSERT(until_told(1));
     peer_disconnect(t.peer);
@@ -526,16 +507,12 @@ static void test_asks_again(void)
     t.q[0].request.done = again;
     ask(1, -1);
     for (int i = 0; i < 2; i++) {
-        CU_ASSERT_FATAL(until(accepted));
-        CU_ASSERT(until(connected));
-        CU_ASSERT_EQUAL(receive(&id), '0');
+        id = get(0);
         hang_up();
         CU_ASSERT(until_told(i + 1));
         pass(PAUSE_MS << i);
     }
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     reply(id, "");
     CU_ASSERT(until_told(3));
     CU_ASSERT_EQUAL(t.q[0].outcome, OK);
@@ -553,9 +530,7 @@ static void test_large(void)
     uint8_t *large = xcalloc(LARGE + 4, 1);
     begin();
     peer_send(t.peer, make(0, -1));
-    CU_ASSERT_FATAL(until(accepted));
-    CU_ASSERT(until(connected));
-    CU_ASSERT_EQUAL(receive(&id), '0');
+    id = get(0);
     reply(id, "");
     CU_ASSERT(until_told(1));
     (void)make(1, -1);

@@ -4,7 +4,7 @@
 #include "broker/cluster/local_link.h"
 #include "broker/cluster/requests_in.h"
 
-#include "base/tests/suite.h"
+#include "broker/tests/store_util.h"
 
 enum { ARENA_BYTES = 64 << 20, ME = 1, BROKER_EPOCH = 100 };
 
@@ -46,32 +46,6 @@ static void on_logs_removed(void *context)
     (void)context;
 }
 
-static void on_watch(void *context, enum coord_watch_type type, const char *path)
-{
-    (void)context;
-    (void)type;
-    (void)path;
-}
-
-static void on_session(void *context, enum coord_session state)
-{
-    (void)context;
-    (void)state;
-}
-
-static void open_store(void)
-{
-    char reason[COORD_REASON_BYTES];
-    char path[128];
-    const struct coord_events events = {.watch = on_watch, .session = on_session};
-    snprintf(path, sizeof(path), "%s/coordination", t.dir);
-    MUST(coord_embedded_open(path, &t.clock.clock, &events, &t.coord, reason));
-    for (size_t i = 0; i < ZNODE_PERSISTENT_N; i++) {
-        struct coord_op op = {.type = COORD_CREATE, .path = ZNODE_PERSISTENT[i]};
-        MUST(coord_run(t.coord, &op, 1, &t.arena));
-    }
-}
-
 static struct log_config config_of(void *context, struct str topic)
 {
     struct log_config config;
@@ -108,7 +82,7 @@ static void begin(void)
     MUST(loop_new(&t.clock.clock, &t.control));
     MUST(loop_new(&t.clock.clock, &t.state));
     MUST(loop_new(&t.clock.clock, &t.flush));
-    open_store();
+    t.coord = store_open(t.dir, &t.clock.clock, ignore_watch);
     t.configs = topic_configs_new(&t.config);
     topic_configs_use(t.configs, t.coord);
     open_logs();
