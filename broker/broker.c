@@ -348,6 +348,15 @@ static void make_coordinator(struct broker *broker)
     broker->coordinator = coordinator_new(&coordinator);
 }
 
+static bool is_alive(void *context, int32_t broker_id)
+{
+    struct broker *broker = context;
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    bool alive = metadata_broker(metadata, broker_id) != NULL;
+    metadata_release(metadata);
+    return alive;
+}
+
 static void make_replicas(struct broker *broker)
 {
     struct replicas_config replicas = {
@@ -356,6 +365,10 @@ static void make_replicas(struct broker *broker)
         .config_of = topic_configs_in_force,
         .config_context = broker->topic_configs,
         .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
+        .clock = broker->clock,
+        .replica_lag_ms = broker->config->replica_lag_time_max_ms,
+        .is_alive = is_alive,
+        .alive_context = broker,
         .flush = broker->flush,
         .checkpoint_due = housekeeping_mark_dirty,
         .checkpoint_context = broker->housekeeping,

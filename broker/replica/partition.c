@@ -1,7 +1,8 @@
 /* Leader state of one partition.
  *
- * High watermark: the least end offset over the in-sync replicas. With this broker alone in the ISR
- * that is the log's end; where every message must be on disk before it is acknowledged
+ * High watermark: the least end offset over the in-sync replicas, and those about to join them
+ * (followers.h); it stands still while fewer are in sync than min.insync.replicas asks for. With this
+ * broker alone that is the log's end; where every message must be on disk before it is acknowledged
  * (flush.messages=1) it is what has been flushed. It never goes back while one leads; a follower has
  * its leader's, as far as its own log reaches. It never leaves the log: the start moves up to it at
  * most, and a truncation takes it along.
@@ -40,7 +41,10 @@ struct partition {
     struct plog *log; /* NULL: detached */
     err gone;         /* then, and when it is about to be, what everybody is told; else OK */
     struct partition_state state;
-    int32_t *ids; /* owned; the state's */
+    int32_t *ids;               /* owned; the state's */
+    struct followers followers; /* as far as this broker leads */
+    int64_t led_from;           /* where the log ended when this leadership began */
+    int to_end_watches;
     bool is_leader;
     int32_t led_since; /* the leader epoch since which this broker has led without interruption */
     int32_t min_insync_replicas; /* of the log's configuration, which is too large to copy often */
@@ -158,6 +162,7 @@ void partition_release(struct partition *p)
     pthread_cond_destroy(&p->unpinned);
     free((void *)(uintptr_t)p->name.topic.data);
     free(p->ids);
+    followers_deinit(&p->followers);
     free(p);
 }
 
@@ -220,6 +225,27 @@ static void wake_all(struct partition *p)
     }
 }
 
+static void count_down(struct watch *watch, int64_t readable_bytes)
+{
+    if (atomic_fetch_sub(watch->wanted_bytes, readable_bytes) <= readable_bytes) {
+        waiter_wake(watch->waiter);
+    }
+}
+
+/* Replicas read what consumers may not see yet. */
+static void wake_replicas(struct partition *p, int64_t appended_bytes)
+{
+    if (p->to_end_watches == 0) {
+        return;
+    }
+    list_each_safe (item, &p->watches) {
+        struct watch *watch = container_of(item, struct watch, link);
+        if (watch->to_end) {
+            count_down(watch, appended_bytes);
+        }
+    }
+}
+
 static void wake_satisfied(struct partition *p, int64_t high_watermark, int64_t readable_bytes)
 {
     list_each_safe (item, &p->watches) {
@@ -228,8 +254,8 @@ static void wake_satisfied(struct partition *p, int64_t high_watermark, int64_t 
             if (high_watermark >= watch->offset) {
                 waiter_wake(watch->waiter);
             }
-        } else if (atomic_fetch_sub(watch->wanted_bytes, readable_bytes) <= readable_bytes) {
-            waiter_wake(watch->waiter);
+        } else if (!watch->to_end) {
+            count_down(watch, readable_bytes);
         }
     }
 }
@@ -276,6 +302,28 @@ void partition_unpin(struct partition *p)
     unlock(p);
 }
 
+static err check_replica(const struct partition *p, int32_t leader_epoch, int32_t replica_id)
+{
+    TRY(check(p, leader_epoch, false));
+    if (followers_find(&p->followers, replica_id) != NULL) {
+        return OK;
+    }
+    return leader_epoch >= 0 ? ERR_UNKNOWN_LEADER_EPOCH : ERR_NOT_LEADER_OR_FOLLOWER;
+}
+
+err partition_pin_for_replica(struct partition *p, int32_t leader_epoch, int32_t replica_id,
+                              struct plog **log)
+{
+    lock(p);
+    err e = check_replica(p, leader_epoch, replica_id);
+    if (e == OK) {
+        p->pins++;
+        *log = p->log;
+    }
+    unlock(p);
+    return e;
+}
+
 /* ---- appending ---- */
 
 /* Every acknowledged message is on disk first. */
@@ -284,13 +332,63 @@ static bool acks_need_flush(const struct partition *p)
     return p->flush_messages <= 1;
 }
 
+/* A topic that asks for more in-sync replicas than it has replicas asks for all of them. */
+static bool isr_suffices(const struct partition *p)
+{
+    int32_t wanted = p->min_insync_replicas < p->state.replicas.count ? p->min_insync_replicas
+                                                                      : p->state.replicas.count;
+    return p->state.isr.count >= wanted;
+}
+
+/* What is safe on this broker. */
+static int64_t safe_here(const struct partition *p)
+{
+    return acks_need_flush(p) ? plog_recovery_point(p->log) : plog_end_offset(p->log);
+}
+
+/* What may be acknowledged: with acks=all what all have who count, else what is safe here. */
+static int64_t acknowledged_below(const struct partition *p, int16_t required_acks)
+{
+    return required_acks == -1 ? partition_high_watermark(p) : safe_here(p);
+}
+
+/* What is safe here, and at the replicas that count; nothing while too few are in sync. */
 static void advance_as_leader(struct partition *p, int64_t appended_bytes)
 {
-    if (!p->is_leader || p->state.isr.count > 1) {
-        return; /* moved by followers' fetches */
+    if (!p->is_leader || !isr_suffices(p)) {
+        return;
     }
-    int64_t safe = acks_need_flush(p) ? plog_recovery_point(p->log) : plog_end_offset(p->log);
+    int64_t safe = safe_here(p);
+    if (p->followers.count > 0) {
+        const struct high_watermark_rule rule = {.own = safe,
+                                                 .end_offset = plog_end_offset(p->log),
+                                                 .now_ms = clock_monotonic_ms(p->env->clock),
+                                                 .lag_ms = p->env->replica_lag_ms,
+                                                 .is_alive = p->env->is_alive,
+                                                 .context = p->env->alive_context};
+        safe = followers_high_watermark(&p->followers, &rule);
+    }
     set_high_watermark(p, safe, appended_bytes);
+}
+
+void partition_replica_fetched(struct partition *p, int32_t replica_id, int64_t offset,
+                               int64_t leader_end_offset)
+{
+    lock(p);
+    struct follower *follower = followers_find(&p->followers, replica_id);
+    if (check(p, -1, false) == OK && follower != NULL) {
+        follower_fetched(follower, offset, leader_end_offset, clock_monotonic_ms(p->env->clock));
+        advance_as_leader(p, INT32_MAX);
+    }
+    unlock(p);
+}
+
+bool partition_knows_high_watermark(struct partition *p)
+{
+    lock(p);
+    bool knows = !p->is_leader || partition_high_watermark(p) >= p->led_from;
+    unlock(p);
+    return knows;
 }
 
 static void queue_flush(struct partition *p)
@@ -311,14 +409,6 @@ static void ask_for_flush(struct partition *p, const struct append_result *resul
     }
 }
 
-/* A topic that asks for more in-sync replicas than it has replicas asks for all of them. */
-static bool isr_suffices(const struct partition *p)
-{
-    int32_t wanted = p->min_insync_replicas < p->state.replicas.count ? p->min_insync_replicas
-                                                                      : p->state.replicas.count;
-    return p->state.isr.count >= wanted;
-}
-
 static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
                             enum append_origin origin, int16_t required_acks,
                             struct partition_append *appended)
@@ -335,11 +425,13 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
     appended->log_start_offset = plog_start_offset(p->log);
     appended->required_offset = appended->result.last_offset + 1;
     appended->leader_epoch = p->state.leader_epoch;
+    bool all_before_was_read = partition_high_watermark(p) == appended->result.base_offset;
     if (!appended->result.duplicate) {
         ask_for_flush(p, &appended->result);
-        advance_as_leader(p, (int64_t)len);
+        advance_as_leader(p, all_before_was_read ? (int64_t)len : INT32_MAX);
+        wake_replicas(p, (int64_t)len);
     }
-    appended->committed = partition_high_watermark(p) >= appended->required_offset;
+    appended->committed = acknowledged_below(p, required_acks) >= appended->required_offset;
     return OK;
 }
 
@@ -361,7 +453,7 @@ static err look_if_committed(const struct partition *p, const struct partition_a
     if (appended->leader_epoch < p->led_since) {
         return ERR_NOT_LEADER_OR_FOLLOWER;
     }
-    *committed = partition_high_watermark(p) >= appended->required_offset;
+    *committed = acknowledged_below(p, required_acks) >= appended->required_offset;
     return *committed && required_acks == -1 && !isr_suffices(p)
                ? ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND
                : OK;
@@ -441,6 +533,16 @@ err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset
 
 /* ---- flushing ---- */
 
+static void wake_safe_here(struct partition *p)
+{
+    list_each_safe (item, &p->watches) {
+        struct watch *watch = container_of(item, struct watch, link);
+        if (watch->here && safe_here(p) >= watch->offset) {
+            waiter_wake(watch->waiter);
+        }
+    }
+}
+
 /* Lets acknowledgements out, or tells those who wait for them that there will be none. */
 static void after_flush(struct partition *p, err outcome)
 {
@@ -452,6 +554,7 @@ static void after_flush(struct partition *p, err outcome)
         wake_all(p);
     } else if (p->log != NULL) {
         advance_as_leader(p, INT32_MAX);
+        wake_safe_here(p);
     }
     unlock(p);
 }
@@ -501,12 +604,14 @@ static err begin_to_lead(struct partition *p)
     if (acks_need_flush(p) && plog_recovery_point(p->log) < plog_end_offset(p->log)) {
         queue_flush(p);
     }
+    p->led_from = plog_end_offset(p->log);
     advance_as_leader(p, INT32_MAX);
     return OK;
 }
 
-/* The ids become the partition's own. */
-static void take_state(struct partition *p, const struct partition_state *state)
+/* The ids become the partition's own. `goes_on`: nobody else can have led since what is known of the
+ * followers. */
+static void take_state(struct partition *p, const struct partition_state *state, bool goes_on)
 {
     CHECK(state->isr.count >= 0 && state->replicas.count >= 0);
     size_t isr_n = (size_t)state->isr.count;
@@ -523,6 +628,8 @@ static void take_state(struct partition *p, const struct partition_state *state)
     p->state = *state;
     p->state.isr.ids = ids;
     p->state.replicas.ids = ids + isr_n;
+    followers_begin(&p->followers, &p->state.replicas, &p->state.isr, p->env->broker_id, goes_on,
+                    clock_monotonic_ms(p->env->clock));
 }
 
 static err become(struct partition *p, const struct partition_state *state,
@@ -536,7 +643,7 @@ static err become(struct partition *p, const struct partition_state *state,
     }
     p->gone = OK; /* a deletion that did not come to its end */
     bool next_epoch = state->leader_epoch == p->state.leader_epoch + 1;
-    take_state(p, state);
+    take_state(p, state, p->is_leader && next_epoch);
     p->is_leader = state->leader == p->env->broker_id && !plog_is_offline(p->log);
     change->leads = p->is_leader;
     change->uninterrupted = change->led && change->leads && next_epoch;
@@ -599,6 +706,7 @@ void partition_set_config(struct partition *p, const struct log_config *config)
     if (p->log != NULL) {
         plog_set_config(p->log, config);
         take_config(p, config);
+        advance_as_leader(p, INT32_MAX); /* fewer in-sync replicas may do now */
     }
     unlock(p);
 }
@@ -635,10 +743,12 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
         return true;
     }
     if (watch->offset < 0) {
-        return high_watermark != watch->seen.high_watermark ||
-               atomic_load(&p->changes) != watch->seen.changes;
+        bool more = watch->to_end ? plog_end_offset(p->log) != watch->seen.end_offset
+                                  : high_watermark != watch->seen.high_watermark;
+        return more || atomic_load(&p->changes) != watch->seen.changes;
     }
-    return high_watermark >= watch->offset || !p->is_leader || watch->leader_epoch < p->led_since;
+    int64_t reached = watch->here ? safe_here(p) : high_watermark;
+    return reached >= watch->offset || !p->is_leader || watch->leader_epoch < p->led_since;
 }
 
 void watch_add(struct watch *watch, struct partition *p)
@@ -649,6 +759,7 @@ void watch_add(struct watch *watch, struct partition *p)
     watch->partition = p;
     lock(p);
     list_append(&p->watches, &watch->link);
+    p->to_end_watches += watch->to_end ? 1 : 0;
     if (watch_is_satisfied(watch, p)) {
         waiter_wake(watch->waiter);
     }
@@ -664,6 +775,7 @@ void watch_remove(struct watch *watch)
     lock(p);
     CHECK(!list_empty(&p->watches));
     list_remove(&watch->link);
+    p->to_end_watches -= watch->to_end ? 1 : 0;
     unlock(p);
     watch->partition = NULL;
     partition_release(p);

@@ -17,17 +17,12 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/waiter.h"
+#include "broker/replica/followers.h"
 #include "storage/plog.h"
 
 #include <stdatomic.h>
 
 struct partition;
-
-/* Ids of brokers, in the order in which they were told. */
-struct replica_set {
-    const int32_t *ids;
-    int32_t count;
-};
 
 /* What the controller said of a partition; values of LeaderAndIsr, whose ids are borrowed. */
 struct partition_state {
@@ -42,6 +37,11 @@ struct partition_state {
 /* What all partitions of a broker share; outlives them. */
 struct partition_env {
     int32_t broker_id;
+    struct clock *clock;
+    int64_t replica_lag_ms; /* replica.lag.time.max.ms */
+    /* Is the broker alive, by the metadata? Asked under a partition's lock; NULL: all are. */
+    bool (*is_alive)(void *context, int32_t broker_id);
+    void *alive_context;
     /* Where logs are made durable: it waits for the disk, so it serves nothing else. */
     struct loop *flush;
     /* Told, under a partition's lock, that something has changed that a checkpoint should say (a
@@ -106,12 +106,24 @@ NODISCARD err partition_pin(struct partition *p, int32_t leader_epoch, bool any_
                             struct plog **log);
 void partition_unpin(struct partition *p);
 
+/* For a replica of the partition on another broker: a leader only, and only where the controller has
+ * assigned it, else UNKNOWN_LEADER_EPOCH (75), or NOT_LEADER_OR_FOLLOWER (6) without an epoch. */
+NODISCARD err partition_pin_for_replica(struct partition *p, int32_t leader_epoch,
+                                        int32_t replica_id, struct plog **log);
+/* That replica fetches from `offset` on, and has all below: moves the high watermark.
+ * `leader_end_offset`: where our log ended when it was read. */
+void partition_replica_fetched(struct partition *p, int32_t replica_id, int64_t offset,
+                               int64_t leader_end_offset);
+/* Does this broker know the high watermark of its leadership yet? Not before the followers that count
+ * have fetched what was there when it began. */
+bool partition_knows_high_watermark(struct partition *p);
+
 /* ---- appending, as the leader ---- */
 
 struct partition_append {
     struct append_result result;
     int64_t log_start_offset;
-    int64_t required_offset; /* acknowledged when the high watermark reaches it */
+    int64_t required_offset; /* acknowledged when what is safe reaches it */
     int32_t leader_epoch;    /* under which it was appended */
     bool committed;          /* it has reached it already */
 };
@@ -122,7 +134,7 @@ struct partition_append {
 NODISCARD err partition_append(struct partition *p, uint8_t *batches, size_t len,
                                enum append_origin origin, int16_t required_acks,
                                struct partition_append *appended);
-/* What became of an append. An error when it can never be acknowledged: this broker does not lead, or
+/* What became of an append; with `required_acks` 1 what is safe on this broker will do. An error when it can never be acknowledged: this broker does not lead, or
  * has not led without interruption since (6), has lost the log (56, or why it has gone); with
  * `required_acks` -1 and too few in-sync replicas NOT_ENOUGH_REPLICAS_AFTER_APPEND (20). */
 NODISCARD err partition_is_committed(struct partition *p, const struct partition_append *appended,
@@ -160,6 +172,8 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms);
 struct partition_seen {
     uint32_t changes;
     int64_t high_watermark;
+    int64_t
+        end_offset; /* of the log, for a replica, who sees all of it: told by partition_read() */
 };
 struct partition_seen partition_seen(const struct partition *p);
 
@@ -170,6 +184,8 @@ struct watch {
     struct partition *partition; /* a reference is held while registered */
     struct waiter *waiter;
     int64_t offset;                /* wake when the high watermark reaches it; -1: by bytes */
+    bool here;                     /* by offset: what is safe on this broker will do (acks=1) */
+    bool to_end;                   /* by bytes: those up to the log's end, for a replica */
     int32_t leader_epoch;          /* by offset: under which it was appended */
     struct partition_seen seen;    /* by bytes: before it last looked */
     _Atomic int64_t *wanted_bytes; /* counted down by what becomes readable; wake at 0 */

@@ -1,6 +1,7 @@
 /* What a reader may see: a consumer up to the high watermark, or with read_committed up to the last
- * stable offset. An offset above that, but not above the log's end, is no error: there is nothing
- * to read yet. (reference: requests §4.2, zookeeper §7) */
+ * stable offset; a replica all of the log. An offset above that, but not above the log's end, is no
+ * error: there is nothing to read yet. A replica that has diverged has not fetched: what it has is not
+ * what is here. (reference: requests §4.2, zookeeper §7, replication §5) */
 #include "broker/replica/read.h"
 
 static void note_divergence(struct plog *log, const struct read_request *request,
@@ -44,17 +45,21 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     result->high_watermark = high_watermark;
     result->last_stable_offset = plog_last_stable_offset(log, high_watermark);
     result->log_start_offset = plog_start_offset(log);
+    result->end_offset = plog_end_offset(log);
     if (request->last_fetched_epoch >= 0 && request->offset >= result->log_start_offset) {
         note_divergence(log, request, result);
         if (result->error != OK || result->diverged) {
             return;
         }
     }
-    if (request->offset < result->log_start_offset || request->offset > plog_end_offset(log)) {
+    if (request->offset < result->log_start_offset || request->offset > result->end_offset) {
         result->error = ERR_OFFSET_OUT_OF_RANGE;
         return;
     }
-    int64_t end = request->read_committed ? result->last_stable_offset : high_watermark;
+    bool replica = request->replica_id >= 0;
+    int64_t end = replica                   ? result->end_offset
+                  : request->read_committed ? result->last_stable_offset
+                                            : high_watermark;
     if (request->offset < end) {
         result->error = plog_read(log, request->offset, end, request->max_bytes, request->min_one,
                                   &result->range);
@@ -62,7 +67,11 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
             result->error = drop_cut_batch(request, &result->range);
         }
     }
-    if (result->error == OK && request->read_committed && result->range.len > 0) {
+    if (result->error == OK && replica && !request->again) {
+        partition_replica_fetched(p, request->replica_id, request->offset, result->end_offset);
+        result->high_watermark = partition_high_watermark(p);
+    }
+    if (result->error == OK && request->read_committed && !replica && result->range.len > 0) {
         result->error = plog_aborted_txns(log, request->offset, end, arena, &result->aborted,
                                           &result->aborted_n);
     }
@@ -73,13 +82,10 @@ void partition_read(struct partition *p, const struct read_request *request, str
 {
     *result = (struct read_result){0};
     struct plog *log = NULL;
-    if (request->replica_id >= 0) {
-        /* No other broker replicates from this one: nobody's id is an assigned follower's. */
-        result->error =
-            request->leader_epoch >= 0 ? ERR_UNKNOWN_LEADER_EPOCH : ERR_NOT_LEADER_OR_FOLLOWER;
-    } else {
-        result->error = partition_pin(p, request->leader_epoch, request->any_replica, &log);
-    }
+    result->error =
+        request->replica_id >= 0
+            ? partition_pin_for_replica(p, request->leader_epoch, request->replica_id, &log)
+            : partition_pin(p, request->leader_epoch, request->any_replica, &log);
     if (result->error == OK) {
         read_log(p, log, request, arena, result);
         partition_unpin(p);

@@ -9,6 +9,7 @@ struct read_request {
     int32_t leader_epoch;       /* -1: not told */
     int32_t last_fetched_epoch; /* -1: not told */
     int32_t replica_id;         /* -1: a consumer */
+    bool again;                 /* it has waited: where a replica is was noted */
     bool read_committed;
     bool any_replica; /* a follower will do */
     size_t max_bytes;
@@ -20,6 +21,7 @@ struct read_result {
     int64_t high_watermark; /* -1 with an error */
     int64_t last_stable_offset;
     int64_t log_start_offset;
+    int64_t end_offset;     /* of the log, when it was read */
     struct log_range range; /* a reference: log_range_release() */
     bool diverged;
     int32_t diverging_epoch;
@@ -28,7 +30,7 @@ struct read_result {
     int32_t aborted_n;
 };
 
-/* Never fails but through result->error. */
+/* Never fails but through result->error. A replica's fetch moves the high watermark. */
 void partition_read(struct partition *p, const struct read_request *request, struct arena *arena,
                     struct read_result *result);
 

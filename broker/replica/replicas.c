@@ -44,6 +44,10 @@ struct replicas *replicas_new(const struct replicas_config *config)
     pthread_rwlock_init(&replicas->lock, NULL);
     map_init(&replicas->partitions);
     replicas->env = (struct partition_env){.broker_id = config->broker_id,
+                                           .clock = config->clock,
+                                           .replica_lag_ms = config->replica_lag_ms,
+                                           .is_alive = config->is_alive,
+                                           .alive_context = config->alive_context,
                                            .flush = config->flush,
                                            .checkpoint_due = config->checkpoint_due,
                                            .context = config->checkpoint_context};

@@ -27,7 +27,11 @@ struct replicas_config {
     bool (*config_of)(void *context, struct str topic, struct log_config *config);
     void *config_context;
     struct replica_listener listener;
-    struct loop *flush; /* these three: of struct partition_env */
+    struct clock *clock; /* these seven: of struct partition_env */
+    int64_t replica_lag_ms;
+    bool (*is_alive)(void *context, int32_t broker_id);
+    void *alive_context;
+    struct loop *flush;
     void (*checkpoint_due)(void *context);
     void *checkpoint_context;
 };

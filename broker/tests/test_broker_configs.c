@@ -375,6 +375,7 @@ static void begin_broker(const char *const *overrides, size_t count)
     MUST(loop_new(&t.clock.clock, &r.flush));
     struct replicas_config replicas = {.broker_id = OWN_ID,
                                        .logs = r.logs,
+                                       .clock = &t.clock.clock,
                                        .flush = r.flush,
                                        .config_of = topic_configs_in_force,
                                        .config_context = r.configs.topic_configs};

@@ -5,7 +5,7 @@
 
 #include "storage/tests/util.h"
 
-enum { ME = 1, OTHER = 2 };
+enum { ME = 1, OTHER = 2, THIRD = 3, LAG_MS = 1000 };
 
 static struct {
     struct place place;
@@ -27,8 +27,11 @@ static void begin_with(struct log_config config)
     memset(&t, 0, sizeof(t));
     place_make(&t.place);
     MUST(loop_new(&t.place.clock.clock, &t.flush));
-    t.env =
-        (struct partition_env){.broker_id = ME, .flush = t.flush, .checkpoint_due = on_checkpoint};
+    t.env = (struct partition_env){.broker_id = ME,
+                                   .clock = &t.place.clock.clock,
+                                   .replica_lag_ms = LAG_MS,
+                                   .flush = t.flush,
+                                   .checkpoint_due = on_checkpoint};
     t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
     t.p = partition_new(plog_name(t.log), (struct uuid){{9}}, &t.env, t.log, 0);
 }
@@ -387,12 +390,203 @@ static void test_in_sync_replicas(void)
     struct partition_append append = appended(1, 1);
     bool yes = false;
     MUST(committed(&append, 1, &yes));
-    CU_ASSERT(yes);
-    CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    CU_ASSERT(append.committed && yes);
+    MUST(committed(&append, -1, &yes));
+    CU_ASSERT(!yes); /* and no consumer sees it */
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
     config.min_insync_replicas = 1;
     partition_set_config(t.p, &config);
     MUST(committed(&append, -1, &yes));
+    CU_ASSERT(yes);
     MUST(append_error(-1));
+    config.min_insync_replicas = 2;
+    partition_set_config(t.p, &config);
+    CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    end();
+}
+
+/* ---- with followers ---- */
+
+/* This broker leads, with `isr_n` of 1, 2, 3 in sync. */
+static void lead_others(int32_t leader_epoch, int32_t isr_n)
+{
+    static const int32_t ALL[] = {ME, OTHER, THIRD};
+    struct partition_state state = {.leader = ME,
+                                    .leader_epoch = leader_epoch,
+                                    .isr = {.ids = ALL, .count = isr_n},
+                                    .replicas = {.ids = ALL, .count = 3}};
+    struct role_change change;
+    MUST(partition_become(t.p, &state, &change));
+}
+
+/* A replica's Fetch, as far as the partition is concerned. Returns how many bytes it got. */
+static size_t fetch_as(int32_t id, int64_t offset, err error)
+{
+    struct arena arena;
+    struct read_request request = {.offset = offset,
+                                   .leader_epoch = partition_role(t.p).leader_epoch,
+                                   .last_fetched_epoch = -1,
+                                   .replica_id = id,
+                                   .max_bytes = 1 << 20};
+    struct read_result result;
+    arena_init(&arena, 1 << 20);
+    partition_read(t.p, &request, &arena, &result);
+    CU_ASSERT_EQUAL(result.error, error);
+    size_t len = result.range.len;
+    log_range_release(&result.range);
+    arena_deinit(&arena);
+    return len;
+}
+
+/* The high watermark is what all in sync have, and acks=all waits for it; acks=1 does not. */
+static void test_followers_hold_it_back(void)
+{
+    begin();
+    lead_others(1, 2);
+    struct partition_append append = appended(-1, 3);
+    CU_ASSERT(!append.committed);
+    CU_ASSERT(appended(1, 1).committed);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
+    struct waiting w;
+    wait_for_append(&w, &append);
+    CU_ASSERT(fetch_as(OTHER, 0, OK) > 0); /* it sees what consumers do not */
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
+    CU_ASSERT_EQUAL(w.woken, 0);
+    (void)fetch_as(OTHER, 3, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    CU_ASSERT_EQUAL(w.woken, 1);
+    watch_remove(&w.watch);
+    bool yes = false;
+    MUST(committed(&append, -1, &yes));
+    CU_ASSERT(yes);
+    (void)fetch_as(OTHER, 4, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
+    (void)fetch_as(OTHER, 2, OK); /* it has cut its log: nothing goes back */
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
+    (void)fetch_as(OTHER, 99, ERR_OFFSET_OUT_OF_RANGE);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
+    end();
+}
+
+/* One that is not in sync holds nothing back, unless it has just caught up: then it is about to join. */
+static void test_about_to_join(void)
+{
+    begin();
+    lead_others(1, 1);
+    (void)appended(1, 2);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 2);
+    (void)fetch_as(THIRD, 0, OK);
+    (void)appended(1, 1);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    (void)fetch_as(THIRD, 3, OK); /* it has all */
+    (void)appended(1, 1);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    t.place.clock.now_ms += LAG_MS;
+    (void)appended(1, 1);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    t.place.clock.now_ms += 1;
+    (void)appended(1, 1);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 6);
+    end();
+}
+
+/* A new leader knows nothing of its followers, not even what an earlier leadership has heard of them;
+ * it does not tell an end that is too low. */
+static void test_new_leadership(void)
+{
+    begin();
+    lead_others(1, 2);
+    (void)appended(1, 2);
+    (void)fetch_as(OTHER, 2, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 2);
+    CU_ASSERT(partition_knows_high_watermark(t.p));
+    (void)appended(1, 2);
+    lead_others(2, 2); /* goes on: what is known of the follower stays */
+    CU_ASSERT(!partition_knows_high_watermark(t.p));
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 2);
+    (void)fetch_as(OTHER, 4, OK);
+    CU_ASSERT(partition_knows_high_watermark(t.p));
+    (void)appended(1, 1);
+    lead_others(4, 3); /* somebody may have led in 3 */
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
+    (void)fetch_as(OTHER, 5, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
+    (void)fetch_as(THIRD, 5, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 5);
+    end();
+}
+
+static void test_whose_fetch_counts(void)
+{
+    begin();
+    lead_others(3, 2);
+    (void)appended(1, 1);
+    (void)fetch_as(77, 1, ERR_UNKNOWN_LEADER_EPOCH); /* has no replica */
+    struct plog *log = NULL;
+    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, -1, 77, &log), ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, 2, OTHER, &log), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, 4, OTHER, &log), ERR_UNKNOWN_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
+    (void)become(OTHER, 4);
+    (void)fetch_as(OTHER, 1, ERR_NOT_LEADER_OR_FOLLOWER);
+    end();
+}
+
+/* A replica waits for the end of the log, a consumer for the high watermark. */
+static void test_replica_waits_for_bytes(void)
+{
+    begin();
+    lead_others(1, 2);
+    _Atomic int64_t replica_wants = 1;
+    _Atomic int64_t consumer_wants = 1;
+    struct waiting replica = {.waiter.wake = on_wake};
+    struct waiting consumer = {.waiter.wake = on_wake};
+    replica.watch = (struct watch){.waiter = &replica.waiter,
+                                   .offset = -1,
+                                   .to_end = true,
+                                   .seen = partition_seen(t.p),
+                                   .wanted_bytes = &replica_wants};
+    consumer.watch = (struct watch){.waiter = &consumer.waiter,
+                                    .offset = -1,
+                                    .seen = partition_seen(t.p),
+                                    .wanted_bytes = &consumer_wants};
+    watch_add(&replica.watch, t.p);
+    watch_add(&consumer.watch, t.p);
+    CU_ASSERT(replica.woken == 0 && consumer.woken == 0);
+    (void)appended(1, 1);
+    CU_ASSERT(replica.woken == 1 && consumer.woken == 0);
+    watch_remove(&replica.watch);
+    watch_add(&replica.watch, t.p); /* the end has moved since it looked */
+    CU_ASSERT_EQUAL(replica.woken, 2);
+    watch_remove(&replica.watch);
+    (void)fetch_as(OTHER, 1, OK);
+    CU_ASSERT_EQUAL(consumer.woken, 1);
+    watch_remove(&consumer.watch);
+    end();
+}
+
+/* acks=1 where every record is on disk first: it waits for this disk, and for no follower. */
+static void test_durable_with_followers(void)
+{
+    begin_durable();
+    lead_others(1, 2);
+    struct partition_append append = appended(1, 1);
+    struct waiting w = {.waiter.wake = on_wake};
+    bool yes = true;
+    MUST(committed(&append, 1, &yes));
+    CU_ASSERT(!append.committed && !yes);
+    w.watch = (struct watch){.waiter = &w.waiter,
+                             .offset = append.required_offset,
+                             .here = true,
+                             .leader_epoch = append.leader_epoch};
+    watch_add(&w.watch, t.p);
+    CU_ASSERT_EQUAL(w.woken, 0);
+    loop_drain(t.flush);
+    CU_ASSERT_EQUAL(w.woken, 1);
+    watch_remove(&w.watch);
+    MUST(committed(&append, 1, &yes));
+    CU_ASSERT(yes);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
     end();
 }
 
@@ -515,5 +709,7 @@ static void test_disk_fails(void)
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
       TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
-      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_follows),
+      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_followers_hold_it_back),
+      TEST(test_about_to_join), TEST(test_new_leadership), TEST(test_whose_fetch_counts),
+      TEST(test_replica_waits_for_bytes), TEST(test_durable_with_followers), TEST(test_follows),
       TEST(test_reader_has_diverged), TEST(test_disk_fails))

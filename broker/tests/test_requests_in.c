@@ -88,6 +88,7 @@ static void begin(void)
     open_logs();
     struct replicas_config replicas = {.broker_id = ME,
                                        .logs = t.logs,
+                                       .clock = &t.clock.clock,
                                        .flush = t.flush,
                                        .config_of = topic_configs_in_force,
                                        .config_context = t.configs};

@@ -38,7 +38,8 @@ static void begin_with(const char *option, const char *another)
     MUST(config_finish(&t.config, reason));
     MUST(loop_new(&t.place.clock.clock, &t.flush));
     MUST(loop_new(&t.place.clock.clock, &t.background));
-    t.env = (struct partition_env){.broker_id = ME, .flush = t.flush};
+    t.env =
+        (struct partition_env){.broker_id = ME, .clock = &t.place.clock.clock, .flush = t.flush};
     t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
     t.p = partition_new(plog_name(t.log), (struct uuid){{9}}, &t.env, t.log, 0);
     struct coordinator_config how = {.config = &t.config,

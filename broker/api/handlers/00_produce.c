@@ -59,13 +59,11 @@ static err append_checked(struct req *r, struct produce *work,
                           struct produce_response_partition *out, struct partition_append *appended)
 {
     const struct produce_request *in = r->in;
-    const struct produce_check *check = &work->check;
-    const struct validated *v = &check->found;
+    const struct validated *v = &work->check.found;
     if (v->len == 0) {
         return OK; /* nothing was sent */
     }
     TRY(partition_append(work->partition, v->data, v->len, APPEND_CLIENT, in->acks, appended));
-    appended->committed |= in->acks == 1 && check->config.flush_messages > 1;
     out->base_offset = appended->result.base_offset;
     out->log_append_time_ms = v->append_time_ms;
     out->log_start_offset = appended->log_start_offset;
@@ -332,12 +330,14 @@ static enum req_status produce_resume(struct req *r);
 
 static enum req_status park_all(struct req *r, struct produce *work, int64_t timeout_ms)
 {
+    int16_t acks = ((const struct produce_request *)r->in)->acks;
     req_park(r, timeout_ms, produce_resume);
     for (int32_t i = 0; i < work->pending_n; i++) {
         struct pending *pending = &work->pending[i];
         if (!pending->appended.committed) {
             pending->watch = (struct watch){.waiter = &r->waiter,
                                             .offset = pending->appended.required_offset,
+                                            .here = acks == 1,
                                             .leader_epoch = pending->appended.leader_epoch};
             watch_add(&pending->watch, pending->partition);
         }

@@ -43,6 +43,7 @@ struct fetch {
     int32_t min_bytes;
     int32_t max_bytes;
     bool committed;
+    bool waited;
     _Atomic int64_t wanted_bytes;
 };
 
@@ -112,6 +113,13 @@ static void fetch_abandon(struct req *r)
     }
 }
 
+/* -1: a consumer */
+static int32_t replica_of(const struct req *r)
+{
+    const struct fetch_request *in = r->in;
+    return in->replica_id >= 0 ? in->replica_id : in->replica_state.replica_id;
+}
+
 /* What an old client cannot read: a topic that is compressed with zstd by configuration, or one whose
  * configuration forbids converting it. */
 static err check_readable(struct req *r, struct part *part)
@@ -131,7 +139,8 @@ static err check_readable(struct req *r, struct part *part)
 }
 
 /* Reads one partition, `left` bytes of it at most; with `min_one` its first batch, however large. */
-static void part_read(struct req *r, struct part *part, int64_t left, bool min_one)
+static void part_read(struct req *r, const struct fetch *f, struct part *part, int64_t left,
+                      bool min_one)
 {
     const struct fetch_request *in = r->in;
     const struct asked_partition *asked = part->asked;
@@ -140,7 +149,8 @@ static void part_read(struct req *r, struct part *part, int64_t left, bool min_o
         .offset = asked->offset,
         .leader_epoch = asked->leader_epoch,
         .last_fetched_epoch = asked->last_fetched_epoch,
-        .replica_id = in->replica_id >= 0 ? in->replica_id : in->replica_state.replica_id,
+        .replica_id = replica_of(r),
+        .again = f->waited,
         .read_committed = in->isolation_level == 1,
         .any_replica = r->version >= FIRST_FOLLOWER_READ_VERSION,
         .max_bytes = limit < 0 ? 0 : (size_t)limit,
@@ -148,6 +158,7 @@ static void part_read(struct req *r, struct part *part, int64_t left, bool min_o
     };
     part->watch.seen = partition_seen(part->partition);
     partition_read(part->partition, &read, &r->arena, &part->result);
+    part->watch.seen.end_offset = part->result.end_offset;
     if (part->result.error == OK) {
         part->result.error = check_readable(r, part);
     }
@@ -167,7 +178,7 @@ static bool read_round(struct req *r, struct fetch *f)
             continue;
         }
         readable++;
-        part_read(r, part, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
+        part_read(r, f, part, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
         /* A range that ends with its segment may hold all that is there: it counts as enough. */
         at_once |=
             part->result.error != OK || part->result.diverged || part->result.range.next_segment;
@@ -372,12 +383,14 @@ static enum req_status fetch_resume(struct req *r)
 static enum req_status fetch_wait(struct req *r, struct fetch *f)
 {
     release_ranges(f);
+    f->waited = true;
     req_park(r, f->deadline_ms - r->now_ms, fetch_resume);
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused == OK) {
             part->watch = (struct watch){.waiter = &r->waiter,
                                          .offset = -1,
+                                         .to_end = replica_of(r) >= 0,
                                          .seen = part->watch.seen,
                                          .wanted_bytes = &f->wanted_bytes};
             watch_add(&part->watch, part->partition);

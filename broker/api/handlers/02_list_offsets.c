@@ -8,7 +8,9 @@ enum {
     MAX_TIMESTAMP = -3,
     EARLIEST_LOCAL = -4,
     LATEST_TIERED = -5,
+    CONSUMER = -1, /* replica ids */
     DEBUGGING_REPLICA = -2,
+    FIRST_NOT_AVAILABLE_VERSION = 5,
     FIRST_SINGLE_OFFSET_VERSION = 1,
 };
 
@@ -30,17 +32,33 @@ static int first_version_of(int64_t timestamp)
     }
 }
 
+static const struct found_offset NONE = {.offset = -1, .timestamp = -1, .leader_epoch = -1};
+
+/* A new leader does not know yet how far its followers are: a client is not told an end that is too
+ * low. */
+static err high_watermark_error(const struct req *r, struct partition *p)
+{
+    const struct list_offsets_request *in = r->in;
+    if (in->replica_id != CONSUMER || partition_knows_high_watermark(p)) {
+        return OK;
+    }
+    return r->version >= FIRST_NOT_AVAILABLE_VERSION ? ERR_OFFSET_NOT_AVAILABLE
+                                                     : ERR_LEADER_NOT_AVAILABLE;
+}
+
 static err look_up(struct req *r, struct partition *p, struct plog *log, int64_t timestamp,
                    struct found_offset *found)
 {
     const struct list_offsets_request *in = r->in;
+    err unknown = high_watermark_error(r, p);
     int64_t high_watermark = partition_high_watermark(p);
     int64_t end = in->replica_id >= 0        ? plog_end_offset(log)
                   : in->isolation_level == 1 ? plog_last_stable_offset(log, high_watermark)
                                              : high_watermark;
-    *found = (struct found_offset){.offset = -1, .timestamp = -1, .leader_epoch = -1};
+    *found = NONE;
     switch (timestamp) {
     case LATEST:
+        TRY(unknown);
         found->offset = end;
         found->leader_epoch = plog_latest_epoch(log);
         return OK;
@@ -52,10 +70,16 @@ static err look_up(struct req *r, struct partition *p, struct plog *log, int64_t
     case LATEST_TIERED:
         return OK;
     case MAX_TIMESTAMP:
-        return plog_offset_for_max_timestamp(log, found);
+        TRY(plog_offset_for_max_timestamp(log, found));
+        if (found->offset >= end) {
+            *found = NONE;
+        }
+        break;
     default:
-        return plog_offset_for_timestamp(log, timestamp, end, found);
+        TRY(plog_offset_for_timestamp(log, timestamp, end, found));
+        break;
     }
+    return found->offset < 0 ? unknown : OK;
 }
 
 /* Version 0: a list of segments' first offsets, newest first. */
@@ -83,7 +107,7 @@ static err list_partition(struct req *r, struct str topic,
     struct plog *log = NULL;
     err e =
         partition_pin(p, in->current_leader_epoch, request->replica_id == DEBUGGING_REPLICA, &log);
-    struct found_offset found = {.offset = -1, .timestamp = -1, .leader_epoch = -1};
+    struct found_offset found = NONE;
     if (e == OK) {
         e = r->version < FIRST_SINGLE_OFFSET_VERSION ? list_old_style(r, p, log, in, out)
                                                      : look_up(r, p, log, in->timestamp, &found);

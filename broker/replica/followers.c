@@ -1,0 +1,97 @@
+#include "broker/replica/followers.h"
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+#include <stdlib.h>
+
+static bool set_holds(const struct replica_set *set, int32_t id)
+{
+    for (int32_t i = 0; i < set->count; i++) {
+        if (set->ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void followers_begin(struct followers *followers, const struct replica_set *replicas,
+                     const struct replica_set *isr, int32_t self, bool led, int64_t now_ms)
+{
+    CHECK(replicas->count >= 0 && isr->count >= 0);
+    struct followers before = *followers;
+    *followers = (struct followers){0};
+    if (replicas->count > 1) {
+        followers->all = xcalloc((size_t)replicas->count, sizeof(*followers->all));
+    }
+    for (int32_t i = 0; i < replicas->count && followers->all != NULL; i++) {
+        int32_t id = replicas->ids[i];
+        if (id == self || followers_find(followers, id) != NULL) {
+            continue;
+        }
+        const struct follower *known = led ? followers_find(&before, id) : NULL;
+        bool in_sync = set_holds(isr, id);
+        followers->all[followers->count++] =
+            (struct follower){.id = id,
+                              .in_sync = in_sync,
+                              .end_offset = known != NULL ? known->end_offset : -1,
+                              .leader_end_offset = -1,
+                              .caught_up_ms = in_sync ? now_ms : 0};
+    }
+    followers_deinit(&before);
+}
+
+void followers_deinit(struct followers *followers)
+{
+    free(followers->all);
+    *followers = (struct followers){0};
+}
+
+struct follower *followers_find(const struct followers *followers, int32_t id)
+{
+    for (int32_t i = 0; i < followers->count; i++) {
+        if (followers->all[i].id == id) {
+            return &followers->all[i];
+        }
+    }
+    return NULL;
+}
+
+void follower_fetched(struct follower *follower, int64_t offset, int64_t leader_end_offset,
+                      int64_t now_ms)
+{
+    CHECK(offset >= 0 && leader_end_offset >= 0);
+    if (offset >= leader_end_offset) {
+        follower->caught_up_ms = now_ms;
+    } else if (follower->leader_end_offset >= 0 && offset >= follower->leader_end_offset &&
+               follower->fetched_ms > follower->caught_up_ms) {
+        follower->caught_up_ms = follower->fetched_ms; /* it had all that was here then */
+    }
+    follower->end_offset = offset;
+    follower->leader_end_offset = leader_end_offset;
+    follower->fetched_ms = now_ms;
+}
+
+static bool counts(const struct follower *follower, const struct high_watermark_rule *rule)
+{
+    if (follower->in_sync) {
+        return true;
+    }
+    bool caught_up =
+        follower->end_offset == rule->end_offset ||
+        (follower->caught_up_ms > 0 && rule->now_ms - follower->caught_up_ms <= rule->lag_ms);
+    return caught_up && (rule->is_alive == NULL || rule->is_alive(rule->context, follower->id));
+}
+
+int64_t followers_high_watermark(const struct followers *followers,
+                                 const struct high_watermark_rule *rule)
+{
+    int64_t least = rule->own;
+    for (int32_t i = 0; i < followers->count; i++) {
+        const struct follower *follower = &followers->all[i];
+        if (follower->end_offset < least && counts(follower, rule)) {
+            least = follower->end_offset;
+        }
+    }
+    return least;
+}

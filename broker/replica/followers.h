@@ -1,0 +1,55 @@
+/* What a leader knows of the other replicas of its partition: how far each has fetched, and since when
+ * it has been caught up. A part of struct partition, under its lock; no clock and no log of its own.
+ * (reference: replication §5) */
+#ifndef OTTLA_BROKER_REPLICA_FOLLOWERS_H
+#define OTTLA_BROKER_REPLICA_FOLLOWERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct follower {
+    int32_t id;
+    bool in_sync;              /* a member of the ISR */
+    int64_t end_offset;        /* of its log; -1: not known yet */
+    int64_t fetched_ms;        /* its last fetch */
+    int64_t leader_end_offset; /* our log's, at its last fetch */
+    int64_t caught_up_ms; /* when it last had all that was here; 0: never, as far as is known */
+};
+
+struct followers {
+    struct follower *all;
+    int32_t count;
+};
+
+/* Ids of brokers, in the order in which they were told; borrowed. */
+struct replica_set {
+    const int32_t *ids;
+    int32_t count;
+};
+
+/* The replicas other than `self`, as the controller told them, at the beginning of a leader epoch. What
+ * was known of them counts only where this broker led before, too. */
+void followers_begin(struct followers *followers, const struct replica_set *replicas,
+                     const struct replica_set *isr, int32_t self, bool led, int64_t now_ms);
+void followers_deinit(struct followers *followers);
+/* NULL: the broker has no replica. */
+struct follower *followers_find(const struct followers *followers, int32_t id);
+
+/* It fetches from `offset` on, so that it has all below; `leader_end_offset` is where our log ends. */
+void follower_fetched(struct follower *follower, int64_t offset, int64_t leader_end_offset,
+                      int64_t now_ms);
+/* The least offset up to which all have fetched that count: the members of the ISR, and those who have
+ * been caught up within `lag_ms` and are alive, since they are about to join it. At most `own`, what is
+ * safe here; -1: of one it is not known yet. */
+struct high_watermark_rule {
+    int64_t own;
+    int64_t end_offset; /* of our log */
+    int64_t now_ms;
+    int64_t lag_ms;
+    bool (*is_alive)(void *context, int32_t id); /* NULL: all are */
+    void *context;
+};
+int64_t followers_high_watermark(const struct followers *followers,
+                                 const struct high_watermark_rule *rule);
+
+#endif
