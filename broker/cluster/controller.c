@@ -37,6 +37,19 @@ bool controller_is_active(const struct controller *c)
     return c->active;
 }
 
+err controller_check_broker(const struct controller *c, int32_t broker_id, int64_t broker_epoch)
+{
+    if (!c->active) {
+        return ERR_NOT_CONTROLLER;
+    }
+    for (int32_t i = 0; i < c->state.brokers_n; i++) {
+        if (c->state.brokers[i].id == broker_id) {
+            return c->state.brokers[i].epoch == broker_epoch ? OK : ERR_STALE_BROKER_EPOCH;
+        }
+    }
+    return ERR_BROKER_ID_NOT_REGISTERED;
+}
+
 void controller_resign(struct controller *c, const char *why)
 {
     if (c->active) {

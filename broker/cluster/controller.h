@@ -57,6 +57,10 @@ void controller_on_answer(struct controller *controller, int32_t broker_id, int1
 /* Gives partitions back to their preferred leaders where too many are led by others. */
 void controller_rebalance(struct controller *controller);
 bool controller_is_active(const struct controller *controller);
+/* May this broker, in this life, ask this controller? NOT_CONTROLLER (41), BROKER_ID_NOT_REGISTERED
+ * (102), STALE_BROKER_EPOCH (77). */
+NODISCARD err controller_check_broker(const struct controller *controller, int32_t broker_id,
+                                      int64_t broker_epoch);
 /* A transaction for somebody else on the control thread: behind the check of the epoch while this
  * is the controller, so that a deposed one writes nothing; plain otherwise. Results are not given
  * back, but for the error. */

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { BLOCK_SIZE = 1000, TRIES_MAX = 10, ARENA_BYTES = 1 << 20 };
+enum { TRIES_MAX = 10, ARENA_BYTES = 1 << 20 };
 
 struct producer_ids {
     int32_t broker_id;
@@ -43,8 +43,7 @@ err producer_ids_next(struct producer_ids *ids, int64_t *producer_id)
     return e;
 }
 
-static err claim_once(struct producer_ids *ids, struct coord *coord, struct arena *arena,
-                      int64_t *first)
+static err claim_once(struct coord *coord, int32_t broker_id, struct arena *arena, int64_t *first)
 {
     struct coord_op get = {.type = COORD_GET, .path = ZNODE_PRODUCER_IDS};
     TRY(coord_run(coord, &get, 1, arena));
@@ -53,14 +52,14 @@ static err claim_once(struct producer_ids *ids, struct coord *coord, struct aren
     if (get.value.data != NULL && get.value.len > 0) {
         err e = znode_producer_ids_decode(arena, get.value, &block);
         if (e != OK || block.first < 0 || block.last < block.first ||
-            block.last > INT64_MAX - BLOCK_SIZE) {
+            block.last > INT64_MAX - PRODUCER_IDS_BLOCK) {
             log_error("producer-ids", "node unreadable, no producer id is given path=%s",
                       ZNODE_PRODUCER_IDS);
             return E_MALFORMED;
         }
     }
     struct znode_producer_ids mine = {
-        .broker_id = ids->broker_id, .first = block.last + 1, .last = block.last + BLOCK_SIZE};
+        .broker_id = broker_id, .first = block.last + 1, .last = block.last + PRODUCER_IDS_BLOCK};
     struct coord_op set = {.type = COORD_SET,
                            .path = ZNODE_PRODUCER_IDS,
                            .data = znode_producer_ids_encode(arena, &mine),
@@ -68,6 +67,18 @@ static err claim_once(struct producer_ids *ids, struct coord *coord, struct aren
     TRY(coord_run(coord, &set, 1, arena));
     *first = mine.first;
     return set.error;
+}
+
+err producer_ids_block(struct coord *coord, int32_t broker_id, int64_t *first)
+{
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    err e = E_VERSION;
+    for (int i = 0; i < TRIES_MAX && e == E_VERSION; i++) {
+        e = claim_once(coord, broker_id, &arena, first);
+    }
+    arena_deinit(&arena);
+    return e;
 }
 
 err producer_ids_claim(struct producer_ids *ids, struct coord *coord)
@@ -78,18 +89,12 @@ err producer_ids_claim(struct producer_ids *ids, struct coord *coord)
     if (left) {
         return OK;
     }
-    struct arena arena;
-    arena_init(&arena, ARENA_BYTES);
     int64_t first = 0;
-    err e = E_VERSION;
-    for (int i = 0; i < TRIES_MAX && e == E_VERSION; i++) {
-        e = claim_once(ids, coord, &arena, &first);
-    }
-    arena_deinit(&arena);
+    err e = producer_ids_block(coord, ids->broker_id, &first);
     if (e == OK) {
         pthread_mutex_lock(&ids->lock);
         ids->next = first;
-        ids->end = first + BLOCK_SIZE;
+        ids->end = first + PRODUCER_IDS_BLOCK;
         pthread_mutex_unlock(&ids->lock);
     }
     return e;

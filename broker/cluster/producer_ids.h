@@ -15,4 +15,9 @@ NODISCARD err producer_ids_next(struct producer_ids *ids, int64_t *producer_id);
 /* Control thread: claims a block if none is left. */
 NODISCARD err producer_ids_claim(struct producer_ids *ids, struct coord *coord);
 
+enum { PRODUCER_IDS_BLOCK = 1000 };
+/* Control thread of the controller: claims a block for that broker. Errors of the store; E_MALFORMED when
+ * the node cannot be read. */
+NODISCARD err producer_ids_block(struct coord *coord, int32_t broker_id, int64_t *first);
+
 #endif

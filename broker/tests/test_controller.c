@@ -1,8 +1,10 @@
 /* The controller over the embedded store: the znodes it writes and the messages it sends, kept as
  * text. Broker 1 is the controller's own; others are registered by the test. */
 #include "broker/cluster/controller.h"
+#include "broker/cluster/producer_ids.h"
 
 #include "broker/tests/store_util.h"
+#include "protocol/error.h"
 
 #include <stdarg.h>
 
@@ -318,6 +320,28 @@ static err refuse_multi(struct coord *coord, struct coord_op *ops, size_t count,
     (void)count;
     (void)arena;
     return err_from_errno(ENOSPC);
+}
+
+/* A broker asks its controller for producer ids: who it is, and in which life. */
+static void test_who_may_ask(void)
+{
+    begin();
+    elect();
+    struct coord_op get = {.type = COORD_GET, .path = "/brokers/ids/1"};
+    MUST(coord_run(t.coord, &get, 1, &t.arena));
+    int64_t epoch = get.stat.czxid;
+    MUST(controller_check_broker(t.controller, 1, epoch));
+    CU_ASSERT_EQUAL(controller_check_broker(t.controller, 1, epoch - 1), ERR_STALE_BROKER_EPOCH);
+    CU_ASSERT_EQUAL(controller_check_broker(t.controller, 1, epoch + 1), ERR_STALE_BROKER_EPOCH);
+    CU_ASSERT_EQUAL(controller_check_broker(t.controller, 2, epoch), ERR_BROKER_ID_NOT_REGISTERED);
+    int64_t first = -1;
+    MUST(producer_ids_block(t.coord, 1, &first));
+    CU_ASSERT_EQUAL(first, 0);
+    MUST(producer_ids_block(t.coord, 2, &first));
+    CU_ASSERT_EQUAL(first, PRODUCER_IDS_BLOCK);
+    controller_resign(t.controller, "for the test");
+    CU_ASSERT_EQUAL(controller_check_broker(t.controller, 1, epoch), ERR_NOT_CONTROLLER);
+    end();
 }
 
 static void test_store_fails_for_a_while(void)
@@ -921,12 +945,12 @@ static void test_odd_broker_ids(void)
 }
 
 SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
-      TEST(test_store_fails_for_a_while), TEST(test_create_topic), TEST(test_restart),
-      TEST(test_topic_made_in_between), TEST(test_add_partitions), TEST(test_delete_topic),
-      TEST(test_deletion_is_disabled), TEST(test_foreign_epoch), TEST(test_several_brokers),
-      TEST(test_deletion_waits), TEST(test_other_topic_nodes), TEST(test_many_partitions),
-      TEST(test_node_vanishes), TEST(test_deposed_and_back), TEST(test_resign),
-      TEST(test_deletion_is_confirmed), TEST(test_failed_directory), TEST(test_preferred_leaders),
-      TEST(test_topic_node_vanishes), TEST(test_old_notifications), TEST(test_half_made_topic),
-      TEST(test_junk_below), TEST(test_unreadable_states), TEST(test_topic_is_mended),
-      TEST(test_epoch_out_of_range), TEST(test_odd_broker_ids))
+      TEST(test_who_may_ask), TEST(test_store_fails_for_a_while), TEST(test_create_topic),
+      TEST(test_restart), TEST(test_topic_made_in_between), TEST(test_add_partitions),
+      TEST(test_delete_topic), TEST(test_deletion_is_disabled), TEST(test_foreign_epoch),
+      TEST(test_several_brokers), TEST(test_deletion_waits), TEST(test_other_topic_nodes),
+      TEST(test_many_partitions), TEST(test_node_vanishes), TEST(test_deposed_and_back),
+      TEST(test_resign), TEST(test_deletion_is_confirmed), TEST(test_failed_directory),
+      TEST(test_preferred_leaders), TEST(test_topic_node_vanishes), TEST(test_old_notifications),
+      TEST(test_half_made_topic), TEST(test_junk_below), TEST(test_unreadable_states),
+      TEST(test_topic_is_mended), TEST(test_epoch_out_of_range), TEST(test_odd_broker_ids))
