@@ -131,8 +131,9 @@ static bool step(struct lane *l)
         len > (size_t)(l->out_end - l->out)) {
         return false;
     }
+    const uint8_t *from = l->out - offset;
     for (size_t i = 0; i < len; i++) {
-        l->out[i] = l->out[i - offset]; /* may overlap: what was just written comes again */
+        l->out[i] = from[i]; /* may overlap: what was just written comes again */
     }
     l->out += len;
     return true;

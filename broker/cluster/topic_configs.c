@@ -37,6 +37,7 @@ struct topic_configs *topic_configs_new(const struct config *config)
 void topic_configs_use(struct topic_configs *configs, struct coord *coord)
 {
     configs->coord = coord;
+    topic_configs_republish(configs); /* the store's options of brokers have been read */
 }
 
 /* ---- what is published ---- */

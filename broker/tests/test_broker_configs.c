@@ -401,6 +401,28 @@ static void change(const char *entity)
     listen_end();
 }
 
+/* What the store has of brokers is read before topics inherit it. */
+static void test_topics_inherit_what_was_read(void)
+{
+    begin_broker(NULL, 0);
+    put_config("<default>", "{\"message.max.bytes\":\"500\"}");
+    struct topic_configs *configs = topic_configs_new(&t.config);
+    load();
+    topic_configs_use(configs, t.coord);
+    struct log_config config;
+    struct str topic = STR("plain");
+    CU_ASSERT(!topic_configs_in_force(configs, topic, &config));
+    CU_ASSERT_EQUAL(config.max_message_bytes, 500);
+    CU_ASSERT(config.retention_ms == -1 &&
+              config.retention_bytes == -1); /* nothing is known of it */
+    MUST(topic_configs_read(configs, &topic, 1));
+    CU_ASSERT(topic_configs_in_force(configs, topic, &config));
+    CU_ASSERT_EQUAL(config.max_message_bytes, 500);
+    CU_ASSERT_EQUAL(config.retention_ms, 7 * 24 * 3600 * 1000LL);
+    topic_configs_free(configs);
+    end_broker();
+}
+
 static void test_running(void)
 {
     static const char *const STATIC[] = {"log.retention.ms=1000", "num.network.threads=4"};
@@ -449,4 +471,4 @@ static void test_running(void)
 }
 
 SUITE("broker configs", TEST(test_precedence), TEST(test_ignored), TEST(test_unreadable_nodes),
-      TEST(test_classes), TEST(test_running))
+      TEST(test_classes), TEST(test_topics_inherit_what_was_read), TEST(test_running))
