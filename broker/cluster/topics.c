@@ -384,33 +384,59 @@ err topics_create(const struct topics *topics, const struct topic_wish *wish,
 
 /* ---- automatic creation ---- */
 
-static err create_internal(const struct topics *topics, struct topic_wish *wish,
-                           int32_t segment_bytes, const char *compression, struct topic_made *made)
+/* A text for a number; in the wish's memory until it is written. */
+struct number {
+    char text[16];
+};
+
+static struct str number_of(struct number *number, int32_t value)
 {
-    char segment[16];
-    snprintf(segment, sizeof(segment), "%" PRId32, segment_bytes);
+    snprintf(number->text, sizeof(number->text), "%" PRId32, value);
+    return str_of(number->text);
+}
+
+static err create_offsets_topic(const struct topics *topics, struct topic_wish *wish,
+                                struct topic_made *made)
+{
+    struct number segment;
     struct znode_config_entry entries[] = {
         {STR("cleanup.policy"), STR("compact")},
-        {STR("compression.type"), str_of(compression)},
-        {STR("segment.bytes"), str_of(segment)},
+        {STR("compression.type"), STR("producer")},
+        {STR("segment.bytes"), number_of(&segment, topics->config->offsets_topic_segment_bytes)},
     };
+    wish->partitions_n = topics->config->offsets_topic_num_partitions;
+    wish->replication_factor = (int16_t)topics->config->offsets_topic_replication_factor;
     wish->config = (struct znode_config){.entries = entries, .entries_n = 3};
+    return create_any(topics, wish, made);
+}
+
+/* Nothing here writes to it yet; a Kafka that takes this broker's place finds it as it makes it. */
+static err create_transactions_topic(const struct topics *topics, struct topic_wish *wish,
+                                     struct topic_made *made)
+{
+    const struct config *config = topics->config;
+    struct number segment;
+    struct number isr;
+    struct znode_config_entry entries[] = {
+        {STR("cleanup.policy"), STR("compact")},
+        {STR("compression.type"), STR("uncompressed")},
+        {STR("min.insync.replicas"), number_of(&isr, config->transaction_state_log_min_isr)},
+        {STR("segment.bytes"), number_of(&segment, config->transaction_state_log_segment_bytes)},
+        {STR("unclean.leader.election.enable"), STR("false")},
+    };
+    wish->partitions_n = config->transaction_state_log_num_partitions;
+    wish->replication_factor = (int16_t)config->transaction_state_log_replication_factor;
+    wish->config = (struct znode_config){.entries = entries, .entries_n = 5};
     return create_any(topics, wish, made);
 }
 
 err topics_auto_create(const struct topics *topics, struct str name)
 {
-    const struct config *config = topics->config;
     struct topic_wish wish = {.name = name, .partitions_n = -1, .replication_factor = -1};
     struct topic_made made;
-    err e;
-    if (str_is(name, "__consumer_offsets")) {
-        wish.partitions_n = config->offsets_topic_num_partitions;
-        wish.replication_factor = (int16_t)config->offsets_topic_replication_factor;
-        e = create_internal(topics, &wish, config->offsets_topic_segment_bytes, "producer", &made);
-    } else {
-        e = create_any(topics, &wish, &made);
-    }
+    err e = str_is(name, "__consumer_offsets")    ? create_offsets_topic(topics, &wish, &made)
+            : str_is(name, "__transaction_state") ? create_transactions_topic(topics, &wish, &made)
+                                                  : create_any(topics, &wish, &made);
     if (e != OK && e != ERR_TOPIC_ALREADY_EXISTS) {
         log_warn("topics", "automatic creation failed topic=%.*s reason=\"%s\"", (int)name.len,
                  name.data, made.message);

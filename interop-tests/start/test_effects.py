@@ -248,6 +248,13 @@ def test_offsets_topic():
         assert codecs == {1}
 
 
+def test_transactions_topic():
+    topic = [{"name": "__transaction_state"}]
+    with Running(transaction_state_log_replication_factor=2) as b:
+        wait_for(lambda: ask(b, "Metadata", 4, {"topics": topic, "allow_auto_topic_creation": True})["topics"][0]["error_code"] == 38,
+                 10, "the refusal: there is one broker")
+
+
 def test_transaction_timeout():
     with Running(transaction_max_timeout_ms=1000) as b:
         def code(timeout):
