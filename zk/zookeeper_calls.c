@@ -6,9 +6,8 @@
  * A call that ends early (interrupted, expired) forgets its requests; they are freed when their late
  * answers come, or with the handle.
  *
- * Loss: whatever was under way when the connection was lost has an unknown outcome and is sent again
- * once the connection is back. A write that is refused then is compared with what is there, read
- * after a sync: if that is what was asked for, the first attempt did it.
+ * Loss: whatever was under way when the connection was lost is sent again once the connection is back.
+ * A write that is refused then is compared with what is there (coord_remote.h), read after a sync.
  *
  * Watches on a node that is absent: a get that finds none sets no watch, an exists does. So a get
  * with a watch is followed by an exists where it found nothing; and that one, if the node has come
@@ -22,51 +21,9 @@
 
 #include <stdlib.h>
 
-enum {
-    REQUEST_BYTES_MAX = 1000000,
-    OP_OVERHEAD_BYTES = 64,
-    LOSSES_MAX = 20,
-    FOUND_BYTES_MAX = 4 << 20, /* a node, read to compare */
-};
-
-/* ---- what may be sent ---- */
-
 static size_t request_bytes(const struct zookeeper_calls *calls, const struct coord_op *op)
 {
-    return calls->chroot_len + strlen(op->path) + op->data.len + OP_OVERHEAD_BYTES;
-}
-
-/* Clears the results and makes room for what the client is to tell. */
-static err op_prepare(struct coord_op *op, struct arena *arena)
-{
-    op->stat = (struct coord_stat){0};
-    op->value = (struct bytes){0};
-    op->children = NULL;
-    op->children_n = 0;
-    op->created_path = NULL;
-    if (!coord_path_valid(op->path, (op->flags & COORD_SEQUENTIAL) != 0)) {
-        return E_MALFORMED;
-    }
-    if (op->type != COORD_CREATE) {
-        return OK;
-    }
-    op->created_path = arena_alloc(arena, strlen(op->path) + SEQUENCE_BYTES);
-    return op->created_path == NULL ? E_LIMIT : OK;
-}
-
-/* What was not created has no path. */
-static void op_finish(struct coord_op *op, err e)
-{
-    if (e != OK) {
-        op->created_path = NULL;
-    }
-}
-
-/* Something that the store answers, and not a reason to stop. */
-static bool is_refusal(err e)
-{
-    return e == E_NOT_FOUND || e == E_EXISTS || e == E_VERSION || e == E_NOT_EMPTY ||
-           e == E_UNSUPPORTED;
+    return calls->chroot_len + remote_request_bytes(op);
 }
 
 /* ---- steps ---- */
@@ -90,7 +47,7 @@ static void step_again(struct call *call, struct step *step)
 
 static void step_lost(struct call *call, struct step *step)
 {
-    if (++step->losses >= LOSSES_MAX) {
+    if (++step->losses >= REMOTE_LOSSES_MAX) {
         step_finish(call, step, E_UNKNOWN_OUTCOME);
     } else {
         step_again(call, step);
@@ -208,103 +165,18 @@ static void call_drive(struct zookeeper_calls *calls, struct step *steps, size_t
 
 /* ---- a refusal of what was sent twice ---- */
 
-static bool data_same(struct bytes a, struct bytes b)
+static void read_fresh(void *context, struct coord_op *found, struct arena *arena)
 {
-    return (a.data == NULL) == (b.data == NULL) && bytes_equal(a, b);
+    struct step step = {.ask = ASK_FRESH, .ops = found, .ops_n = 1};
+    call_drive(context, &step, 1, arena);
+    found->error = step.error;
 }
 
-/* Is what was found what the operation was to make? */
-static bool looks_applied(const struct zookeeper_calls *calls, const struct coord_op *op,
-                          const struct coord_op *found)
+/* Locked. */
+static struct remote_reader fresh_reader(struct zookeeper_calls *calls)
 {
-    int64_t owner = (op->flags & COORD_EPHEMERAL) != 0 ? calls->session_id : 0;
-    switch (op->type) {
-    case COORD_CREATE:
-        return found->error == OK && found->stat.ephemeral_owner == owner &&
-               data_same(found->value, op->data);
-    case COORD_SET:
-        return found->error == OK && data_same(found->value, op->data) &&
-               (op->version == COORD_ANY_VERSION || found->stat.version == op->version + 1);
-    default:
-        return found->error == E_NOT_FOUND;
-    }
-}
-
-/* OK when it was applied, with its results; `refused` when it was not; or why nobody knows. */
-static err op_settle(struct zookeeper_calls *calls, struct coord_op *op, err refused)
-{
-    struct arena arena;
-    arena_init(&arena, FOUND_BYTES_MAX);
-    struct coord_op found = {.type = COORD_GET, .path = op->path};
-    struct step step = {.ask = ASK_FRESH, .ops = &found, .ops_n = 1};
-    call_drive(calls, &step, 1, &arena);
-    found.error = step.error;
-    err e = refused;
-    if (found.error != OK && found.error != E_NOT_FOUND) {
-        e = found.error;
-    } else if (looks_applied(calls, op, &found)) {
-        e = OK;
-        op->stat = found.stat;
-        if (op->type == COORD_CREATE) {
-            created_path_set(op, op->path);
-        }
-    }
-    arena_deinit(&arena);
-    return e;
-}
-
-/* The refusal that an operation gets when it was done before. */
-static bool may_be_applied(const struct coord_op *op, err refused)
-{
-    switch (op->type) {
-    case COORD_CREATE:
-        return refused == E_EXISTS && (op->flags & COORD_SEQUENTIAL) == 0;
-    case COORD_SET:
-        return refused == E_VERSION;
-    case COORD_DELETE:
-        return refused == E_NOT_FOUND;
-    default:
-        return false;
-    }
-}
-
-/* Does the transaction leave its trace here: not a check, not followed by another operation on the
- * same node, not a node whose number is unknown? */
-static bool leaves_trace(const struct coord_op *ops, size_t count, size_t i)
-{
-    if (ops[i].type == COORD_CHECK || (ops[i].flags & COORD_SEQUENTIAL) != 0) {
-        return false;
-    }
-    for (size_t k = i + 1; k < count; k++) {
-        if (ops[k].type != COORD_CHECK && strcmp(ops[k].path, ops[i].path) == 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static err multi_settle(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
-                        err refused)
-{
-    bool traces = false;
-    for (size_t i = 0; i < count; i++) {
-        if (leaves_trace(ops, count, i)) {
-            TRY(op_settle(calls, &ops[i], refused));
-            traces = true;
-        }
-    }
-    if (!traces) {
-        return refused;
-    }
-    for (size_t i = 0; i < count; i++) {
-        ops[i].error = OK;
-        if (ops[i].type == COORD_CREATE && (ops[i].flags & COORD_SEQUENTIAL) != 0) {
-            ops[i].created_path = NULL;
-        } else if (ops[i].type == COORD_CREATE) {
-            created_path_set(&ops[i], ops[i].path);
-        }
-    }
-    return OK;
+    return (struct remote_reader){
+        .read = read_fresh, .context = calls, .session_id = calls->session_id};
 }
 
 /* ---- the interface ---- */
@@ -334,8 +206,8 @@ err calls_run(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
     struct step *steps = xcalloc(count + 1, sizeof(*steps));
     size_t steps_n = 0;
     for (size_t i = 0; i < count; i++) {
-        ops[i].error = op_prepare(&ops[i], arena);
-        if (ops[i].error == OK && request_bytes(calls, &ops[i]) > REQUEST_BYTES_MAX) {
+        ops[i].error = remote_op_prepare(&ops[i], arena);
+        if (ops[i].error == OK && request_bytes(calls, &ops[i]) > REMOTE_REQUEST_BYTES_MAX) {
             ops[i].error = E_LIMIT;
         }
         if (ops[i].error == OK) {
@@ -344,19 +216,20 @@ err calls_run(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
     }
     pthread_mutex_lock(&calls->lock);
     call_drive(calls, steps, steps_n, arena);
+    struct remote_reader reader = fresh_reader(calls);
     for (size_t i = 0; i < steps_n; i++) {
         struct coord_op *op = steps[i].ops;
         op->error = steps[i].error;
-        if (steps[i].losses > 0 && may_be_applied(op, op->error)) {
-            op->error = op_settle(calls, op, op->error);
+        if (steps[i].losses > 0 && remote_may_be_applied(op, op->error)) {
+            op->error = remote_settle(&reader, op, op->error);
         }
     }
     pthread_mutex_unlock(&calls->lock);
     free(steps);
     err e = OK;
     for (size_t i = count; i-- > 0;) {
-        op_finish(&ops[i], ops[i].error);
-        e = ops[i].error == OK || is_refusal(ops[i].error) ? e : ops[i].error;
+        remote_op_finish(&ops[i], ops[i].error);
+        e = ops[i].error == OK || remote_is_refusal(ops[i].error) ? e : ops[i].error;
     }
     return e;
 }
@@ -366,10 +239,10 @@ static err multi_prepare(struct zookeeper_calls *calls, struct coord_op *ops, si
 {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        ops[i].error = op_prepare(&ops[i], arena);
+        ops[i].error = remote_op_prepare(&ops[i], arena);
         TRY(ops[i].error);
         bytes += request_bytes(calls, &ops[i]);
-        if (bytes > REQUEST_BYTES_MAX) {
+        if (bytes > REMOTE_REQUEST_BYTES_MAX) {
             ops[i].error = E_LIMIT;
             return E_LIMIT;
         }
@@ -398,7 +271,7 @@ static err created_stats_read(struct zookeeper_calls *calls, struct coord_op *op
     err e = OK;
     for (size_t i = 0; i < n; i++) {
         created[i]->stat = reads[i].stat;
-        e = steps[i].error == OK || is_refusal(steps[i].error) ? e : steps[i].error;
+        e = steps[i].error == OK || remote_is_refusal(steps[i].error) ? e : steps[i].error;
     }
     free(created);
     free(reads);
@@ -417,15 +290,16 @@ err calls_multi(struct zookeeper_calls *calls, struct coord_op *ops, size_t coun
     pthread_mutex_lock(&calls->lock);
     call_drive(calls, &step, 1, arena);
     err e = step.error;
-    if (step.losses > 0 && is_refusal(e)) {
-        e = multi_settle(calls, ops, count, e);
+    if (step.losses > 0 && remote_is_refusal(e)) {
+        struct remote_reader reader = fresh_reader(calls);
+        e = remote_settle_multi(&reader, ops, count, e);
     }
     if (e == OK) {
         e = created_stats_read(calls, ops, count, arena);
     }
     pthread_mutex_unlock(&calls->lock);
     for (size_t i = 0; i < count; i++) {
-        op_finish(&ops[i], e);
+        remote_op_finish(&ops[i], e);
     }
     return e;
 }

@@ -196,20 +196,12 @@ static void on_children(int rc, const struct String_vector *names, const struct 
     answer_end(request, rc, e);
 }
 
-/* op_prepare has made the room that the path needs. */
-void created_path_set(struct coord_op *op, const char *path)
-{
-    size_t len = strlen(path);
-    CHECK(len < strlen(op->path) + SEQUENCE_BYTES);
-    memcpy((char *)op->created_path, path, len + 1);
-}
-
 static void on_created(int rc, const char *path, const struct Stat *stat, const void *data)
 {
     struct request *request = answer_begin(data);
     if (request->step != NULL && rc == ZOK) {
         request->step->ops->stat = stat_of(stat);
-        created_path_set(request->step->ops, path);
+        remote_created_path_set(request->step->ops, path);
     }
     answer_end(request, rc, OK);
 }
@@ -243,7 +235,7 @@ static void transaction_results_copy(const struct transaction *transaction, stru
     for (size_t i = 0; i < transaction->count; i++) {
         ops[i].error = OK;
         if (ops[i].type == COORD_CREATE && transaction->results[i].value != NULL) {
-            created_path_set(&ops[i], transaction->paths[i]);
+            remote_created_path_set(&ops[i], transaction->paths[i]);
         } else if (ops[i].type == COORD_SET) {
             ops[i].stat = stat_of(&transaction->stats[i]);
         }
@@ -281,7 +273,7 @@ static void transaction_op_init(struct transaction *transaction, size_t i,
 {
     zoo_op_t *to = &transaction->ops[i];
     const char *data = (const char *)op->data.data;
-    size_t room = strlen(op->path) + SEQUENCE_BYTES;
+    size_t room = strlen(op->path) + REMOTE_SEQUENCE_BYTES;
     switch (op->type) {
     case COORD_CREATE:
         transaction->paths[i] = xcalloc(1, room);

@@ -4,6 +4,7 @@
 #ifndef OTTLA_ZK_ZOOKEEPER_CLIENT_H
 #define OTTLA_ZK_ZOOKEEPER_CLIENT_H
 
+#include "zk/coord_remote.h"
 #include "zk/zookeeper_calls.h"
 
 enum ask {
@@ -14,8 +15,7 @@ enum ask {
     ASK_MULTI,  /* all operations, as a transaction */
 };
 
-/* Where the question and the place for its answer are: `ops`, whose created_path has room for
- * SEQUENCE_BYTES more than the path. */
+/* Where the question and the place for its answer are: `ops`, prepared by remote_op_prepare. */
 struct step {
     struct list link; /* in the call's `ready` */
     enum ask ask;
@@ -25,8 +25,6 @@ struct step {
     bool done;
     err error;
 };
-
-enum { SEQUENCE_BYTES = 12 }; /* digits, a sign, a zero byte */
 
 struct call {
     struct step *steps;
@@ -50,9 +48,6 @@ void step_answered(struct zookeeper_calls *calls, struct step *step, int rc, err
 void requests_forget(struct zookeeper_calls *calls);
 /* The handle is closed: no answer comes. */
 void requests_free(struct zookeeper_calls *calls);
-
-/* The path of a node that was created, into the room that is there. */
-void created_path_set(struct coord_op *op, const char *path);
 
 /* The outcome is unknown, or the request was not looked at: it is to be sent again. */
 bool zookeeper_is_loss(int rc);
