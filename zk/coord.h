@@ -1,8 +1,9 @@
 /* The coordination store, in ZooKeeper's terms: a tree of versioned nodes, ephemeral and sequential
  * ones, transactions, one-shot watches, a session.
  *
- * Two implementations: an embedded store for a broker that runs alone, and ZooKeeper. Whoever uses
- * this interface does not know which one it has.
+ * Two implementations: an embedded store for a broker that runs alone, and ZooKeeper; tests and
+ * simulations have a third, a model of ZooKeeper (zk/model/). Whoever uses this interface does not
+ * know which one it has.
  *
  * Thread: every call but coord_interrupt is made by one thread, the control thread. A call takes a
  * batch of operations, sends them all, and returns when all are answered: ten thousand nodes are

@@ -7,6 +7,7 @@
 #define OTTLA_ZK_TESTS_COORD_SUITE_H
 
 #include "zk/coord.h"
+#include "zk/model/coord_model.h"
 
 #include "base/tests/suite.h"
 
@@ -30,6 +31,8 @@ struct implementation {
     /* Opens that store as a new session. */
     err (*open)(const char *dir, struct clock *clock, const struct coord_events *events,
                 struct coord **coord, char reason[COORD_REASON_BYTES]);
+    /* The store of a test goes. */
+    void (*remove)(void);
     /* The next write has a later time than the last. */
     void (*time_passes)(void);
     bool batches_are_whole; /* when the process is killed in one: all of it or nothing */
@@ -84,6 +87,10 @@ static inline void make_nothing(const char *dir)
     (void)dir;
 }
 
+static inline void remove_nothing(void)
+{
+}
+
 static inline err open_embedded(const char *dir, struct clock *clock,
                                 const struct coord_events *events, struct coord **coord,
                                 char reason[COORD_REASON_BYTES])
@@ -93,7 +100,7 @@ static inline err open_embedded(const char *dir, struct clock *clock,
     return coord_embedded_open(path, clock, events, coord, reason);
 }
 
-static inline void embedded_time_passes(void)
+static inline void clock_passes(void)
 {
     s.clock.now_ms += 1000;
 }
@@ -102,7 +109,8 @@ __attribute__((unused)) static const struct implementation EMBEDDED = {
     .name = "coord",
     .make = make_nothing,
     .open = open_embedded,
-    .time_passes = embedded_time_passes,
+    .remove = remove_nothing,
+    .time_passes = clock_passes,
     .batches_are_whole = true,
 };
 
@@ -153,8 +161,48 @@ __attribute__((unused)) static const struct implementation ZOOKEEPER = {
     .name = "coord on ZooKeeper",
     .make = make_chroot,
     .open = open_zookeeper,
+    .remove = remove_nothing,
     .time_passes = zookeeper_time_passes,
     .late_ms = 50,
+};
+
+static struct {
+    struct seeded_random random;
+    struct coord_model *model;
+    struct coord_model_way *way;
+} on_model;
+
+static inline void make_model(const char *dir)
+{
+    (void)dir;
+    seeded_random_init(&on_model.random, 1);
+    on_model.model = coord_model_new(&s.clock.clock, &on_model.random.random);
+    struct coord_model_config config = {.session_timeout_ms = 20000,
+                                        .connection_timeout_ms = 20000};
+    on_model.way = coord_model_way_new(on_model.model, &config);
+}
+
+static inline err open_model(const char *dir, struct clock *clock,
+                             const struct coord_events *events, struct coord **coord,
+                             char reason[COORD_REASON_BYTES])
+{
+    (void)dir;
+    (void)clock;
+    return coord_model_open(on_model.way, events, coord, reason);
+}
+
+static inline void remove_model(void)
+{
+    coord_model_free(on_model.model);
+}
+
+/* Not for a process that is killed: it goes with it. */
+__attribute__((unused)) static const struct implementation MODEL = {
+    .name = "coord on the model",
+    .make = make_model,
+    .open = open_model,
+    .remove = remove_model,
+    .time_passes = clock_passes,
 };
 
 /* ---- the store of a test ---- */
@@ -174,9 +222,9 @@ static inline void reopen(void)
 static void begin_closed(void)
 {
     temp_dir_make(s.dir);
+    manual_clock_init(&s.clock, 1700000000000);
     implementation->make(s.dir);
     arena_init(&s.arena, ARENA_BYTES);
-    manual_clock_init(&s.clock, 1700000000000);
     s.watches_n = 0;
     memset(s.told, 0, sizeof(s.told));
     s.coord = NULL;
@@ -195,6 +243,7 @@ static void end(void)
         s.coord = NULL;
     }
     arena_deinit(&s.arena);
+    implementation->remove();
     temp_dir_remove(s.dir);
 }
 

@@ -1,4 +1,4 @@
-/* The contract of zk/coord.h, against the embedded store; and beside a ZooKeeper
+/* The contract of zk/coord.h, against the embedded store and the model; and beside a ZooKeeper
  * (tests/with-zookeeper) against that one. */
 #define _GNU_SOURCE
 #include "zk/tests/coord_suite.h"
@@ -313,6 +313,7 @@ static void test_watches_and_multi(void)
         {.type = COORD_CHECK, .path = "/t", .version = 77},
     };
     CU_ASSERT_EQUAL(multi(fails, 4), E_VERSION);
+    CU_ASSERT_EQUAL(children("/t", 0).stat.children_version, 1);
     CU_ASSERT(quiet());
     CU_ASSERT_EQUAL(multi(fails, 3), OK);
     CU_ASSERT(fired(COORD_NODE_CHANGED, "/t"));
@@ -540,6 +541,12 @@ int main(int argc, char **argv)
         TEST(test_kill),
         TEST(test_embedded_refuses_garbage),
     };
+    enum { ALL = sizeof(tests) / sizeof(tests[0]), NOT_IN_MEMORY = 2 };
     implementation = getenv("OTTLA_TEST_ZOOKEEPER") == NULL ? &EMBEDDED : &ZOOKEEPER;
-    return suite_run(implementation->name, tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
+    int failed = suite_run(implementation->name, tests, ALL, argc, argv);
+    if (implementation == &EMBEDDED) {
+        implementation = &MODEL;
+        failed |= suite_run(implementation->name, tests, ALL - NOT_IN_MEMORY, argc, argv);
+    }
+    return failed;
 }
