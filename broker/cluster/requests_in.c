@@ -11,11 +11,10 @@
 
 /* `read` or forget the topic; at its end `read` errands come back, for logs to take what was read. */
 struct errand {
-    struct list link;
     struct requests_in *in;
     struct loop_task task;
     bool read;
-    bool all; /* what was read are all topics, and was not asked for */
+    bool all; /* nothing is read: what all topics inherit has changed */
     size_t topics_n;
     struct str *topics; /* owned, each of them */
 };
@@ -106,14 +105,11 @@ static void on_read(struct loop_task *task)
 {
     struct errand *errand = container_of(task, struct errand, task);
     struct requests_in *in = errand->in;
-    for (size_t i = 0; i < errand->topics_n; i++) {
-        replicas_take_configs(in->config.replicas, errand->topics[i]);
-    }
-    if (errand->all) {
-        replicas_take_configs(in->config.replicas, (struct str){0});
-    }
+    bool one = !errand->all && errand->topics_n == 1;
     if (in->awaited == errand) {
-        wait_ends(in);
+        wait_ends(in); /* the logs are made now, or found by their partitions, and take it then */
+    } else {
+        replicas_take_configs(in->config.replicas, one ? errand->topics[0] : (struct str){0});
     }
     errand_free(errand);
     go_on(in);

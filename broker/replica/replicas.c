@@ -147,12 +147,16 @@ static bool set_holds(const struct replica_set *set, int32_t id)
 static err open_log(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
                     struct plog **log)
 {
+    struct log_config config;
+    bool known = replicas->config.config_of(replicas->config.config_context, name.topic, &config);
     *log = logs_get(replicas->config.logs, name);
+    if (*log != NULL && known) {
+        plog_set_config(*log, &config); /* it may have been loaded before they were */
+    }
     if (*log != NULL) {
         return uuid_is_zero(topic_id) ? OK : plog_set_topic_id(*log, topic_id);
     }
-    struct log_config config;
-    if (!replicas->config.config_of(replicas->config.config_context, name.topic, &config)) {
+    if (!known) {
         log_warn("replicas",
                  "options unknown, nothing is deleted by retention topic=%.*s partition=%d",
                  (int)name.topic.len, name.topic.data, name.partition);

@@ -322,6 +322,24 @@ static void test_options_are_read_first(void)
     end();
 }
 
+/* A log of a topic that nobody knew of at the start: it was careful until now. */
+static void test_log_that_was_loaded(void)
+{
+    struct sent sent;
+    begin();
+    write_options("a", "{\"version\":1,\"config\":{\"retention.ms\":\"9\"}}");
+    struct topic_partition name = {.topic = STR("a")};
+    struct log_config careful = config_of(t.configs, name.topic);
+    struct plog *log = NULL;
+    MUST(logs_create(t.logs, name, (struct uuid){{0}}, &careful, &log));
+    CU_ASSERT_EQUAL(config_of_log("a").retention_ms, -1);
+    send_leader(&sent, "a", ME, 1);
+    settle();
+    CU_ASSERT(leads("a"));
+    CU_ASSERT_EQUAL(config_of_log("a").retention_ms, 9);
+    end();
+}
+
 /* The store cannot be reached: the partition comes all the same, careful, and has its own options when
  * they can be read. */
 static void test_store_out_of_reach(void)
@@ -489,6 +507,6 @@ static void test_local_link(void)
 }
 
 SUITE("requests in", TEST(test_fence), TEST(test_options_are_read_first),
-      TEST(test_store_out_of_reach), TEST(test_demoted_without_the_store), TEST(test_late_answer),
-      TEST(test_topic_made_again), TEST(test_configs_in_turn), TEST(test_many_replicas),
-      TEST(test_end), TEST(test_local_link))
+      TEST(test_log_that_was_loaded), TEST(test_store_out_of_reach),
+      TEST(test_demoted_without_the_store), TEST(test_late_answer), TEST(test_topic_made_again),
+      TEST(test_configs_in_turn), TEST(test_many_replicas), TEST(test_end), TEST(test_local_link))
