@@ -27,14 +27,25 @@ err inflater_room(struct inflater *f, size_t len)
 enum {
     ZSTD_MAGIC_BYTES = 4,
     ZSTD_SKIPPABLE_MASK = 0xfffffff0,
+    SPARE_OUT_BYTES_MAX = 256 << 10,
+    SPARE_STATE_BYTES_MAX = 1 << 20,
 };
+
+static void zstd_begin(struct inflater *f)
+{
+    (void)ZSTD_DCtx_reset(f->zstd.context, ZSTD_reset_session_only);
+    f->zstd.wants_input = true;
+    f->zstd.frame_ended = true; /* no input at all is an empty stream */
+}
 
 err zstd_open(struct inflater *f)
 {
     f->zstd.context = ZSTD_createDCtx();
-    f->zstd.wants_input = true;
-    f->zstd.frame_ended = true; /* no input at all is an empty stream */
-    return f->zstd.context == NULL ? E_LIMIT : OK;
+    if (f->zstd.context == NULL) {
+        return E_LIMIT;
+    }
+    zstd_begin(f);
+    return OK;
 }
 
 void zstd_close(struct inflater *f)
@@ -146,6 +157,68 @@ void inflater_free(struct inflater *f)
     free(f->out);
     free(f);
 }
+
+/* ---- again ---- */
+
+/* As it was made, but for the memory that it has. */
+static void begin_again(struct inflater *f, struct bytes input, int flags)
+{
+    struct inflater before = *f;
+    memset(f, 0, sizeof(*f));
+    f->codec = before.codec;
+    f->flags = flags;
+    f->input = reader_of(input);
+    f->out = before.out;
+    f->out_cap = before.out_cap;
+    if (f->codec == CODEC_GZIP) {
+        f->gzip.deflate = before.gzip.deflate;
+        deflate_reset(f->gzip.deflate);
+    } else if (f->codec == CODEC_ZSTD) {
+        f->zstd.context = before.zstd.context;
+        zstd_begin(f);
+    }
+}
+
+static bool is_worth_keeping(const struct inflater *f)
+{
+    size_t state = f->codec == CODEC_ZSTD ? ZSTD_sizeof_DCtx(f->zstd.context) : 0;
+    return f->out_cap <= SPARE_OUT_BYTES_MAX && state <= SPARE_STATE_BYTES_MAX;
+}
+
+struct inflater *inflaters_take(struct inflaters *inflaters, enum codec codec, struct bytes input,
+                                int flags)
+{
+    bool known = inflaters != NULL && codec < CODEC_COUNT;
+    struct inflater *f = known ? inflaters->spare[codec] : NULL;
+    if (f == NULL) {
+        return inflater_new(codec, input, flags);
+    }
+    inflaters->spare[codec] = NULL;
+    begin_again(f, input, flags);
+    return f;
+}
+
+void inflaters_return(struct inflaters *inflaters, struct inflater *f)
+{
+    bool keep = inflaters != NULL && f->codec < CODEC_COUNT && inflaters->spare[f->codec] == NULL &&
+                is_worth_keeping(f);
+    if (keep) {
+        f->input = (struct reader){0};
+        inflaters->spare[f->codec] = f;
+    } else {
+        inflater_free(f);
+    }
+}
+
+void inflaters_deinit(struct inflaters *inflaters)
+{
+    for (int i = 0; i < CODEC_COUNT; i++) {
+        inflater_free(inflaters->spare[i]);
+        inflaters->spare[i] = NULL;
+    }
+}
+
+/* ---- any ---- */
 
 err inflater_next(struct inflater *f, struct bytes *piece)
 {

@@ -33,6 +33,18 @@ enum inflate_flags {
  * end. */
 struct inflater *inflater_new(enum codec codec, struct bytes input, int flags);
 void inflater_free(struct inflater *f); /* NULL is fine */
+
+/* Inflaters that are used again, one of a codec: to make one costs as much as to inflate a small batch.
+ * One thread's; zeros at the beginning. What has taken much memory is not kept. */
+struct inflaters {
+    struct inflater *spare[CODEC_COUNT];
+};
+void inflaters_deinit(struct inflaters *inflaters);
+/* As inflater_new and inflater_free; NULL keeps none. */
+struct inflater *inflaters_take(struct inflaters *inflaters, enum codec codec, struct bytes input,
+                                int flags);
+void inflaters_return(struct inflaters *inflaters, struct inflater *f);
+
 /* The next piece, which is valid until the next call, or at the end one without bytes. E_CORRUPT: a
  * Java consumer could not read on. Not called again after an error. */
 NODISCARD err inflater_next(struct inflater *f, struct bytes *piece);

@@ -300,7 +300,7 @@ static err skim_records(const struct validate_rules *rules, const struct batch *
     bool hurried = rules->hurried_bytes_max > 0;
     struct skim skim;
     struct skimmed record;
-    struct inflater *inflater = inflater_new(batch_codec(batch), payload, 0);
+    struct inflater *inflater = inflaters_take(rules->inflaters, batch_codec(batch), payload, 0);
     if (inflater == NULL) {
         return refuse(walk->out, ERR_MESSAGE_TOO_LARGE, "There is no memory to inflate the batch.");
     }
@@ -308,7 +308,7 @@ static err skim_records(const struct validate_rules *rules, const struct batch *
               hurried ? rules->hurried_bytes_max : SKIMMED_BYTES_MAX);
     while (skim_next(&skim, &record) && take_record(walk, rules, batch, &record)) {
     }
-    inflater_free(inflater);
+    inflaters_return(rules->inflaters, inflater);
     TRY(judge_walk(walk, skim.error == E_LIMIT && hurried ? E_BUSY : skim.error));
     return walk->deltas_wrong ? refuse(walk->out, ERR_UNKNOWN_SERVER_ERROR,
                                        "Offsets in a compressed batch must be consecutive.")

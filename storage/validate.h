@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "protocol/batch.h"
 #include "protocol/error.h"
+#include "protocol/inflate.h"
 #include "storage/log_config.h"
 
 struct validate_rules {
@@ -20,6 +21,7 @@ struct validate_rules {
     /* What inflated records may take in memory, where they are encoded anew: another codec, old
      * formats. */
     size_t inflated_limit_bytes;
+    struct inflaters *inflaters; /* of this thread; NULL: made for each batch */
     /* The caller must not be held up: E_BUSY, and nothing is changed, when more than this would be
      * inflated or encoded; 0: there is no hurry. */
     size_t hurried_bytes_max;

@@ -101,6 +101,7 @@ void api_loop_deinit(struct api_loop *home)
         arena_deinit(&r->arena);
         free(r);
     }
+    inflaters_deinit(&home->inflaters);
 }
 
 /* ---- answers ---- */

@@ -6,6 +6,7 @@
 #define OTTLA_BROKER_API_API_H
 
 #include "broker/api/request.h"
+#include "protocol/inflate.h"
 
 enum api_flags {
     API_PARKS = 1,           /* the frame is copied before it is decoded, so that it may wait */
@@ -30,6 +31,7 @@ struct api_loop {
     struct loop *loop;
     struct req *spare; /* finished requests, kept for the next ones */
     int spare_n;
+    struct inflaters inflaters;
 };
 
 void api_loop_init(struct api_loop *home, struct broker *broker, struct loop *loop);

@@ -30,6 +30,7 @@ err produce_check_begin(struct produce_check *check, struct req *r, struct bytes
         .now_ms = r->wall_ms,
         .old_formats = old,
         .zstd_allowed = old || r->version >= FIRST_ZSTD_VERSION,
+        .inflaters = &r->home->inflaters,
         .compressed_unchecked = !r->broker->config->produce_validate_compressed,
     };
     return validate_request(&check->rules, records, &check->found);
@@ -53,6 +54,7 @@ err produce_check_here(struct produce_check *check)
 static void run(struct work *work)
 {
     struct produce_check *check = container_of(work, struct produce_check, work);
+    check->rules.inflaters = NULL; /* the loop's, which is not this thread's */
     check->result = look(check, 0);
 }
 

@@ -181,6 +181,57 @@ static void test_rows(void)
     }
 }
 
+static bool row_is_right(size_t i, struct inflaters *inflaters, int pieces)
+{
+    struct bytes input = from_hex(ROWS[i].hex);
+    struct inflater *f = inflaters_take(inflaters, ROWS[i].codec, input, 0);
+    struct writer out;
+    writer_init(&out, LIMIT);
+    err e = OK;
+    if (pieces < 0) {
+        e = inflater_all(f, LIMIT, &out);
+    }
+    for (int n = 0; n < pieces && e == OK; n++) { /* and it is given back in the middle */
+        struct bytes piece;
+        e = inflater_next(f, &piece);
+    }
+    bool right =
+        pieces >= 0 ||
+        (e == ROWS[i].expected &&
+         (e != OK || bytes_equal(bytes_of(out.data, out.len), bytes_of(ROWS[i].text, out.len))));
+    inflaters_return(inflaters, f);
+    writer_deinit(&out);
+    free((void *)(uintptr_t)input.data);
+    return right;
+}
+
+/* One that was used before, for any other row of its codec, to the end or not, is as good as new. */
+static void test_used_again(void)
+{
+    size_t rows_n = sizeof(ROWS) / sizeof(ROWS[0]);
+    struct inflaters inflaters = {0};
+    int used_n = 0;
+    for (size_t i = 0; i < rows_n; i++) {
+        for (size_t before = 0; before < rows_n; before++) {
+            if (ROWS[before].codec != ROWS[i].codec) {
+                continue;
+            }
+            for (int pieces = -1; pieces <= 1; pieces++) {
+                (void)row_is_right(before, &inflaters, pieces);
+                used_n += inflaters.spare[ROWS[i].codec] != NULL ? 1 : 0;
+                bool right = row_is_right(i, &inflaters, -1);
+                if (!right) {
+                    fprintf(stderr, "%s after %s, %d pieces\n", ROWS[i].what, ROWS[before].what,
+                            pieces);
+                }
+                CU_ASSERT(right);
+            }
+        }
+    }
+    CU_ASSERT(used_n > 1000);
+    inflaters_deinit(&inflaters);
+}
+
 /* Magic 0: any checksum of the header. */
 static void test_unchecked_header(void)
 {
@@ -388,6 +439,7 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("inflate", NULL, NULL);
     CU_add_test(suite, "rows", test_rows);
+    CU_add_test(suite, "used again", test_used_again);
     CU_add_test(suite, "large zstd frames", test_large_zstd_frames);
     CU_add_test(suite, "broken zstd frame", test_broken_zstd_frame);
     CU_add_test(suite, "unchecked header", test_unchecked_header);
