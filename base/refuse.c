@@ -2,6 +2,14 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+void refuse_name(char *reason, size_t size, const char *first, const char *between, struct str name)
+{
+    size_t len = strlen(reason);
+    (void)snprintf(reason + len, size - len, "%s%.*s", len == 0 ? first : between, (int)name.len,
+                   name.data);
+}
 
 err refuse_with(err code, char *reason, size_t size, const char *format, ...)
 {

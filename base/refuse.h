@@ -2,6 +2,7 @@
 #ifndef OTTLA_BASE_REFUSE_H
 #define OTTLA_BASE_REFUSE_H
 
+#include "base/bytes.h"
 #include "base/err.h"
 
 #include <stddef.h>
@@ -9,7 +10,10 @@
 /* Writes the sentence into `reason`, cut to `size`. Returns `code`. */
 NODISCARD __attribute__((format(printf, 4, 5))) err refuse_with(err code, char *reason, size_t size,
                                                                 const char *format, ...);
-/* The same for options: E_CONFIG. */
+/* Adds a name to a sentence that lists them, which begins with `first`; `reason` is "" before. */
+void refuse_name(char *reason, size_t size, const char *first, const char *between,
+                 struct str name);
+/* The same as refuse_with for options: E_CONFIG. */
 NODISCARD __attribute__((format(printf, 3, 4))) err refuse(char *reason, size_t size,
                                                            const char *format, ...);
 

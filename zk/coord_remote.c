@@ -125,6 +125,22 @@ static bool leaves_trace(const struct coord_op *ops, size_t count, size_t i)
     return true;
 }
 
+void remote_settle_lost(const struct remote_reader *reader, struct coord_op *op, err e, int losses)
+{
+    bool doubtful = losses > 0 && remote_may_be_applied(op, e);
+    op->error = doubtful ? remote_settle(reader, op, e) : e;
+}
+
+err remote_run_finish(struct coord_op *ops, size_t count)
+{
+    err e = OK;
+    for (size_t i = count; i-- > 0;) {
+        remote_op_finish(&ops[i], ops[i].error);
+        e = ops[i].error == OK || remote_is_refusal(ops[i].error) ? e : ops[i].error;
+    }
+    return e;
+}
+
 err remote_settle_multi(const struct remote_reader *reader, struct coord_op *ops, size_t count,
                         err refused)
 {

@@ -23,6 +23,9 @@ size_t remote_request_bytes(const struct coord_op *op);
 NODISCARD err remote_op_prepare(struct coord_op *op, struct arena *arena);
 /* What was not created has no path. */
 void remote_op_finish(struct coord_op *op, err e);
+/* The end of operations for themselves: the first error that is no answer of the store, as coord_run()
+ * returns it. */
+NODISCARD err remote_run_finish(struct coord_op *ops, size_t count);
 /* The path of a node that was created, into the room that is there. */
 void remote_created_path_set(struct coord_op *op, const char *path);
 
@@ -42,6 +45,8 @@ struct remote_reader {
 /* An operation, or a transaction, that was sent twice and refused. OK when it was applied, with its
  * results; `refused` when it was not; or why nobody knows. */
 NODISCARD err remote_settle(const struct remote_reader *reader, struct coord_op *op, err refused);
+/* An operation for itself that got `e` in the end, having been lost so often. */
+void remote_settle_lost(const struct remote_reader *reader, struct coord_op *op, err e, int losses);
 NODISCARD err remote_settle_multi(const struct remote_reader *reader, struct coord_op *ops,
                                   size_t count, err refused);
 

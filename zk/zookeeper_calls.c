@@ -218,20 +218,11 @@ err calls_run(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,
     call_drive(calls, steps, steps_n, arena);
     struct remote_reader reader = fresh_reader(calls);
     for (size_t i = 0; i < steps_n; i++) {
-        struct coord_op *op = steps[i].ops;
-        op->error = steps[i].error;
-        if (steps[i].losses > 0 && remote_may_be_applied(op, op->error)) {
-            op->error = remote_settle(&reader, op, op->error);
-        }
+        remote_settle_lost(&reader, steps[i].ops, steps[i].error, steps[i].losses);
     }
     pthread_mutex_unlock(&calls->lock);
     free(steps);
-    err e = OK;
-    for (size_t i = count; i-- > 0;) {
-        remote_op_finish(&ops[i], ops[i].error);
-        e = ops[i].error == OK || remote_is_refusal(ops[i].error) ? e : ops[i].error;
-    }
-    return e;
+    return remote_run_finish(ops, count);
 }
 
 static err multi_prepare(struct zookeeper_calls *calls, struct coord_op *ops, size_t count,

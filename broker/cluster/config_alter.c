@@ -130,17 +130,15 @@ static err write_overrides(const struct config_editor *editor, struct arena *are
 /* All of them are named, as Kafka does. */
 static err check_nulls(const struct config_change *change, char message[CONFIG_REASON_BYTES])
 {
-    size_t len = 0;
+    message[0] = '\0';
     for (int32_t i = 0; i < change->edits_n; i++) {
         const struct config_edit *edit = &change->edits[i];
-        if (edit->value.data == NULL && edit->operation != CONFIG_DELETE &&
-            len < CONFIG_REASON_BYTES) {
-            len += (size_t)snprintf(message + len, CONFIG_REASON_BYTES - len, "%s%.*s",
-                                    len == 0 ? "Null value not supported for : " : ", ",
-                                    (int)edit->name.len, edit->name.data);
+        if (edit->value.data == NULL && edit->operation != CONFIG_DELETE) {
+            refuse_name(message, CONFIG_REASON_BYTES, "Null value not supported for : ", ", ",
+                        edit->name);
         }
     }
-    return len == 0 ? OK : ERR_INVALID_REQUEST;
+    return message[0] == '\0' ? OK : ERR_INVALID_REQUEST;
 }
 
 static err check_names(const struct config_change *change, char message[CONFIG_REASON_BYTES])

@@ -42,12 +42,11 @@ err controller_check_broker(const struct controller *c, int32_t broker_id, int64
     if (!c->active) {
         return ERR_NOT_CONTROLLER;
     }
-    for (int32_t i = 0; i < c->state.brokers_n; i++) {
-        if (c->state.brokers[i].id == broker_id) {
-            return c->state.brokers[i].epoch == broker_epoch ? OK : ERR_STALE_BROKER_EPOCH;
-        }
+    const struct ctl_broker *broker = ctl_broker_find(&c->state, broker_id);
+    if (broker == NULL) {
+        return ERR_BROKER_ID_NOT_REGISTERED;
     }
-    return ERR_BROKER_ID_NOT_REGISTERED;
+    return broker->epoch == broker_epoch ? OK : ERR_STALE_BROKER_EPOCH;
 }
 
 void controller_resign(struct controller *c, const char *why)

@@ -109,7 +109,7 @@ void ctl_writes_deinit(struct ctl_writes *writes)
     *writes = (struct ctl_writes){0};
 }
 
-static const struct ctl_broker *broker_find(const struct ctl_state *state, int32_t id)
+const struct ctl_broker *ctl_broker_find(const struct ctl_state *state, int32_t id)
 {
     for (int32_t i = 0; i < state->brokers_n; i++) {
         if (state->brokers[i].id == id) {
@@ -121,7 +121,7 @@ static const struct ctl_broker *broker_find(const struct ctl_state *state, int32
 
 bool ctl_broker_is_live(const struct ctl_state *state, int32_t id)
 {
-    return broker_find(state, id) != NULL;
+    return ctl_broker_find(state, id) != NULL;
 }
 
 static void forget_offline(struct ctl_state *state, int32_t broker)
@@ -148,7 +148,7 @@ void ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *
             log_warn("controller", "broker node unreadable, ignored id=%d", brokers[i].id);
             continue;
         }
-        const struct ctl_broker *before = broker_find(state, broker->id);
+        const struct ctl_broker *before = ctl_broker_find(state, broker->id);
         if (before != NULL && before->epoch != broker->epoch) {
             forget_offline(state, broker->id);
         }

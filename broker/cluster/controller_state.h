@@ -87,6 +87,8 @@ struct ctl_broker_snapshot {
  * was known of its directories is forgotten. */
 void ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
                      int32_t count);
+/* NULL: it does not live. */
+const struct ctl_broker *ctl_broker_find(const struct ctl_state *state, int32_t id);
 bool ctl_broker_is_live(const struct ctl_state *state, int32_t id);
 
 struct ctl_topic *ctl_topic_find(const struct ctl_state *state, struct str name);

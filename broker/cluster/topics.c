@@ -93,15 +93,15 @@ static err check_name(const struct topics *topics, struct arena *arena, struct s
 /* All of them are named, as Kafka does. */
 static err check_nulls(const struct znode_config *config, char message[TOPIC_MESSAGE_BYTES])
 {
-    size_t len = 0;
+    message[0] = '\0';
     for (int32_t i = 0; i < config->entries_n; i++) {
-        if (config->entries[i].value.data == NULL && len < TOPIC_MESSAGE_BYTES) {
-            len += (size_t)snprintf(message + len, TOPIC_MESSAGE_BYTES - len, "%s%.*s",
-                                    len == 0 ? "Null value not supported for topic configs: " : ",",
-                                    (int)config->entries[i].name.len, config->entries[i].name.data);
+        if (config->entries[i].value.data == NULL) {
+            refuse_name(message, TOPIC_MESSAGE_BYTES,
+                        "Null value not supported for topic configs: ", ",",
+                        config->entries[i].name);
         }
     }
-    return len == 0 ? OK : ERR_INVALID_CONFIG;
+    return message[0] == '\0' ? OK : ERR_INVALID_CONFIG;
 }
 
 /* Each by itself, then together. */
@@ -149,6 +149,14 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
             return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
                                "All partitions should have the same number of replicas.");
         }
+        for (int32_t i = 0; i < lists[p].count; i++) {
+            if (metadata_broker(metadata, lists[p].ids[i]) == NULL) {
+                return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                                   "Unknown broker %" PRId32 " in the manual partition assignment.",
+                                   lists[p].ids[i]);
+            }
+        }
+        /* All are known: more of them than there are repeat one. */
         if (lists[p].count == 0 || lists[p].count > metadata->brokers_n ||
             list_repeats(&lists[p])) {
             return refuse_with(
@@ -156,13 +164,6 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
                 "The manual partition assignment has no replicas or the same one twice "
                 "in partition %" PRId32 ".",
                 p);
-        }
-        for (int32_t i = 0; i < lists[p].count; i++) {
-            if (metadata_broker(metadata, lists[p].ids[i]) == NULL) {
-                return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
-                                   "Unknown broker %" PRId32 " in the manual partition assignment.",
-                                   lists[p].ids[i]);
-            }
         }
     }
     return OK;

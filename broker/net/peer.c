@@ -271,23 +271,27 @@ static err finish_connect(struct peer *peer)
     return OK;
 }
 
+static err resolve(const struct peer_address *address, int flags, struct sockaddr_storage *to,
+                   socklen_t *to_len)
+{
+    char port[16];
+    struct addrinfo *list = NULL;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags};
+    snprintf(port, sizeof(port), "%d", address->port);
+    if (getaddrinfo(address->host, port, &hints, &list) != 0) {
+        return E_NOT_FOUND;
+    }
+    memcpy(to, list->ai_addr, list->ai_addrlen);
+    *to_len = list->ai_addrlen;
+    freeaddrinfo(list);
+    return OK;
+}
+
 /* On a worker. */
 static void run_lookup(struct work *work)
 {
     struct lookup *lookup = container_of(work, struct lookup, work);
-    char port[16];
-    struct addrinfo *list = NULL;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    snprintf(port, sizeof(port), "%d", lookup->address.port);
-    lookup->result = E_NOT_FOUND;
-    if (getaddrinfo(lookup->address.host, port, &hints, &list) == 0 && list != NULL) {
-        memcpy(&lookup->found, list->ai_addr, list->ai_addrlen);
-        lookup->found_len = list->ai_addrlen;
-        lookup->result = OK;
-    }
-    if (list != NULL) {
-        freeaddrinfo(list);
-    }
+    lookup->result = resolve(&lookup->address, 0, &lookup->found, &lookup->found_len);
 }
 
 static void on_looked_up(struct waiter *waiter)
@@ -310,24 +314,6 @@ static void on_lookup_done(struct loop_task *task)
         go_on(peer);
     }
     free(lookup);
-}
-
-/* An address in figures needs no look-up. */
-static bool is_numeric(const struct peer_address *address, struct sockaddr_storage *to,
-                       socklen_t *to_len)
-{
-    char port[16];
-    struct addrinfo *list = NULL;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    snprintf(port, sizeof(port), "%d", address->port);
-    if (getaddrinfo(address->host, port, &hints, &list) != 0) {
-        return false;
-    }
-    memcpy(to, list->ai_addr, list->ai_addrlen);
-    *to_len = list->ai_addrlen;
-    freeaddrinfo(list);
-    return true;
 }
 
 static err begin_lookup(struct peer *peer, const struct peer_address *address)
@@ -359,8 +345,8 @@ static err begin(struct peer *peer)
         return E_NOT_FOUND;
     }
     timer_start(peer->config.loop, &peer->timer, peer->config.connect_timeout_ms);
-    return is_numeric(&address, &to, &to_len) ? begin_connect(peer, &to, to_len)
-                                              : begin_lookup(peer, &address);
+    bool in_figures = resolve(&address, AI_NUMERICHOST, &to, &to_len) == OK;
+    return in_figures ? begin_connect(peer, &to, to_len) : begin_lookup(peer, &address);
 }
 
 /* ---- events ---- */

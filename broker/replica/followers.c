@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static bool set_holds(const struct replica_set *set, int32_t id)
+bool replica_set_holds(const struct replica_set *set, int32_t id)
 {
     for (int32_t i = 0; i < set->count; i++) {
         if (set->ids[i] == id) {
@@ -30,7 +30,7 @@ void followers_begin(struct followers *followers, const struct replica_set *repl
             continue;
         }
         const struct follower *known = led ? followers_find(&before, id) : NULL;
-        bool in_sync = set_holds(isr, id);
+        bool in_sync = replica_set_holds(isr, id);
         followers->all[followers->count++] =
             (struct follower){.id = id,
                               .in_sync = in_sync,

@@ -27,6 +27,8 @@ struct replica_set {
     int32_t count;
 };
 
+bool replica_set_holds(const struct replica_set *set, int32_t id);
+
 /* The replicas other than `self`, as the controller told them, at the beginning of a leader epoch. What
  * was known of them counts only where this broker led before, too. */
 void followers_begin(struct followers *followers, const struct replica_set *replicas,

@@ -280,14 +280,19 @@ static void set_high_watermark(struct partition *p, int64_t high_watermark, int6
 
 /* ---- reading ---- */
 
-err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica, struct plog **log)
+static err pin_if(struct partition *p, err checked, struct plog **log)
 {
-    lock(p);
-    err e = check(p, leader_epoch, any_replica);
-    if (e == OK) {
+    if (checked == OK) {
         p->pins++;
         *log = p->log;
     }
+    return checked;
+}
+
+err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica, struct plog **log)
+{
+    lock(p);
+    err e = pin_if(p, check(p, leader_epoch, any_replica), log);
     unlock(p);
     return e;
 }
@@ -315,11 +320,7 @@ err partition_pin_for_replica(struct partition *p, int32_t leader_epoch, int32_t
                               struct plog **log)
 {
     lock(p);
-    err e = check_replica(p, leader_epoch, replica_id);
-    if (e == OK) {
-        p->pins++;
-        *log = p->log;
-    }
+    err e = pin_if(p, check_replica(p, leader_epoch, replica_id), log);
     unlock(p);
     return e;
 }

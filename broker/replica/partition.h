@@ -134,9 +134,10 @@ struct partition_append {
 NODISCARD err partition_append(struct partition *p, uint8_t *batches, size_t len,
                                enum append_origin origin, int16_t required_acks,
                                struct partition_append *appended);
-/* What became of an append; with `required_acks` 1 what is safe on this broker will do. An error when it can never be acknowledged: this broker does not lead, or
- * has not led without interruption since (6), has lost the log (56, or why it has gone); with
- * `required_acks` -1 and too few in-sync replicas NOT_ENOUGH_REPLICAS_AFTER_APPEND (20). */
+/* What became of an append; with `required_acks` 1 what is safe on this broker will do. An error when
+ * it can never be acknowledged: this broker does not lead, or has not led without interruption since
+ * (6), has lost the log (56, or why it has gone); with `required_acks` -1 and too few in-sync replicas
+ * NOT_ENOUGH_REPLICAS_AFTER_APPEND (20). */
 NODISCARD err partition_is_committed(struct partition *p, const struct partition_append *appended,
                                      int16_t required_acks, bool *committed);
 
@@ -172,8 +173,7 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms);
 struct partition_seen {
     uint32_t changes;
     int64_t high_watermark;
-    int64_t
-        end_offset; /* of the log, for a replica, who sees all of it: told by partition_read() */
+    int64_t end_offset; /* of the log, which a replica sees: told by partition_read() */
 };
 struct partition_seen partition_seen(const struct partition *p);
 

@@ -134,16 +134,6 @@ static struct replica_set set_of(const int32_t *ids, int32_t count)
     return (struct replica_set){.ids = ids, .count = count < 0 ? 0 : count};
 }
 
-static bool set_holds(const struct replica_set *set, int32_t id)
-{
-    for (int32_t i = 0; i < set->count; i++) {
-        if (set->ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static err open_log(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
                     struct plog **log)
 {
@@ -215,7 +205,7 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
     if (!topic_name_is_legal(name.topic)) {
         return ERR_INVALID_TOPIC_EXCEPTION;
     }
-    if (name.partition < 0 || !set_holds(&state.replicas, replicas->config.broker_id)) {
+    if (name.partition < 0 || !replica_set_holds(&state.replicas, replicas->config.broker_id)) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     struct partition *p = NULL;

@@ -223,18 +223,6 @@ static struct remote_reader fresh_reader(struct client *client)
 
 /* ---- the interface ---- */
 
-static void run_settle(struct client *client, struct step *steps, size_t steps_n)
-{
-    struct remote_reader reader = fresh_reader(client);
-    for (size_t i = 0; i < steps_n; i++) {
-        struct coord_op *op = steps[i].ops;
-        op->error = steps[i].error;
-        if (steps[i].losses > 0 && remote_may_be_applied(op, op->error)) {
-            op->error = remote_settle(&reader, op, op->error);
-        }
-    }
-}
-
 err steps_run(struct client *client, struct coord_op *ops, size_t count, struct arena *arena)
 {
     struct step *steps = xcalloc(count + 1, sizeof(*steps));
@@ -249,14 +237,12 @@ err steps_run(struct client *client, struct coord_op *ops, size_t count, struct 
         }
     }
     call_drive(client, steps, steps_n, arena);
-    run_settle(client, steps, steps_n);
-    free(steps);
-    err e = OK;
-    for (size_t i = count; i-- > 0;) {
-        remote_op_finish(&ops[i], ops[i].error);
-        e = ops[i].error == OK || remote_is_refusal(ops[i].error) ? e : ops[i].error;
+    struct remote_reader reader = fresh_reader(client);
+    for (size_t i = 0; i < steps_n; i++) {
+        remote_settle_lost(&reader, steps[i].ops, steps[i].error, steps[i].losses);
     }
-    return e;
+    free(steps);
+    return remote_run_finish(ops, count);
 }
 
 static err multi_prepare(struct coord_op *ops, size_t count, struct arena *arena)

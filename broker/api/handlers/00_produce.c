@@ -151,7 +151,7 @@ static err check_partition(struct req *r, struct produce *work, struct str topic
         return ERR_INVALID_RECORD;
     }
     TRY(produce_check_begin(&work->check, r, in->records.data));
-    if (is_transactional(in->records.data)) {
+    if (request->transactional_id.data != NULL && is_transactional(in->records.data)) {
         return ERR_INVALID_TXN_STATE; /* transactions need their coordinator, which is not here */
     }
     if (request->acks < -1 || request->acks > 1) {
