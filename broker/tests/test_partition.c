@@ -468,6 +468,21 @@ static void test_followers_hold_it_back(void)
     end();
 }
 
+/* Who is in sync counts however long nothing was heard of it: only the controller takes it out. */
+static void test_silent_member(void)
+{
+    begin();
+    lead_others(1, 2);
+    t.place.clock.now_ms += 100 * LAG_MS;
+    struct partition_append append = appended(-1, 1);
+    (void)fetch_as(THIRD, 1, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
+    bool yes = true;
+    MUST(committed(&append, -1, &yes));
+    CU_ASSERT(!yes);
+    end();
+}
+
 /* One that is not in sync holds nothing back, unless it has just caught up: then it is about to join. */
 static void test_about_to_join(void)
 {
@@ -512,6 +527,23 @@ static void test_new_leadership(void)
     (void)fetch_as(OTHER, 5, OK);
     CU_ASSERT_EQUAL(partition_high_watermark(t.p), 4);
     (void)fetch_as(THIRD, 5, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 5);
+    end();
+}
+
+/* How far a follower was when somebody else may have led since says nothing: what it has may be that
+ * one's. */
+static void test_interrupted_leadership(void)
+{
+    begin();
+    lead_others(1, 3);
+    (void)appended(1, 5);
+    (void)fetch_as(OTHER, 5, OK);
+    (void)fetch_as(THIRD, 3, OK);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    lead_others(3, 2);
+    CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
+    (void)fetch_as(OTHER, 5, OK);
     CU_ASSERT_EQUAL(partition_high_watermark(t.p), 5);
     end();
 }
@@ -710,6 +742,7 @@ SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
       TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
       TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_followers_hold_it_back),
-      TEST(test_about_to_join), TEST(test_new_leadership), TEST(test_whose_fetch_counts),
-      TEST(test_replica_waits_for_bytes), TEST(test_durable_with_followers), TEST(test_follows),
-      TEST(test_reader_has_diverged), TEST(test_disk_fails))
+      TEST(test_silent_member), TEST(test_interrupted_leadership), TEST(test_about_to_join),
+      TEST(test_new_leadership), TEST(test_whose_fetch_counts), TEST(test_replica_waits_for_bytes),
+      TEST(test_durable_with_followers), TEST(test_follows), TEST(test_reader_has_diverged),
+      TEST(test_disk_fails))
