@@ -118,6 +118,40 @@ static err take_listener_limits(struct broker *broker, char reason[BROKER_REASON
     return OK;
 }
 
+static const struct listener *listener_named(const struct broker *broker, const char *name)
+{
+    for (size_t i = 0; name != NULL && i < broker->listeners.count; i++) {
+        if (strcasecmp(broker->listeners.all[i].name, name) == 0) {
+            return &broker->listeners.all[i];
+        }
+    }
+    return NULL;
+}
+
+/* Where brokers, and their controller, talk to each other. Without a name it is PLAINTEXT, or where there
+ * is none the first. */
+static err take_brokers_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
+{
+    const char *control = broker->config->control_plane_listener_name;
+    const struct listener *among = listener_named(broker, inter_broker_listener(broker->config));
+    among = among != NULL ? among : listener_named(broker, "PLAINTEXT");
+    among = among != NULL ? among : &broker->listeners.all[0];
+    broker->inter_broker_listener = broker->control_listener = among->name;
+    if (control == NULL) {
+        return OK;
+    }
+    const struct listener *of_controller = listener_named(broker, control);
+    if (of_controller == NULL || of_controller == among) {
+        return refuse(
+            reason, BROKER_REASON_BYTES,
+            "option control.plane.listener.name: \"%s\" must be one of the listeners, and "
+            "not the one of the brokers among themselves (%s)",
+            control, among->name);
+    }
+    broker->control_listener = of_controller->name;
+    return OK;
+}
+
 static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     const struct config *config = broker->config;
@@ -135,6 +169,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     };
     TRY(listeners_parse(&texts, &broker->listeners, reason, BROKER_REASON_BYTES));
     TRY(take_listener_limits(broker, reason));
+    TRY(take_brokers_listeners(broker, reason));
     broker->loops_n = threads_wanted(config->num_network_threads);
     struct server_config server = {
         .threads = broker->env.threads,
@@ -260,6 +295,7 @@ static void on_logs_removed(void *context)
 static void on_registered(void *context, int64_t broker_epoch)
 {
     struct broker *broker = context;
+    fetchers_set_broker_epoch(broker->fetchers, broker_epoch);
     requests_in_set_broker_epoch(broker->requests_in, broker_epoch);
 }
 
@@ -357,6 +393,144 @@ static bool is_alive(void *context, int32_t broker_id)
     return alive;
 }
 
+/* The endpoint of another broker on the listener that brokers use among themselves. */
+static bool address_of(void *context, int32_t broker_id, struct peer_address *address)
+{
+    struct broker *broker = context;
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    const struct broker_info *info = metadata_broker(metadata, broker_id);
+    const struct broker_endpoint *endpoint =
+        info == NULL ? NULL : broker_endpoint_of(info, broker->inter_broker_listener);
+    if (endpoint != NULL) {
+        snprintf(address->host, sizeof(address->host), "%s", endpoint->host);
+        address->port = endpoint->port;
+    }
+    metadata_release(metadata);
+    return endpoint != NULL;
+}
+
+static int64_t connect_timeout_ms(const struct config *config)
+{
+    int64_t timeout_ms = config->socket_connection_setup_timeout_ms;
+    int64_t max_ms = config->socket_connection_setup_timeout_max_ms;
+    return timeout_ms < max_ms ? timeout_ms : max_ms;
+}
+
+static void make_fetchers(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    struct loop **loops = xcalloc((size_t)broker->loops_n, sizeof(*loops));
+    for (int i = 0; i < broker->loops_n; i++) {
+        loops[i] = server_loop(broker->server, i)->loop;
+    }
+    struct fetchers_config fetchers = {
+        .env = {.broker_id = broker->id,
+                .broker_epoch = -1,
+                .workers = broker->workers,
+                .clock = broker->clock,
+                .address = address_of,
+                .context = broker,
+                .fetch_version = broker->versions.fetch,
+                .list_offsets_version = broker->versions.list_offsets,
+                .wait_ms = config->replica_fetch_wait_max_ms,
+                .min_bytes = config->replica_fetch_min_bytes,
+                .max_bytes = config->replica_fetch_response_max_bytes,
+                .partition_max_bytes = config->replica_fetch_max_bytes,
+                .pause_max_ms = config->replica_fetch_backoff_ms,
+                .timeout_ms = config->replica_socket_timeout_ms,
+                .connect_timeout_ms = connect_timeout_ms(config),
+                .receive_buffer_bytes = set_bytes(config, "replica.socket.receive.buffer.bytes",
+                                                  config->replica_socket_receive_buffer_bytes)},
+        .loops = loops,
+        .loops_n = broker->loops_n,
+        .fetchers_n = config->num_replica_fetchers,
+    };
+    broker->fetchers = fetchers_new(&fetchers);
+    free(loops);
+}
+
+static int64_t broker_epoch_of(void *context)
+{
+    struct broker *broker = context;
+    return requests_in_broker_epoch(broker->requests_in);
+}
+
+/* The controller's answers to this broker's questions. Before it gives producer ids out, each broker takes
+ * them from the store. */
+static void answer_here(void *context, int16_t api_key, const void *request, struct arena *arena,
+                        void *response)
+{
+    struct broker *broker = context;
+    controller_answer(broker->controller, api_key, request, arena, response);
+}
+
+static void make_isr_changes(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    struct to_controller_config to = {.broker_id = broker->id,
+                                      .state = broker->state,
+                                      .control = broker->control,
+                                      .workers = broker->workers,
+                                      .metadata = broker->metadata,
+                                      .listener = broker->control_listener,
+                                      .connect_timeout_ms = connect_timeout_ms(config),
+                                      .timeout_ms = config->request_timeout_ms,
+                                      .answer = answer_here,
+                                      .context = broker};
+    broker->to_controller = to_controller_new(&to);
+    struct isr_changes_config changes = {.broker_id = broker->id,
+                                         .state = broker->state,
+                                         .clock = broker->clock,
+                                         .to = broker->to_controller,
+                                         .lag_ms = config->replica_lag_time_max_ms,
+                                         .broker_epoch = broker_epoch_of,
+                                         .context = broker};
+    broker->isr_changes = isr_changes_new(&changes);
+}
+
+static void make_producer_ids(struct broker *broker)
+{
+    struct producer_ids_config ids = {.broker_id = broker->id,
+                                      .state = broker->state,
+                                      .to = broker->to_controller,
+                                      .broker_epoch = broker_epoch_of,
+                                      .context = broker};
+    broker->producer_ids = producer_ids_new(&ids);
+}
+
+static void look_if_leads(void *context, struct partition *p)
+{
+    bool *leads = context;
+    *leads |= partition_leads_for_others(p);
+}
+
+static bool leads_for_others(void *context)
+{
+    struct broker *broker = context;
+    bool leads = false;
+    replicas_each(broker->replicas, look_if_leads, &leads);
+    return leads;
+}
+
+static void make_leaving(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    struct leaving_config leaving = {.broker_id = broker->id,
+                                     .state = broker->state,
+                                     .workers = broker->workers,
+                                     .metadata = broker->metadata,
+                                     .listener = broker->inter_broker_listener,
+                                     .version = broker->versions.controlled_shutdown,
+                                     .tries_max = config->controlled_shutdown_max_retries,
+                                     .pause_ms = config->controlled_shutdown_retry_backoff_ms,
+                                     .connect_timeout_ms = connect_timeout_ms(config),
+                                     .timeout_ms = config->controller_socket_timeout_ms,
+                                     .broker_epoch = broker_epoch_of,
+                                     .leads = leads_for_others,
+                                     .context = broker};
+    broker->leaving = leaving_new(&leaving);
+}
+
 static void make_replicas(struct broker *broker)
 {
     struct replicas_config replicas = {
@@ -372,6 +546,10 @@ static void make_replicas(struct broker *broker)
         .flush = broker->flush,
         .checkpoint_due = housekeeping_mark_dirty,
         .checkpoint_context = broker->housekeeping,
+        .isr_wanted = isr_changes_wanted,
+        .behind = isr_changes_behind,
+        .isr_context = broker->isr_changes,
+        .fetchers = broker->fetchers,
     };
     broker->replicas = replicas_new(&replicas);
     struct requests_in_config requests_in = {.state = broker->state,
@@ -386,22 +564,42 @@ static void make_replicas(struct broker *broker)
     broker->requests_in = requests_in_new(&requests_in);
 }
 
+/* On the control thread. A configuration that cannot be read permits nothing. */
+static bool unclean_allowed(void *context, struct str topic)
+{
+    struct broker *broker = context;
+    const struct properties *overrides = NULL;
+    return topic_configs_get(broker->topic_configs, topic, &overrides) == OK &&
+           topic_log_config(broker->config, overrides).unclean_leader_election_enable;
+}
+
 static void make_controller(struct broker *broker)
 {
+    const struct config *config = broker->config;
+    struct links_config links = {.broker_id = broker->id,
+                                 .state = broker->state,
+                                 .control = broker->control,
+                                 .workers = broker->workers,
+                                 .in = broker->requests_in,
+                                 .inter_broker_listener = broker->inter_broker_listener,
+                                 .connect_timeout_ms = connect_timeout_ms(config),
+                                 .timeout_ms = config->controller_socket_timeout_ms};
+    broker->links = links_new(&links);
     struct controller_config controller = {
         .broker_id = broker->id,
-        .delete_topic_enable = broker->config->delete_topic_enable,
-        .imbalance_percent = broker->config->leader_imbalance_per_broker_percentage,
+        .delete_topic_enable = config->delete_topic_enable,
+        .imbalance_percent = config->leader_imbalance_per_broker_percentage,
+        .listener = broker->control_listener,
+        .versions = broker->versions,
         .coord = broker->coord,
         .clock = broker->clock,
         .random = broker->env.random,
-        .links = {.send = local_link_send, .context = &broker->local_link},
+        .links = links_of(broker->links),
+        .unclean_allowed = unclean_allowed,
+        .unclean_context = broker,
     };
     broker->controller = controller_new(&controller);
-    broker->local_link = (struct local_link){.broker_id = broker->id,
-                                             .control = broker->control,
-                                             .in = broker->requests_in,
-                                             .controller = broker->controller};
+    links_set_controller(broker->links, broker->controller);
 }
 
 /* What changes topics and options is made of what is there by now. */
@@ -430,13 +628,16 @@ static void make_parts(struct broker *broker)
 {
     broker->metadata = metadata_cache_new();
     broker->metadata_waits = metadata_waits_new(broker->metadata);
-    broker->producer_ids = producer_ids_new(broker->id);
     broker->fetch_sessions = fetch_sessions_new(
         broker->config->max_incremental_fetch_session_cache_slots, broker->env.random);
     broker->housekeeping = housekeeping_new(broker);
     make_coordinator(broker);
+    make_fetchers(broker);
+    make_isr_changes(broker);
+    make_producer_ids(broker);
     make_replicas(broker);
     make_controller(broker);
+    make_leaving(broker);
     make_editors(broker);
 }
 
@@ -535,13 +736,6 @@ static err start_threads(struct broker *broker)
         handlers[i] = api_conn_handler(&broker->api_loops[i]);
     }
     struct threads *threads = broker->env.threads;
-    broker->workers = workers_new(&(struct workers_config){
-        .threads = threads,
-        .clock = broker->clock,
-        .threads_max = threads_wanted(broker->config->num_io_threads),
-        .queued_max = WORK_QUEUED_MAX,
-        .queued_bytes_max = WORK_QUEUED_BYTES_MAX,
-    });
     housekeeping_start(broker->housekeeping);
     err e = thread_start(threads, "flush", broker->flush, &broker->flush_thread);
     e = e == OK
@@ -565,6 +759,15 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(loop_new(broker->clock, &broker->background));
     TRY(loop_new(broker->clock, &broker->flush));
     broker->topic_configs = topic_configs_new(broker->config);
+    broker->workers = workers_new(&(struct workers_config){
+        .threads = broker->env.threads,
+        .clock = broker->clock,
+        .threads_max = threads_wanted(broker->config->num_io_threads),
+        .queued_max = WORK_QUEUED_MAX,
+        .queued_bytes_max = WORK_QUEUED_BYTES_MAX,
+    });
+    TRY(inter_broker_parse(broker->config->inter_broker_protocol_version, &broker->versions, reason,
+                           BROKER_REASON_BYTES));
     return join_cluster(broker, reason);
 }
 
@@ -583,6 +786,10 @@ static void end_requests(struct broker *broker)
         api_loop_deinit(&broker->api_loops[i]);
     }
     free(broker->api_loops);
+    for (int i = 0; broker->server != NULL && i < broker->loops_n; i++) {
+        loop_drain(server_loop(broker->server, i)->loop); /* what fetchers were still told */
+    }
+    fetchers_free(broker->fetchers);
 }
 
 /* What is queued for the control and the state thread (and what still comes, until the store is closed)
@@ -592,12 +799,19 @@ static void end_controller(struct broker *broker)
     if (broker->membership != NULL) {
         membership_stop(broker->membership);
     }
-    broker->local_link.controller = NULL;
+    if (broker->links != NULL) {
+        links_set_controller(broker->links, NULL);
+    }
+    links_stop(broker->links);
+    to_controller_stop(broker->to_controller);
+    isr_changes_stop(broker->isr_changes);
+    leaving_free(broker->leaving);
     controller_free(broker->controller);
     broker->controller = NULL;
     settle(broker);
     requests_in_stop(broker->requests_in);
     settle(broker);
+    links_free(broker->links);
 }
 
 static void broker_free(struct broker *broker)
@@ -608,6 +822,8 @@ static void broker_free(struct broker *broker)
     server_free(broker->server);
     fetch_sessions_free(broker->fetch_sessions);
     producer_ids_free(broker->producer_ids);
+    isr_changes_free(broker->isr_changes);
+    to_controller_free(broker->to_controller);
     metadata_waits_free(broker->metadata_waits);
     metadata_cache_free(broker->metadata);
     topic_configs_free(broker->topic_configs);
@@ -689,6 +905,15 @@ err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES])
 }
 
 /* ---- stop ---- */
+
+void broker_leave(struct broker *broker, void (*done)(void *context), void *context)
+{
+    if (broker->config->controlled_shutdown_enable) {
+        leaving_begin(broker->leaving, done, context);
+    } else {
+        done(context);
+    }
+}
 
 void broker_stop(struct broker *broker)
 {

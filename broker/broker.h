@@ -20,7 +20,9 @@
 #include "broker/cluster/broker_configs.h"
 #include "broker/cluster/config_alter.h"
 #include "broker/cluster/config_changes.h"
-#include "broker/cluster/local_link.h"
+#include "broker/cluster/isr_changes.h"
+#include "broker/cluster/leaving.h"
+#include "broker/cluster/links.h"
 #include "broker/cluster/membership.h"
 #include "broker/cluster/producer_ids.h"
 #include "broker/cluster/topics.h"
@@ -81,7 +83,15 @@ struct broker {
     struct coordinator *coordinator;
     struct housekeeping *housekeeping;
     struct requests_in *requests_in; /* carried out on the state thread */
-    struct once no_transactions;     /* transactional ids that were told so, in the log */
+    struct inter_broker versions;
+    const char *inter_broker_listener;
+    const char *control_listener;
+    struct fetchers *fetchers;
+    struct links *links; /* those of the controller to brokers */
+    struct to_controller *to_controller;
+    struct isr_changes *isr_changes;
+    struct leaving *leaving;
+    struct once no_transactions; /* transactional ids that were told so, in the log */
 
     /* Control thread only. */
     struct membership *membership;
@@ -92,7 +102,6 @@ struct broker {
     struct config_editor config_editor;
     struct topics topics;
     struct controller *controller;
-    struct local_link local_link;
 };
 
 enum { BROKER_REASON_BYTES = 640 };
@@ -103,6 +112,9 @@ NODISCARD err broker_start(const struct broker_env *env, struct config *config,
                            struct broker **broker, char reason[BROKER_REASON_BYTES]);
 /* Serves clients. A failure ends the broker and frees it. */
 NODISCARD err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+/* Before a stop: others are to lead what this broker leads. `done` is called once, on a thread of the
+ * broker's, when they do or cannot; at once where there is nobody else. */
+void broker_leave(struct broker *broker, void (*done)(void *context), void *context);
 /* Stops one that serves: no new connections, groups told, requests in progress answered, logs closed cleanly. */
 void broker_stop(struct broker *broker);
 

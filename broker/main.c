@@ -117,6 +117,7 @@ struct signals {
     sigset_t set;
     atomic_int phase;
     sem_t stop; /* posted with the first signal after the start */
+    sem_t left; /* posted when the broker may stop */
     int number; /* of it */
 };
 
@@ -150,6 +151,12 @@ static err start(struct config *config, struct signals *signals, struct broker *
     return broker_serve(*broker, reason);
 }
 
+static void on_left(void *context)
+{
+    struct signals *signals = context;
+    sem_post(&signals->left);
+}
+
 static int serve(struct config *config, struct signals *signals)
 {
     struct broker *broker = NULL;
@@ -162,6 +169,9 @@ static int serve(struct config *config, struct signals *signals)
     while (sem_wait(&signals->stop) != 0) {
     }
     log_info("broker", "stopping signal=%s", strsignal(signals->number));
+    broker_leave(broker, on_left, signals);
+    while (sem_wait(&signals->left) != 0) {
+    }
     broker_stop(broker);
     log_info("broker", "stopped");
     return 0;
@@ -177,6 +187,7 @@ static int serve_with_signals(struct config *config)
     pthread_sigmask(SIG_BLOCK, &signals.set, NULL);
     signal(SIGPIPE, SIG_IGN);
     sem_init(&signals.stop, 0, 0);
+    sem_init(&signals.left, 0, 0);
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, take_signals, &signals) == 0);
     int status = serve(config, &signals);

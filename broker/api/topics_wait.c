@@ -31,6 +31,11 @@ static void time_out(struct req *r, const struct topics_wait *wait)
     metadata_release(metadata);
 }
 
+static enum req_status finish(struct req *r, const struct topics_wait_rules *rules)
+{
+    return rules->answer == NULL ? REQ_DONE : rules->answer(r);
+}
+
 static enum req_status waited(struct req *r)
 {
     struct topics_wait *wait = r->state;
@@ -38,7 +43,7 @@ static enum req_status waited(struct req *r)
     if (r->timed_out) {
         time_out(r, wait);
     }
-    return REQ_DONE;
+    return finish(r, wait->rules);
 }
 
 enum req_status topics_wait_begin(struct req *r, const struct topics_wait_rules *rules,
@@ -49,7 +54,7 @@ enum req_status topics_wait_begin(struct req *r, const struct topics_wait_rules 
             int16_t *error = rules->error_of(r, i);
             *error = *error == OK ? (int16_t)ERR_REQUEST_TIMED_OUT : *error;
         }
-        return REQ_DONE;
+        return finish(r, rules);
     }
     struct topics_wait *wait = r->state;
     *wait = (struct topics_wait){.wait = {.waiter = &r->waiter, .satisfied = all_done},

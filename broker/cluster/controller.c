@@ -16,6 +16,8 @@ struct controller *controller_new(const struct controller_config *config)
     c->config = *config;
     c->known_leader = -1;
     ctl_state_init(&c->state, config->broker_id);
+    c->state.unclean_allowed = config->unclean_allowed;
+    c->state.context = config->unclean_context;
     map_init(&c->ignored);
     arena_init(&c->arena, CONTROLLER_ARENA_BYTES);
     return c;
@@ -37,6 +39,11 @@ bool controller_is_active(const struct controller *c)
     return c->active;
 }
 
+bool controller_is_settled(const struct controller *c)
+{
+    return c->active || c->follows;
+}
+
 err controller_check_broker(const struct controller *c, int32_t broker_id, int64_t broker_epoch)
 {
     if (!c->active) {
@@ -54,7 +61,11 @@ void controller_resign(struct controller *c, const char *why)
     if (c->active) {
         log_warn("controller", "resigned epoch=%d why=\"%s\"", c->state.epoch, why);
     }
+    if (c->active) {
+        c->config.links.set_targets(c->config.links.context, NULL, 0);
+    }
     c->active = false;
+    c->follows = false;
     ctl_state_clear(&c->state);
 }
 
@@ -76,19 +87,35 @@ static err finish_deletion(struct controller *c, struct ctl_topic *topic)
     return OK;
 }
 
-/* Clients hear of it first, then the replicas go; when every broker has confirmed, the znodes. */
-static err begin_deletion(struct controller *c, struct ctl_topic *topic)
+static void tell_deletion(struct controller *c, struct ctl_topic *topic)
 {
-    if (topic->stops.count > 0) {
-        return OK; /* under way */
+    struct parts parts = {0};
+    struct topic_list one = {.topics = &topic, .count = 1};
+    parts_add_topics(&parts, &c->arena, &one);
+    controller_send_metadata(c, &parts);
+}
+
+static bool all_are_registered(const struct controller *c, const struct id_list *brokers)
+{
+    for (int32_t i = 0; i < brokers->count; i++) {
+        if (ctl_broker_find(&c->state, brokers->ids[i]) == NULL) {
+            return false;
+        }
     }
-    bool all_live = ctl_begin_deletion(&c->state, topic);
-    struct topic_list list = {.topics = &topic, .count = 1};
-    controller_send_metadata(c, &list);
-    if (!all_live) {
-        log_warn("controller", "deletion waits for an offline replica topic=%.*s",
-                 (int)topic->name.len, topic->name.data);
-        return OK;
+    return true;
+}
+
+/* Clients hear of it first, then the replicas go; when every broker has confirmed, the znodes. One that
+ * is not there is asked when it comes. */
+static err delete_topic(struct controller *c, struct ctl_topic *topic)
+{
+    if (!topic->deleting) {
+        ctl_begin_deletion(topic);
+        tell_deletion(c, topic);
+        if (!all_are_registered(c, &topic->stops)) {
+            log_warn("controller", "deletion waits for an offline replica topic=%.*s",
+                     (int)topic->name.len, topic->name.data);
+        }
     }
     controller_send_deletion(c, topic);
     return topic->stops.count == 0 ? finish_deletion(c, topic) : OK;
@@ -109,7 +136,7 @@ static err on_delete_requests(struct controller *c)
     for (int32_t i = 0; i < list.children_n; i++) {
         struct ctl_topic *topic = ctl_topic_find(&c->state, str_of(list.children[i]));
         TRY(topic == NULL || !c->config.delete_topic_enable ? remove_request(c, list.children[i])
-                                                            : begin_deletion(c, topic));
+                                                            : delete_topic(c, topic));
     }
     return OK;
 }
@@ -154,7 +181,8 @@ static err on_topics_created(struct controller *c, const char *const *names, int
     }
     log_info("controller", "topics created count=%d first=%.*s", list.count,
              (int)list.topics[0]->name.len, list.topics[0]->name.data);
-    return controller_settle_and_send(c, &list);
+    struct ctl_decision d;
+    return controller_decide(c, &list, ctl_settle_and_tell, &d);
 }
 
 static err on_topics_changed(struct controller *c)
@@ -189,18 +217,103 @@ static err on_topic_changed(struct controller *c, const char *name)
     }
     log_info("controller", "partitions added topic=%s from=%d to=%d", name, before,
              known->partitions_n);
-    return controller_settle_and_send(c, &list);
+    return controller_settle(c, &list);
 }
 
 /* ---- brokers ---- */
 
+/* Of all topics, those partitions that a broker has a replica of. */
+static struct parts parts_of(struct controller *c, int32_t broker)
+{
+    struct parts parts = {0};
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    for (int32_t t = 0; t < all.count; t++) {
+        for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
+            if (id_list_holds(&all.topics[t]->partitions[p].replicas, broker)) {
+                parts_add(&parts, &c->arena, all.topics[t], p);
+            }
+        }
+    }
+    return parts;
+}
+
+/* Those that have a state, or would if it could be read. */
+static struct parts all_parts(struct controller *c)
+{
+    struct parts parts = {0};
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    for (int32_t t = 0; t < all.count; t++) {
+        for (int32_t i = 0; i < all.topics[t]->partitions_n; i++) {
+            const struct ctl_partition *p = &all.topics[t]->partitions[i];
+            if (p->state_version != CTL_NO_STATE || p->unreadable) {
+                parts_add(&parts, &c->arena, all.topics[t], i);
+            }
+        }
+    }
+    return parts;
+}
+
+static void forget_asked(struct ctl_topic *topic, int32_t broker)
+{
+    id_list_remove(&topic->asked, broker);
+    id_list_remove(&topic->told, broker);
+}
+
+/* What a former life of the broker was asked to delete is asked again. */
+static void forget_all_asked(struct controller *c, int32_t broker)
+{
+    map_each (entry, &c->state.topics) {
+        forget_asked(entry->value, broker);
+    }
+}
+
+/* A broker that has come is told everything; the others, that its replicas are there. */
+static void welcome(struct controller *c, const struct ctl_broker *broker)
+{
+    struct parts all = all_parts(c);
+    struct parts its = parts_of(c, broker->id);
+    log_info("controller", "broker came broker=%d epoch=%lld replicas=%d", broker->id,
+             (long long)broker->epoch, its.count);
+    controller_send_metadata_to(c, broker, &all);
+    controller_send_roles_to(c, broker, &its);
+    for (int32_t b = 0; b < c->state.brokers_n && its.count > 0; b++) {
+        if (c->state.brokers[b].id != broker->id) {
+            controller_send_metadata_to(c, &c->state.brokers[b], &its);
+        }
+    }
+}
+
+/* First what has ended: brokers that are gone, and former lives of those that are there again. Then what
+ * has begun. */
 static err on_brokers_changed(struct controller *c)
 {
-    TRY(controller_load_brokers(c));
-    struct topic_list none = {0};
-    controller_send_metadata(c, &none);
+    bool some_left = false;
+    TRY(controller_load_brokers(c, &some_left));
+    struct parts none = {0};
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
-    TRY(controller_settle_and_send(c, &all));
+    bool news = false;
+    bool bounced = false;
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        news |= c->state.brokers[b].news != CTL_BROKER_STAYED;
+        bounced |= c->state.brokers[b].news == CTL_BROKER_BOUNCED;
+    }
+    controller_send_targets(c);
+    controller_send_metadata(c, &none);
+    if (some_left || bounced) {
+        TRY(controller_settle(c, &all));
+    }
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        struct ctl_broker *broker = &c->state.brokers[b];
+        bool is_new = broker->news != CTL_BROKER_STAYED;
+        broker->news = CTL_BROKER_STAYED;
+        if (is_new) {
+            forget_all_asked(c, broker->id);
+            welcome(c, broker);
+        }
+    }
+    if (news) {
+        TRY(controller_settle(c, &all));
+    }
     return on_delete_requests(c); /* one may have waited for this broker */
 }
 
@@ -213,7 +326,7 @@ static err on_log_dir_events(struct controller *c)
         return OK;
     }
     TRY(controller_remove_children(c, ZNODE_LOG_DIR_EVENTS, &list));
-    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    struct parts all = all_parts(c);
     controller_send_roles(c, &all);
     return OK;
 }
@@ -245,35 +358,41 @@ static err on_roles_answered(struct controller *c, int32_t broker,
             changed.topics[changed.count++] = topic;
         }
     }
-    return changed.count == 0 ? OK : controller_settle_and_send(c, &changed);
+    return changed.count == 0 ? OK : controller_settle(c, &changed);
 }
 
+/* Topics that are being deleted: each broker answers twice, when it has stopped and when it has deleted
+ * their replicas. */
 static err on_stop_answered(struct controller *c, int32_t broker,
                             const struct stop_replica_response *response)
 {
-    if (response->partition_errors_n <= 0) {
-        return OK;
+    for (int32_t i = 0; i < response->partition_errors_n;) {
+        struct str name = response->partition_errors[i].topic_name;
+        err failed = response->error_code;
+        for (; i < response->partition_errors_n &&
+               str_equal(response->partition_errors[i].topic_name, name);
+             i++) {
+            failed = failed == OK ? response->partition_errors[i].error_code : failed;
+        }
+        struct ctl_topic *topic = ctl_topic_find(&c->state, name);
+        if (topic == NULL || !topic->deleting) {
+            continue;
+        }
+        if (failed != OK) {
+            log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s",
+                      broker, (int)topic->name.len, topic->name.data, kafka_error_name(failed));
+            forget_asked(topic, broker); /* again with the next deletion, or broker */
+        } else if (!controller_send_deletion_next(c, topic, broker) &&
+                   ctl_confirm_deletion(topic, broker)) {
+            TRY(finish_deletion(c, topic));
+        }
     }
-    struct ctl_topic *topic = ctl_topic_find(&c->state, response->partition_errors[0].topic_name);
-    err failed = response->error_code;
-    for (int32_t i = 0; i < response->partition_errors_n; i++) {
-        failed = failed == OK ? response->partition_errors[i].error_code : failed;
-    }
-    if (topic == NULL || !topic->deleting) {
-        return OK;
-    }
-    if (failed != OK) {
-        log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s", broker,
-                  (int)topic->name.len, topic->name.data, kafka_error_name(failed));
-        topic->stops.count = 0; /* tried again when a broker comes, or another deletion */
-        return OK;
-    }
-    return ctl_confirm_deletion(topic, broker) ? finish_deletion(c, topic) : OK;
+    return OK;
 }
 
 /* ---- events ---- */
 
-static void event_done(struct controller *c, err e, const char *what)
+void controller_event_done(struct controller *c, err e, const char *what)
 {
     arena_reset(&c->arena, CONTROLLER_ARENA_BYTES);
     if (e != OK && e != E_CLOSED) { /* E_CLOSED: the broker stops */
@@ -314,7 +433,7 @@ void controller_on_watch(struct controller *c, enum coord_watch_type type, const
         {ZNODE_PREFERRED_ELECTION, controller_prefer_requested},
     };
     if (strcmp(path, ZNODE_CONTROLLER) == 0) {
-        event_done(c, on_controller_changed(c), path);
+        controller_event_done(c, on_controller_changed(c), path);
         return;
     }
     if (!c->active) {
@@ -322,11 +441,11 @@ void controller_on_watch(struct controller *c, enum coord_watch_type type, const
     }
     for (size_t i = 0; i < sizeof(WATCHED) / sizeof(WATCHED[0]); i++) {
         if (strcmp(path, WATCHED[i].path) == 0) {
-            event_done(c, WATCHED[i].act(c), path);
+            controller_event_done(c, WATCHED[i].act(c), path);
             return;
         }
     }
-    event_done(c, on_child_of(c, type, path), path);
+    controller_event_done(c, on_child_of(c, type, path), path);
 }
 
 void controller_on_answer(struct controller *c, int32_t broker_id, int16_t api_key,
@@ -341,15 +460,14 @@ void controller_on_answer(struct controller *c, int32_t broker_id, int16_t api_k
     } else if (api_key == KEY_STOP_REPLICA) {
         e = on_stop_answered(c, broker_id, response);
     }
-    event_done(c, e, "answer");
+    controller_event_done(c, e, "answer");
 }
 
 void controller_rebalance(struct controller *c)
 {
-    if (!c->active || !ctl_is_imbalanced(&c->state, c->config.imbalance_percent)) {
-        return;
+    if (c->active) {
+        controller_event_done(c, controller_prefer_imbalanced(c), "rebalance");
     }
-    event_done(c, controller_prefer_all(c), "rebalance");
 }
 
 /* ---- taking over ---- */
@@ -374,6 +492,20 @@ static err drop_notifications(struct controller *c, const char *path, int flags)
     return controller_remove_children(c, path, &list);
 }
 
+/* Everybody is told what is in the store; then who does not live is dropped, then others are elected:
+ * two steps, as with Kafka's controller, and two leader epochs. */
+static err take_over_states(struct controller *c, const struct topic_list *all)
+{
+    struct ctl_decision d;
+    struct parts parts = all_parts(c);
+    if (parts.count > 0) {
+        controller_send_roles(c, &parts);
+        controller_send_metadata(c, &parts);
+    }
+    TRY(controller_decide(c, all, ctl_drop_dead, &d));
+    return controller_settle(c, all);
+}
+
 static err take_over(struct controller *c)
 {
     ctl_state_clear(&c->state);
@@ -382,14 +514,19 @@ static err take_over(struct controller *c)
     TRY(ensure_feature(c));
     TRY(drop_notifications(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH));
     TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));
-    TRY(controller_load_brokers(c));
-    struct topic_list none = {0};
+    bool some_left = false;
+    TRY(controller_load_brokers(c, &some_left));
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        c->state.brokers[b].news = CTL_BROKER_STAYED;
+    }
+    struct parts none = {0};
+    controller_send_targets(c);
     controller_send_metadata(c, &none);
     struct coord_op names;
     TRY(controller_read_children(c, ZNODE_TOPICS, COORD_WATCH, &names));
     struct topic_list all;
     TRY(controller_load_topics(c, names.children, names.children_n, &all));
-    TRY(controller_settle_and_send(c, &all));
+    TRY(take_over_states(c, &all));
     TRY(on_delete_requests(c));
     return controller_prefer_requested(c);
 }
@@ -418,7 +555,7 @@ err controller_elect(struct controller *c)
 {
     c->unreadable = NULL;
     err e = elect(c);
-    event_done(c, e, c->unreadable == NULL ? "election" : c->unreadable);
+    controller_event_done(c, e, c->unreadable == NULL ? "election" : c->unreadable);
     return e;
 }
 

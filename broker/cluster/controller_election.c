@@ -37,6 +37,7 @@ static err read_epoch(struct controller *c)
 err controller_read_office(struct controller *c, bool *there, bool *own)
 {
     struct coord_op get;
+    c->follows = false;
     TRY(controller_read_node(c, ZNODE_CONTROLLER, COORD_WATCH, &get));
     *there = get.error == OK;
     *own = *there && coord_owned(c->config.coord, get.stat.ephemeral_owner);
@@ -51,6 +52,7 @@ err controller_read_office(struct controller *c, bool *there, bool *own)
         log_info("controller", "another broker is the controller broker=%d", id);
     }
     c->known_leader = id;
+    c->follows = !*own;
     return OK;
 }
 

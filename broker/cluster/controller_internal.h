@@ -9,12 +9,16 @@
 
 enum { CONTROLLER_ARENA_BYTES = 1 << 30 };
 
+/* An event that met this error is over; with one of the store the office is given up. */
+void controller_event_done(struct controller *c, err e, const char *what);
+
 struct controller {
     struct controller_config config;
     struct ctl_state state;
     bool active;
     int32_t epoch_version;  /* of /controller_epoch */
     int32_t known_leader;   /* the controller that was last read; -1 */
+    bool follows;           /* another is the controller, and its node is watched */
     const char *unreadable; /* the node that an election stumbled over, or NULL */
     struct map ignored;     /* topics whose nodes cannot be read, until they change; value unused */
     struct arena arena;     /* of the current event */
@@ -40,31 +44,50 @@ NODISCARD err controller_remove_trees(struct controller *c, const char **paths, 
 NODISCARD err controller_remove_children(struct controller *c, const char *path,
                                          const struct coord_op *list);
 
-/* Reads all brokers, and watches them. */
-NODISCARD err controller_load_brokers(struct controller *c);
+/* Reads all brokers, and watches them. `some_left`: some that were known are gone. */
+NODISCARD err controller_load_brokers(struct controller *c, bool *some_left);
 /* Reads these topics' nodes and states into the model, and watches them. `list` are those that were
  * found. */
 NODISCARD err controller_load_topics(struct controller *c, const char *const *names, int32_t count,
                                      struct topic_list *list);
 
+/* Reads the states of these topics anew. */
+NODISCARD err controller_load_states(struct controller *c, const struct topic_list *list);
+
 /* ---- controller_send.c ---- */
 
-/* The brokers, and the states of these topics, to every live broker. */
-void controller_send_metadata(struct controller *c, const struct topic_list *list);
-/* Roles of these topics to the brokers that hold them. */
-void controller_send_roles(struct controller *c, const struct topic_list *list);
-/* To the brokers that have not confirmed to have deleted this topic. */
-void controller_send_deletion(struct controller *c, const struct ctl_topic *topic);
-/* Makes the writes, then tells the brokers of the topics that they changed. */
-NODISCARD err controller_commit_and_send(struct controller *c, struct ctl_writes *writes,
-                                         const struct topic_list *changed);
-/* Settles these topics in the store, and tells the brokers of all of them. */
-NODISCARD err controller_settle_and_send(struct controller *c, const struct topic_list *list);
+/* Whom the controller talks to: the brokers of the model. */
+void controller_send_targets(struct controller *c);
+/* The brokers, and the states of these partitions, to every broker, or to one. */
+void controller_send_metadata(struct controller *c, const struct parts *parts);
+void controller_send_metadata_to(struct controller *c, const struct ctl_broker *to,
+                                 const struct parts *parts);
+/* Roles of these partitions to the brokers that hold them, or to one of those. */
+void controller_send_roles(struct controller *c, const struct parts *parts);
+void controller_send_roles_to(struct controller *c, const struct ctl_broker *to,
+                              const struct parts *parts);
+void controller_send_stops(struct controller *c, const struct ctl_broker *to,
+                           const struct parts *parts, bool delete_partitions);
+/* A topic that is being deleted: brokers that hold it, and have not been asked, are to stop its replicas
+ * first. */
+void controller_send_deletion(struct controller *c, struct ctl_topic *topic);
+/* This one has: it is to delete them now. False: it was told so before, and has. */
+bool controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker);
+
+void controller_decision_init(struct controller *c, struct ctl_decision *d);
+/* Makes the writes, then tells the brokers of what has changed. */
+NODISCARD err controller_carry_out(struct controller *c, struct ctl_decision *d);
+/* Decides, and carries it out; where another's write came in between, on what is there now. */
+NODISCARD err controller_decide(struct controller *c, const struct topic_list *list,
+                                void (*decide)(struct ctl_decision *d,
+                                               const struct topic_list *list),
+                                struct ctl_decision *d);
+NODISCARD err controller_settle(struct controller *c, const struct topic_list *list);
 
 /* ---- controller_preferred.c ---- */
 
-/* Every partition. */
-NODISCARD err controller_prefer_all(struct controller *c);
+/* Those of brokers that lead too little of what they should. */
+NODISCARD err controller_prefer_imbalanced(struct controller *c);
 /* Those that /admin/preferred_replica_election names, and watches it. */
 NODISCARD err controller_prefer_requested(struct controller *c);
 

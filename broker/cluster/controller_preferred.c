@@ -4,34 +4,6 @@
 
 #include "base/log.h"
 
-static struct topic_list prefer_all(struct controller *c, struct ctl_writes *writes)
-{
-    struct topic_list changed = {0};
-    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
-    for (int32_t t = 0; t < all.count; t++) {
-        bool any = false;
-        for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
-            any |= ctl_prefer(&c->state, &c->arena, all.topics[t], p, writes);
-        }
-        if (any) {
-            all.topics[changed.count++] = all.topics[t]; /* never ahead of t */
-        }
-    }
-    changed.topics = all.topics;
-    return changed;
-}
-
-/* A topic of which several partitions changed is told once. */
-static void list_add(struct topic_list *list, struct ctl_topic *topic)
-{
-    for (int32_t i = 0; i < list->count; i++) {
-        if (list->topics[i] == topic) {
-            return;
-        }
-    }
-    list->topics[list->count++] = topic;
-}
-
 /* /admin/preferred_replica_election names partitions; it is deleted when they have been seen to. */
 err controller_prefer_requested(struct controller *c)
 {
@@ -46,27 +18,45 @@ err controller_prefer_requested(struct controller *c)
         log_error("controller", "node unreadable, removed path=%s", ZNODE_PREFERRED_ELECTION);
         wish = (struct znode_partitions){0};
     }
-    struct ctl_writes writes = {0};
-    struct topic_list changed = {
-        .topics = controller_alloc(c, (size_t)wish.count, sizeof(*changed.topics))};
+    struct ctl_decision d;
+    controller_decision_init(c, &d);
     for (int32_t i = 0; i < wish.count; i++) {
         struct ctl_topic *topic = ctl_topic_find(&c->state, wish.topics[i]);
         if (topic != NULL && !topic->deleting && wish.partitions[i] >= 0 &&
-            wish.partitions[i] < topic->partitions_n &&
-            ctl_prefer(&c->state, &c->arena, topic, wish.partitions[i], &writes)) {
-            list_add(&changed, topic);
+            wish.partitions[i] < topic->partitions_n) {
+            err_ignore(ctl_prefer(&d, topic, wish.partitions[i])); /* nobody waits for an answer */
         }
     }
-    ctl_writes_add(&writes, (struct coord_op){.type = COORD_DELETE,
-                                              .path = ZNODE_PREFERRED_ELECTION,
-                                              .version = COORD_ANY_VERSION});
-    TRY(controller_commit_and_send(c, &writes, &changed));
+    ctl_writes_add(&d.writes, (struct coord_op){.type = COORD_DELETE,
+                                                .path = ZNODE_PREFERRED_ELECTION,
+                                                .version = COORD_ANY_VERSION});
+    TRY(controller_carry_out(c, &d));
     return controller_read_node(c, ZNODE_PREFERRED_ELECTION, COORD_WATCH, &get);
 }
 
-err controller_prefer_all(struct controller *c)
+static void prefer_imbalanced(struct ctl_decision *d, const struct topic_list *list)
 {
-    struct ctl_writes writes = {0};
-    struct topic_list changed = prefer_all(c, &writes);
-    return controller_commit_and_send(c, &writes, &changed);
+    for (int32_t t = 0; t < list->count; t++) {
+        for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
+            const struct id_list *replicas = &list->topics[t]->partitions[p].replicas;
+            const struct ctl_broker *broker =
+                replicas->count == 0 ? NULL : ctl_broker_find(d->state, replicas->ids[0]);
+            if (broker != NULL && broker->wants_more) {
+                err_ignore(ctl_prefer(d, list->topics[t], p));
+            }
+        }
+    }
+}
+
+err controller_prefer_imbalanced(struct controller *c)
+{
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    struct ctl_decision d;
+    bool any = false;
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        struct ctl_broker *broker = &c->state.brokers[b];
+        broker->wants_more = ctl_is_imbalanced(&c->state, broker->id, c->config.imbalance_percent);
+        any |= broker->wants_more;
+    }
+    return any ? controller_decide(c, &all, prefer_imbalanced, &d) : OK;
 }

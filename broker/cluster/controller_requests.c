@@ -26,51 +26,45 @@ static void fill_role(const struct ctl_topic *topic, int32_t partition,
     out->partition_epoch = in->state_version;
     out->replicas = in->replicas.ids;
     out->replicas_n = in->replicas.count;
+    out->adding_replicas = in->adding.ids;
+    out->adding_replicas_n = in->adding.count;
+    out->removing_replicas = in->removing.ids;
+    out->removing_replicas_n = in->removing.count;
     out->is_new = in->is_new;
     out->leader_recovery_state = in->state.leader_recovery_state;
 }
 
-static void fill_roles(struct arena *arena, const struct ctl_topic *topic, int32_t broker,
-                       struct leader_and_isr_request_topic_state *out)
+static bool holds(const struct part *part, int32_t broker)
 {
-    out->topic_name = topic->name;
-    out->topic_id = topic->id;
-    out->partition_states =
-        alloc(arena, (size_t)topic->partitions_n, sizeof(*out->partition_states));
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        const struct ctl_partition *in = &topic->partitions[p];
-        if (in->state_version != CTL_NO_STATE && id_list_holds(&in->replicas, broker)) {
-            fill_role(topic, p, &out->partition_states[out->partition_states_n++]);
-        }
-    }
+    const struct ctl_partition *p = &part->topic->partitions[part->partition];
+    return p->state_version != CTL_NO_STATE && id_list_holds(&p->replicas, broker);
 }
 
 bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
-                        const struct ctl_broker *to, const struct topic_list *list,
+                        const struct ctl_broker *to, const struct parts *parts,
                         struct leader_and_isr_request *request)
 {
     leader_and_isr_request_init(request);
     request->controller_id = state->broker_id;
     request->controller_epoch = state->epoch;
     request->broker_epoch = to->epoch;
-    request->topic_states = alloc(arena, (size_t)list->count, sizeof(*request->topic_states));
-    for (int32_t t = 0; t < list->count; t++) {
-        struct leader_and_isr_request_topic_state *out =
-            &request->topic_states[request->topic_states_n];
-        fill_roles(arena, list->topics[t], to->id, out);
-        request->topic_states_n += out->partition_states_n > 0 ? 1 : 0;
-    }
-    request->live_leaders = alloc(arena, (size_t)state->brokers_n, sizeof(*request->live_leaders));
-    for (int32_t i = 0; i < state->brokers_n; i++) {
-        const struct ctl_broker *broker = &state->brokers[i];
-        if (broker->node.endpoints_n > 0) {
-            request->live_leaders[request->live_leaders_n++] =
-                (struct leader_and_isr_request_live_leader){
-                    .broker_id = broker->id,
-                    .host_name = broker->node.endpoints[0].host,
-                    .port = broker->node.endpoints[0].port,
-                };
+    request->topic_states = alloc(arena, (size_t)parts->count, sizeof(*request->topic_states));
+    struct leader_and_isr_request_partition_state *states =
+        alloc(arena, (size_t)parts->count, sizeof(*states));
+    const struct ctl_topic *last = NULL;
+    for (int32_t i = 0; i < parts->count; i++) {
+        const struct part *part = &parts->all[i];
+        if (!holds(part, to->id)) {
+            continue;
         }
+        if (part->topic != last) {
+            last = part->topic;
+            request->topic_states[request->topic_states_n++] =
+                (struct leader_and_isr_request_topic_state){
+                    .topic_name = last->name, .topic_id = last->id, .partition_states = states};
+        }
+        fill_role(part->topic, part->partition, states++);
+        request->topic_states[request->topic_states_n - 1].partition_states_n++;
     }
     return request->topic_states_n > 0;
 }
@@ -105,6 +99,7 @@ static void fill_live_broker(struct arena *arena, const struct ctl_broker *broke
     }
 }
 
+/* One that shuts down is among the live brokers, and its replicas are offline. */
 static bool replica_is_offline(const struct ctl_state *state, const struct ctl_partition *p,
                                int32_t id)
 {
@@ -120,10 +115,10 @@ static void fill_state(const struct ctl_state *state, struct arena *arena,
     out->partition_index = partition;
     out->controller_epoch = in->state.controller_epoch;
     out->leader = topic->deleting ? LEADER_DURING_DELETE : in->state.leader;
-    out->leader_epoch = in->state.leader_epoch;
+    out->leader_epoch = topic->deleting ? 0 : in->state.leader_epoch;
     out->isr = in->state.isr.ids;
     out->isr_n = in->state.isr.count;
-    out->zk_version = in->state_version;
+    out->zk_version = topic->deleting ? 0 : in->state_version;
     out->replicas = in->replicas.ids;
     out->replicas_n = in->replicas.count;
     out->offline_replicas = alloc(arena, (size_t)in->replicas.count, sizeof(int32_t));
@@ -134,24 +129,14 @@ static void fill_state(const struct ctl_state *state, struct arena *arena,
     }
 }
 
-static void fill_topic(const struct ctl_state *state, struct arena *arena,
-                       const struct ctl_topic *topic,
-                       struct update_metadata_request_topic_state *out)
+static bool is_told(const struct part *part)
 {
-    out->topic_name = topic->name;
-    out->topic_id = topic->id;
-    out->partition_states =
-        alloc(arena, (size_t)topic->partitions_n, sizeof(*out->partition_states));
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        const struct ctl_partition *in = &topic->partitions[p];
-        if (in->state_version != CTL_NO_STATE || in->unreadable) {
-            fill_state(state, arena, topic, p, &out->partition_states[out->partition_states_n++]);
-        }
-    }
+    const struct ctl_partition *p = &part->topic->partitions[part->partition];
+    return p->state_version != CTL_NO_STATE || p->unreadable;
 }
 
 void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
-                         const struct ctl_broker *to, const struct topic_list *list,
+                         const struct ctl_broker *to, const struct parts *parts,
                          struct update_metadata_request *request)
 {
     update_metadata_request_init(request);
@@ -163,36 +148,57 @@ void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
     for (int32_t i = 0; i < state->brokers_n; i++) {
         fill_live_broker(arena, &state->brokers[i], &request->live_brokers[i]);
     }
-    request->topic_states = alloc(arena, (size_t)list->count, sizeof(*request->topic_states));
-    request->topic_states_n = list->count;
-    for (int32_t t = 0; t < list->count; t++) {
-        fill_topic(state, arena, list->topics[t], &request->topic_states[t]);
+    request->topic_states = alloc(arena, (size_t)parts->count, sizeof(*request->topic_states));
+    struct update_metadata_request_partition_state *states =
+        alloc(arena, (size_t)parts->count, sizeof(*states));
+    const struct ctl_topic *last = NULL;
+    for (int32_t i = 0; i < parts->count; i++) {
+        const struct part *part = &parts->all[i];
+        if (!is_told(part)) {
+            continue;
+        }
+        if (part->topic != last) {
+            last = part->topic;
+            request->topic_states[request->topic_states_n++] =
+                (struct update_metadata_request_topic_state){
+                    .topic_name = last->name, .topic_id = last->id, .partition_states = states};
+        }
+        fill_state(state, arena, part->topic, part->partition, states++);
+        request->topic_states[request->topic_states_n - 1].partition_states_n++;
     }
 }
 
 /* ---- StopReplica ---- */
 
-void ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
-                      const struct ctl_broker *to, const struct ctl_topic *topic,
+bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
+                      const struct ctl_broker *to, const struct parts *parts, bool delete_partition,
                       struct stop_replica_request *request)
 {
     stop_replica_request_init(request);
-    struct stop_replica_request_topic_state *out = alloc(arena, 1, sizeof(*out));
-    out->topic_name = topic->name;
-    out->partition_states =
-        alloc(arena, (size_t)topic->partitions_n, sizeof(*out->partition_states));
-    for (int32_t p = 0; p < topic->partitions_n; p++) {
-        if (id_list_holds(&topic->partitions[p].replicas, to->id)) {
-            struct stop_replica_request_partition_state *state_out =
-                &out->partition_states[out->partition_states_n++];
-            state_out->partition_index = p;
-            state_out->leader_epoch = EPOCH_DURING_DELETE;
-            state_out->delete_partition = true;
-        }
-    }
     request->controller_id = state->broker_id;
     request->controller_epoch = state->epoch;
     request->broker_epoch = to->epoch;
-    request->topic_states = out;
-    request->topic_states_n = 1;
+    request->topic_states = alloc(arena, (size_t)parts->count, sizeof(*request->topic_states));
+    struct stop_replica_request_partition_state *states =
+        alloc(arena, (size_t)parts->count, sizeof(*states));
+    const struct ctl_topic *last = NULL;
+    for (int32_t i = 0; i < parts->count; i++) {
+        const struct part *part = &parts->all[i];
+        const struct ctl_partition *p = &part->topic->partitions[part->partition];
+        if (!id_list_holds(&p->replicas, to->id)) {
+            continue;
+        }
+        if (part->topic != last) {
+            last = part->topic;
+            request->topic_states[request->topic_states_n++] =
+                (struct stop_replica_request_topic_state){.topic_name = last->name,
+                                                          .partition_states = states};
+        }
+        *states++ = (struct stop_replica_request_partition_state){
+            .partition_index = part->partition,
+            .leader_epoch = last->deleting ? EPOCH_DURING_DELETE : p->state.leader_epoch,
+            .delete_partition = delete_partition};
+        request->topic_states[request->topic_states_n - 1].partition_states_n++;
+    }
+    return request->topic_states_n > 0;
 }

@@ -7,18 +7,18 @@
 #include "broker/cluster/controller_state.h"
 #include "protocol/messages.h"
 
-/* The roles of these topics' partitions to one broker that holds replicas of them. False: it holds
- * none. */
+/* The roles of these partitions to one broker that holds replicas of them. False: it holds none. */
 bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
-                        const struct ctl_broker *to, const struct topic_list *list,
+                        const struct ctl_broker *to, const struct parts *parts,
                         struct leader_and_isr_request *request);
-/* All live brokers, and the states of these topics (leader -2 for one that is being deleted). */
+/* All registered brokers, and the states of these partitions (leader -2 where the topic is being
+ * deleted). */
 void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
-                         const struct ctl_broker *to, const struct topic_list *list,
+                         const struct ctl_broker *to, const struct parts *parts,
                          struct update_metadata_request *request);
-/* Deletes a broker's replicas of a topic. */
-void ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
-                      const struct ctl_broker *to, const struct ctl_topic *topic,
+/* Stops a broker's replicas of these partitions, or deletes them. False: it holds none. */
+bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
+                      const struct ctl_broker *to, const struct parts *parts, bool delete_partition,
                       struct stop_replica_request *request);
 
 #endif

@@ -1,14 +1,14 @@
 /* What brokers are told: requests made of the model (controller_requests.h), on their way. They go
- * out only after the writes that they tell of are made. */
+ * out only after the writes that they tell of are made. In one batch a broker gets its roles first, then
+ * the metadata, then what to stop. (reference: replication §2) */
 #include "broker/cluster/controller_internal.h"
 
+#include "base/log.h"
 #include "broker/cluster/controller_requests.h"
 
-enum {
-    VERSION_LEADER_AND_ISR = 7,
-    VERSION_STOP_REPLICA = 4,
-    VERSION_UPDATE_METADATA = 8,
-};
+#include <stdio.h>
+
+enum { TRIES_MAX = 5 };
 
 static void send_request(struct controller *c, const struct ctl_broker *to, int16_t api_key,
                          int version, const void *request)
@@ -16,61 +16,155 @@ static void send_request(struct controller *c, const struct ctl_broker *to, int1
     c->config.links.send(c->config.links.context, to->id, api_key, version, request);
 }
 
-void controller_send_metadata(struct controller *c, const struct topic_list *list)
+/* ---- whom ---- */
+
+/* On the listener for controllers, or, where a broker has none, on that among brokers. */
+static const struct znode_endpoint *endpoint_of(const struct controller *c,
+                                                const struct znode_broker *node)
+{
+    for (int32_t i = 0; i < node->endpoints_n; i++) {
+        if (str_is(node->endpoints[i].listener, c->config.listener)) {
+            return &node->endpoints[i];
+        }
+    }
+    return NULL;
+}
+
+void controller_send_targets(struct controller *c)
+{
+    size_t count = (size_t)c->state.brokers_n;
+    struct link_target *targets = controller_alloc(c, count, sizeof(*targets));
+    for (size_t i = 0; i < count; i++) {
+        const struct ctl_broker *broker = &c->state.brokers[i];
+        const struct znode_endpoint *endpoint = endpoint_of(c, &broker->node);
+        targets[i] = (struct link_target){.id = broker->id, .epoch = broker->epoch};
+        if (endpoint == NULL) {
+            log_error("controller",
+                      "broker has no listener for the controller broker=%d listener=%s", broker->id,
+                      c->config.listener);
+            continue;
+        }
+        snprintf(targets[i].host, sizeof(targets[i].host), "%.*s", (int)endpoint->host.len,
+                 endpoint->host.data);
+        targets[i].port = endpoint->port;
+    }
+    c->config.links.set_targets(c->config.links.context, targets, (int32_t)count);
+}
+
+/* ---- what ---- */
+
+void controller_send_metadata_to(struct controller *c, const struct ctl_broker *to,
+                                 const struct parts *parts)
+{
+    struct update_metadata_request request;
+    ctl_update_metadata(&c->state, &c->arena, to, parts, &request);
+    send_request(c, to, KEY_UPDATE_METADATA, c->config.versions.update_metadata, &request);
+}
+
+void controller_send_metadata(struct controller *c, const struct parts *parts)
 {
     for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        struct update_metadata_request request;
-        const struct ctl_broker *to = &c->state.brokers[b];
-        ctl_update_metadata(&c->state, &c->arena, to, list, &request);
-        send_request(c, to, KEY_UPDATE_METADATA, VERSION_UPDATE_METADATA, &request);
+        controller_send_metadata_to(c, &c->state.brokers[b], parts);
     }
 }
 
-void controller_send_roles(struct controller *c, const struct topic_list *list)
+void controller_send_roles_to(struct controller *c, const struct ctl_broker *to,
+                              const struct parts *parts)
+{
+    struct leader_and_isr_request request;
+    if (ctl_leader_and_isr(&c->state, &c->arena, to, parts, &request)) {
+        send_request(c, to, KEY_LEADER_AND_ISR, c->config.versions.leader_and_isr, &request);
+    }
+}
+
+void controller_send_roles(struct controller *c, const struct parts *parts)
 {
     for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        struct leader_and_isr_request request;
-        const struct ctl_broker *to = &c->state.brokers[b];
-        if (ctl_leader_and_isr(&c->state, &c->arena, to, list, &request)) {
-            send_request(c, to, KEY_LEADER_AND_ISR, VERSION_LEADER_AND_ISR, &request);
-        }
+        controller_send_roles_to(c, &c->state.brokers[b], parts);
     }
-    for (int32_t t = 0; t < list->count; t++) {
-        for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
-            list->topics[t]->partitions[p].is_new = false;
+    for (int32_t i = 0; i < parts->count; i++) {
+        parts->all[i].topic->partitions[parts->all[i].partition].is_new = false;
+    }
+}
+
+void controller_send_stops(struct controller *c, const struct ctl_broker *to,
+                           const struct parts *parts, bool delete_partitions)
+{
+    struct stop_replica_request request;
+    if (ctl_stop_replica(&c->state, &c->arena, to, parts, delete_partitions, &request)) {
+        send_request(c, to, KEY_STOP_REPLICA, c->config.versions.stop_replica, &request);
+    }
+}
+
+static void send_stops_of(struct controller *c, const struct ctl_broker *to,
+                          struct ctl_topic *topic, bool delete_partitions)
+{
+    struct parts parts = {0};
+    struct topic_list one = {.topics = &topic, .count = 1};
+    parts_add_topics(&parts, &c->arena, &one);
+    controller_send_stops(c, to, &parts, delete_partitions);
+}
+
+void controller_send_deletion(struct controller *c, struct ctl_topic *topic)
+{
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        const struct ctl_broker *to = &c->state.brokers[b];
+        if (id_list_holds(&topic->stops, to->id) && !id_list_holds(&topic->asked, to->id)) {
+            id_list_add(&topic->asked, to->id);
+            send_stops_of(c, to, topic, false);
         }
     }
 }
 
-void controller_send_deletion(struct controller *c, const struct ctl_topic *topic)
+bool controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker)
 {
-    for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        const struct ctl_broker *to = &c->state.brokers[b];
-        if (id_list_holds(&topic->stops, to->id)) {
-            struct stop_replica_request request;
-            ctl_stop_replica(&c->state, &c->arena, to, topic, &request);
-            send_request(c, to, KEY_STOP_REPLICA, VERSION_STOP_REPLICA, &request);
-        }
+    const struct ctl_broker *to = ctl_broker_find(&c->state, broker);
+    if (to == NULL || id_list_holds(&topic->told, broker)) {
+        return false;
     }
+    id_list_add(&topic->told, broker);
+    send_stops_of(c, to, topic, true);
+    return true;
 }
 
-err controller_settle_and_send(struct controller *c, const struct topic_list *list)
+/* ---- deciding, writing, telling ---- */
+
+void controller_decision_init(struct controller *c, struct ctl_decision *d)
 {
-    struct ctl_writes writes = {0};
-    (void)ctl_settle(&c->state, &c->arena, list, &writes);
-    TRY(controller_commit(c, &writes));
-    controller_send_roles(c, list);
-    controller_send_metadata(c, list);
+    *d = (struct ctl_decision){.state = &c->state, .arena = &c->arena};
+}
+
+err controller_carry_out(struct controller *c, struct ctl_decision *d)
+{
+    TRY(controller_commit(c, &d->writes));
+    if (d->changed.count > 0) {
+        controller_send_roles(c, &d->changed);
+        controller_send_metadata(c, &d->changed);
+    }
     return OK;
 }
 
-err controller_commit_and_send(struct controller *c, struct ctl_writes *writes,
-                               const struct topic_list *changed)
+/* Another's write came in between: what is there now is read, and decided on again. */
+err controller_decide(struct controller *c, const struct topic_list *list,
+                      void (*decide)(struct ctl_decision *d, const struct topic_list *list),
+                      struct ctl_decision *d)
 {
-    TRY(controller_commit(c, writes));
-    if (changed->count > 0) {
-        controller_send_roles(c, changed);
-        controller_send_metadata(c, changed);
+    err e = OK;
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
+        controller_decision_init(c, d);
+        decide(d, list);
+        e = controller_carry_out(c, d);
+        if ((e != E_VERSION && e != E_EXISTS && e != E_NOT_FOUND) || !c->active) {
+            return e;
+        }
+        log_warn("controller", "a partition's state was changed by somebody else, reading again");
+        TRY(controller_load_states(c, list));
     }
-    return OK;
+    return e;
+}
+
+err controller_settle(struct controller *c, const struct topic_list *list)
+{
+    struct ctl_decision d;
+    return controller_decide(c, list, ctl_settle, &d);
 }

@@ -22,6 +22,8 @@ enum {
 
 struct ctl_partition {
     struct id_list replicas; /* malloc'd; the first is the preferred leader */
+    struct id_list adding;   /* malloc'd; of a reassignment that is under way */
+    struct id_list removing; /* malloc'd */
     struct id_list offline;  /* malloc'd: brokers that live and have no working directory for it */
     struct znode_state state;
     int32_t state_version; /* of the znode: the partition epoch; CTL_NO_STATE */
@@ -36,13 +38,26 @@ struct ctl_topic {
     struct ctl_partition *partitions;
     int32_t partitions_n;
     bool partitions_there; /* the znode above the partitions */
-    bool deleting;         /* asked for */
+    bool deleting;         /* asked for, and told */
     struct id_list stops;  /* malloc'd: brokers that have not confirmed to have deleted it */
+    struct id_list
+        asked; /* malloc'd: those of them that were told, in their present life, to stop it */
+    struct id_list told; /* malloc'd: those that did, and were told to delete it */
+};
+
+/* What the last look at the brokers has found of one. */
+enum ctl_broker_news {
+    CTL_BROKER_STAYED,
+    CTL_BROKER_CAME,
+    CTL_BROKER_BOUNCED, /* it is in another life: the one before has ended unseen */
 };
 
 struct ctl_broker {
     int32_t id;
     int64_t epoch;
+    enum ctl_broker_news news; /* a bounced one does not live until its last life is dealt with */
+    bool shuts_down; /* it is told everything, and leads nothing and is in no ISR any more */
+    bool wants_more; /* others lead too much of what it should */
     struct znode_broker node; /* memory in ctl_state.brokers_arena */
 };
 
@@ -54,6 +69,9 @@ struct ctl_state {
     struct arena brokers_arena;
     struct map topics; /* name → struct ctl_topic */
     struct map ids;    /* 16 bytes → struct ctl_topic */
+    /* May a replica of the topic lead that is not in sync? */
+    bool (*unclean_allowed)(void *context, struct str topic);
+    void *context;
 };
 
 /* Some topics of the model; `topics` in somebody's arena. */
@@ -62,6 +80,20 @@ struct topic_list {
     int32_t count;
 };
 
+/* Some partitions of the model; in somebody's arena. All zero is empty. */
+struct part {
+    struct ctl_topic *topic;
+    int32_t partition;
+};
+struct parts {
+    struct part *all;
+    int32_t count;
+    int32_t room;
+};
+void parts_add(struct parts *parts, struct arena *arena, struct ctl_topic *topic,
+               int32_t partition);
+void parts_add_topics(struct parts *parts, struct arena *arena, const struct topic_list *list);
+
 /* Writes in the order in which they are to be made. Paths and data in the arena of the call. */
 struct ctl_writes {
     struct coord_op *ops; /* malloc'd */
@@ -69,6 +101,7 @@ struct ctl_writes {
     size_t room;
 };
 
+/* The two last fields are set by the owner. */
 void ctl_state_init(struct ctl_state *state, int32_t broker_id);
 void ctl_state_clear(struct ctl_state *state);
 void ctl_state_deinit(struct ctl_state *state);
@@ -83,12 +116,13 @@ struct ctl_broker_snapshot {
     int64_t epoch; /* czxid */
     struct bytes json;
 };
-/* Takes these as the live brokers. One that is there again with another epoch has started anew: what
- * was known of its directories is forgotten. */
-void ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
+/* Takes these as the registered brokers, and notes what is new of each. Of one that has come, or is in
+ * another life, what was known of its directories is forgotten. True: some have gone. */
+bool ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
                      int32_t count);
-/* NULL: it does not live. */
-const struct ctl_broker *ctl_broker_find(const struct ctl_state *state, int32_t id);
+/* NULL: it is not registered. */
+struct ctl_broker *ctl_broker_find(const struct ctl_state *state, int32_t id);
+/* May it lead, and be in sync? */
 bool ctl_broker_is_live(const struct ctl_state *state, int32_t id);
 
 struct ctl_topic *ctl_topic_find(const struct ctl_state *state, struct str name);
@@ -109,23 +143,56 @@ struct topic_list ctl_all_topics(const struct ctl_state *state, struct arena *ar
 bool ctl_set_replica_offline(struct ctl_topic *topic, int32_t partition, int32_t broker,
                              bool offline);
 
-/* ---- decisions ---- */
+/* ---- decisions: controller_decide.c ---- */
+
+/* What a decision comes to: writes to be made, and the partitions whose state they change. */
+struct ctl_decision {
+    struct ctl_state *state;
+    struct arena *arena;
+    struct ctl_writes writes;
+    struct parts changed;
+};
 
 /* Settles every partition of these topics. One without a state gets its first: the first live replica
- * leads, and all live ones are in sync. One whose leader is not live gets another: the first replica
- * that is live and in sync, or none. True: something changed. */
-bool ctl_settle(struct ctl_state *state, struct arena *arena, const struct topic_list *list,
-                struct ctl_writes *writes);
-/* Gives one partition to its preferred leader, if that lives and is in sync. True: a change. */
-bool ctl_prefer(struct ctl_state *state, struct arena *arena, struct ctl_topic *topic,
-                int32_t partition, struct ctl_writes *writes);
-/* Does a broker that should lead more than `percent` of its share not lead it? */
-bool ctl_is_imbalanced(const struct ctl_state *state, int32_t percent);
-/* Begins a deletion; false while a replica is on a broker that does not live. */
-bool ctl_begin_deletion(struct ctl_state *state, struct ctl_topic *topic);
+ * leads, and all live ones are in sync. One whose leader does not live gets another: the first replica
+ * that lives and is in sync; or, where the topic permits it, the first that lives; or none. One whose
+ * leader lives loses from its ISR who does not. */
+void ctl_settle(struct ctl_decision *d, const struct topic_list *list);
+/* The same; all of them count as changed. */
+void ctl_settle_and_tell(struct ctl_decision *d, const struct topic_list *list);
+/* A new controller: who does not live neither leads nor is in sync, where others are. */
+void ctl_drop_dead(struct ctl_decision *d, const struct topic_list *list);
+/* A broker that shuts down hands over what it leads (added to `led`), and leaves the ISRs. What it still
+ * leads because nobody else could is added to `remaining`. */
+void ctl_shut_down(struct ctl_decision *d, int32_t broker, struct parts *led,
+                   struct parts *remaining);
+/* Gives one partition to its preferred leader. ELECTION_NOT_NEEDED (84), PREFERRED_LEADER_NOT_AVAILABLE
+ * (80); left alone and OK if it has no state. */
+err ctl_prefer(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition);
+/* Lets any replica lead, if nobody leads. ELECTION_NOT_NEEDED (84), ELIGIBLE_LEADERS_NOT_AVAILABLE (83). */
+err ctl_elect_unclean(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition);
+/* A leader wants this ISR. The error that it is answered, with which nothing changes. */
+struct ctl_isr_wish {
+    int32_t leader; /* who asks */
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    struct id_list isr;
+    int8_t leader_recovery_state;
+};
+err ctl_alter_isr(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition,
+                  const struct ctl_isr_wish *wish);
+/* Does this broker lead so much less than it should that more than `percent` of it are led by others? */
+bool ctl_is_imbalanced(const struct ctl_state *state, int32_t broker, int32_t percent);
+
+/* Begins a deletion: `topic->stops` are the brokers that have to confirm it. */
+void ctl_begin_deletion(struct ctl_topic *topic);
 /* A broker has deleted its replicas. True: it was the last one. */
 bool ctl_confirm_deletion(struct ctl_topic *topic, int32_t broker);
 
+void id_list_set(struct id_list *to, const int32_t *ids, int32_t count);
+/* Adds it, unless it is there. */
+void id_list_add(struct id_list *list, int32_t id);
+void id_list_remove(struct id_list *list, int32_t id);
 bool id_list_holds(const struct id_list *list, int32_t id);
 
 #endif

@@ -142,7 +142,7 @@ err controller_remove_children(struct controller *c, const char *path, const str
 
 /* ---- loading ---- */
 
-err controller_load_brokers(struct controller *c)
+err controller_load_brokers(struct controller *c, bool *some_left)
 {
     struct coord_op ids;
     TRY(controller_read_children(c, ZNODE_BROKER_IDS, COORD_WATCH, &ids));
@@ -164,7 +164,7 @@ err controller_load_brokers(struct controller *c)
                 .id = id, .epoch = gets[i].stat.czxid, .json = gets[i].value};
         }
     }
-    ctl_set_brokers(&c->state, brokers, brokers_n);
+    *some_left = ctl_set_brokers(&c->state, brokers, brokers_n);
     return OK;
 }
 
@@ -237,7 +237,7 @@ static err look_for_nodes(struct controller *c, const struct topic_list *list)
     return OK;
 }
 
-static err load_states(struct controller *c, const struct topic_list *list)
+err controller_load_states(struct controller *c, const struct topic_list *list)
 {
     size_t total = 0;
     for (int32_t t = 0; t < list->count; t++) {
@@ -291,5 +291,5 @@ err controller_load_topics(struct controller *c, const char *const *names, int32
         }
         list->topics[list->count++] = ctl_set_topic(&c->state, str_of(names[i]), &node);
     }
-    return load_states(c, list);
+    return controller_load_states(c, list);
 }

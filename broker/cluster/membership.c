@@ -50,7 +50,7 @@ struct membership {
 static bool is_settled(const struct membership *m)
 {
     return !m->session_over && m->registered && config_changes_are_watched(m->changes) &&
-           m->configs_known && controller_is_active(m->controller);
+           m->configs_known && controller_is_settled(m->controller);
 }
 
 static err register_now(struct membership *m, char *reason);
@@ -84,7 +84,7 @@ static void settle_in(struct membership *m)
                       err_text(e));
         }
     }
-    if (!controller_is_active(m->controller)) {
+    if (!controller_is_settled(m->controller)) {
         err_ignore(controller_elect(m->controller));
     }
 }
@@ -94,8 +94,7 @@ static void on_retry(struct timer *timer)
     settle_in(container_of(timer, struct membership, retry));
 }
 
-/* After each turn of the control loop: whatever it was that failed, it is tried again. With one
- * broker nobody else can take its place. */
+/* After each turn of the control loop: whatever it was that failed, it is tried again. */
 static void on_turn_end(void *context)
 {
     struct membership *m = context;
@@ -381,24 +380,6 @@ static err settle_broker_id(struct membership *m, struct arena *arena,
     return OK;
 }
 
-/* Brokers do not talk to each other yet: a cluster of several would be led wrongly. */
-static err check_alone(struct membership *m, struct arena *arena, char *reason)
-{
-    struct coord_op ids = {.type = COORD_CHILDREN, .path = ZNODE_BROKER_IDS};
-    TRY(coord_run(m->coord, &ids, 1, arena));
-    TRY(ids.error);
-    for (int32_t i = 0; i < ids.children_n; i++) {
-        int32_t id = znode_broker_id(ids.children[i]);
-        if (id >= 0 && id != m->broker_id) {
-            return refuse(reason, MEMBERSHIP_REASON_BYTES,
-                          "broker %s is registered too: a cluster of several brokers is not built "
-                          "yet",
-                          ids.children[i]);
-        }
-    }
-    return OK;
-}
-
 /* "PLAINTEXT://host:port" of a registration, for a message. */
 static const char *first_endpoint(struct arena *arena, struct bytes json)
 {
@@ -456,7 +437,6 @@ static err settle(struct membership *m, struct arena *arena, const struct logs_i
         TRY(check_cluster_id(m, identity, reason));
     }
     TRY(settle_broker_id(m, arena, identity, reason));
-    TRY(check_alone(m, arena, reason));
     return wait_for_id(m, arena, reason);
 }
 

@@ -54,6 +54,11 @@ void requests_in_set_broker_epoch(struct requests_in *in, int64_t broker_epoch)
     atomic_store(&in->broker_epoch, broker_epoch);
 }
 
+int64_t requests_in_broker_epoch(const struct requests_in *in)
+{
+    return atomic_load(&in->broker_epoch);
+}
+
 /* ---- errands ---- */
 
 static void errand_free(struct errand *errand)

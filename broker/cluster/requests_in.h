@@ -56,6 +56,8 @@ void requests_in_free(struct requests_in *in);
 
 /* Any thread: this broker has registered, with this epoch. */
 void requests_in_set_broker_epoch(struct requests_in *in, int64_t broker_epoch);
+/* -1: it has not. */
+int64_t requests_in_broker_epoch(const struct requests_in *in);
 /* Any thread; they are carried out in this order. Refusals of a whole request are
  * STALE_CONTROLLER_EPOCH (11) and STALE_BROKER_EPOCH (77). */
 void requests_in_submit(struct requests_in *in, struct request_in *request);

@@ -22,45 +22,12 @@
  * for the disk: with many producers the cost of an fdatasync is shared (group commit). A partition
  * stays pinned while its log is flushed. */
 #define _GNU_SOURCE
-#include "broker/replica/partition.h"
+#include "broker/replica/partition_internal.h"
 
 #include "base/check.h"
 #include "base/log.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-
-struct partition {
-    pthread_mutex_t lock;
-    atomic_int refs;
-    struct topic_partition name; /* owned */
-    struct uuid topic_id;
-    const struct partition_env *env;
-
-    /* Under the lock. */
-    struct plog *log; /* NULL: detached */
-    err gone;         /* then, and when it is about to be, what everybody is told; else OK */
-    struct partition_state state;
-    int32_t *ids;               /* owned; the state's */
-    struct followers followers; /* as far as this broker leads */
-    int64_t led_from;           /* where the log ended when this leadership began */
-    int to_end_watches;
-    bool is_leader;
-    int32_t led_since; /* the leader epoch since which this broker has led without interruption */
-    int32_t min_insync_replicas; /* of the log's configuration, which is too large to copy often */
-    int64_t flush_messages;
-    int64_t flush_ms;
-    int pins; /* readers that use the log without the lock */
-    pthread_cond_t unpinned;
-    struct list watches;       /* struct watch */
-    int64_t unflushed_records; /* since the last flush was asked for */
-    int64_t flushed_ms;        /* when flush.ms last asked for a flush */
-
-    _Atomic int64_t high_watermark;
-    _Atomic uint32_t changes; /* of the role, and of whether there is a log */
-    atomic_bool flush_queued; /* a reference is held then */
-    struct loop_task flush;
-};
 
 static void on_flush(struct loop_task *task);
 
@@ -93,12 +60,12 @@ static void partition_check(const struct partition *p)
     }
 }
 
-static void lock(struct partition *p)
+void partition_lock(struct partition *p)
 {
     pthread_mutex_lock(&p->lock);
 }
 
-static void unlock(struct partition *p)
+void partition_unlock(struct partition *p)
 {
     if (DEBUG_CHECKS) {
         partition_check(p);
@@ -161,7 +128,9 @@ void partition_release(struct partition *p)
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->unpinned);
     free((void *)(uintptr_t)p->name.topic.data);
-    free(p->ids);
+    free(p->isr_ids);
+    free(p->replica_ids);
+    partition_isr_settle(p);
     followers_deinit(&p->followers);
     free(p);
 }
@@ -171,9 +140,35 @@ struct topic_partition partition_name(const struct partition *p)
     return p->name;
 }
 
-struct uuid partition_topic_id(const struct partition *p)
+struct uuid partition_topic_id(struct partition *p)
 {
-    return p->topic_id;
+    partition_lock(p);
+    struct uuid id = p->topic_id;
+    partition_unlock(p);
+    return id;
+}
+
+static err take_topic_id(struct partition *p, struct uuid id)
+{
+    if (uuid_is_zero(id) || uuid_equal(p->topic_id, id)) {
+        return OK;
+    }
+    if (!uuid_is_zero(p->topic_id)) {
+        return ERR_INCONSISTENT_TOPIC_ID;
+    }
+    if (p->log != NULL) {
+        TRY(plog_set_topic_id(p->log, id));
+    }
+    p->topic_id = id;
+    return OK;
+}
+
+err partition_take_topic_id(struct partition *p, struct uuid id)
+{
+    partition_lock(p);
+    err e = take_topic_id(p, id);
+    partition_unlock(p);
+    return e;
 }
 
 int64_t partition_high_watermark(const struct partition *p)
@@ -183,7 +178,7 @@ int64_t partition_high_watermark(const struct partition *p)
 
 /* ---- checks ---- */
 
-static err check_log(const struct partition *p)
+err partition_check_log(const struct partition *p)
 {
     if (p->log == NULL) {
         return p->gone;
@@ -199,25 +194,18 @@ static err check_epoch(const struct partition *p, int32_t leader_epoch)
     return leader_epoch > p->state.leader_epoch ? ERR_UNKNOWN_LEADER_EPOCH : OK;
 }
 
-static err check(const struct partition *p, int32_t leader_epoch, bool any_replica)
+err partition_check_role(const struct partition *p, int32_t leader_epoch, bool any_replica)
 {
     TRY(p->gone);
     TRY(check_epoch(p, leader_epoch));
-    TRY(check_log(p));
+    TRY(partition_check_log(p));
     return p->is_leader || any_replica ? OK : ERR_NOT_LEADER_OR_FOLLOWER;
-}
-
-static err check_follows(const struct partition *p, int32_t leader_epoch)
-{
-    CHECK(leader_epoch >= 0);
-    TRY(check(p, leader_epoch, true));
-    return p->is_leader ? ERR_NOT_LEADER_OR_FOLLOWER : OK;
 }
 
 /* ---- waking ---- */
 
 /* Whoever waits, for whatever: it has changed what this broker may say of the partition. */
-static void wake_all(struct partition *p)
+void partition_wake_all(struct partition *p)
 {
     atomic_fetch_add(&p->changes, 1);
     list_each_safe (item, &p->watches) {
@@ -233,7 +221,7 @@ static void count_down(struct watch *watch, int64_t readable_bytes)
 }
 
 /* Replicas read what consumers may not see yet. */
-static void wake_replicas(struct partition *p, int64_t appended_bytes)
+void partition_wake_replicas(struct partition *p, int64_t appended_bytes)
 {
     if (p->to_end_watches == 0) {
         return;
@@ -260,14 +248,15 @@ static void wake_satisfied(struct partition *p, int64_t high_watermark, int64_t 
     }
 }
 
-static void checkpoint_due(const struct partition *p)
+void partition_checkpoint_due(const struct partition *p)
 {
     if (p->env->checkpoint_due != NULL) {
         p->env->checkpoint_due(p->env->context);
     }
 }
 
-static void set_high_watermark(struct partition *p, int64_t high_watermark, int64_t appended_bytes)
+void partition_set_high_watermark(struct partition *p, int64_t high_watermark,
+                                  int64_t appended_bytes)
 {
     if (high_watermark <= partition_high_watermark(p)) {
         return;
@@ -275,7 +264,7 @@ static void set_high_watermark(struct partition *p, int64_t high_watermark, int6
     CHECK(high_watermark <= plog_end_offset(p->log));
     atomic_store_explicit(&p->high_watermark, high_watermark, memory_order_release);
     wake_satisfied(p, high_watermark, appended_bytes);
-    checkpoint_due(p);
+    partition_checkpoint_due(p);
 }
 
 /* ---- reading ---- */
@@ -291,25 +280,25 @@ static err pin_if(struct partition *p, err checked, struct plog **log)
 
 err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica, struct plog **log)
 {
-    lock(p);
-    err e = pin_if(p, check(p, leader_epoch, any_replica), log);
-    unlock(p);
+    partition_lock(p);
+    err e = pin_if(p, partition_check_role(p, leader_epoch, any_replica), log);
+    partition_unlock(p);
     return e;
 }
 
 void partition_unpin(struct partition *p)
 {
-    lock(p);
+    partition_lock(p);
     CHECK(p->pins > 0);
     if (--p->pins == 0) {
         pthread_cond_broadcast(&p->unpinned);
     }
-    unlock(p);
+    partition_unlock(p);
 }
 
 static err check_replica(const struct partition *p, int32_t leader_epoch, int32_t replica_id)
 {
-    TRY(check(p, leader_epoch, false));
+    TRY(partition_check_role(p, leader_epoch, false));
     if (followers_find(&p->followers, replica_id) != NULL) {
         return OK;
     }
@@ -319,9 +308,9 @@ static err check_replica(const struct partition *p, int32_t leader_epoch, int32_
 err partition_pin_for_replica(struct partition *p, int32_t leader_epoch, int32_t replica_id,
                               struct plog **log)
 {
-    lock(p);
+    partition_lock(p);
     err e = pin_if(p, check_replica(p, leader_epoch, replica_id), log);
-    unlock(p);
+    partition_unlock(p);
     return e;
 }
 
@@ -333,12 +322,18 @@ static bool acks_need_flush(const struct partition *p)
     return p->flush_messages <= 1;
 }
 
-/* A topic that asks for more in-sync replicas than it has replicas asks for all of them. */
-static bool isr_suffices(const struct partition *p)
+/* Do so many in-sync replicas suffice? A topic that asks for more than it has replicas asks for all of
+ * them. */
+static bool suffices(const struct partition *p, int32_t in_sync)
 {
     int32_t wanted = p->min_insync_replicas < p->state.replicas.count ? p->min_insync_replicas
                                                                       : p->state.replicas.count;
-    return p->state.isr.count >= wanted;
+    return in_sync >= wanted;
+}
+
+static bool isr_suffices(const struct partition *p)
+{
+    return suffices(p, p->state.isr.count);
 }
 
 /* What is safe on this broker. */
@@ -354,7 +349,7 @@ static int64_t acknowledged_below(const struct partition *p, int16_t required_ac
 }
 
 /* What is safe here, and at the replicas that count; nothing while too few are in sync. */
-static void advance_as_leader(struct partition *p, int64_t appended_bytes)
+void partition_advance(struct partition *p, int64_t appended_bytes)
 {
     if (!p->is_leader || !isr_suffices(p)) {
         return;
@@ -369,26 +364,27 @@ static void advance_as_leader(struct partition *p, int64_t appended_bytes)
                                                  .context = p->env->alive_context};
         safe = followers_high_watermark(&p->followers, &rule);
     }
-    set_high_watermark(p, safe, appended_bytes);
+    partition_set_high_watermark(p, safe, appended_bytes);
 }
 
 void partition_replica_fetched(struct partition *p, int32_t replica_id, int64_t offset,
                                int64_t leader_end_offset)
 {
-    lock(p);
+    partition_lock(p);
     struct follower *follower = followers_find(&p->followers, replica_id);
-    if (check(p, -1, false) == OK && follower != NULL) {
+    if (partition_check_role(p, -1, false) == OK && follower != NULL) {
         follower_fetched(follower, offset, leader_end_offset, clock_monotonic_ms(p->env->clock));
-        advance_as_leader(p, INT32_MAX);
+        partition_isr_consider(p, follower);
+        partition_advance(p, INT32_MAX);
     }
-    unlock(p);
+    partition_unlock(p);
 }
 
 bool partition_knows_high_watermark(struct partition *p)
 {
-    lock(p);
+    partition_lock(p);
     bool knows = !p->is_leader || partition_high_watermark(p) >= p->led_from;
-    unlock(p);
+    partition_unlock(p);
     return knows;
 }
 
@@ -401,7 +397,7 @@ static void queue_flush(struct partition *p)
 }
 
 /* By flush.messages, and when a segment is full: it becomes durable in the background. */
-static void ask_for_flush(struct partition *p, const struct append_result *result)
+void partition_ask_for_flush(struct partition *p, const struct append_result *result)
 {
     p->unflushed_records += result->last_offset - result->base_offset + 1;
     if (result->rolled || p->unflushed_records >= p->flush_messages) {
@@ -414,7 +410,7 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
                             enum append_origin origin, int16_t required_acks,
                             struct partition_append *appended)
 {
-    TRY(check(p, -1, false));
+    TRY(partition_check_role(p, -1, false));
     CHECK(p->led_since >= 0 && p->led_since <= p->state.leader_epoch);
     appended->log_start_offset = plog_start_offset(p->log);
     if (required_acks == -1 && !isr_suffices(p)) {
@@ -428,9 +424,10 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
     appended->leader_epoch = p->state.leader_epoch;
     bool all_before_was_read = partition_high_watermark(p) == appended->result.base_offset;
     if (!appended->result.duplicate) {
-        ask_for_flush(p, &appended->result);
-        advance_as_leader(p, all_before_was_read ? (int64_t)len : INT32_MAX);
-        wake_replicas(p, (int64_t)len);
+        partition_ask_for_flush(p, &appended->result);
+        partition_advance(p, all_before_was_read ? (int64_t)len : INT32_MAX);
+        partition_wake_replicas(p, (int64_t)len);
+        partition_isr_note_behind(p);
     }
     appended->committed = acknowledged_below(p, required_acks) >= appended->required_offset;
     return OK;
@@ -440,9 +437,9 @@ err partition_append(struct partition *p, uint8_t *batches, size_t len, enum app
                      int16_t required_acks, struct partition_append *appended)
 {
     *appended = (struct partition_append){.log_start_offset = -1};
-    lock(p);
+    partition_lock(p);
     err e = append_as_leader(p, batches, len, origin, required_acks, appended);
-    unlock(p);
+    partition_unlock(p);
     return e;
 }
 
@@ -450,12 +447,12 @@ static err look_if_committed(const struct partition *p, const struct partition_a
                              int16_t required_acks, bool *committed)
 {
     CHECK(appended->leader_epoch >= 0 && appended->required_offset > 0);
-    TRY(check(p, -1, false));
+    TRY(partition_check_role(p, -1, false));
     if (appended->leader_epoch < p->led_since) {
         return ERR_NOT_LEADER_OR_FOLLOWER;
     }
     *committed = acknowledged_below(p, required_acks) >= appended->required_offset;
-    return *committed && required_acks == -1 && !isr_suffices(p)
+    return *committed && required_acks == -1 && !suffices(p, partition_isr_maximal(p))
                ? ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND
                : OK;
 }
@@ -464,15 +461,15 @@ err partition_is_committed(struct partition *p, const struct partition_append *a
                            int16_t required_acks, bool *committed)
 {
     *committed = false;
-    lock(p);
+    partition_lock(p);
     err e = look_if_committed(p, appended, required_acks, committed);
-    unlock(p);
+    partition_unlock(p);
     return e;
 }
 
 static err delete_records(struct partition *p, int64_t offset)
 {
-    TRY(check(p, -1, false));
+    TRY(partition_check_role(p, -1, false));
     int64_t high_watermark = partition_high_watermark(p);
     if (!plog_config(p->log).cleanup_delete) {
         return ERR_POLICY_VIOLATION;
@@ -485,50 +482,13 @@ static err delete_records(struct partition *p, int64_t offset)
 
 err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)
 {
-    lock(p);
+    partition_lock(p);
     err e = delete_records(p, offset);
     if (e == OK) {
         *low_watermark = plog_start_offset(p->log);
-        checkpoint_due(p);
+        partition_checkpoint_due(p);
     }
-    unlock(p);
-    return e;
-}
-
-static err append_as_follower(struct partition *p, int32_t leader_epoch, uint8_t *batches,
-                              size_t len, int64_t leader_high_watermark)
-{
-    TRY(check_follows(p, leader_epoch));
-    if (len > 0) {
-        struct append_result result;
-        TRY(plog_append(p->log, batches, len, APPEND_REPLICATION, leader_epoch, &result));
-        ask_for_flush(p, &result);
-    }
-    int64_t end = plog_end_offset(p->log);
-    set_high_watermark(p, leader_high_watermark < end ? leader_high_watermark : end, (int64_t)len);
-    return OK;
-}
-
-err partition_append_as_follower(struct partition *p, int32_t leader_epoch, uint8_t *batches,
-                                 size_t len, int64_t leader_high_watermark)
-{
-    lock(p);
-    err e = append_as_follower(p, leader_epoch, batches, len, leader_high_watermark);
-    unlock(p);
-    return e;
-}
-
-err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset)
-{
-    lock(p);
-    err e = check_follows(p, leader_epoch);
-    if (e == OK) {
-        e = plog_truncate(p->log, offset);
-    }
-    if (e == OK && offset < partition_high_watermark(p)) {
-        atomic_store(&p->high_watermark, plog_end_offset(p->log));
-    }
-    unlock(p);
+    partition_unlock(p);
     return e;
 }
 
@@ -547,17 +507,17 @@ static void wake_safe_here(struct partition *p)
 /* Lets acknowledgements out, or tells those who wait for them that there will be none. */
 static void after_flush(struct partition *p, err outcome)
 {
-    lock(p);
+    partition_lock(p);
     if (outcome != OK) {
         log_error("partition",
                   "flush failed, the log is offline topic=%.*s partition=%d error=\"%s\"",
                   (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(outcome));
-        wake_all(p);
+        partition_wake_all(p);
     } else if (p->log != NULL) {
-        advance_as_leader(p, INT32_MAX);
+        partition_advance(p, INT32_MAX);
         wake_safe_here(p);
     }
-    unlock(p);
+    partition_unlock(p);
 }
 
 static void on_flush(struct loop_task *task)
@@ -569,33 +529,41 @@ static void on_flush(struct loop_task *task)
         after_flush(p, plog_flush(log));
         partition_unpin(p);
     } else { /* another failure has taken the log offline: nobody is acknowledged any more */
-        lock(p);
-        wake_all(p);
-        unlock(p);
+        partition_lock(p);
+        partition_wake_all(p);
+        partition_unlock(p);
     }
     partition_release(p);
 }
 
 void partition_flush_if_due(struct partition *p, int64_t now_ms)
 {
-    lock(p);
+    partition_lock(p);
     bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
     if (pending && now_ms - p->flushed_ms >= p->flush_ms) {
         p->flushed_ms = now_ms;
         queue_flush(p);
     }
-    unlock(p);
+    partition_unlock(p);
 }
 
 /* ---- roles ---- */
 
 struct partition_role partition_role(struct partition *p)
 {
-    lock(p);
+    partition_lock(p);
     struct partition_role role = {
         .leader_epoch = p->state.leader_epoch, .led_since = p->led_since, .leads = p->is_leader};
-    unlock(p);
+    partition_unlock(p);
     return role;
+}
+
+bool partition_leads_for_others(struct partition *p)
+{
+    partition_lock(p);
+    bool leads = p->is_leader && p->state.replicas.count > 1;
+    partition_unlock(p);
+    return leads;
 }
 
 static err begin_to_lead(struct partition *p)
@@ -606,7 +574,8 @@ static err begin_to_lead(struct partition *p)
         queue_flush(p);
     }
     p->led_from = plog_end_offset(p->log);
-    advance_as_leader(p, INT32_MAX);
+    partition_advance(p, INT32_MAX);
+    partition_isr_note_behind(p);
     return OK;
 }
 
@@ -614,21 +583,16 @@ static err begin_to_lead(struct partition *p)
  * followers. */
 static void take_state(struct partition *p, const struct partition_state *state, bool goes_on)
 {
-    CHECK(state->isr.count >= 0 && state->replicas.count >= 0);
-    size_t isr_n = (size_t)state->isr.count;
-    size_t replicas_n = (size_t)state->replicas.count;
-    int32_t *ids = xcalloc(isr_n + replicas_n, sizeof(*ids));
-    for (size_t i = 0; i < isr_n; i++) {
-        ids[i] = state->isr.ids[i];
-    }
-    for (size_t i = 0; i < replicas_n; i++) {
-        ids[isr_n + i] = state->replicas.ids[i];
-    }
-    free(p->ids);
-    p->ids = ids;
+    int32_t *isr_ids = replica_ids_copy(&state->isr);
+    int32_t *replica_ids = replica_ids_copy(&state->replicas);
+    free(p->isr_ids);
+    free(p->replica_ids);
+    p->isr_ids = isr_ids;
+    p->replica_ids = replica_ids;
     p->state = *state;
-    p->state.isr.ids = ids;
-    p->state.replicas.ids = ids + isr_n;
+    p->state.isr.ids = isr_ids;
+    p->state.replicas.ids = replica_ids;
+    partition_isr_settle(p);
     followers_begin(&p->followers, &p->state.replicas, &p->state.isr, p->env->broker_id, goes_on,
                     clock_monotonic_ms(p->env->clock));
 }
@@ -651,24 +615,24 @@ static err become(struct partition *p, const struct partition_state *state,
     if (p->is_leader && !change->uninterrupted) {
         p->led_since = state->leader_epoch;
     }
-    TRY(check_log(p));
+    TRY(partition_check_log(p));
     return p->is_leader ? begin_to_lead(p) : OK;
 }
 
 err partition_become(struct partition *p, const struct partition_state *state,
                      struct role_change *change)
 {
-    lock(p);
+    partition_lock(p);
     *change = (struct role_change){.led = p->is_leader, .leads = p->is_leader};
     err e = become(p, state, change);
-    wake_all(p);
-    unlock(p);
+    partition_wake_all(p);
+    partition_unlock(p);
     return e;
 }
 
 err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
 {
-    lock(p);
+    partition_lock(p);
     *led = p->is_leader;
     err e =
         leader_epoch >= 0 && leader_epoch < p->state.leader_epoch ? ERR_FENCED_LEADER_EPOCH : OK;
@@ -677,25 +641,26 @@ err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
         if (leader_epoch == LEADER_EPOCH_DURING_DELETE) {
             p->gone = ERR_UNKNOWN_TOPIC_OR_PARTITION;
         }
-        wake_all(p);
+        partition_wake_all(p);
     }
-    unlock(p);
+    partition_unlock(p);
     return e;
 }
 
 struct plog *partition_detach_log(struct partition *p, err gone)
 {
     CHECK(gone > 0);
-    lock(p);
+    partition_lock(p);
     struct plog *log = p->log;
     p->log = NULL;
     p->gone = gone;
     p->is_leader = false;
-    wake_all(p); /* a waiter looks again on a thread of its own: it need not be waited for */
+    partition_wake_all(
+        p); /* a waiter looks again on a thread of its own: it need not be waited for */
     while (p->pins > 0) {
         pthread_cond_wait(&p->unpinned, &p->lock);
     }
-    unlock(p);
+    partition_unlock(p);
     return log;
 }
 
@@ -703,20 +668,20 @@ struct plog *partition_detach_log(struct partition *p, err gone)
 
 void partition_set_config(struct partition *p, const struct log_config *config)
 {
-    lock(p);
+    partition_lock(p);
     if (p->log != NULL) {
         plog_set_config(p->log, config);
         take_config(p, config);
-        advance_as_leader(p, INT32_MAX); /* fewer in-sync replicas may do now */
+        partition_advance(p, INT32_MAX); /* fewer in-sync replicas may do now */
     }
-    unlock(p);
+    partition_unlock(p);
 }
 
 int partition_apply_retention(struct partition *p)
 {
     int deleted = 0;
-    lock(p);
-    if (check_log(p) == OK) {
+    partition_lock(p);
+    if (partition_check_log(p) == OK) {
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
         if (e != OK) {
             log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",
@@ -724,7 +689,7 @@ int partition_apply_retention(struct partition *p)
         }
         plog_expire_producers(p->log);
     }
-    unlock(p);
+    partition_unlock(p);
     return deleted;
 }
 
@@ -740,7 +705,7 @@ struct partition_seen partition_seen(const struct partition *p)
 static bool watch_is_satisfied(const struct watch *watch, const struct partition *p)
 {
     int64_t high_watermark = partition_high_watermark(p);
-    if (check_log(p) != OK) {
+    if (partition_check_log(p) != OK) {
         return true;
     }
     if (watch->offset < 0) {
@@ -758,13 +723,13 @@ void watch_add(struct watch *watch, struct partition *p)
     CHECK(watch->offset >= 0 || watch->wanted_bytes != NULL);
     partition_retain(p);
     watch->partition = p;
-    lock(p);
+    partition_lock(p);
     list_append(&p->watches, &watch->link);
     p->to_end_watches += watch->to_end ? 1 : 0;
     if (watch_is_satisfied(watch, p)) {
         waiter_wake(watch->waiter);
     }
-    unlock(p);
+    partition_unlock(p);
 }
 
 void watch_remove(struct watch *watch)
@@ -773,11 +738,11 @@ void watch_remove(struct watch *watch)
     if (p == NULL) {
         return;
     }
-    lock(p);
+    partition_lock(p);
     CHECK(!list_empty(&p->watches));
     list_remove(&watch->link);
     p->to_end_watches -= watch->to_end ? 1 : 0;
-    unlock(p);
+    partition_unlock(p);
     watch->partition = NULL;
     partition_release(p);
 }

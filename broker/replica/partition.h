@@ -48,6 +48,15 @@ struct partition_env {
      * high watermark, a log's start); may be NULL. */
     void (*checkpoint_due)(void *context);
     void *context;
+    /* Writes the logs' recovery points; NULL: nobody does. */
+    err (*write_recovery_points)(void *context);
+    void *write_context;
+    /* Told under a partition's lock, so they only post: that the leader wants another ISR
+     * (partition_isr_proposal), that a member of it may be behind (partition_check_lag). Whoever keeps
+     * the partition takes a reference. NULL: nobody can change the ISR. */
+    void (*isr_wanted)(void *context, struct partition *p);
+    void (*behind)(void *context, struct partition *p);
+    void *isr_context;
 };
 
 /* ---- life ---- */
@@ -63,7 +72,9 @@ void partition_release(struct partition *p);
 
 /* Valid as long as the reference. */
 struct topic_partition partition_name(const struct partition *p);
-struct uuid partition_topic_id(const struct partition *p);
+struct uuid partition_topic_id(struct partition *p);
+/* A topic that had no id gets one; a zero one says nothing. INCONSISTENT_TOPIC_ID (103). */
+NODISCARD err partition_take_topic_id(struct partition *p, struct uuid id);
 /* Between the log's start and its end, both included, while the log is online. */
 int64_t partition_high_watermark(const struct partition *p);
 
@@ -75,6 +86,8 @@ struct partition_role {
     bool leads;
 };
 struct partition_role partition_role(struct partition *p);
+/* Does it lead, with replicas elsewhere that could lead too? */
+bool partition_leads_for_others(struct partition *p);
 
 /* What a message of the controller did to the role. */
 struct role_change {
@@ -147,17 +160,78 @@ NODISCARD err partition_is_committed(struct partition *p, const struct partition
  * start is on disk with the next checkpoint. */
 NODISCARD err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark);
 
-/* ---- appending, as a follower ---- */
+/* ---- in-sync replicas, as the leader ---- */
 
-/* Appends what the leader sent, with its offsets and epochs, and takes over its high watermark as far
- * as this log reaches. NOT_LEADER_OR_FOLLOWER (6) when this broker leads, FENCED_LEADER_EPOCH (74) or
- * UNKNOWN_LEADER_EPOCH (75) when `leader_epoch` is not the one it follows. */
+/* Looks for members of the ISR that lag, and wants them out. False: nobody is behind, so it need not be
+ * asked again before env->behind is told again. */
+bool partition_check_lag(struct partition *p, int64_t now_ms);
+
+/* What the leader asks the controller for: AlterPartition's fields. */
+struct isr_proposal {
+    int32_t leader_epoch;
+    int32_t partition_epoch; /* on which it is based */
+    struct replica_set isr;  /* in the arena */
+};
+/* False: it wants nothing (any more). */
+bool partition_isr_proposal(struct partition *p, struct arena *arena,
+                            struct isr_proposal *proposal);
+struct isr_answer {
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    struct replica_set isr;
+};
+/* What the controller said to it: `answer` counts where there is no error. True: ask again. */
+bool partition_isr_answered(struct partition *p, const struct isr_proposal *proposal, err error,
+                            const struct isr_answer *answer);
+
+/* ---- following ---- */
+
+/* For the functions below `leader_epoch` is the one that the caller follows: NOT_LEADER_OR_FOLLOWER (6)
+ * when this broker leads, FENCED_LEADER_EPOCH (74) or UNKNOWN_LEADER_EPOCH (75) when it is another,
+ * KAFKA_STORAGE_ERROR (56), or why the partition has gone. What was cut out of what the recovery point
+ * promised is on disk when they return. One caller at a time. */
+
+/* Where the next fetch begins. */
+struct follower_position {
+    int64_t offset;
+    int32_t last_epoch; /* of the record before it; -1: none is known */
+    int64_t log_start_offset;
+};
+
+/* A log without leader epochs is cut to its high watermark first. */
+NODISCARD err partition_begin_to_follow(struct partition *p, int32_t leader_epoch,
+                                        struct follower_position *position);
+/* What the leader answered to a fetch from `offset` on. */
+struct fetched {
+    int64_t offset;
+    uint8_t *batches; /* the last one may be cut; rewritten never */
+    size_t len;
+    int64_t high_watermark;
+    int64_t log_start_offset;
+};
+/* Appends it with its offsets and epochs, takes over the leader's high watermark as far as this log
+ * reaches, and its log start as far as that. E_VERSION when the log does not end at `offset`;
+ * CORRUPT_MESSAGE (2), E_MALFORMED (offsets that go back) and nothing appended of the part that is so;
+ * others as plog_append. */
 NODISCARD err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
-                                           uint8_t *batches, size_t len,
-                                           int64_t leader_high_watermark);
-/* Cuts everything at and above `offset`; the same errors. Before the next append the recovery points
- * are written (plog_truncate says why). */
-NODISCARD err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset);
+                                           const struct fetched *fetched,
+                                           struct follower_position *position);
+/* The leader's log has, of the largest epoch that is not above ours, this end (DivergingEpoch). */
+struct divergence {
+    int32_t epoch;
+    int64_t end_offset;
+};
+/* Cuts what is not the leader's: as far as both know the epoch; if that is not all, the next fetch is
+ * told the rest. E_MALFORMED when nothing is cut by it. (KIP-101, KIP-279) */
+NODISCARD err partition_reconcile(struct partition *p, int32_t leader_epoch,
+                                  const struct divergence *told,
+                                  struct follower_position *position);
+/* Cuts everything at and above `offset`. */
+NODISCARD err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset,
+                                 struct follower_position *position);
+/* Drops all of it, and begins at `offset`, where the leader's log begins. */
+NODISCARD err partition_begin_anew(struct partition *p, int32_t leader_epoch, int64_t offset,
+                                   struct follower_position *position);
 
 /* ---- from time to time ---- */
 

@@ -37,6 +37,11 @@ static bool key_of(struct str topic, int32_t partition, struct key *key)
     return true;
 }
 
+static err write_recovery_points(void *logs)
+{
+    return logs_write_recovery_points(logs);
+}
+
 struct replicas *replicas_new(const struct replicas_config *config)
 {
     struct replicas *replicas = xcalloc(1, sizeof(*replicas));
@@ -50,7 +55,12 @@ struct replicas *replicas_new(const struct replicas_config *config)
                                            .alive_context = config->alive_context,
                                            .flush = config->flush,
                                            .checkpoint_due = config->checkpoint_due,
-                                           .context = config->checkpoint_context};
+                                           .context = config->checkpoint_context,
+                                           .write_recovery_points = write_recovery_points,
+                                           .write_context = config->logs,
+                                           .isr_wanted = config->isr_wanted,
+                                           .behind = config->behind,
+                                           .isr_context = config->isr_context};
     return replicas;
 }
 
@@ -160,9 +170,7 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
 {
     *out = replicas_find(replicas, name.topic, name.partition);
     if (*out != NULL) {
-        struct uuid known = partition_topic_id(*out);
-        bool same = uuid_is_zero(topic_id) || uuid_is_zero(known) || uuid_equal(known, topic_id);
-        return same ? OK : ERR_INCONSISTENT_TOPIC_ID;
+        return partition_take_topic_id(*out, topic_id);
     }
     struct plog *log = NULL;
     TRY(open_log(replicas, name, topic_id, &log));
@@ -193,6 +201,22 @@ static void tell(const struct replica_listener *listener, struct partition *p, i
     }
 }
 
+/* The fetcher begins anew with each epoch, also when the leader is the same. A leader that nobody knows
+ * yet is looked up again until it is known. */
+static void follow(struct replicas *replicas, struct partition *p,
+                   const struct partition_state *state)
+{
+    struct fetchers *fetchers = replicas->config.fetchers;
+    if (fetchers == NULL) {
+        return;
+    }
+    if (state->leader >= 0 && state->leader != replicas->config.broker_id) {
+        fetchers_follow(fetchers, p, state->leader, state->leader_epoch);
+    } else {
+        fetchers_unfollow(fetchers, p);
+    }
+}
+
 static err apply_state(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
                        const lisr_partition *in)
 {
@@ -215,6 +239,7 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
         e = partition_become(p, &state, &change);
     }
     if (e == OK) {
+        follow(replicas, p, &state);
         tell(&replicas->config.listener, p, in->leader_epoch, &change);
     }
     partition_release(p);
@@ -301,6 +326,9 @@ static err stop_partition(struct replicas *replicas, struct partition *p, int32_
     struct topic_partition name = partition_name(p);
     struct role_change change = {0};
     TRY(partition_resign(p, leader_epoch, &change.led));
+    if (replicas->config.fetchers != NULL) {
+        fetchers_unfollow(replicas->config.fetchers, p);
+    }
     tell(&replicas->config.listener, p, leader_epoch, &change);
     if (delete_log) {
         partition_release(table_remove(replicas, name.topic, name.partition));

@@ -5,6 +5,7 @@
 #ifndef OTTLA_BROKER_REPLICA_REPLICAS_H
 #define OTTLA_BROKER_REPLICA_REPLICAS_H
 
+#include "broker/replica/fetchers.h"
 #include "broker/replica/partition.h"
 #include "protocol/messages.h"
 #include "storage/logs.h"
@@ -27,13 +28,17 @@ struct replicas_config {
     bool (*config_of)(void *context, struct str topic, struct log_config *config);
     void *config_context;
     struct replica_listener listener;
-    struct clock *clock; /* these seven: of struct partition_env */
+    struct clock *clock; /* those up to isr_context: of struct partition_env */
     int64_t replica_lag_ms;
     bool (*is_alive)(void *context, int32_t broker_id);
     void *alive_context;
     struct loop *flush;
     void (*checkpoint_due)(void *context);
     void *checkpoint_context;
+    void (*isr_wanted)(void *context, struct partition *p);
+    void (*behind)(void *context, struct partition *p);
+    void *isr_context;
+    struct fetchers *fetchers; /* NULL: nobody is followed */
 };
 
 struct replicas *replicas_new(const struct replicas_config *config);

@@ -69,6 +69,13 @@ static void send_nowhere(void *context, int32_t broker, int16_t api_key, int ver
     (void)request;
 }
 
+static void talk_to_nobody(void *context, const struct link_target *targets, int32_t count)
+{
+    (void)context;
+    (void)targets;
+    (void)count;
+}
+
 static void know_brokers(void)
 {
     struct update_metadata_request_live_broker brokers[BROKERS];
@@ -106,7 +113,9 @@ static void begin_with_seed(uint64_t seed)
                                                  .coord = t.coord,
                                                  .clock = &t.clock.clock,
                                                  .random = &t.random.random,
-                                                 .links = {.send = send_nowhere}};
+                                                 .listener = "PLAINTEXT",
+                                                 .links = {.send = send_nowhere,
+                                                           .set_targets = talk_to_nobody}};
     t.controller = controller_new(&controller);
     t.topic_configs = topic_configs_new(&t.config);
     topic_configs_use(t.topic_configs, t.coord);

@@ -13,6 +13,7 @@ static struct {
     struct partition_env env;
     struct plog *log;
     struct partition *p;
+    struct follower_position position; /* as it was told last */
     int checkpoints;
 } t;
 
@@ -104,7 +105,9 @@ static err follow(int32_t leader_epoch, int64_t offset, int count, int64_t high_
     make_batch(&w, &(struct batch_spec){.count = count}, offset);
     store_u64(w.data, (uint64_t)offset);
     store_u32(w.data + 12, (uint32_t)leader_epoch);
-    err e = partition_append_as_follower(t.p, leader_epoch, w.data, w.len, high_watermark);
+    const struct fetched fetched = {
+        .offset = offset, .batches = w.data, .len = w.len, .high_watermark = high_watermark};
+    err e = partition_append_as_follower(t.p, leader_epoch, &fetched, &t.position);
     writer_deinit(&w);
     return e;
 }
@@ -316,7 +319,7 @@ static void followed_meanwhile(void)
 {
     struct role_change change = become(OTHER, 4);
     CU_ASSERT(change.led && !change.leads);
-    MUST(partition_truncate(t.p, 4, 0));
+    MUST(partition_truncate(t.p, 4, 0, &t.position));
     MUST(follow(4, 0, 5, 5));
     change = become(ME, 5);
     CU_ASSERT(!change.led && change.leads && !change.uninterrupted);
@@ -364,8 +367,8 @@ static void check_gone(err gone)
     CU_ASSERT_EQUAL(partition_pin(t.p, 1, false, &log), gone);
     CU_ASSERT_EQUAL(append_error(-1), gone);
     CU_ASSERT_EQUAL(partition_become(t.p, &state, &change), gone);
-    CU_ASSERT_EQUAL(partition_append_as_follower(t.p, 3, NULL, 0, 0), gone);
-    CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0), gone);
+    CU_ASSERT_EQUAL(follow(3, 0, 1, 0), gone);
+    CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0, &t.position), gone);
     CU_ASSERT_EQUAL(partition_apply_retention(t.p), 0);
     partition_flush_if_due(t.p, 1 << 30);
     wait_for_append(&w, &append);
@@ -631,19 +634,20 @@ static void test_follows(void)
     CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
     MUST(follow(2, 3, 3, 100)); /* its high watermark is beyond what is here */
     CU_ASSERT_EQUAL(partition_high_watermark(t.p), 6);
-    MUST(partition_append_as_follower(t.p, 2, NULL, 0, 6));
+    const struct fetched nothing = {.offset = 6, .high_watermark = 6};
+    MUST(partition_append_as_follower(t.p, 2, &nothing, &t.position));
     CU_ASSERT_EQUAL(follow(1, 6, 1, 6), ERR_FENCED_LEADER_EPOCH);
     CU_ASSERT_EQUAL(follow(3, 6, 1, 6), ERR_UNKNOWN_LEADER_EPOCH);
-    CU_ASSERT_EQUAL(partition_truncate(t.p, 1, 0), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_truncate(t.p, 1, 0, &t.position), ERR_FENCED_LEADER_EPOCH);
     CU_ASSERT_EQUAL(plog_end_offset(t.log), 6);
-    MUST(partition_truncate(t.p, 2, 3));
+    MUST(partition_truncate(t.p, 2, 3, &t.position));
     CU_ASSERT_EQUAL(plog_end_offset(t.log), 3);
     CU_ASSERT_EQUAL(partition_high_watermark(t.p), 3);
     MUST(follow(2, 3, 1, 4));
     CU_ASSERT_EQUAL(plog_latest_epoch(t.log), 2);
     (void)become(ME, 3);
     CU_ASSERT_EQUAL(follow(3, 4, 1, 4), ERR_NOT_LEADER_OR_FOLLOWER);
-    CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0), ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0, &t.position), ERR_NOT_LEADER_OR_FOLLOWER);
     CU_ASSERT_EQUAL(appended(1, 1).result.base_offset, 4);
     end();
 }

@@ -1,7 +1,6 @@
 /* The controller's requests, without a broker: the fence, the order, and new partitions whose topics'
  * options have to be read by the control thread, which may be held up by the store. Both loops are
  * turned by hand, on a clock that is moved by hand. */
-#include "broker/cluster/local_link.h"
 #include "broker/cluster/requests_in.h"
 
 #include "broker/tests/store_util.h"
@@ -489,24 +488,7 @@ static void test_end(void)
     end();
 }
 
-/* What the controller sends to its own broker; its answer finds no controller any more. */
-static void test_local_link(void)
-{
-    begin();
-    struct local_link link = {.broker_id = ME, .control = t.control, .in = t.in};
-    struct update_metadata_request request;
-    update_metadata_request_init(&request);
-    request.controller_id = 7;
-    request.broker_epoch = BROKER_EPOCH;
-    local_link_send(&link, ME, KEY_UPDATE_METADATA, 5, &request);
-    request.controller_id = 8; /* the controller goes on */
-    CU_ASSERT_EQUAL(known_controller(), -1);
-    settle();
-    CU_ASSERT_EQUAL(known_controller(), 7);
-    end();
-}
-
 SUITE("requests in", TEST(test_fence), TEST(test_options_are_read_first),
       TEST(test_log_that_was_loaded), TEST(test_store_out_of_reach),
       TEST(test_demoted_without_the_store), TEST(test_late_answer), TEST(test_topic_made_again),
-      TEST(test_configs_in_turn), TEST(test_many_replicas), TEST(test_end), TEST(test_local_link))
+      TEST(test_configs_in_turn), TEST(test_many_replicas), TEST(test_end))

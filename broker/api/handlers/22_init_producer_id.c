@@ -3,7 +3,7 @@
 #include "broker/api/lookup.h"
 #include "broker/broker.h"
 
-enum { NO_PRODUCER_ID = -1 };
+enum { NO_PRODUCER_ID = -1, BLOCK_WAIT_MS = 5000 };
 
 static err check(struct req *r)
 {
@@ -31,15 +31,32 @@ static void answer(struct req *r, err e, int64_t producer_id)
     out->producer_epoch = e == OK ? 0 : -1;
 }
 
-/* On the control thread: claims a block of numbers if none is left, and takes one. */
-static void claim_and_answer(struct req *r)
+static void take_and_answer(struct req *r)
 {
     int64_t producer_id = NO_PRODUCER_ID;
-    err e = producer_ids_claim(r->broker->producer_ids, r->broker->coord);
-    if (e == OK) {
-        e = producer_ids_next(r->broker->producer_ids, &producer_id);
-    }
+    err e = producer_ids_next(r->broker->producer_ids, &producer_id);
     answer(r, e == OK ? OK : ERR_COORDINATOR_LOAD_IN_PROGRESS, producer_id);
+}
+
+static enum req_status waited(struct req *r)
+{
+    producer_ids_wait_remove(r->broker->producer_ids, r->state);
+    take_and_answer(r);
+    return REQ_DONE;
+}
+
+/* The block at hand is used up: clients ask again where the next one does not come in time. */
+static enum req_status wait_for_block(struct req *r)
+{
+    struct producer_ids_wait *wait = req_alloc(r, sizeof(*wait));
+    if (wait == NULL) {
+        return REQ_CLOSE;
+    }
+    wait->waiter = &r->waiter;
+    r->state = wait;
+    req_park(r, BLOCK_WAIT_MS, waited);
+    producer_ids_wait_add(r->broker->producer_ids, wait);
+    return REQ_PARKED;
 }
 
 enum req_status handle_init_producer_id(struct req *r)
@@ -47,7 +64,7 @@ enum req_status handle_init_producer_id(struct req *r)
     int64_t producer_id = NO_PRODUCER_ID;
     err e = check(r);
     if (e == OK && producer_ids_next(r->broker->producer_ids, &producer_id) != OK) {
-        return req_on_control(r, claim_and_answer, NULL);
+        return wait_for_block(r);
     }
     answer(r, e, producer_id);
     return REQ_DONE;

@@ -1,0 +1,155 @@
+/* ElectLeaders: elections on the control thread, then the request waits until the metadata shows the
+ * leaders, or until its time is over. (reference: requests §6.6) */
+#include "broker/api/topics_wait.h"
+#include "broker/broker.h"
+
+enum { TYPE_UNCLEAN = 1, TYPE_MAX = 1 };
+
+struct elect {
+    struct topics_wait wait; /* first */
+    struct controller_election *elections;
+    int32_t count;
+    int16_t *errors; /* of each */
+};
+
+typedef struct elect_leaders_request_topic_partition topic_in;
+typedef struct elect_leaders_response_replica_election_result topic_out;
+
+/* Of the partitions that are named. False: no memory. */
+static bool read_named(struct req *r, struct elect *elect)
+{
+    const struct elect_leaders_request *in = r->in;
+    for (int32_t t = 0; t < in->topic_partitions_n; t++) {
+        elect->count += in->topic_partitions[t].partitions_n;
+    }
+    elect->elections = req_array(r, elect->count, sizeof(*elect->elections));
+    int32_t n = 0;
+    for (int32_t t = 0; elect->elections != NULL && t < in->topic_partitions_n; t++) {
+        const topic_in *topic = &in->topic_partitions[t];
+        for (int32_t i = 0; i < topic->partitions_n; i++, n++) {
+            elect->elections[n].topic = topic->topic;
+            elect->elections[n].partition = topic->partitions[i];
+        }
+    }
+    return elect->elections != NULL;
+}
+
+/* On the control thread. */
+static void elect_all(struct req *r)
+{
+    const struct elect_leaders_request *in = r->in;
+    struct elect_leaders_response *out = r->out;
+    struct elect *elect = r->state;
+    struct controller *controller = r->broker->controller;
+    if (in->topic_partitions_n < 0) {
+        elect->count = controller_partitions(controller, &r->arena, &elect->elections);
+    }
+    elect->errors = req_array(r, elect->count, sizeof(*elect->errors));
+    if (elect->errors == NULL) {
+        elect->count = 0;
+        out->error_code = ERR_UNKNOWN_SERVER_ERROR;
+        return;
+    }
+    for (int32_t i = 0; i < elect->count; i++) {
+        elect->elections[i].unclean = in->election_type == TYPE_UNCLEAN;
+    }
+    err e = controller_elect_leaders(controller, elect->elections, elect->count);
+    for (int32_t i = 0; i < elect->count; i++) {
+        elect->errors[i] = kafka_error_wire(e != OK ? e : elect->elections[i].error);
+    }
+}
+
+static int16_t *error_of(const struct req *r, int32_t at)
+{
+    return &((struct elect *)r->state)->errors[at];
+}
+
+static bool is_known(const struct req *r, const struct metadata *metadata, int32_t at)
+{
+    const struct controller_election *election = &((struct elect *)r->state)->elections[at];
+    const struct topic_info *topic = metadata_topic(metadata, election->topic);
+    return topic == NULL || election->partition >= topic->partitions_n ||
+           topic->partitions[election->partition].leader_epoch >= election->leader_epoch;
+}
+
+static const char *message_for(err e)
+{
+    switch (e) {
+    case ERR_ELECTION_NOT_NEEDED:
+        return "Leader election not needed for topic partition.";
+    case ERR_PREFERRED_LEADER_NOT_AVAILABLE:
+        return "The preferred leader is not alive or not in sync.";
+    case ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE:
+        return "No replica that could lead is alive.";
+    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
+        return "The partition does not exist.";
+    case ERR_INVALID_TOPIC_EXCEPTION:
+        return "The topic is being deleted.";
+    case ERR_NOT_CONTROLLER:
+        return "This is not the correct controller for this cluster.";
+    default:
+        return NULL;
+    }
+}
+
+/* Where all partitions were meant, those that need no election are not told. */
+static enum req_status answer(struct req *r)
+{
+    const struct elect_leaders_request *in = r->in;
+    struct elect_leaders_response *out = r->out;
+    struct elect *elect = r->state;
+    out->replica_election_results =
+        req_array(r, elect->count, sizeof(*out->replica_election_results));
+    struct elect_leaders_response_partition_result *results =
+        req_array(r, elect->count, sizeof(*results));
+    if (out->replica_election_results == NULL || results == NULL) {
+        return REQ_CLOSE;
+    }
+    topic_out *topic = NULL;
+    for (int32_t i = 0; i < elect->count; i++) {
+        const struct controller_election *election = &elect->elections[i];
+        if (in->topic_partitions_n < 0 && elect->errors[i] == ERR_ELECTION_NOT_NEEDED) {
+            continue;
+        }
+        if (topic == NULL || !str_equal(topic->topic, election->topic)) {
+            topic = &out->replica_election_results[out->replica_election_results_n++];
+            topic->topic = election->topic;
+            topic->partition_results = results;
+        }
+        const char *message = message_for(elect->errors[i]);
+        results->partition_id = election->partition;
+        results->error_code = elect->errors[i];
+        results->error_message = message == NULL ? (struct str){0} : str_of(message);
+        results++;
+        topic->partition_results_n++;
+    }
+    return REQ_DONE;
+}
+
+static enum req_status wait_for_leaders(struct req *r)
+{
+    static const struct topics_wait_rules RULES = {
+        .error_of = error_of, .is_done = is_known, .answer = answer};
+    const struct elect_leaders_request *in = r->in;
+    const struct elect *elect = r->state;
+    return topics_wait_begin(r, &RULES, elect->count, in->timeout_ms);
+}
+
+enum req_status handle_elect_leaders(struct req *r)
+{
+    const struct elect_leaders_request *in = r->in;
+    struct elect_leaders_response *out = r->out;
+    struct elect *elect = req_alloc(r, sizeof(*elect));
+    if (elect == NULL) {
+        return REQ_CLOSE;
+    }
+    r->state = elect;
+    if (in->election_type < 0 || in->election_type > TYPE_MAX) {
+        out->error_code = ERR_INVALID_REQUEST;
+        return REQ_DONE;
+    }
+    if (in->topic_partitions_n >= 0 && !read_named(r, elect)) {
+        return REQ_CLOSE;
+    }
+    return req_on_control(r, elect_all, wait_for_leaders);
+}

@@ -1,0 +1,94 @@
+/* Kafka numbers the steps of its protocol among brokers: 3.5-IV1 is the second one that was made for
+ * 3.5. What a step changed for us is its row; a row holds until the next. */
+#include "broker/cluster/inter_broker.h"
+
+#include "base/refuse.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct step {
+    int major;
+    int minor;
+    int part;
+    struct inter_broker versions;
+};
+
+/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets */
+static const struct step STEPS[] = {
+    {2, 8, 0, {4, 6, 3, 3, 12, 6, false}}, {2, 8, 1, {5, 7, 3, 3, 12, 6, false}},
+    {3, 0, 0, {5, 7, 3, 3, 12, 6, true}},  {3, 0, 1, {5, 7, 3, 3, 12, 7, true}},
+    {3, 1, 0, {5, 7, 3, 3, 13, 7, true}},  {3, 2, 0, {6, 7, 3, 3, 13, 7, true}},
+    {3, 3, 3, {6, 7, 3, 3, 13, 7, true}},  {3, 4, 0, {7, 8, 4, 3, 13, 7, true}},
+    {3, 5, 0, {7, 8, 4, 3, 14, 8, true}},  {3, 5, 1, {7, 8, 4, 3, 15, 8, true}},
+    {3, 5, 2, {7, 8, 4, 3, 15, 8, true}},  {3, 6, 2, {7, 8, 4, 3, 15, 8, true}},
+    {3, 7, 3, {7, 8, 4, 3, 15, 8, true}},  {3, 7, 4, {7, 8, 4, 3, 16, 8, true}},
+    {3, 8, 0, {7, 8, 4, 3, 16, 8, true}},  {3, 9, 0, {7, 8, 4, 3, 17, 9, true}},
+};
+enum { STEPS_N = sizeof(STEPS) / sizeof(STEPS[0]), ANY_PART = 1000 };
+
+static int compare(const struct step *step, int major, int minor, int part)
+{
+    if (step->major != major) {
+        return step->major < major ? -1 : 1;
+    }
+    if (step->minor != minor) {
+        return step->minor < minor ? -1 : 1;
+    }
+    return step->part < part ? -1 : step->part > part;
+}
+
+/* The last part that a version has; -1: there is no such version. */
+static int last_part(int major, int minor)
+{
+    int part = -1;
+    for (size_t i = 0; i < STEPS_N; i++) {
+        bool same = STEPS[i].major == major && STEPS[i].minor == minor;
+        part = same ? STEPS[i].part : part;
+    }
+    return part;
+}
+
+/* False: it has not the form of a version. "2.8.1" is 2.8. */
+static bool split(const char *text, int *major, int *minor, int *part)
+{
+    int end = 0;
+    *part = ANY_PART;
+    if (sscanf(text, "%2d.%2d%n", major, minor, &end) != 2) {
+        return false;
+    }
+    const char *rest = text + end;
+    if (*rest == '.') {
+        rest += 1 + strspn(rest + 1, "0123456789");
+    }
+    if (*rest == '\0') {
+        return true;
+    }
+    end = 0;
+    return sscanf(rest, "-IV%2d%n", part, &end) == 1 && end > 0 && rest[end] == '\0';
+}
+
+err inter_broker_parse(const char *text, struct inter_broker *out, char *reason, size_t reason_size)
+{
+    int major = 0;
+    int minor = 0;
+    int part = 0;
+    bool is_version = split(text, &major, &minor, &part);
+    if (is_version && major >= 0 && (major < 2 || (major == 2 && minor < 8))) {
+        return refuse(reason, reason_size,
+                      "option inter.broker.protocol.version: \"%.40s\" is too old; it must be at "
+                      "least 2.8, so bring all brokers of the cluster to 2.8 first",
+                      text);
+    }
+    int last = is_version ? last_part(major, minor) : -1;
+    if (last < 0 || (part != ANY_PART && part > last)) {
+        return refuse(reason, reason_size,
+                      "option inter.broker.protocol.version: \"%.40s\" is not a version that this "
+                      "broker knows; it must be from 2.8 to 3.9-IV0",
+                      text);
+    }
+    for (size_t i = 0; i < STEPS_N && compare(&STEPS[i], major, minor, part) <= 0; i++) {
+        *out = STEPS[i].versions;
+    }
+    return OK;
+}

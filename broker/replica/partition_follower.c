@@ -1,0 +1,235 @@
+/* The log of a follower: it grows by what its leader sends, and is cut where it is not the leader's.
+ *
+ * Everything here is fenced by the leader epoch that the caller follows: an answer of a former leader, or
+ * one that comes when the role has changed, changes nothing. So nobody has to wait for a fetch that is
+ * under way before a role changes.
+ *
+ * The high watermark is the leader's, as far as this log reaches. It does not go back because a new
+ * leader knows less than this follower: what was committed stays so. Only a cut takes it along, which
+ * below the high watermark happens after an unclean election alone.
+ *
+ * Before anything is appended behind a cut the recovery points are written, since a checkpoint above
+ * the end would make a later torn tail look like damage. (reference: zookeeper §7, replication §4) */
+#include "broker/replica/partition_internal.h"
+
+#include "base/log.h"
+#include "protocol/batch.h"
+
+static err check_follows(const struct partition *p, int32_t leader_epoch)
+{
+    CHECK(leader_epoch >= 0);
+    TRY(partition_check_role(p, leader_epoch, true));
+    return p->is_leader ? ERR_NOT_LEADER_OR_FOLLOWER : OK;
+}
+
+static void tell_position(const struct partition *p, struct follower_position *position)
+{
+    *position = (struct follower_position){.offset = plog_end_offset(p->log),
+                                           .last_epoch = plog_latest_epoch(p->log),
+                                           .log_start_offset = plog_start_offset(p->log)};
+}
+
+/* ---- cutting ---- */
+
+static err cut(struct partition *p, int64_t offset)
+{
+    int64_t end = plog_end_offset(p->log);
+    if (offset >= end) {
+        return OK;
+    }
+    int64_t high_watermark = partition_high_watermark(p);
+    if (offset < high_watermark) {
+        log_warn("replica",
+                 "log is cut below its high watermark topic=%.*s partition=%d offset=%lld "
+                 "high_watermark=%lld",
+                 (int)p->name.topic.len, p->name.topic.data, p->name.partition, (long long)offset,
+                 (long long)high_watermark);
+    }
+    TRY(plog_truncate(p->log, offset));
+    if (plog_end_offset(p->log) < high_watermark) {
+        atomic_store(&p->high_watermark, plog_end_offset(p->log));
+    }
+    partition_checkpoint_due(p);
+    return OK;
+}
+
+/* After a cut, with the lock let go: a recovery point that went back is written before the caller, who
+ * alone appends, does so. */
+static err write_if_lower(struct partition *p, int64_t before, int64_t after)
+{
+    return after < before && p->env->write_recovery_points != NULL
+               ? p->env->write_recovery_points(p->env->write_context)
+               : OK;
+}
+
+static int64_t recovery_point(const struct partition *p)
+{
+    return p->log == NULL ? 0 : plog_recovery_point(p->log);
+}
+
+/* Where this log and the leader's were last the same, as far as both know the epoch. */
+static int64_t divergence(const struct partition *p, const struct divergence *told)
+{
+    int64_t end = plog_end_offset(p->log);
+    int32_t epoch = -1;
+    int64_t epoch_end = -1;
+    plog_end_offset_for_epoch(p->log, told->epoch, &epoch, &epoch_end);
+    int64_t offset = epoch_end < 0                  ? told->end_offset
+                     : epoch != told->epoch         ? epoch_end
+                     : epoch_end < told->end_offset ? epoch_end
+                                                    : told->end_offset;
+    int64_t start = plog_start_offset(p->log);
+    offset = offset < start ? start : offset;
+    return offset > end ? end : offset;
+}
+
+/* ---- the doors ---- */
+
+/* Without epochs a log cannot be compared with the leader's: only what is committed is kept. */
+static err begin(struct partition *p, int32_t leader_epoch, struct follower_position *position)
+{
+    TRY(check_follows(p, leader_epoch));
+    if (plog_latest_epoch(p->log) < 0) {
+        TRY(cut(p, partition_high_watermark(p)));
+    }
+    tell_position(p, position);
+    return OK;
+}
+
+err partition_begin_to_follow(struct partition *p, int32_t leader_epoch,
+                              struct follower_position *position)
+{
+    partition_lock(p);
+    int64_t before = recovery_point(p);
+    err e = begin(p, leader_epoch, position);
+    int64_t after = recovery_point(p);
+    partition_unlock(p);
+    return e == OK ? write_if_lower(p, before, after) : e;
+}
+
+/* How many of the bytes are whole batches; the last one of an answer may be cut. With `limit_bytes` no
+ * more than that, but for one batch. */
+static size_t whole_batches(const uint8_t *bytes, size_t len, size_t limit_bytes)
+{
+    size_t at = 0;
+    while (len - at >= BATCH_PREFIX_BYTES) {
+        size_t size = BATCH_PREFIX_BYTES + (size_t)load_u32(bytes + at + 8);
+        if (size > len - at || (at > 0 && at + size > limit_bytes)) {
+            break;
+        }
+        at += size;
+    }
+    return at;
+}
+
+/* A segment takes no more than it may hold; an answer may be of larger ones. */
+static err append_all(struct partition *p, int32_t leader_epoch, uint8_t *batches, size_t len)
+{
+    size_t limit = (size_t)plog_config(p->log).segment_bytes;
+    for (size_t at = 0; at < len;) {
+        struct append_result result;
+        size_t size = whole_batches(batches + at, len - at, limit);
+        if (size == 0) {
+            return at == 0 ? ERR_CORRUPT_MESSAGE : OK;
+        }
+        TRY(plog_append(p->log, batches + at, size, APPEND_REPLICATION, leader_epoch, &result));
+        partition_ask_for_flush(p, &result);
+        at += size;
+    }
+    return OK;
+}
+
+static err take(struct partition *p, int32_t leader_epoch, const struct fetched *fetched,
+                struct follower_position *position)
+{
+    TRY(check_follows(p, leader_epoch));
+    if (plog_end_offset(p->log) != fetched->offset) {
+        return E_VERSION; /* somebody else has moved the end */
+    }
+    if (fetched->len > 0) {
+        TRY(append_all(p, leader_epoch, fetched->batches, fetched->len));
+    }
+    int64_t end = plog_end_offset(p->log);
+    partition_set_high_watermark(p, fetched->high_watermark < end ? fetched->high_watermark : end,
+                                 (int64_t)fetched->len);
+    int64_t start = fetched->log_start_offset;
+    if (start > plog_start_offset(p->log) && start <= partition_high_watermark(p)) {
+        TRY(plog_advance_start(p->log, start));
+        partition_checkpoint_due(p);
+    }
+    tell_position(p, position);
+    return OK;
+}
+
+err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
+                                 const struct fetched *fetched, struct follower_position *position)
+{
+    partition_lock(p);
+    err e = take(p, leader_epoch, fetched, position);
+    partition_unlock(p);
+    return e;
+}
+
+static err reconcile(struct partition *p, int32_t leader_epoch, const struct divergence *told,
+                     struct follower_position *position)
+{
+    TRY(check_follows(p, leader_epoch));
+    if (told->epoch < 0 || told->end_offset < 0) {
+        return E_MALFORMED;
+    }
+    int64_t before = plog_end_offset(p->log);
+    TRY(cut(p, divergence(p, told)));
+    tell_position(p, position);
+    return position->offset < before ? OK : E_MALFORMED;
+}
+
+err partition_reconcile(struct partition *p, int32_t leader_epoch, const struct divergence *told,
+                        struct follower_position *position)
+{
+    partition_lock(p);
+    int64_t before = recovery_point(p);
+    err e = reconcile(p, leader_epoch, told, position);
+    int64_t after = recovery_point(p);
+    partition_unlock(p);
+    return e == OK ? write_if_lower(p, before, after) : e;
+}
+
+/* The cut below the start of the own log, and what lies above its end, are both a log begun anew. */
+static err move(struct partition *p, int32_t leader_epoch, int64_t offset, bool anew,
+                struct follower_position *position)
+{
+    TRY(check_follows(p, leader_epoch));
+    if (anew) {
+        TRY(plog_truncate_fully_and_start_at(p->log, offset));
+        atomic_store(&p->high_watermark, offset);
+        partition_checkpoint_due(p);
+    } else {
+        TRY(cut(p, offset));
+    }
+    tell_position(p, position);
+    return OK;
+}
+
+err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset,
+                       struct follower_position *position)
+{
+    partition_lock(p);
+    int64_t before = recovery_point(p);
+    err e = partition_check_role(p, leader_epoch, true);
+    bool below = e == OK && offset < plog_start_offset(p->log);
+    e = move(p, leader_epoch, offset, below, position);
+    int64_t after = recovery_point(p);
+    partition_unlock(p);
+    return e == OK ? write_if_lower(p, before, after) : e;
+}
+
+err partition_begin_anew(struct partition *p, int32_t leader_epoch, int64_t offset,
+                         struct follower_position *position)
+{
+    partition_lock(p);
+    int64_t before = recovery_point(p);
+    err e = move(p, leader_epoch, offset, true, position);
+    int64_t after = recovery_point(p);
+    partition_unlock(p);
+    return e == OK ? write_if_lower(p, before, after) : e;
+}

@@ -1,0 +1,77 @@
+/* A partition, for its own files: partition.c (life, leading, watches), partition_follower.c (its log
+ * follows a leader's), partition_isr.c (who is in sync). */
+#ifndef OTTLA_BROKER_REPLICA_PARTITION_INTERNAL_H
+#define OTTLA_BROKER_REPLICA_PARTITION_INTERNAL_H
+
+#include "broker/replica/partition.h"
+
+#include <pthread.h>
+
+/* A change of the in-sync replicas that the controller has not confirmed. */
+enum isr_pending { ISR_COMMITTED, ISR_EXPANDS, ISR_SHRINKS };
+
+struct partition {
+    pthread_mutex_t lock;
+    atomic_int refs;
+    struct topic_partition name; /* owned */
+    struct uuid topic_id;
+    const struct partition_env *env;
+
+    /* Under the lock. */
+    struct plog *log; /* NULL: detached */
+    err gone;         /* then, and when it is about to be, what everybody is told; else OK */
+    struct partition_state state;
+    int32_t *isr_ids; /* owned; the state's */
+    int32_t *replica_ids;
+    struct followers followers; /* as far as this broker leads */
+    enum isr_pending pending;
+    struct replica_set pending_isr; /* its ids are owned; empty with ISR_COMMITTED */
+    bool behind;      /* told to env->behind, and not yet that nobody is behind any more */
+    int64_t led_from; /* where the log ended when this leadership began */
+    int to_end_watches;
+    bool is_leader;
+    int32_t led_since; /* the leader epoch since which this broker has led without interruption */
+    int32_t min_insync_replicas; /* of the log's configuration, which is too large to copy often */
+    int64_t flush_messages;
+    int64_t flush_ms;
+    int pins; /* readers that use the log without the lock */
+    pthread_cond_t unpinned;
+    struct list watches;       /* struct watch */
+    int64_t unflushed_records; /* since the last flush was asked for */
+    int64_t flushed_ms;        /* when flush.ms last asked for a flush */
+
+    _Atomic int64_t high_watermark;
+    _Atomic uint32_t changes; /* of the role, and of whether there is a log */
+    atomic_bool flush_queued; /* a reference is held then */
+    struct loop_task flush;
+};
+
+void partition_lock(struct partition *p);
+void partition_unlock(struct partition *p);
+
+/* All below with the lock held. */
+
+err partition_check_log(const struct partition *p);
+/* The role and the epoch that a caller believes in; see partition_pin(). */
+err partition_check_role(const struct partition *p, int32_t leader_epoch, bool any_replica);
+void partition_wake_all(struct partition *p);
+void partition_set_high_watermark(struct partition *p, int64_t high_watermark,
+                                  int64_t appended_bytes);
+/* As a leader: the high watermark moves as far as it may. */
+void partition_advance(struct partition *p, int64_t appended_bytes);
+/* By flush.messages, and when a segment is full. */
+void partition_ask_for_flush(struct partition *p, const struct append_result *result);
+void partition_checkpoint_due(const struct partition *p);
+
+/* A copy of ids, owned by the caller. */
+int32_t *replica_ids_copy(const struct replica_set *set);
+/* Nothing is pending any more: a new leader epoch, or an answer. */
+void partition_isr_settle(struct partition *p);
+/* How many are in sync by the larger of what was and what is wanted. */
+int32_t partition_isr_maximal(const struct partition *p);
+/* A follower has fetched: does it belong into the ISR? */
+void partition_isr_consider(struct partition *p, struct follower *follower);
+/* Somebody in the ISR may be behind from now on. */
+void partition_isr_note_behind(struct partition *p);
+
+#endif
