@@ -308,6 +308,7 @@ static err on_topic_config_changed(void *context, struct str topic)
         return e == E_MALFORMED ? OK : e;
     }
     requests_in_take_configs(broker->requests_in, topic);
+    controller_reconsider(broker->controller, topic);
     log_info("config-changes", "topic configuration changed topic=%.*s", (int)topic.len,
              topic.data);
     return OK;
@@ -316,7 +317,9 @@ static err on_topic_config_changed(void *context, struct str topic)
 static err on_broker_config_changed(void *context, struct str entity)
 {
     struct broker *broker = context;
-    return broker_configs_changed(&broker->broker_configs, entity);
+    TRY(broker_configs_changed(&broker->broker_configs, entity));
+    controller_reconsider(broker->controller, (struct str){0});
+    return OK;
 }
 
 static void on_inherited_config_changed(void *context)

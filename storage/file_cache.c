@@ -25,6 +25,7 @@ enum { SHARDS_MAX = 16, FILES_PER_SHARD_MIN = 64 };
 struct open_file {
     _Atomic int refs;
     int fd;
+    _Atomic int64_t cut_at; /* what is above is not what it was; INT64_MAX */
     struct fs *fs;
     struct health *health; /* a reference, or NULL */
     struct list link;      /* most recently used first */
@@ -121,6 +122,7 @@ static err open_new(struct fs *fs, const char *path, struct health *health, stru
         health_retain(health);
     }
     atomic_init(&opened->refs, 1);
+    atomic_init(&opened->cut_at, INT64_MAX);
     *file = opened;
     return OK;
 }
@@ -191,7 +193,7 @@ err open_file_read(struct open_file *file, void *data, size_t len, int64_t posit
     CHECK(position >= 0);
     err e = fs_read(file->fs, file->fd, data, len, position);
     if (e == OK) {
-        return OK;
+        return open_file_is_cut(file, position + (int64_t)len) ? ERR_KAFKA_STORAGE_ERROR : OK;
     }
     if (err_to_errno(e) != 0) {
         open_file_failed(file, e);
@@ -205,6 +207,20 @@ void open_file_failed(struct open_file *file, err e)
     if (file->health != NULL) {
         health_fail(file->health, e, "reading");
     }
+}
+
+void open_file_cut(struct file_cache *cache, struct open_file *file, int64_t position)
+{
+    CHECK(position >= 0);
+    if (position < atomic_load(&file->cut_at)) {
+        atomic_store(&file->cut_at, position);
+    }
+    file_cache_forget(cache, file->path);
+}
+
+bool open_file_is_cut(const struct open_file *file, int64_t end)
+{
+    return end > atomic_load_explicit(&file->cut_at, memory_order_acquire);
 }
 
 void file_cache_forget(struct file_cache *cache, const char *path)

@@ -168,6 +168,7 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
     struct open_file *file = NULL;
     int64_t position = atomic_load(&segment->size_bytes);
     TRY(segment_file(segment, &file));
+    open_file_cut(log->env->files, file, position);
     err e = fs_truncate(log->env->fs, open_file_fd(file), position);
     open_file_release(file);
     TRY(e);

@@ -463,6 +463,19 @@ void controller_on_answer(struct controller *c, int32_t broker_id, int16_t api_k
     controller_event_done(c, e, "answer");
 }
 
+void controller_reconsider(struct controller *c, struct str name)
+{
+    if (!c->active) {
+        return;
+    }
+    struct ctl_topic *topic = name.data == NULL ? NULL : ctl_topic_find(&c->state, name);
+    struct topic_list list = {.topics = &topic, .count = topic == NULL || topic->deleting ? 0 : 1};
+    if (name.data == NULL) {
+        list = ctl_all_topics(&c->state, &c->arena);
+    }
+    controller_event_done(c, controller_settle(c, &list), "options");
+}
+
 void controller_rebalance(struct controller *c)
 {
     if (c->active) {

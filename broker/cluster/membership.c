@@ -480,6 +480,48 @@ static err write_registration(struct membership *m, struct arena *arena, bool re
     return OK;
 }
 
+static bool same_endpoint(const struct znode_endpoint *a, const struct znode_endpoint *b)
+{
+    return a->port == b->port && str_equal(a->host, b->host);
+}
+
+static err check_others_endpoints(struct membership *m, int32_t id, const struct znode_broker *node,
+                                  char *reason)
+{
+    for (int32_t i = 0; i < node->endpoints_n; i++) {
+        for (int32_t k = 0; k < m->endpoints_n; k++) {
+            if (same_endpoint(&node->endpoints[i], &m->endpoints[k])) {
+                return refuse(reason, MEMBERSHIP_REASON_BYTES,
+                              "option advertised.listeners: %.*s:%d is registered by broker %d",
+                              (int)node->endpoints[i].host.len, node->endpoints[i].host.data,
+                              node->endpoints[i].port, id);
+            }
+        }
+    }
+    return OK;
+}
+
+/* Two brokers at one address would be taken for each other. */
+static err check_endpoints(struct membership *m, struct arena *arena, char *reason)
+{
+    struct coord_op ids = {.type = COORD_CHILDREN, .path = ZNODE_BROKER_IDS};
+    TRY(coord_run(m->coord, &ids, 1, arena));
+    TRY(ids.error);
+    for (int32_t i = 0; i < ids.children_n; i++) {
+        int32_t id = znode_broker_id(ids.children[i]);
+        struct coord_op op;
+        struct znode_broker node;
+        if (id < 0 || id == m->broker_id) {
+            continue;
+        }
+        TRY(get(m, arena, znode_broker_path(arena, id), &op));
+        if (op.error == OK && znode_broker_decode(arena, op.value, &node) == OK) {
+            TRY(check_others_endpoints(m, id, &node, reason));
+        }
+    }
+    return OK;
+}
+
 static err do_register(struct membership *m, struct arena *arena, char *reason)
 {
     struct coord_op there;
@@ -511,7 +553,11 @@ err membership_register(struct membership *m, const struct znode_endpoint *endpo
 {
     m->endpoints = endpoints;
     m->endpoints_n = endpoints_n;
-    return register_now(m, reason);
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    err e = check_endpoints(m, &arena, reason);
+    arena_deinit(&arena);
+    return e == OK ? register_now(m, reason) : e;
 }
 
 err membership_elect(struct membership *m, struct controller *controller,

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LEADER_DURING_DELETE = -2 };
+enum { LEADER_DURING_DELETE = -2, IN_PLACE_TOPICS_MAX = 64 };
 
 struct metadata_cache {
     pthread_mutex_t lock; /* leaf; guards the pointer */
@@ -284,16 +284,47 @@ static void apply_brokers(struct metadata *next, const struct update_metadata_re
     }
 }
 
-void metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
-                     void (*removed)(void *context, struct str topic), void *context)
+/* The next snapshot is a copy, unless nobody looks at the present one and little of it changes: then that
+ * is changed, while the lock keeps others from looking. So one topic's change among ten thousand does not
+ * copy them. */
+static struct metadata *begin_next(struct metadata_cache *cache,
+                                   const struct update_metadata_request *request)
 {
-    struct metadata *before = metadata_acquire(cache);
+    int64_t topics_n = (int64_t)request->topic_states_n + request->ungrouped_partition_states_n;
+    pthread_mutex_lock(&cache->lock);
+    struct metadata *current = cache->current;
+    if (topics_n <= IN_PLACE_TOPICS_MAX && atomic_load(&current->refs) == 1) {
+        brokers_free(current->brokers, current->brokers_n);
+        return current;
+    }
+    atomic_fetch_add(&current->refs, 1);
+    pthread_mutex_unlock(&cache->lock);
     struct metadata *next = metadata_new();
-    map_each (entry, &before->topics) {
+    map_each (entry, &current->topics) {
         struct topic_info *topic = entry->value;
         atomic_fetch_add(&topic->refs, 1);
         set_topic(next, topic);
     }
+    metadata_release(current);
+    return next;
+}
+
+static void publish(struct metadata_cache *cache, struct metadata *next)
+{
+    struct metadata *before = NULL;
+    if (next != cache->current) {
+        pthread_mutex_lock(&cache->lock);
+        before = cache->current;
+        cache->current = next;
+    }
+    pthread_mutex_unlock(&cache->lock);
+    metadata_release(before);
+}
+
+void metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
+                     void (*removed)(void *context, struct str topic), void *context)
+{
+    struct metadata *next = begin_next(cache, request);
     next->controller_id = request->controller_id;
     apply_brokers(next, request);
     struct update u = {.next = next};
@@ -306,11 +337,7 @@ void metadata_update(struct metadata_cache *cache, const struct update_metadata_
         apply_topic(&u, topic->topic_name, &topic->topic_id, topic->partition_states,
                     topic->partition_states_n);
     }
-    pthread_mutex_lock(&cache->lock);
-    cache->current = next;
-    pthread_mutex_unlock(&cache->lock);
-    metadata_release(before); /* the reference taken above */
-    metadata_release(before); /* the cache's */
+    publish(cache, next);
     for (size_t i = 0; i < u.gone_n; i++) {
         if (removed != NULL) {
             removed(context, u.gone[i]->name);

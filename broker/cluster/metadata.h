@@ -1,8 +1,8 @@
 /* What this broker knows of the cluster: brokers, controller, topics with their partitions'
  * leaders.
  *
- * A snapshot is immutable and reference-counted. The state thread makes a new one of the old one
- * and an UpdateMetadata message, and publishes it; that is the only way it changes. Any thread
+ * A snapshot is immutable while anybody has a reference to it. The state thread makes a new one of the old
+ * one and an UpdateMetadata message, and publishes it; that is the only way it changes. Any thread
  * takes a reference to the current one. */
 #ifndef OTTLA_BROKER_CLUSTER_METADATA_H
 #define OTTLA_BROKER_CLUSTER_METADATA_H

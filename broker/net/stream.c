@@ -271,14 +271,18 @@ static enum send_result send_memory(struct stream *s, size_t end, bool more)
     return send_outcome(n);
 }
 
-/* A file that is shorter than promised (it cannot be while the range is below the high watermark)
- * ends the stream: the peer was told the length. */
+/* A range that has been cut out of its log ends the stream: the peer was told the length, and its bytes
+ * must not be mixed with those that come in their place. */
 static enum send_result send_file(struct stream *s, const struct splice *splice)
 {
     struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
     off_t position = splice->position + (int64_t)s->splice_done;
+    int64_t end = splice->position + (int64_t)splice->len;
+    if (open_file_is_cut(file, end)) {
+        return SEND_FAILED;
+    }
     ssize_t n = sendfile(s->fd, open_file_fd(file), &position, splice->len - s->splice_done);
-    enum send_result outcome = send_outcome(n);
+    enum send_result outcome = open_file_is_cut(file, end) ? SEND_FAILED : send_outcome(n);
     if (n < 0 && errno == EIO) {
         open_file_failed(file, err_from_errno(EIO)); /* the disk: sockets have other errors */
     }

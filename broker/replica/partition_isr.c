@@ -33,6 +33,7 @@ void partition_isr_settle(struct partition *p)
     free((void *)(uintptr_t)p->pending_isr.ids);
     p->pending_isr = (struct replica_set){0};
     p->pending = ISR_COMMITTED;
+    p->pending_said = false;
 }
 
 static void mark_members(struct partition *p)
@@ -161,7 +162,10 @@ bool partition_isr_proposal(struct partition *p, struct arena *arena, struct isr
         *proposal = (struct isr_proposal){.leader_epoch = p->state.leader_epoch,
                                           .partition_epoch = p->state.partition_epoch,
                                           .isr = {.ids = ids, .count = isr->count}};
-        say(p, p->pending == ISR_EXPANDS ? "expanding the ISR" : "shrinking the ISR", isr);
+        if (!p->pending_said) {
+            p->pending_said = true;
+            say(p, p->pending == ISR_EXPANDS ? "expanding the ISR" : "shrinking the ISR", isr);
+        }
     }
     partition_unlock(p);
     return wanted;

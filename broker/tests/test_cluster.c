@@ -108,14 +108,14 @@ static void begin_with_seed(uint64_t seed)
     t.coord = store_open(t.dir, &t.clock.clock, on_watch);
     t.metadata = metadata_cache_new();
     know_brokers();
-    const struct controller_config controller = {.broker_id = 1,
-                                                 .delete_topic_enable = true,
-                                                 .coord = t.coord,
-                                                 .clock = &t.clock.clock,
-                                                 .random = &t.random.random,
-                                                 .listener = "PLAINTEXT",
-                                                 .links = {.send = send_nowhere,
-                                                           .set_targets = talk_to_nobody}};
+    const struct controller_config controller = {
+        .broker_id = 1,
+        .delete_topic_enable = true,
+        .coord = t.coord,
+        .clock = &t.clock.clock,
+        .random = &t.random.random,
+        .listener = "PLAINTEXT",
+        .links = {.send = send_nowhere, .set_targets = talk_to_nobody}};
     t.controller = controller_new(&controller);
     t.topic_configs = topic_configs_new(&t.config);
     topic_configs_use(t.topic_configs, t.coord);

@@ -246,18 +246,16 @@ static void create_topic(const char *name, const char *partitions)
 
 static void elect(void)
 {
-    const struct controller_config config = {.broker_id = 1,
-                                             .delete_topic_enable = t.delete_topic_enable,
-                                             .coord = t.coord,
-                                             .clock = &t.clock.clock,
-                                             .random = random_system(),
-                                             .imbalance_percent = 10,
-                                             .listener = "PLAINTEXT",
-                                             .versions = {.leader_and_isr = 7,
-                                                          .update_metadata = 8,
-                                                          .stop_replica = 4},
-                                             .links = {.send = on_send,
-                                                       .set_targets = on_targets}};
+    const struct controller_config config = {
+        .broker_id = 1,
+        .delete_topic_enable = t.delete_topic_enable,
+        .coord = t.coord,
+        .clock = &t.clock.clock,
+        .random = random_system(),
+        .imbalance_percent = 10,
+        .listener = "PLAINTEXT",
+        .versions = {.leader_and_isr = 7, .update_metadata = 8, .stop_replica = 4},
+        .links = {.send = on_send, .set_targets = on_targets}};
     t.controller = controller_new(&config);
     MUST(controller_elect(t.controller));
 }
@@ -935,16 +933,14 @@ static void test_epoch_out_of_range(void)
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
         begin();
         create_text(ZNODE_CONTROLLER_EPOCH, BAD[i]);
-        const struct controller_config config = {.broker_id = 1,
-                                                 .coord = t.coord,
-                                                 .clock = &t.clock.clock,
-                                                 .random = random_system(),
-                                                 .listener = "PLAINTEXT",
-                                             .versions = {.leader_and_isr = 7,
-                                                          .update_metadata = 8,
-                                                          .stop_replica = 4},
-                                             .links = {.send = on_send,
-                                                       .set_targets = on_targets}};
+        const struct controller_config config = {
+            .broker_id = 1,
+            .coord = t.coord,
+            .clock = &t.clock.clock,
+            .random = random_system(),
+            .listener = "PLAINTEXT",
+            .versions = {.leader_and_isr = 7, .update_metadata = 8, .stop_replica = 4},
+            .links = {.send = on_send, .set_targets = on_targets}};
         t.controller = controller_new(&config);
         CU_ASSERT_EQUAL(controller_elect(t.controller), E_MALFORMED);
         CU_ASSERT_STRING_EQUAL(controller_unreadable(t.controller), ZNODE_CONTROLLER_EPOCH);

@@ -33,6 +33,7 @@ struct part {
     struct partition *partition;
     struct read_result result;
     struct watch watch;
+    bool noted; /* a replica's: the partition knows how far it is */
 };
 
 struct fetch {
@@ -43,7 +44,6 @@ struct fetch {
     int32_t min_bytes;
     int32_t max_bytes;
     bool committed;
-    bool waited;
     _Atomic int64_t wanted_bytes;
 };
 
@@ -139,8 +139,7 @@ static err check_readable(struct req *r, struct part *part)
 }
 
 /* Reads one partition, `left` bytes of it at most; with `min_one` its first batch, however large. */
-static void part_read(struct req *r, const struct fetch *f, struct part *part, int64_t left,
-                      bool min_one)
+static void part_read(struct req *r, struct part *part, int64_t left, bool min_one)
 {
     const struct fetch_request *in = r->in;
     const struct asked_partition *asked = part->asked;
@@ -150,7 +149,7 @@ static void part_read(struct req *r, const struct fetch *f, struct part *part, i
         .leader_epoch = asked->leader_epoch,
         .last_fetched_epoch = asked->last_fetched_epoch,
         .replica_id = replica_of(r),
-        .again = f->waited,
+        .again = part->noted,
         .read_committed = in->isolation_level == 1,
         .any_replica = r->version >= FIRST_FOLLOWER_READ_VERSION,
         .max_bytes = limit < 0 ? 0 : (size_t)limit,
@@ -160,8 +159,18 @@ static void part_read(struct req *r, const struct fetch *f, struct part *part, i
     partition_read(part->partition, &read, &r->arena, &part->result);
     part->watch.seen.end_offset = part->result.end_offset;
     if (part->result.error == OK) {
+        part->noted = !part->result.diverged;
         part->result.error = check_readable(r, part);
     }
+}
+
+/* A replica that knows a newer epoch than this broker waits until the controller has told it here too: it
+ * would only ask again after a pause. */
+static bool ends_wait(const struct req *r, const struct part *part)
+{
+    err e = part->result.error;
+    bool comes = replica_of(r) >= 0 && e == ERR_UNKNOWN_LEADER_EPOCH;
+    return (e != OK && !comes) || part->result.diverged || part->result.range.next_segment;
 }
 
 /* One round over all partitions. Returns true when the answer need not wait. */
@@ -178,10 +187,9 @@ static bool read_round(struct req *r, struct fetch *f)
             continue;
         }
         readable++;
-        part_read(r, f, part, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
+        part_read(r, part, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
         /* A range that ends with its segment may hold all that is there: it counts as enough. */
-        at_once |=
-            part->result.error != OK || part->result.diverged || part->result.range.next_segment;
+        at_once |= ends_wait(r, part);
         found += (int64_t)part->result.range.len;
         left -= (int64_t)part->result.range.len;
     }
@@ -383,7 +391,6 @@ static enum req_status fetch_resume(struct req *r)
 static enum req_status fetch_wait(struct req *r, struct fetch *f)
 {
     release_ranges(f);
-    f->waited = true;
     req_park(r, f->deadline_ms - r->now_ms, fetch_resume);
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
