@@ -1,8 +1,8 @@
-/* The event loop: epoll, a binary heap of timers, a queue of posted tasks with an eventfd.
+/* The event loop: a poller (base/sockets.h), a binary heap of timers, a queue of posted tasks.
  *
  * One turn: wait (until the next timer, or for ever), read the clock once, handle ready
  * descriptors, fire due timers, run posted tasks, call the end-of-turn hook. A task posted by the
- * loop's own thread needs no eventfd write: the loop looks at the queue before it sleeps. A turn
+ * loop's own thread need not wake the poller: the loop looks at the queue before it sleeps. A turn
  * that takes longer than SLOW_TURN_MS is logged: something blocks that should not.
  *
  * A watch may be freed while its event waits in the same batch of events (one handler closing
@@ -15,17 +15,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 enum { EVENTS_MAX = 128, SLOW_TURN_MS = 200 };
 
 struct loop {
     struct clock *clock;
+    struct sockets *sockets;
+    struct poller *poller;
     int64_t now_ms;
-    int epoll_fd;
-    int event_fd;
     pthread_t thread;
     atomic_bool running;
     atomic_bool stopping;
@@ -47,22 +44,19 @@ struct loop {
     void *turn_end_context;
 };
 
-err loop_new(struct clock *clock, struct loop **out)
+err loop_new(struct clock *clock, struct sockets *sockets, struct loop **out)
 {
+    struct poller *poller = sockets->ops->poller_new(sockets);
+    if (poller == NULL) {
+        return err_from_errno(errno);
+    }
     struct loop *loop = xcalloc(1, sizeof(*loop));
     loop->clock = clock;
+    loop->sockets = sockets;
+    loop->poller = poller;
     loop->now_ms = clock_monotonic_ms(clock);
     loop->awake = true;
     pthread_mutex_init(&loop->lock, NULL);
-    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    loop->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (loop->epoll_fd < 0 || loop->event_fd < 0 ||
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->event_fd, &event) != 0) {
-        err e = err_from_errno(errno);
-        loop_free(loop);
-        return e;
-    }
     *out = loop;
     return OK;
 }
@@ -72,12 +66,7 @@ void loop_free(struct loop *loop)
     if (loop == NULL) {
         return;
     }
-    if (loop->epoll_fd >= 0) {
-        close(loop->epoll_fd);
-    }
-    if (loop->event_fd >= 0) {
-        close(loop->event_fd);
-    }
+    loop->poller->ops->free(loop->poller);
     pthread_mutex_destroy(&loop->lock);
     free(loop->heap);
     free(loop);
@@ -87,9 +76,7 @@ void loop_free(struct loop *loop)
 
 static void wake(struct loop *loop)
 {
-    uint64_t one = 1;
-    ssize_t ignored = write(loop->event_fd, &one, sizeof(one));
-    (void)ignored;
+    loop->poller->ops->wake(loop->poller);
 }
 
 /* Behind the last task: so a task's `next` is NULL while it is in no queue. */
@@ -141,7 +128,7 @@ static bool run_tasks(struct loop *loop)
     return any;
 }
 
-/* May the loop sleep? From here on a post writes to the eventfd. */
+/* May the loop sleep? From here on a post wakes it. */
 static bool prepare_sleep(struct loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
@@ -253,6 +240,11 @@ int64_t loop_now_ms(const struct loop *loop)
     return loop->now_ms;
 }
 
+struct sockets *loop_sockets(const struct loop *loop)
+{
+    return loop->sockets;
+}
+
 /* ---- descriptors ---- */
 
 err io_watch_set(struct loop *loop, struct io_watch *watch, uint32_t events)
@@ -260,9 +252,8 @@ err io_watch_set(struct loop *loop, struct io_watch *watch, uint32_t events)
     if (events == watch->events) {
         return OK;
     }
-    int op = watch->events == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
     struct epoll_event event = {.events = events, .data.ptr = watch};
-    if (epoll_ctl(loop->epoll_fd, op, watch->fd, &event) != 0) {
+    if (loop->poller->ops->set(loop->poller, watch->fd, watch->events, &event) != 0) {
         return err_from_errno(errno);
     }
     watch->events = events;
@@ -280,15 +271,8 @@ static void handle_events(struct loop *loop)
 {
     for (loop->events_at = 0; loop->events_at < loop->events_n;) {
         struct epoll_event *event = &loop->events[loop->events_at++];
-        if (event->events == 0) {
-            continue;
-        }
         struct io_watch *watch = event->data.ptr;
-        if (watch == NULL) {
-            uint64_t count;
-            ssize_t ignored = read(loop->event_fd, &count, sizeof(count));
-            (void)ignored;
-        } else {
+        if (event->events != 0 && watch != NULL) {
             watch->ready(watch, event->events);
         }
     }
@@ -304,7 +288,7 @@ void loop_on_turn_end(struct loop *loop, void (*hook)(void *context), void *cont
 /* True: there was something to do. */
 static bool turn(struct loop *loop, int wait_ms)
 {
-    int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_MAX, wait_ms);
+    int n = loop->poller->ops->wait(loop->poller, loop->events, EVENTS_MAX, wait_ms);
     loop->events_n = n < 0 ? 0 : n;
     awoken(loop);
     loop->now_ms = clock_monotonic_ms(loop->clock);
@@ -344,6 +328,7 @@ bool loop_turn(struct loop *loop)
 {
     begin_running(loop);
     bool busy = turn(loop, 0);
+    busy |= !prepare_sleep(loop);
     atomic_store(&loop->running, false);
     return busy;
 }

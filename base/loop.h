@@ -8,10 +8,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/sockets.h"
 
 struct loop;
 
@@ -36,13 +33,15 @@ struct io_watch {
     void (*ready)(struct io_watch *watch, uint32_t events);
 };
 
-NODISCARD err loop_new(struct clock *clock, struct loop **loop);
+/* `sockets`: whose descriptors it waits for; they and the clock outlive it. */
+NODISCARD err loop_new(struct clock *clock, struct sockets *sockets, struct loop **loop);
 void loop_free(struct loop *loop);
 /* Runs until loop_stop(); then drains the tasks that are queued, and returns. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* One turn that does not sleep, for who turns many loops on one thread (a simulation with a clock of
- * its own): what is ready and what is due by the loop's clock. False: there was nothing. */
+ * its own): what is ready and what is due by the loop's clock. False: there was nothing, and there
+ * will be nothing before the poller is woken, a descriptor is ready or a timer is due. */
 bool loop_turn(struct loop *loop);
 /* When the next timer is due, INT64_MAX without one. Between turns. */
 int64_t loop_next_due_ms(const struct loop *loop);
@@ -53,6 +52,7 @@ bool loop_drain(struct loop *loop);
 /* Any thread. Tasks run in the order in which they were posted, after the current event. */
 void loop_post(struct loop *loop, struct loop_task *task);
 bool loop_is_current(const struct loop *loop);
+struct sockets *loop_sockets(const struct loop *loop);
 
 /* Monotonic milliseconds, read once per turn. */
 int64_t loop_now_ms(const struct loop *loop);

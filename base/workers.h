@@ -23,6 +23,7 @@ struct work {
 struct workers_config {
     struct threads *threads;
     struct clock *clock;
+    struct sockets *sockets; /* for the loops of the threads */
     int threads_max;
     size_t queued_max;
     size_t queued_bytes_max; /* of what is queued or runs */

@@ -173,6 +173,7 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     broker->loops_n = threads_wanted(config->num_network_threads);
     struct server_config server = {
         .threads = broker->env.threads,
+        .sockets = broker->env.sockets,
         .listeners = broker->listeners.all,
         .listeners_n = broker->listeners.count,
         .loops_n = broker->loops_n,
@@ -757,14 +758,16 @@ static err start_threads(struct broker *broker)
 static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     broker->storage.files = file_cache_new(broker->storage.fs, open_files_max());
-    TRY(loop_new(broker->clock, &broker->control));
-    TRY(loop_new(broker->clock, &broker->state));
-    TRY(loop_new(broker->clock, &broker->background));
-    TRY(loop_new(broker->clock, &broker->flush));
+    struct sockets *sockets = broker->env.sockets;
+    TRY(loop_new(broker->clock, sockets, &broker->control));
+    TRY(loop_new(broker->clock, sockets, &broker->state));
+    TRY(loop_new(broker->clock, sockets, &broker->background));
+    TRY(loop_new(broker->clock, sockets, &broker->flush));
     broker->topic_configs = topic_configs_new(broker->config);
     broker->workers = workers_new(&(struct workers_config){
         .threads = broker->env.threads,
         .clock = broker->clock,
+        .sockets = sockets,
         .threads_max = threads_wanted(broker->config->num_io_threads),
         .queued_max = WORK_QUEUED_MAX,
         .queued_bytes_max = WORK_QUEUED_BYTES_MAX,
@@ -873,7 +876,8 @@ struct broker_env broker_env_system(void)
     return (struct broker_env){.clock = clock_system(),
                                .fs = fs_system(),
                                .random = random_system(),
-                               .threads = threads_system()};
+                               .threads = threads_system(),
+                               .sockets = sockets_system()};
 }
 
 err broker_start(const struct broker_env *env, struct config *config, struct broker **out,

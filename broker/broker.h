@@ -31,13 +31,14 @@
 #include "broker/replica/fetch_session.h"
 
 /* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
- * clock and threads of their own (base/threads.h, loop_turn), a seeded random, a file table and a
+ * clock and threads of their own (base/threads.h, loop_turn), a seeded random, and files, a network and a
  * store that are models. */
 struct broker_env {
     struct clock *clock;
     struct fs *fs;
     struct random *random;
     struct threads *threads;
+    struct sockets *sockets;
     /* Opens the coordination store; NULL: the one that the configuration names. */
     err (*coord_open)(void *context, const struct coord_events *events, struct coord **coord,
                       char *reason);

@@ -15,7 +15,7 @@ static struct loop *loop;
 
 static void begin(void)
 {
-    MUST(loop_new(clock_system(), &loop));
+    MUST(loop_new(clock_system(), sockets_system(), &loop));
 }
 
 static void *loop_thread(void *argument)

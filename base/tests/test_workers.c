@@ -75,6 +75,7 @@ static void wake(struct waiter *waiter)
 static struct workers *pool(int threads_max, size_t queued_max, size_t queued_bytes_max)
 {
     return workers_new(&(struct workers_config){.threads = threads_system(),
+                                                .sockets = sockets_system(),
                                                 .clock = clock_system(),
                                                 .threads_max = threads_max,
                                                 .queued_max = queued_max,

@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "broker/broker.h"
 
-#include <poll.h>
 #include <stdlib.h>
 
 enum {
@@ -355,8 +354,7 @@ static void look_after_client(struct req *r)
     if (r->conn == NULL || atomic_load(&r->call->state) != QUEUED) {
         return;
     }
-    struct pollfd peer = {.fd = conn_fd(r->conn), .events = POLLRDHUP};
-    if (poll(&peer, 1, 0) == 1) {
+    if (conn_peer_has_closed(r->conn)) {
         conn_close(r->conn); /* calls on_close */
     } else {
         timer_start(r->home->loop, &r->timer, CLIENT_CHECK_MS);

@@ -10,11 +10,10 @@
 static bool local_address(struct req *r, struct client_endpoint *endpoint)
 {
     struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
     char host[NI_MAXHOST];
-    if (r->conn == NULL || getsockname(conn_fd(r->conn), (struct sockaddr *)&address, &len) != 0 ||
-        getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), NULL, 0,
-                    NI_NUMERICHOST) != 0) {
+    if (r->conn == NULL || !conn_local_address(r->conn, &address) ||
+        getnameinfo((struct sockaddr *)&address, socket_address_len(&address), host, sizeof(host),
+                    NULL, 0, NI_NUMERICHOST) != 0) {
         return false;
     }
     const char *text = strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host;

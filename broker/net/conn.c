@@ -15,11 +15,7 @@
 #include "base/log.h"
 
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { OUT_BATCH_BYTES = 64 << 10, STARVED_RETRY_MS = 20 };
 
@@ -131,36 +127,29 @@ void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX])
     }
 }
 
-static void set_options(const struct net_loop *net, int fd)
-{
-    int one = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-    if (net->limits.send_buffer_bytes > 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &net->limits.send_buffer_bytes, sizeof(int));
-    }
-    if (net->limits.receive_buffer_bytes > 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &net->limits.receive_buffer_bytes, sizeof(int));
-    }
-}
-
 void conn_open(struct net_loop *net, int fd, struct listener *listener,
                const struct sockaddr_storage *peer)
 {
+    struct sockets *sockets = loop_sockets(net->loop);
     if (net->closed) {
-        close(fd);
+        sockets->ops->close(sockets, fd);
         return;
     }
     struct conn *conn = xcalloc(1, sizeof(*conn));
     conn->net = net;
     conn->listener = listener;
     conn->watch = (struct io_watch){.fd = fd, .ready = on_ready};
-    stream_init(&conn->stream, &net->streams, fd);
+    stream_init(&conn->stream, sockets, &net->streams, fd);
     list_init(&conn->starved_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
     peer_format(peer, conn->peer_text);
-    set_options(net, fd);
+    sockets->ops->configure(sockets, fd,
+                            &(struct socket_options){
+                                .keep_alive = true,
+                                .send_buffer_bytes = net->limits.send_buffer_bytes,
+                                .receive_buffer_bytes = net->limits.receive_buffer_bytes,
+                            });
     list_append(&net->idle, &conn->link);
     atomic_fetch_add(&net->conns_n, 1);
     if (io_watch_set(net->loop, &conn->watch, EPOLLIN) != OK) {
@@ -400,9 +389,16 @@ const struct sockaddr_storage *conn_peer_address(const struct conn *conn)
     return &conn->peer;
 }
 
-int conn_fd(const struct conn *conn)
+bool conn_local_address(const struct conn *conn, struct sockaddr_storage *address)
 {
-    return conn->watch.fd;
+    struct sockets *sockets = loop_sockets(conn->net->loop);
+    return sockets->ops->local_address(sockets, conn->watch.fd, address) == 0;
+}
+
+bool conn_peer_has_closed(const struct conn *conn)
+{
+    struct sockets *sockets = loop_sockets(conn->net->loop);
+    return sockets->ops->peer_has_closed(sockets, conn->watch.fd);
 }
 
 void *conn_user(const struct conn *conn)

@@ -91,7 +91,10 @@ const struct sockaddr_storage *conn_peer_address(const struct conn *conn);
 /* An address in that form: an IPv4 client of a socket for both families is shown as IPv4. */
 enum { PEER_TEXT_MAX = INET6_ADDRSTRLEN + 2 };
 void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX]);
-int conn_fd(const struct conn *conn);
+/* The address that the client has connected to. False: it is not known. */
+bool conn_local_address(const struct conn *conn, struct sockaddr_storage *address);
+/* Has the client closed its side? While a request is in progress nobody else looks. */
+bool conn_peer_has_closed(const struct conn *conn);
 /* Anything that the layer above hangs onto the connection. */
 void *conn_user(const struct conn *conn);
 void conn_set_user(struct conn *conn, void *user);

@@ -17,12 +17,9 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <string.h>
 
 enum { LENGTH_BYTES = 4, CORRELATION_AT = 4, HEADER_MIN_BYTES = 8 };
 
@@ -37,7 +34,6 @@ struct lookup {
     struct peer *peer; /* NULL: it does not wait for it any more */
     struct peer_address address;
     struct sockaddr_storage found;
-    socklen_t found_len;
     err result;
 };
 
@@ -224,29 +220,16 @@ static err receive(struct peer *peer)
 
 /* ---- connecting ---- */
 
-static void set_options(const struct peer *peer, int fd)
+static err begin_connect(struct peer *peer, const struct sockaddr_storage *to)
 {
-    int one = 1;
-    int bytes = peer->config.receive_buffer_bytes;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (bytes >= 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-    }
-}
-
-static err begin_connect(struct peer *peer, const struct sockaddr_storage *to, socklen_t to_len)
-{
-    int fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockets *sockets = loop_sockets(peer->config.loop);
+    const struct socket_options options = {.receive_buffer_bytes =
+                                               peer->config.receive_buffer_bytes};
+    int fd = sockets->ops->connect(sockets, to, &options);
     if (fd < 0) {
         return err_from_errno(errno);
     }
-    set_options(peer, fd);
-    if (connect(fd, (const struct sockaddr *)to, to_len) != 0 && errno != EINPROGRESS) {
-        err e = err_from_errno(errno);
-        close(fd);
-        return e;
-    }
-    stream_init(&peer->stream, peer->config.streams, fd);
+    stream_init(&peer->stream, sockets, peer->config.streams, fd);
     peer->watch.fd = fd;
     peer->state = CONNECTING;
     return io_watch_set(peer->config.loop, &peer->watch, EPOLLOUT);
@@ -254,11 +237,8 @@ static err begin_connect(struct peer *peer, const struct sockaddr_storage *to, s
 
 static err finish_connect(struct peer *peer)
 {
-    int error = 0;
-    socklen_t len = sizeof(error);
-    if (getsockopt(peer->stream.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
-        error = errno;
-    }
+    struct sockets *sockets = loop_sockets(peer->config.loop);
+    int error = sockets->ops->connect_result(sockets, peer->stream.fd);
     if (error != 0) {
         return err_from_errno(error);
     }
@@ -271,8 +251,7 @@ static err finish_connect(struct peer *peer)
     return OK;
 }
 
-static err resolve(const struct peer_address *address, int flags, struct sockaddr_storage *to,
-                   socklen_t *to_len)
+static err resolve(const struct peer_address *address, int flags, struct sockaddr_storage *to)
 {
     char port[16];
     struct addrinfo *list = NULL;
@@ -282,7 +261,6 @@ static err resolve(const struct peer_address *address, int flags, struct sockadd
         return E_NOT_FOUND;
     }
     memcpy(to, list->ai_addr, list->ai_addrlen);
-    *to_len = list->ai_addrlen;
     freeaddrinfo(list);
     return OK;
 }
@@ -291,7 +269,7 @@ static err resolve(const struct peer_address *address, int flags, struct sockadd
 static void run_lookup(struct work *work)
 {
     struct lookup *lookup = container_of(work, struct lookup, work);
-    lookup->result = resolve(&lookup->address, 0, &lookup->found, &lookup->found_len);
+    lookup->result = resolve(&lookup->address, 0, &lookup->found);
 }
 
 static void on_looked_up(struct waiter *waiter)
@@ -307,7 +285,7 @@ static void on_lookup_done(struct loop_task *task)
     if (peer != NULL) {
         peer->lookup = NULL;
         err e = lookup->work.cancelled ? E_CLOSED : lookup->result;
-        e = e == OK ? begin_connect(peer, &lookup->found, lookup->found_len) : e;
+        e = e == OK ? begin_connect(peer, &lookup->found) : e;
         if (e != OK) {
             fail(peer, e);
         }
@@ -340,13 +318,12 @@ static err begin(struct peer *peer)
 {
     struct peer_address address;
     struct sockaddr_storage to = {0};
-    socklen_t to_len = 0;
     if (!peer->config.address(peer->config.context, &address)) {
         return E_NOT_FOUND;
     }
     timer_start(peer->config.loop, &peer->timer, peer->config.connect_timeout_ms);
-    bool in_figures = resolve(&address, AI_NUMERICHOST, &to, &to_len) == OK;
-    return in_figures ? begin_connect(peer, &to, to_len) : begin_lookup(peer, &address);
+    bool in_figures = resolve(&address, AI_NUMERICHOST, &to) == OK;
+    return in_figures ? begin_connect(peer, &to) : begin_lookup(peer, &address);
 }
 
 /* ---- events ---- */

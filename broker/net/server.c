@@ -14,12 +14,9 @@
 
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <string.h>
 
 enum { ACCEPT_PAUSE_MS = 100, ACCEPTS_PER_EVENT = 64 };
 
@@ -190,10 +187,9 @@ static struct net_loop *least_loaded(struct server *server)
 static bool accept_one(struct acceptor *acceptor)
 {
     struct server *server = acceptor->server;
+    struct sockets *sockets = server->config.sockets;
     struct sockaddr_storage peer = {0};
-    socklen_t len = sizeof(peer);
-    int fd =
-        accept4(acceptor->watch.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = sockets->ops->accept(sockets, acceptor->watch.fd, &peer);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_warn("server", "cannot accept: %s; trying again in %d ms", strerrordesc_np(errno),
@@ -206,7 +202,7 @@ static bool accept_one(struct acceptor *acceptor)
     peer_format(&peer, address);
     enum admission admission = admit(server, acceptor, address + 1); /* as on_conn_gone counts */
     if (admission != ADMITTED) {
-        close(fd);
+        sockets->ops->close(sockets, fd);
         if (admission == REFUSED_TOTAL) {
             pause_accepting(server, false);
         }
@@ -232,42 +228,29 @@ static void on_acceptable(struct io_watch *watch, uint32_t events)
 
 /* ---- binding ---- */
 
-static int bind_address(const struct addrinfo *info, int backlog)
+static int bind_address(const struct server *server, const struct addrinfo *info)
 {
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
-    }
-    int one = 1;
-    int zero = 0;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (info->ai_family == AF_INET6) {
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-    }
-    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, backlog) != 0) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
-        return -1;
-    }
-    return fd;
+    struct sockets *sockets = server->config.sockets;
+    struct sockaddr_storage address = {0};
+    memcpy(&address, info->ai_addr, info->ai_addrlen);
+    return sockets->ops->listen(sockets, &address, server->config.backlog);
 }
 
-static int port_of(int fd)
+static int port_of(struct sockets *sockets, int fd)
 {
     struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
     char service[16] = "0";
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 ||
-        getnameinfo((struct sockaddr *)&address, len, NULL, 0, service, sizeof(service),
-                    NI_NUMERICSERV) != 0) {
+    if (sockets->ops->local_address(sockets, fd, &address) != 0 ||
+        getnameinfo((struct sockaddr *)&address, socket_address_len(&address), NULL, 0, service,
+                    sizeof(service), NI_NUMERICSERV) != 0) {
         return 0;
     }
     return (int)strtol(service, NULL, 10);
 }
 
 /* All addresses means both families where the machine has them. */
-static int listen_on(const struct listener *listener, int backlog, char *reason, size_t size)
+static int listen_on(const struct server *server, const struct listener *listener, char *reason,
+                     size_t size)
 {
     char port[16];
     snprintf(port, sizeof(port), "%d", listener->port);
@@ -287,13 +270,13 @@ static int listen_on(const struct listener *listener, int backlog, char *reason,
                  gai_strerror(failed));
         return -1;
     }
-    int fd = bind_address(found, backlog);
+    int fd = bind_address(server, found);
     int saved = errno;
     freeaddrinfo(found);
     if (fd < 0 && listener->host[0] == '\0' && saved == EAFNOSUPPORT) {
         struct listener v4 = *listener;
         snprintf(v4.host, sizeof(v4.host), "0.0.0.0");
-        return listen_on(&v4, backlog, reason, size);
+        return listen_on(server, &v4, reason, size);
     }
     if (fd < 0) {
         snprintf(reason, size, "listener %s: cannot listen on %s:%d: %s", listener->name,
@@ -319,7 +302,7 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
         server->acceptors[i].watch.fd = -1;
     }
     for (int i = 0; i < config->loops_n; i++) {
-        err e = loop_new(clock, &server->nets[i].loop);
+        err e = loop_new(clock, config->sockets, &server->nets[i].loop);
         if (e != OK) {
             snprintf(reason, reason_size, "cannot create an event loop: %s", err_text(e));
             server_free(server);
@@ -329,12 +312,12 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
     for (size_t i = 0; i < config->listeners_n; i++) {
         struct listener *listener = &config->listeners[i];
         struct acceptor *acceptor = &server->acceptors[i];
-        int fd = listen_on(listener, config->backlog, reason, reason_size);
+        int fd = listen_on(server, listener, reason, reason_size);
         if (fd < 0) {
             server_free(server);
             return E_CONFIG;
         }
-        listener->port = port_of(fd);
+        listener->port = port_of(config->sockets, fd);
         *acceptor = (struct acceptor){
             .watch = {.fd = fd, .ready = on_acceptable}, .server = server, .listener = listener};
     }
@@ -380,12 +363,13 @@ err server_start(struct server *server, const struct conn_handler *handlers)
 static void on_stop_accepting(struct loop_task *task)
 {
     struct server *server = container_of(task, struct server, stop_accepting);
+    struct sockets *sockets = server->config.sockets;
     timer_stop(server->nets[0].loop, &server->resume_timer);
     for (size_t i = 0; i < server->config.listeners_n; i++) {
         struct acceptor *acceptor = &server->acceptors[i];
         if (acceptor->watch.fd >= 0) {
             err_ignore(io_watch_set(server->nets[0].loop, &acceptor->watch, 0));
-            close(acceptor->watch.fd);
+            sockets->ops->close(sockets, acceptor->watch.fd);
             acceptor->watch.fd = -1;
         }
     }
@@ -418,7 +402,8 @@ void server_free(struct server *server)
     }
     for (size_t i = 0; i < server->config.listeners_n; i++) {
         if (server->acceptors[i].watch.fd >= 0) {
-            close(server->acceptors[i].watch.fd);
+            server->config.sockets->ops->close(server->config.sockets,
+                                               server->acceptors[i].watch.fd);
         }
     }
     for (int i = 0; i < server->config.loops_n; i++) {

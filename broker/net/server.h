@@ -12,7 +12,8 @@
 struct server;
 
 struct server_config {
-    struct threads *threads;    /* who runs the loops */
+    struct threads *threads; /* who runs the loops */
+    struct sockets *sockets;
     struct listener *listeners; /* owned by the caller, lives as long as the server */
     size_t listeners_n;
     int loops_n;

@@ -4,7 +4,7 @@
  * new memory. When the last frame is done the buffer goes back, or who keeps the frame has it; it
  * counts as on its way until then.
  *
- * Sending. Memory goes by send (MSG_MORE before a file range), file ranges by sendfile. The buffer
+ * Sending. Memory goes by send (with `more` before a file range), file ranges by send_file. The buffer
  * of a finished output is kept for the loop's next one, unless it has grown large. */
 #define _GNU_SOURCE
 #include "broker/net/stream.h"
@@ -14,9 +14,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum {
     SCRATCH_BYTES = 128 << 10,
@@ -81,9 +78,9 @@ static bool in_replace(struct stream *s, struct buffer fresh, const uint8_t *dat
 
 /* ---- life ---- */
 
-void stream_init(struct stream *s, struct stream_pool *pool, int fd)
+void stream_init(struct stream *s, struct sockets *sockets, struct stream_pool *pool, int fd)
 {
-    *s = (struct stream){.fd = fd, .pool = pool};
+    *s = (struct stream){.sockets = sockets, .fd = fd, .pool = pool};
 }
 
 static void release_splices(struct stream *s)
@@ -96,7 +93,7 @@ static void release_splices(struct stream *s)
 
 void stream_deinit(struct stream *s)
 {
-    close(s->fd);
+    s->sockets->ops->close(s->sockets, s->fd);
     s->fd = -1;
     release_splices(s);
     writer_deinit(&s->out);
@@ -161,7 +158,7 @@ enum stream_received stream_receive(struct stream *s)
         return STREAM_STARVED;
     }
     uint8_t *into = own ? s->in.data + s->in_len : scratch->data;
-    ssize_t n = recv(s->fd, into, own ? in_room(s) : scratch->cap, 0);
+    ssize_t n = s->sockets->ops->receive(s->sockets, s->fd, into, own ? in_room(s) : scratch->cap);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return STREAM_NOTHING;
     }
@@ -263,8 +260,8 @@ static enum send_result send_outcome(ssize_t n)
 
 static enum send_result send_memory(struct stream *s, size_t end, bool more)
 {
-    ssize_t n = send(s->fd, s->out.data + s->out_done, end - s->out_done,
-                     MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    ssize_t n = s->sockets->ops->send(s->sockets, s->fd, s->out.data + s->out_done,
+                                      end - s->out_done, more);
     if (n > 0) {
         s->out_done += (size_t)n;
     }
@@ -276,12 +273,13 @@ static enum send_result send_memory(struct stream *s, size_t end, bool more)
 static enum send_result send_file(struct stream *s, const struct splice *splice)
 {
     struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
-    off_t position = splice->position + (int64_t)s->splice_done;
+    int64_t position = splice->position + (int64_t)s->splice_done;
     int64_t end = splice->position + (int64_t)splice->len;
     if (open_file_is_cut(file, end)) {
         return SEND_FAILED;
     }
-    ssize_t n = sendfile(s->fd, open_file_fd(file), &position, splice->len - s->splice_done);
+    ssize_t n = s->sockets->ops->send_file(s->sockets, s->fd, open_file_fd(file), position,
+                                           splice->len - s->splice_done);
     enum send_result outcome = open_file_is_cut(file, end) ? SEND_FAILED : send_outcome(n);
     if (n < 0 && errno == EIO) {
         open_file_failed(file, err_from_errno(EIO)); /* the disk: sockets have other errors */

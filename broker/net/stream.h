@@ -8,6 +8,7 @@
 #ifndef OTTLA_BROKER_NET_STREAM_H
 #define OTTLA_BROKER_NET_STREAM_H
 
+#include "base/sockets.h"
 #include "base/writer.h"
 #include "broker/net/buffer_pool.h"
 
@@ -33,6 +34,7 @@ void stream_pool_init(struct stream_pool *pool, int32_t frame_bytes_max, struct 
 void stream_pool_deinit(struct stream_pool *pool);
 
 struct stream {
+    struct sockets *sockets;
     int fd;
     struct stream_pool *pool;
     struct buffer in; /* owned while a frame is on its way */
@@ -45,8 +47,8 @@ struct stream {
     size_t splice_done; /* how much of it is sent */
 };
 
-/* Takes over a connected, non-blocking socket. */
-void stream_init(struct stream *stream, struct stream_pool *pool, int fd);
+/* Takes over a connected socket of `sockets`. */
+void stream_init(struct stream *stream, struct sockets *sockets, struct stream_pool *pool, int fd);
 /* Closes it; what was not sent is dropped, with its files. */
 void stream_deinit(struct stream *stream);
 

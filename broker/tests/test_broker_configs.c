@@ -372,7 +372,7 @@ static void begin_broker(const char *const *overrides, size_t count)
                           .data = bytes_of(OVERRIDE, sizeof(OVERRIDE) - 1)};
     MUST(coord_run(t.coord, &op, 1, &t.arena));
     MUST(op.error);
-    MUST(loop_new(&t.clock.clock, &r.flush));
+    MUST(loop_new(&t.clock.clock, sockets_system(), &r.flush));
     struct replicas_config replicas = {.broker_id = OWN_ID,
                                        .logs = r.logs,
                                        .clock = &t.clock.clock,

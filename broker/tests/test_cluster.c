@@ -104,7 +104,7 @@ static void begin_with_seed(uint64_t seed)
     seeded_random_init(&t.random, seed);
     config_init(&t.config);
     MUST(config_finish(&t.config, reason));
-    MUST(loop_new(&t.clock.clock, &t.control));
+    MUST(loop_new(&t.clock.clock, sockets_system(), &t.control));
     t.coord = store_open(t.dir, &t.clock.clock, on_watch);
     t.metadata = metadata_cache_new();
     know_brokers();

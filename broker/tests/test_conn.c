@@ -135,7 +135,7 @@ static void begin(struct net_limits limits)
     memset(&t, 0, sizeof(t));
     temp_dir_make(t.dir);
     t.files = file_cache_new(fs_system(), 10);
-    MUST(loop_new(clock_system(), &t.loop));
+    MUST(loop_new(clock_system(), sockets_system(), &t.loop));
     t.memory.buffered_bytes_max = SIZE_MAX / 2;
     net_loop_init(&t.net, t.loop, &handler, &limits, &t.memory);
     t.net.on_conn_gone = on_gone;

@@ -300,7 +300,8 @@ static void stage_brokers_with(uint64_t seed, const char *option)
         struct broker_env env = {.clock = &stage.clock.clock,
                                  .fs = stage.fs,
                                  .random = &places[i].random.random,
-                                 .threads = &stage.threads};
+                                 .threads = &stage.threads,
+                                 .sockets = sockets_system()};
         place_start(&places[i], i + 1, option, &env);
     }
 }

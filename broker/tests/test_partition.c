@@ -27,7 +27,7 @@ static void begin_with(struct log_config config)
 {
     memset(&t, 0, sizeof(t));
     place_make(&t.place);
-    MUST(loop_new(&t.place.clock.clock, &t.flush));
+    MUST(loop_new(&t.place.clock.clock, sockets_system(), &t.flush));
     t.env = (struct partition_env){.broker_id = ME,
                                    .clock = &t.place.clock.clock,
                                    .replica_lag_ms = LAG_MS,

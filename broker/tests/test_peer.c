@@ -70,9 +70,10 @@ static void begin(void)
     t.conn = -1;
     t.known = true;
     manual_clock_init(&t.clock, 1000000);
-    MUST(loop_new(&t.clock.clock, &t.loop));
+    MUST(loop_new(&t.clock.clock, sockets_system(), &t.loop));
     stream_pool_init(&t.streams, FRAME_MAX, NULL);
     t.workers = workers_new(&(struct workers_config){.threads = threads_system(),
+                                                     .sockets = sockets_system(),
                                                      .clock = clock_system(),
                                                      .threads_max = 1,
                                                      .queued_max = 10,

@@ -78,9 +78,9 @@ static void begin(void)
     manual_clock_init(&t.clock, 1000000);
     config_init(&t.config);
     MUST(config_finish(&t.config, reason));
-    MUST(loop_new(&t.clock.clock, &t.control));
-    MUST(loop_new(&t.clock.clock, &t.state));
-    MUST(loop_new(&t.clock.clock, &t.flush));
+    MUST(loop_new(&t.clock.clock, sockets_system(), &t.control));
+    MUST(loop_new(&t.clock.clock, sockets_system(), &t.state));
+    MUST(loop_new(&t.clock.clock, sockets_system(), &t.flush));
     t.coord = store_open(t.dir, &t.clock.clock, ignore_watch);
     t.configs = topic_configs_new(&t.config);
     topic_configs_use(t.configs, t.coord);

@@ -48,6 +48,7 @@ static struct server_config config_of(void)
         listeners[i].conns_max = INT32_MAX;
     }
     return (struct server_config){.threads = threads_system(),
+                                  .sockets = sockets_system(),
                                   .listeners = listeners,
                                   .listeners_n = 2,
                                   .loops_n = LOOPS,

@@ -36,8 +36,8 @@ static void begin_with(const char *option, const char *another)
         }
     }
     MUST(config_finish(&t.config, reason));
-    MUST(loop_new(&t.place.clock.clock, &t.flush));
-    MUST(loop_new(&t.place.clock.clock, &t.background));
+    MUST(loop_new(&t.place.clock.clock, sockets_system(), &t.flush));
+    MUST(loop_new(&t.place.clock.clock, sockets_system(), &t.background));
     t.env =
         (struct partition_env){.broker_id = ME, .clock = &t.place.clock.clock, .flush = t.flush};
     t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
