@@ -118,7 +118,7 @@ static err take_listener_limits(struct broker *broker, char reason[BROKER_REASON
     return OK;
 }
 
-static const struct listener *listener_named(const struct broker *broker, const char *name)
+static struct listener *listener_named(const struct broker *broker, const char *name)
 {
     for (size_t i = 0; name != NULL && i < broker->listeners.count; i++) {
         if (strcasecmp(broker->listeners.all[i].name, name) == 0) {
@@ -126,6 +126,11 @@ static const struct listener *listener_named(const struct broker *broker, const 
         }
     }
     return NULL;
+}
+
+static bool has_control_plane(const struct broker *broker)
+{
+    return broker->control_listener != broker->inter_broker_listener;
 }
 
 /* Where brokers, and their controller, talk to each other. Without a name it is PLAINTEXT, or where there
@@ -140,7 +145,7 @@ static err take_brokers_listeners(struct broker *broker, char reason[BROKER_REAS
     if (control == NULL) {
         return OK;
     }
-    const struct listener *of_controller = listener_named(broker, control);
+    struct listener *of_controller = listener_named(broker, control);
     if (of_controller == NULL || of_controller == among) {
         return refuse(
             reason, BROKER_REASON_BYTES,
@@ -148,6 +153,7 @@ static err take_brokers_listeners(struct broker *broker, char reason[BROKER_REAS
             "not the one of the brokers among themselves (%s)",
             control, among->name);
     }
+    of_controller->alone = true; /* load from clients does not delay it */
     broker->control_listener = of_controller->name;
     return OK;
 }
@@ -170,7 +176,8 @@ static err bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     TRY(listeners_parse(&texts, &broker->listeners, reason, BROKER_REASON_BYTES));
     TRY(take_listener_limits(broker, reason));
     TRY(take_brokers_listeners(broker, reason));
-    broker->loops_n = threads_wanted(config->num_network_threads);
+    broker->loops_n =
+        threads_wanted(config->num_network_threads) + (has_control_plane(broker) ? 1 : 0);
     struct server_config server = {
         .threads = broker->env.threads,
         .sockets = broker->env.sockets,
@@ -423,8 +430,9 @@ static int64_t connect_timeout_ms(const struct config *config)
 static void make_fetchers(struct broker *broker)
 {
     const struct config *config = broker->config;
-    struct loop **loops = xcalloc((size_t)broker->loops_n, sizeof(*loops));
-    for (int i = 0; i < broker->loops_n; i++) {
+    int loops_n = broker->loops_n - (has_control_plane(broker) ? 1 : 0);
+    struct loop **loops = xcalloc((size_t)loops_n, sizeof(*loops));
+    for (int i = 0; i < loops_n; i++) {
         loops[i] = server_loop(broker->server, i)->loop;
     }
     struct fetchers_config fetchers = {
@@ -446,7 +454,7 @@ static void make_fetchers(struct broker *broker)
                 .receive_buffer_bytes = set_bytes(config, "replica.socket.receive.buffer.bytes",
                                                   config->replica_socket_receive_buffer_bytes)},
         .loops = loops,
-        .loops_n = broker->loops_n,
+        .loops_n = loops_n,
         .fetchers_n = config->num_replica_fetchers,
     };
     broker->fetchers = fetchers_new(&fetchers);

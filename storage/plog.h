@@ -187,7 +187,8 @@ NODISCARD err plog_producers(struct plog *log, struct arena *arena,
 NODISCARD err plog_flush(struct plog *log);
 /* A new segment, as by segment.ms or segment.bytes. */
 NODISCARD err plog_roll(struct plog *log);
-/* Cuts everything at and above `offset`. The caller writes the recovery points (logs.h) before the
+/* Cuts everything at and above `offset`, with the epochs that begin there: also one that begins at the end
+ * and has no record yet. The caller writes the recovery points (logs.h) before the
  * next append: a checkpoint above the end would make a later torn tail look like damage. */
 NODISCARD err plog_truncate(struct plog *log, int64_t offset);
 /* Empties the log and starts it again at `offset`. */

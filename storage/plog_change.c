@@ -229,6 +229,16 @@ static err truncate_to(struct plog *log, int64_t offset)
     return plog_take_snapshot(log, false);
 }
 
+/* An epoch that began at the end has no record: whoever led in it appended nothing here, and another
+ * leader may not know it. */
+static err drop_empty_epoch(struct plog *log)
+{
+    guard_lock(log);
+    bool changed = epochs_truncate_end(&log->epochs, plog_end_offset(log));
+    guard_unlock(log);
+    return changed ? plog_write_epochs(log) : OK;
+}
+
 err plog_truncate(struct plog *log, int64_t offset)
 {
     CHECK(offset >= 0);
@@ -236,7 +246,7 @@ err plog_truncate(struct plog *log, int64_t offset)
         return ERR_KAFKA_STORAGE_ERROR;
     }
     if (offset >= plog_end_offset(log)) {
-        return OK;
+        return plog_fail(log, drop_empty_epoch(log), "writing leader epochs");
     }
     plog_take_config(log);
     log_info(AREA, "truncating dir=%s offset=%lld end_offset=%lld", log->dir, (long long)offset,

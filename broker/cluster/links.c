@@ -354,8 +354,8 @@ static void on_request(struct loop_task *task)
     free(message);
 }
 
-static void send(void *context, int32_t broker_id, int16_t api_key, int version,
-                 const void *request)
+static void send_to(void *context, int32_t broker_id, int16_t api_key, int version,
+                    const void *request)
 {
     struct links *links = context;
     struct request_message *message = xcalloc(1, sizeof(*message));
@@ -368,7 +368,7 @@ static void send(void *context, int32_t broker_id, int16_t api_key, int version,
 
 struct controller_links links_of(struct links *links)
 {
-    return (struct controller_links){.send = send, .set_targets = set_targets, .context = links};
+    return (struct controller_links){.send = send_to, .set_targets = set_targets, .context = links};
 }
 
 /* ---- life ---- */

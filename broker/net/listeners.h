@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@ struct listener {
     int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* 0 PLAINTEXT, as on the wire */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
+    bool alone;                /* its connections have a loop of their own */
 };
 
 /* A limit for one address. */

@@ -172,10 +172,25 @@ static void on_handover(struct loop_task *task)
     free(h);
 }
 
-static struct net_loop *least_loaded(struct server *server)
+static bool one_is_alone(const struct server *server)
 {
+    for (size_t i = 0; i < server->config.listeners_n; i++) {
+        if (server->config.listeners[i].alone) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct net_loop *loop_for(struct server *server, const struct listener *listener)
+{
+    int last = server->config.loops_n - 1;
+    if (listener->alone) {
+        return &server->nets[last];
+    }
     struct net_loop *best = &server->nets[0];
-    for (int i = 1; i < server->config.loops_n; i++) {
+    int shared_n = one_is_alone(server) ? last : last + 1;
+    for (int i = 1; i < shared_n; i++) {
         if (atomic_load(&server->nets[i].conns_n) < atomic_load(&best->conns_n)) {
             best = &server->nets[i];
         }
@@ -210,7 +225,7 @@ static bool accept_one(struct acceptor *acceptor)
     }
     struct handover *h = xcalloc(1, sizeof(*h));
     *h = (struct handover){.task.run = on_handover,
-                           .net = least_loaded(server),
+                           .net = loop_for(server, acceptor->listener),
                            .listener = acceptor->listener,
                            .fd = fd,
                            .peer = peer};

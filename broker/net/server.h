@@ -16,7 +16,7 @@ struct server_config {
     struct sockets *sockets;
     struct listener *listeners; /* owned by the caller, lives as long as the server */
     size_t listeners_n;
-    int loops_n;
+    int loops_n; /* the last one is that of the listener that is alone, if there is one */
     int backlog;
     int32_t conns_max;
     int32_t conns_per_ip_max;

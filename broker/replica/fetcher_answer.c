@@ -82,7 +82,12 @@ static bool take_partition(struct fetcher *f, struct followed *it,
         followed_set_state(f, it, FOLLOW_ASKS);
         return true;
     case ERR_FENCED_LEADER_EPOCH:
-        followed_stop(f, it, "the leader has a newer epoch");
+        log_info("fetcher",
+                 "the leader has a newer epoch, which is to come here too topic=%.*s partition=%d "
+                 "leader=%d leader_epoch=%d",
+                 (int)it->name.topic.len, it->name.topic.data, it->name.partition, f->leader,
+                 it->leader_epoch);
+        followed_stop(f, it, NULL);
         return true;
     default:
         followed_pause(f, it, in->error_code);

@@ -33,10 +33,6 @@ static void tell_position(const struct partition *p, struct follower_position *p
 
 static err cut(struct partition *p, int64_t offset)
 {
-    int64_t end = plog_end_offset(p->log);
-    if (offset >= end) {
-        return OK;
-    }
     int64_t high_watermark = partition_high_watermark(p);
     if (offset < high_watermark) {
         log_warn("replica",
@@ -177,10 +173,12 @@ static err reconcile(struct partition *p, int32_t leader_epoch, const struct div
     if (told->epoch < 0 || told->end_offset < 0) {
         return E_MALFORMED;
     }
-    int64_t before = plog_end_offset(p->log);
+    struct follower_position before;
+    tell_position(p, &before);
     TRY(cut(p, divergence(p, told)));
     tell_position(p, position);
-    return position->offset < before ? OK : E_MALFORMED;
+    bool less = position->offset < before.offset || position->last_epoch < before.last_epoch;
+    return less ? OK : E_MALFORMED;
 }
 
 err partition_reconcile(struct partition *p, int32_t leader_epoch, const struct divergence *told,
