@@ -14,6 +14,8 @@ import socket
 import struct
 import subprocess
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from wire import schema
 
@@ -37,10 +39,10 @@ DEFAULTS = {
 }
 
 
-def _metadata_ready(port: int) -> bool:
+def _metadata_ready(host: str, port: int) -> bool:
     """True when the broker answers Metadata v1 with at least one broker and a controller."""
     request = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", 0)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+    with socket.create_connection((host, port), timeout=5) as s:
         s.sendall(struct.pack(">i", len(request)) + request)
         f = s.makefile("rb")
         head = f.read(4)
@@ -57,27 +59,39 @@ def _metadata_ready(port: int) -> bool:
     return count > 0 and struct.unpack_from(">i", body, at)[0] >= 0
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a broker runs when it is not alone: its address, the chroot it shares, and how its process gets there."""
+
+    host: str
+    port: int
+    chroot: str
+    enter: Callable[[], None] | None = None
+
+
 class Broker:
     """What a test may do to a broker."""
 
     kind = ""
     start_timeout_s = 30.0
 
-    def __init__(self, overrides: dict | None = None, on: ZooKeeper | None = None):
-        """On the ZooKeeper given, with a new chroot; otherwise where its kind keeps its state by default."""
+    def __init__(self, overrides: dict | None = None, on: ZooKeeper | None = None, place: Place | None = None):
+        """On the ZooKeeper given, with a new chroot; otherwise where its kind keeps its state by default. With a place,
+        as a member of a cluster, whose chroot is not given up with the broker."""
+        self.place = place
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"ottla-interop-{self.kind}-"))
         self.data_dir = self.directory / "data"
-        self.port = free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.host, self.port = (place.host, place.port) if place else ("127.0.0.1", free_port())
+        self.bootstrap = f"{self.host}:{self.port}"
         self.zookeeper = on or self._default_zookeeper()
         self.properties = {
             **DEFAULTS,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": str(self.data_dir),
         }
         if self.zookeeper:
-            self.chroot = self.zookeeper.new_chroot()
-            self.properties["zookeeper.connect"] = f"127.0.0.1:{self.zookeeper.port}{self.chroot}"
+            self.chroot = place.chroot if place else self.zookeeper.new_chroot()
+            self.properties["zookeeper.connect"] = f"{self.zookeeper.host}:{self.zookeeper.port}{self.chroot}"
         self.properties |= {**self._properties(), **(overrides or {})}
         self.process: Process | None = None
         self._log_from = 0
@@ -126,7 +140,8 @@ class Broker:
         self._before_start()
         log = self.directory / "broker.log"
         self._log_from = log.stat().st_size if log.exists() else 0
-        self.process = Process(self.kind, self._argv(config), log, cwd=self.directory)
+        self.process = Process(self.kind, self._argv(config), log, cwd=self.directory,
+                               enter=self.place and self.place.enter)
 
     def start_refused(self, timeout_s: float) -> tuple[int, str]:
         """A start that has to fail: the exit status, and what it said."""
@@ -148,7 +163,7 @@ class Broker:
         if not self.process.running():
             tail = self.process.tail()
             raise RuntimeError(f"{self.kind} ended with status {self.process.wait(1)} at start\n{tail}")
-        return _metadata_ready(self.port)
+        return _metadata_ready(self.host, self.port)
 
     def stop(self) -> None:
         """A clean stop; an unclean exit status is a failure."""
@@ -178,7 +193,7 @@ class Broker:
 
     def destroy(self) -> None:
         self.kill()
-        if self.zookeeper and self.zookeeper.process:
+        if self.zookeeper and self.zookeeper.process and not self.place:
             self.zookeeper.remove(self.chroot)
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -223,7 +238,8 @@ class Kafka(Broker):
         return {"zookeeper.session.timeout.ms": "2000", "log.cleaner.dedupe.buffer.size": "2097152"}
 
     def _argv(self, config):
-        return jvm.java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
+        heap = ["-Xmx200m"] if self.place else []  # one of several
+        return jvm.java(*heap, f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/log4j.properties", "-cp",
                         jvm.classpath(KAFKA_VERSION), "kafka.Kafka", config)
 
     def _before_start(self):
@@ -243,11 +259,11 @@ class Kafka(Broker):
                 {"version": 3, "topic_id": topic_id, "adding_replicas": {}, "removing_replicas": {},
                  "partitions": {str(i): [int(node)] for i in range(partitions)}}, separators=(",", ":"))
         for path, data in nodes.items():
-            tools(KAFKA_VERSION).run("zookeeper-shell", "-server", f"127.0.0.1:{self.zookeeper.port}", "create",
-                                     self.chroot + path, data)
+            tools(KAFKA_VERSION).run("zookeeper-shell", "-server", f"{self.zookeeper.host}:{self.zookeeper.port}",
+                                     "create", self.chroot + path, data)
 
     def _answers(self):
-        return super()._answers() and self._topics_on_disk() <= self._topics_led()
+        return super()._answers() and (self.place or self._topics_on_disk() <= self._topics_led())
 
     def _topics_on_disk(self) -> set:
         names = (re.fullmatch(r"(.+)-\d+", p.name) for p in self.data_dir.glob("*-*"))
@@ -256,7 +272,7 @@ class Kafka(Broker):
     def _topics_led(self) -> set:
         """Topics of which every leader is known. Kafka opens its port before it knows what it has."""
         request = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", -1)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+        with socket.create_connection((self.host, self.port), timeout=5) as s:
             s.sendall(struct.pack(">i", len(request)) + request)
             f = s.makefile("rb")
             frame = f.read(struct.unpack(">i", f.read(4))[0])
@@ -290,5 +306,8 @@ def missing() -> str | None:
     return zookeeper.missing() if coordination() == "zookeeper" else None
 
 
+KINDS = {"ottla": Ottla, "kafka": Kafka}
+
+
 def new_broker(overrides: dict | None = None, on: ZooKeeper | None = None) -> Broker:
-    return (Ottla if kind_under_test() == "ottla" else Kafka)(overrides, on)
+    return KINDS[kind_under_test()](overrides, on)

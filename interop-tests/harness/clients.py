@@ -70,7 +70,7 @@ def go_client() -> str:
 
 def create_topic(broker, name: str, partitions: int = 1, **configs) -> str:
     """By the wire, so that a test of one client does not depend on another."""
-    connection = Connection("127.0.0.1", broker.port)
+    connection = Connection(broker.host, broker.port)
     try:
         body = {"topics": [{"name": name, "num_partitions": partitions, "replication_factor": 1,
                             "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}],
@@ -89,7 +89,7 @@ def create_topic(broker, name: str, partitions: int = 1, **configs) -> str:
 
 
 def end_offsets(broker, topic: str, partitions: int) -> list:
-    connection = Connection("127.0.0.1", broker.port)
+    connection = Connection(broker.host, broker.port)
     try:
         answer = ask(connection, "ListOffsets", 1, {"topics": [{"name": topic, "partitions": [
             {"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})

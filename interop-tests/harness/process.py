@@ -38,13 +38,20 @@ def free_port() -> int:
 class Process:
     """One child process with its output in a file. It is killed when this process dies, however it dies."""
 
-    def __init__(self, name: str, argv: list, log: pathlib.Path, env: dict | None = None, cwd=None, stdin=None):
+    def __init__(self, name: str, argv: list, log: pathlib.Path, env: dict | None = None, cwd=None, stdin=None,
+                 enter=None):
+        """enter() is called in the child before it becomes the program."""
         self.name = name
         self.log = log
+
+        def before_exec():
+            _die_with_parent()
+            if enter:
+                enter()
         with open(log, "ab") as out:
             self._popen = subprocess.Popen(
                 [str(a) for a in argv], stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})}, cwd=cwd, preexec_fn=_die_with_parent)
+                env={**os.environ, **(env or {})}, cwd=cwd, preexec_fn=before_exec)
 
     @property
     def pid(self) -> int:

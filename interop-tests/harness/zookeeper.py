@@ -43,13 +43,14 @@ class ZooKeeper:
 
     _shared = None
 
-    def __init__(self):
+    def __init__(self, host: str = "127.0.0.1"):
+        self.host = host
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ottla-interop-zookeeper-"))
         self.port = free_port()
         self._chroots = itertools.count(1)
         # Sessions may be as short as a second, so that a test sees one expire, and as long as a broker's default.
         (self.directory / "zoo.cfg").write_text(
-            f"dataDir={self.directory}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\ntickTime=500\n"
+            f"dataDir={self.directory}/data\nclientPort={self.port}\nclientPortAddress={host}\ntickTime=500\n"
             "maxSessionTimeout=40000\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n")
         self.process = None
         self.start()
@@ -83,7 +84,7 @@ class ZooKeeper:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def command(self, word: str) -> str:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+        with socket.create_connection((self.host, self.port), timeout=5) as s:
             s.sendall(word.encode())
             return s.makefile().read()
 
@@ -94,7 +95,7 @@ class ZooKeeper:
     @contextlib.contextmanager
     def client(self, chroot: str = ""):
         """A session of ours."""
-        k = kazoo.client.KazooClient(f"127.0.0.1:{self.port}{chroot}", timeout=10)
+        k = kazoo.client.KazooClient(f"{self.host}:{self.port}{chroot}", timeout=10)
         k.start(10)
         try:
             yield k

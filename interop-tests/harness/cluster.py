@@ -1,0 +1,231 @@
+"""Several brokers of either kind on one ZooKeeper, and what can go wrong among them.
+
+Where namespaces can be had each broker has one, and the network between them is network.py's; where not, all are on
+loopback, and only what is done to processes, and to the way to ZooKeeper (by a proxy for each broker), is possible:
+Cluster.can_cut says which. A broker's data is a file system of its own in memory, with the namespaces, so that it can
+be full.
+
+A broker is named by its id, 0 … N-1, which is its place in `brokers`.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+from dataclasses import dataclass
+
+import kazoo.client
+import kazoo.exceptions
+
+from wire.player import Connection
+
+from . import network
+from .broker import KINDS, Broker, Place
+from .clients import ask
+from .process import free_port
+from .tcp_proxy import TcpProxy
+from .wait import wait_for
+from .zookeeper import ZooKeeper
+
+CHROOT = "/cluster"
+SESSION_S = 3.0
+DISK_BYTES = 512 << 20
+
+# Short times, so that what is noticed by waiting is noticed within some seconds.
+PROPERTIES = {
+    "zookeeper.session.timeout.ms": int(SESSION_S * 1000),
+    "replica.lag.time.max.ms": 4000,
+    "replica.socket.timeout.ms": 4000,
+    "controller.socket.timeout.ms": 4000,
+    "request.timeout.ms": 6000,
+    "auto.leader.rebalance.enable": "false",
+    "controlled.shutdown.retry.backoff.ms": 1000,
+    "unclean.leader.election.enable": "false",
+    "log.cleaner.dedupe.buffer.size": 2097152,
+}
+
+
+@dataclass(frozen=True)
+class PartitionState:
+    """What the state znode of a partition says."""
+
+    leader: int
+    leader_epoch: int
+    isr: tuple
+    controller_epoch: int
+    partition_epoch: int
+
+
+class Cluster:
+    """kinds: "ottla" or "kafka" for each broker. Not started."""
+
+    def __init__(self, kinds: list, overrides: dict | None = None, seed: int = 0):
+        self.can_cut = network.missing() is None
+        self.network = network.Network(len(kinds), seed) if self.can_cut else None
+        self.zookeeper = ZooKeeper(network.OURS["zookeeper"] if self.can_cut else "127.0.0.1")
+        self.zookeeper.create(CHROOT)
+        self._proxies = [] if self.can_cut else [TcpProxy(self.zookeeper.port) for _ in kinds]
+        self._full = {}
+        replicas = min(3, len(kinds))
+        properties = PROPERTIES | {
+            "default.replication.factor": replicas,
+            "min.insync.replicas": min(2, replicas),
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": min(2, replicas),
+        } | (overrides or {})
+        self.brokers = [self._member(n, kind, properties) for n, kind in enumerate(kinds)]
+        self.bootstrap = ",".join(b.bootstrap for b in self.brokers)
+        self.look = kazoo.client.KazooClient(f"{self.zookeeper.host}:{self.zookeeper.port}{CHROOT}", timeout=10)
+        self.look.start(10)
+
+    def _member(self, n: int, kind: str, properties: dict) -> Broker:
+        mine = {"broker.id": n} | properties
+        if self.can_cut:
+            place = Place(self.network.addresses[str(n)], 9092, CHROOT, self.network.enter_node(str(n)))
+        else:
+            place = Place("127.0.0.1", free_port(), CHROOT)
+            mine["zookeeper.connect"] = f"127.0.0.1:{self._proxies[n].port}{CHROOT}"
+        b = KINDS[kind](mine, self.zookeeper, place)
+        if self.can_cut:
+            b.data_dir.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "ottla", b.data_dir], check=True)
+        return b
+
+    def start(self) -> "Cluster":
+        for b in self.brokers:
+            b.launch()
+        self.answers(*range(len(self.brokers)))
+        return self
+
+    def answers(self, *ids: int) -> None:
+        """Waits until these brokers, which were launched, are registered and answer."""
+        for n in ids:
+            b = self.brokers[n]
+            try:
+                wait_for(lambda: b._answers() and n in self.registered(), b.start_timeout_s, f"broker {n} to answer")
+            except AssertionError as e:
+                raise AssertionError(f"{e}\n{b.log_tail()}") from None
+
+    def stop(self) -> None:
+        """One after the other, cleanly."""
+        for b in self.brokers:
+            b.stop()
+
+    def destroy(self) -> None:
+        with contextlib.suppress(kazoo.exceptions.KazooException):
+            self.look.stop()
+            self.look.close()
+        for b in self.brokers:
+            b.kill()
+            if self.can_cut:
+                subprocess.run(["umount", "-l", b.data_dir], check=True)
+            b.destroy()
+        self.zookeeper.destroy()
+        for proxy in self._proxies:
+            proxy.close()
+        if self.network:
+            self.network.close()
+
+    # --- what ZooKeeper knows
+
+    def registered(self) -> set:
+        with contextlib.suppress(kazoo.exceptions.NoNodeError):
+            return {int(name) for name in self.look.get_children("/brokers/ids")}
+        return set()
+
+    def controller(self) -> int | None:
+        with contextlib.suppress(kazoo.exceptions.NoNodeError):
+            return json.loads(self.look.get("/controller")[0])["brokerid"]
+        return None
+
+    def state(self, topic: str, partition: int = 0) -> PartitionState:
+        data, stat = self.look.get(f"/brokers/topics/{topic}/partitions/{partition}/state")
+        return partition_state(data, stat.version)
+
+    def assignment(self, topic: str) -> dict:
+        """partition -> its replicas, the preferred leader first."""
+        topic = json.loads(self.look.get(f"/brokers/topics/{topic}")[0])
+        return {int(p): replicas for p, replicas in topic["partitions"].items()}
+
+    def in_sync(self, topic: str) -> bool:
+        """Every partition has a leader, and all its replicas in its ISR."""
+        with contextlib.suppress(kazoo.exceptions.NoNodeError):
+            states = {p: self.state(topic, p) for p in self.assignment(topic)}
+            return bool(states) and all(s.leader >= 0 and set(s.isr) == set(self.assignment(topic)[p])
+                                        for p, s in states.items())
+        return False
+
+    # --- what the brokers know
+
+    def metadata(self, n: int, *topics: str) -> dict:
+        """Metadata as broker n answers it."""
+        b = self.brokers[n]
+        connection = Connection(b.host, b.port)
+        try:
+            return ask(connection, "Metadata", 4, {"topics": [{"name": t} for t in topics],
+                                                   "allow_auto_topic_creation": False})
+        finally:
+            connection.close()
+
+    def known_everywhere(self, topic: str) -> bool:
+        """All brokers name the same leader, which is ZooKeeper's, for every partition of it."""
+        expected = {p: self.state(topic, p).leader for p in self.assignment(topic)}
+        for n in range(len(self.brokers)):
+            (found,) = self.metadata(n, topic)["topics"]
+            if {p["partition_index"]: p["leader_id"] for p in found["partitions"]} != expected:
+                return False
+        return True
+
+    def create_topic(self, name: str, partitions: int = 1, replicas: int | None = None, **configs) -> str:
+        """By the wire, at whoever is the controller; back when all brokers know it and all replicas are in sync."""
+        controller = self.brokers[wait_for(lambda: (self.controller() or 0) + 1, 30, "a controller") - 1]
+        connection = Connection(controller.host, controller.port)
+        try:
+            answer = ask(connection, "CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
+                "name": name, "num_partitions": partitions, "replication_factor": replicas or min(3, len(self.brokers)),
+                "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}]})
+        finally:
+            connection.close()
+        assert answer["topics"][0]["error_code"] == 0, answer
+        wait_for(lambda: self.in_sync(name) and self.known_everywhere(name), 30, f"{name} to be known everywhere")
+        return name
+
+    # --- faults that are not the network's
+
+    def pause(self, n: int) -> None:
+        """It keeps its connections, and does nothing."""
+        self.brokers[n].process.signal(signal.SIGSTOP)
+
+    def resume(self, n: int) -> None:
+        self.brokers[n].process.signal(signal.SIGCONT)
+
+    def cut_zookeeper(self, n: int) -> None:
+        """The way of one broker to ZooKeeper, and nothing else."""
+        if self.network:
+            self.network.cut("zookeeper", str(n))
+        else:
+            self._proxies[n].refuse()
+
+    def join_zookeeper(self, n: int) -> None:
+        if self.network:
+            self.network.join("zookeeper", str(n))
+        else:
+            self._proxies[n].allow()
+
+    def fill_disk(self, n: int) -> None:
+        """Nothing more can be written to its data."""
+        filler = self.brokers[n].data_dir / "filler"
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as f:
+            for size in (1 << 20, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while f.write(bytes(size)) == size:
+                        pass
+
+    def empty_disk(self, n: int) -> None:
+        (self.brokers[n].data_dir / "filler").unlink(missing_ok=True)
+
+
+def partition_state(data: bytes, version: int) -> PartitionState:
+    s = json.loads(data)
+    return PartitionState(s["leader"], s["leader_epoch"], tuple(s["isr"]), s["controller_epoch"], version)
