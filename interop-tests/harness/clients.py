@@ -100,11 +100,11 @@ def end_offsets(broker, topic: str, partitions: int) -> list:
         connection.close()
 
 
-def ask(connection: Connection, name: str, version: int, values: dict) -> dict:
+def ask(connection: Connection, name: str, version: int, values: dict, timeout_s: float = 30) -> dict:
     """One request, and its answer as a dict."""
     api = APIS[name]
     connection.correlation += 1
     frame = schema.encode_header(api.key, version, connection.correlation, "interop", version in api.flexible) \
         + schema.encode_body(api, version, values)
     connection.send(len(frame).to_bytes(4, "big") + frame)
-    return schema.decode_response(api, version, connection.frame(30))[1]
+    return schema.decode_response(api, version, connection.frame(timeout_s))[1]

@@ -30,8 +30,8 @@ class Pending:
 
 
 class Connection:
-    def __init__(self, host: str, port: int):
-        self.socket = socket.create_connection((host, port), timeout=EXPECT_TIMEOUT_S)
+    def __init__(self, host: str, port: int, timeout_s: float = EXPECT_TIMEOUT_S):
+        self.socket = socket.create_connection((host, port), timeout=timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = []
         self.buffer = bytearray()
