@@ -51,15 +51,19 @@ class Watcher:
         self._lock = threading.Lock()
         look = cluster.look
         for p in cluster.assignment(topic):
-            look.DataWatch(f"/brokers/topics/{topic}/partitions/{p}/state",
-                           lambda data, stat, p=p: data and self._state(p, partition_state(data, stat.version)))
+            look.DataWatch(f"/brokers/topics/{topic}/partitions/{p}/state", self._state_of(p))
         look.DataWatch("/controller", lambda data, _: self._write("controller", id=json.loads(data)["brokerid"]) if data
                        else self._write("controller", id=None))
         look.DataWatch("/controller_epoch", lambda data, _: self._write("controller_epoch", epoch=int(data or 0)))
         look.ChildrenWatch("/brokers/ids", lambda ids: self._write("registered", ids=sorted(map(int, ids))))
 
-    def _state(self, p: int, s) -> None:
-        self._write("state", p=p, leader=s.leader, epoch=s.leader_epoch, isr=s.isr, controller_epoch=s.controller_epoch)
+    def _state_of(self, p: int):
+        def changed(data, stat):
+            if data:
+                s = partition_state(data, stat.version)
+                self._write("state", p=p, leader=s.leader, epoch=s.leader_epoch, isr=s.isr,
+                            controller_epoch=s.controller_epoch)
+        return changed
 
     def _write(self, event: str, **what) -> None:
         with self._lock:
