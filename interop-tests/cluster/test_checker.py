@@ -1,0 +1,248 @@
+"""The checker itself: it lets a right history pass, and catches one that is wrong in each way it knows."""
+
+import json
+import struct
+
+import pytest
+
+from cluster import checker
+
+TOPIC = "t"
+PARTITIONS = 2
+RECORDS = 10  # of each producer in each partition
+
+
+def batch(base: int, values: list, epoch: int = 0) -> bytes:
+    """A record batch of format 2, as far as the checker reads it."""
+    def varint(n):
+        n, out = n << 1 ^ n >> 63, b""
+        while n > 0x7F:
+            out, n = out + bytes([n & 0x7F | 0x80]), n >> 7
+        return out + bytes([n])
+
+    records = b""
+    for delta, value in enumerate(values):
+        body = b"\0" + varint(0) + varint(delta) + varint(-1) + varint(len(value)) + value.encode() + varint(0)
+        records += varint(len(body)) + body
+    body = struct.pack(">ibIhiqqqhii", epoch, 2, 0, 0, len(values) - 1, 0, 0, -1, -1, -1, len(values)) + records
+    return struct.pack(">qi", base, len(body)) + body
+
+
+class Told:
+    """A right history, whose parts a test may falsify before it is written: two producers, a reader, a final reader, a
+    member that commits every second record, two replicas."""
+
+    def __init__(self):
+        self.log = {p: [] for p in range(PARTITIONS)}  # what is at each offset
+        self.files = {name: [] for name in ("all0", "one0", "reader0", "final", "member0", "watermarks", "zookeeper",
+                                            "run")}
+        self.time = 100.0
+        files = self.files
+        for name, acks in (("all0", "all"), ("one0", "1")):
+            self.add(name, "client", role="producer", name=name, acks=acks)
+        self.add("reader0", "client", role="reader", name="reader0")
+        self.add("final", "client", role="reader", name="final", to_end="1")
+        self.add("member0", "client", role="member", name="member0", group="g")
+        self.add("watermarks", "client", role="watermarks", name="watermarks")
+        self.add("run", "topic", name=TOPIC, partitions=PARTITIONS, min_insync_replicas=2)
+        for name in ("reader0", "member0"):
+            self.add(name, "assign", at={p: 0 for p in range(PARTITIONS)})
+        for p in range(PARTITIONS):
+            self.state(p, 0, 0, [0, 1])
+        self.add("zookeeper", "controller_epoch", epoch=1)
+        for n in range(RECORDS):
+            for p in range(PARTITIONS):
+                for name in ("all0", "one0"):
+                    self.send(name, f"{name}-{n * PARTITIONS + p}", p)
+                self.add("watermarks", "watermark", t0=self.time, p=p, broker=0, o=len(self.log[p]), epoch=0)
+                if n % 2:
+                    self.commit(p, len(self.log[p]))
+        self.add("run", "healed")
+        self.add("final", "assign", at={p: 0 for p in range(PARTITIONS)})
+        for p, its in self.log.items():
+            for o, value in enumerate(its):
+                self.add("final", "poll", p=p, o=o, v=value)
+        self.add("final", "end", at={p: len(its) for p, its in self.log.items()})
+        self.add("all0", "left", count=0)
+        self.replicas = {n: {p: [(o, batch(o, [v])) for o, v in enumerate(its)] for p, its in self.log.items()}
+                         for n in range(2)}
+        assert set(files) == set(self.files)
+
+    def add(self, name: str, event: str, /, **what) -> dict:
+        self.time += 0.01
+        self.files[name].append({"e": event, "t": self.time, **what})
+        return self.files[name][-1]
+
+    def state(self, p: int, leader: int, epoch: int, isr: list) -> None:
+        self.add("zookeeper", "state", p=p, leader=leader, epoch=epoch, isr=isr, controller_epoch=1)
+
+    def send(self, name: str, value: str, p: int) -> None:
+        offset = len(self.log[p])
+        self.add(name, "send", v=value, p=p)
+        self.add(name, "ack", v=value, p=p, o=offset)
+        self.log[p].append(value)
+        for reader in ("reader0", "member0"):
+            self.add(reader, "poll", p=p, o=offset, v=value)
+
+    def commit(self, p: int, offset: int) -> None:
+        self.add("member0", "commit", t0=self.time, ok=True, at={p: offset})
+        self.add("member0", "committed", t0=self.time, at={p: offset})
+
+    def event(self, name: str, event: str, /, **like) -> dict:
+        """The one event of that kind that has these values."""
+        (found,) = [e for e in self.files[name] if e["e"] == event and like.items() <= e.items()]
+        return found
+
+    def forget(self, value: str, *names: str) -> None:
+        """These clients never saw it."""
+        for name in names:
+            self.files[name] = [e for e in self.files[name] if not (e["e"] == "poll" and e["v"] == value)]
+
+    def violations(self, tmp_path) -> set:
+        for name, events in self.files.items():
+            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+        for n, partitions in self.replicas.items():
+            log_dir = tmp_path / "replicas" / str(n)
+            rows = [f"{TOPIC} {p} {len(self.log[p])}\n" for p in partitions]
+            for p, batches in partitions.items():
+                (log_dir / f"{TOPIC}-{p}").mkdir(parents=True)
+                middle = len(batches) // (2 + n)  # replicas roll their segments where they like
+                for its in (batches[:middle], batches[middle:]):
+                    (log_dir / f"{TOPIC}-{p}" / f"{its[0][0]:020}.log").write_bytes(b"".join(b for _, b in its))
+            (log_dir / "replication-offset-checkpoint").write_text(f"0\n{len(rows)}\n{''.join(rows)}")
+        run = checker.Run(tmp_path, tmp_path / "replicas")
+        self.report = checker.report(checker.check(run))
+        return {v.rule.split()[0] for v in checker.check(run)}
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+def test_right(told, tmp_path):
+    assert told.violations(tmp_path) == set(), told.report
+
+
+def test_losses_of_acks_one_are_none(told, tmp_path):
+    """A tail with acks=1 is cut, and other records come to its offsets."""
+    told.add("one0", "send", v="one0-lost", p=0)
+    told.add("one0", "ack", v="one0-lost", p=0, o=3)
+    assert told.violations(tmp_path) == set(), told.report
+    assert {v.rule.split()[0] for v in checker.check(checker.Run(tmp_path, acks_one_too=True))} >= {"P1", "P2", "P4"}
+
+
+def lost_write(told):
+    told.forget("all0-6", "reader0", "member0", "final")
+    for replica in told.replicas.values():
+        replica[0] = [(o, b) for o, b in replica[0] if told.log[0][o] != "all0-6"]
+
+
+def lost_at_the_end(told):
+    """Above everything seen: the log is shorter than what was acknowledged."""
+    told.add("all0", "send", v="all0-last", p=0)
+    told.add("all0", "ack", v="all0-last", p=0, o=2 * RECORDS)
+
+
+def seen_too_late(told):
+    told.event("reader0", "poll", v="all0-6")["t"] += checker.UNSEEN_S + 10
+
+
+def duplicate(told):
+    for name in ("reader0", "member0", "final"):
+        told.add(name, "poll", p=0, o=2 * RECORDS, v="all0-6")
+
+
+def two_values_of_an_offset(told):
+    told.event("reader0", "poll", v="all0-6")["v"] = "one0-6"
+
+
+def a_replica_has_another_value(told):
+    o = told.log[0].index("all0-6")
+    told.replicas[1][0][o] = (o, batch(o, ["one0-1"]))
+
+
+def never_sent(told):
+    told.forget("one0-6", "reader0", "member0", "final")
+    told.files["one0"] = [e for e in told.files["one0"] if e.get("v") != "one0-6"]
+
+
+def back(told):
+    told.add("reader0", "poll", p=0, o=4, v=told.log[0][4])
+
+
+def skipped(told):
+    told.forget("one0-6", "reader0")
+
+
+def reset(told):
+    told.add("reader0", "reset", p=0, error="OFFSET_OUT_OF_RANGE")
+
+
+def sent_out_of_order(told):
+    earlier, later = told.event("all0", "ack", v="all0-2"), told.event("all0", "ack", v="all0-4")
+    earlier["o"], later["o"] = later["o"], earlier["o"]
+
+
+def commit_lost(told):
+    told.add("member0", "committed", t0=told.time, at={0: 4})
+
+
+def commit_never_made(told):
+    told.add("member0", "committed", t0=told.time, at={0: 5})
+
+
+def commit_too_high(told):
+    told.commit(0, 1000)
+
+
+def commit_past_unseen(told):
+    told.forget("all0-6", "member0")
+
+
+def watermark_back(told):
+    told.add("watermarks", "watermark", t0=told.time, p=0, broker=1, o=RECORDS, epoch=0)
+
+
+def other_epoch_of_a_batch(told):
+    told.replicas[1][0][5] = (5, batch(5, [told.log[0][5]], epoch=1))
+
+
+def short_replica(told):
+    del told.replicas[1][0][-1]
+
+
+def acknowledged_below_min_isr(told):
+    told.state(0, 0, 0, [0])
+    told.time += checker.ISR_GRACE_S + 1
+    told.send("all0", "all0-small", 0)
+    told.add("final", "poll", p=0, o=2 * RECORDS, v="all0-small")
+    told.time += 2
+    told.state(0, 0, 0, [0, 1])
+
+
+def leader_without_epoch(told):
+    told.state(0, 1, 0, [0, 1])
+
+
+def controller_epoch_twice(told):
+    told.add("zookeeper", "controller_epoch", epoch=1)
+
+
+def records_left(told):
+    told.event("all0", "left")["count"] = 3
+
+
+@pytest.mark.parametrize("falsify, rules", [
+    (lost_write, {"P1", "P2", "P8", "P11"}), (lost_at_the_end, {"P2"}), (seen_too_late, {"P2"}), (duplicate, {"P3"}),
+    (two_values_of_an_offset, {"P2", "P4"}), (a_replica_has_another_value, {"P4", "P15"}),
+    (never_sent, {"P4", "P8", "P11"}), (back, {"P8"}), (skipped, {"P8"}), (reset, {"P8"}),
+    (sent_out_of_order, {"P4", "P9"}), (commit_lost, {"P11"}), (commit_never_made, {"P11"}),
+    (commit_too_high, {"P11"}), (commit_past_unseen, {"P8", "P11"}), (watermark_back, {"P13"}),
+    (other_epoch_of_a_batch, {"P15"}), (short_replica, {"P15"}), (leader_without_epoch, {"P17"}),
+    (acknowledged_below_min_isr, {"P15", "P16"}), (controller_epoch_twice, {"P17"}), (records_left, {"went-on"}),
+], ids=lambda x: getattr(x, "__name__", "-".join(sorted(x)) if isinstance(x, set) else x))
+def test_falsified(told, tmp_path, falsify, rules):
+    """All that is said follows from what was falsified."""
+    falsify(told)
+    assert told.violations(tmp_path) == rules, told.report
