@@ -15,6 +15,7 @@ that lets users have namespaces; missing() says what is not there. Nothing can b
 ends with this process: a namespace lives as long as somebody has it open, a device as long as the switch runs.
 """
 
+import collections
 import contextlib
 import ctypes
 import fcntl
@@ -70,7 +71,7 @@ class Network:
         enter()
         self.addresses = OURS | {str(n): f"10.77.0.{10 + n}" for n in range(brokers)}
         self._namespaces = {}
-        self._cuts, self._loss, self._delay_s = set(), 0.0, 0.0
+        self._cuts, self._loss, self._delay_s = collections.Counter(), 0.0, 0.0  # (source, target) -> how often it is cut
         ours = _tun("ottla")
         for address in OURS.values():
             _ip(f"addr add {address}/24 dev ottla")
@@ -90,19 +91,23 @@ class Network:
         namespace = self._namespaces[name]
         return lambda: _call(_libc.setns(namespace, _NEWNET), "setns")
 
-    # Faults: nodes by their names. Each takes effect for the next packet.
+    # Faults: nodes by their names. Each takes effect for the next packet. What was cut twice is to be joined twice.
 
     def cut_one_way(self, source: str, target: str) -> None:
-        self._cuts.add((source, target))
+        self._cuts[source, target] += 1
+        self._tell()
+
+    def join_one_way(self, source: str, target: str) -> None:
+        self._cuts[source, target] -= 1
         self._tell()
 
     def cut(self, one: str, *others: str) -> None:
         """Both ways, between one and each of the others."""
-        self._cuts |= {pair for other in others for pair in ((one, other), (other, one))}
+        self._cuts.update(_both_ways(one, others))
         self._tell()
 
     def join(self, one: str, *others: str) -> None:
-        self._cuts -= {pair for other in others for pair in ((one, other), (other, one))}
+        self._cuts.subtract(_both_ways(one, others))
         self._tell()
 
     def lose(self, share: float) -> None:
@@ -116,7 +121,7 @@ class Network:
         self._tell()
 
     def heal(self) -> None:
-        self._cuts, self._loss, self._delay_s = set(), 0.0, 0.0
+        self._cuts, self._loss, self._delay_s = collections.Counter(), 0.0, 0.0
         self._tell()
 
     def close(self) -> None:
@@ -127,10 +132,15 @@ class Network:
             os.close(namespace)
 
     def _tell(self) -> None:
-        self._switch.stdin.write(json.dumps([sorted(self._cuts), self._loss, self._delay_s]) + "\n")
+        cuts = [pair for pair, times in self._cuts.items() if times > 0]
+        self._switch.stdin.write(json.dumps([cuts, self._loss, self._delay_s]) + "\n")
         self._switch.stdin.flush()
         if not self._switch.stdout.readline():
             raise RuntimeError("the switch has ended")
+
+
+def _both_ways(one: str, others: tuple) -> list:
+    return [pair for other in others for pair in ((one, other), (other, one))]
 
 
 def _call(result: int, what: str) -> None:

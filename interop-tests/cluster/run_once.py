@@ -1,0 +1,150 @@
+"""One run: brokers, load, the steps of a schedule, healing, a clean stop, and the verdict of the checker.
+
+A run that exposed nothing has not passed: where no leader changed or no ISR, it says so.
+"""
+
+import collections
+import pathlib
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+
+from harness.cluster import Cluster
+from harness.wait import wait_for
+
+from . import checker
+from .faults import FAULTS, possible, schedule
+from .load import Load
+
+TOPIC = "chaos"
+PARTITIONS = 6
+TRUNCATIONS = re.compile(r"Truncating to offset \d+|truncating dir=\S+ offset=")
+
+
+@dataclass
+class Exposure:
+    """What a run has seen; of several runs the sum."""
+
+    counts: collections.Counter = field(default_factory=collections.Counter)
+    seconds: collections.Counter = field(default_factory=collections.Counter)  # of each fault
+    seeds: list = field(default_factory=list)
+
+    def __add__(self, other: "Exposure") -> "Exposure":
+        return Exposure(self.counts + other.counts, self.seconds + other.seconds, self.seeds + other.seeds)
+
+    def enough(self) -> bool:
+        return all(self.counts[x] for x in ("acknowledged", "records", "leader changes", "ISR changes"))
+
+    def __str__(self):
+        lines = [f"{name:20} {n}" for name, n in self.counts.items()]
+        lines.append("seconds of faults    " + ", ".join(f"{name} {s:.0f}" for name, s in self.seconds.items()))
+        return "\n".join(["EXPOSURE", *lines, f"seeds                {', '.join(map(str, self.seeds))}"])
+
+
+class RunOnce:
+    def __init__(self, kinds: list, seed: int, seconds: float, kept: pathlib.Path, faults: list | None = None,
+                 say=lambda text: None):
+        """`kept` is a directory for the histories, logs and replicas of this run."""
+        self.kinds, self.seed, self.seconds, self.directory, self._say = kinds, seed, seconds, kept, say
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
+        self._faults, self._disk_full = faults, set()
+        self.exposure = Exposure(seeds=[seed])
+        self.violations = []
+
+    def run(self) -> None:
+        """Violations and exposure are there afterwards; what could not be done to its end is a violation, too."""
+        cluster, load = Cluster(self.kinds, {"log.segment.bytes": 1 << 18}, self.seed), None
+        names = self._faults or possible(cluster)
+        self._say(f"brokers {', '.join(self.kinds)}; faults " + (
+            "in namespaces" if cluster.can_cut else "of processes only, since there can be no namespaces"))
+        try:
+            cluster.start()
+            cluster.create_topic(TOPIC, PARTITIONS)
+            load = Load(cluster, self.directory, TOPIC)
+            load.goes_on()
+            self._play(cluster, schedule(self.seed, names, len(self.kinds), self.seconds))
+            self._heal(cluster, load)
+            load.stop()
+            cluster.stop()
+        except (AssertionError, RuntimeError) as e:
+            self.violations.append(checker.Violation("run", str(e)))
+        finally:
+            if load:
+                load.kill()
+            self._keep(cluster)
+            cluster.destroy()
+        self._judge()
+
+    def _play(self, cluster: Cluster, steps: list) -> None:
+        began = time.monotonic()
+        moments = sorted([(s.begin_s, 1, s) for s in steps] + [(s.end_s, 2, s) for s in steps], key=lambda m: m[:2])
+        on = {}
+        for at, which, step in moments:
+            while (left := began + at - time.monotonic()) > 0:
+                self._ended_by_itself(cluster)
+                time.sleep(min(left, 0.2))
+            if which == 1:
+                self._say(f"{time.monotonic() - began:6.1f} {step}")
+                on[step] = time.monotonic()
+                if step.fault == "disk":
+                    self._disk_full.add(step.broker)
+                FAULTS[step.fault].begin(cluster, step)
+            else:
+                FAULTS[step.fault].end(cluster, step)
+                self.exposure.seconds[step.fault] += time.monotonic() - on.pop(step)
+        self._say(f"{time.monotonic() - began:6.1f} healing")
+
+    def _ended_by_itself(self, cluster: Cluster) -> None:
+        """Only a broker whose disk was full may end; it is started again when there is room."""
+        for n, b in enumerate(cluster.brokers):
+            if b.process and not b.alive() and n not in self._disk_full:
+                raise RuntimeError(f"broker {n} ended by itself\n{b.log_tail()}")
+
+    def _heal(self, cluster: Cluster, load: Load) -> None:
+        """Nothing is wrong any more; all are there; all replicas are in sync; work goes on."""
+        if cluster.network:
+            cluster.network.heal()
+        everyone = range(len(cluster.brokers))
+        for n in everyone:
+            if not cluster.brokers[n].alive():
+                cluster.brokers[n].kill()
+                cluster.brokers[n].launch()
+        cluster.answers(*everyone)
+        load.note("healed")
+        wait_for(lambda: cluster.registered() == set(everyone) and cluster.in_sync(TOPIC)
+                 and cluster.known_everywhere(TOPIC), 60, "all replicas to be in sync after healing", interval_s=0.2)
+        load.goes_on()
+        load.group_goes_on()
+
+    def _keep(self, cluster: Cluster) -> None:
+        for n, b in enumerate(cluster.brokers):
+            b.kill()
+            shutil.copy(b.directory / "broker.log", self.directory / f"broker{n}.log")
+            kept = self.directory / "replicas" / str(n)
+            kept.mkdir(parents=True)
+            for path in b.data_dir.glob("*"):
+                if path.name.startswith(TOPIC):
+                    shutil.copytree(path, kept / path.name)
+                elif path.name.endswith("checkpoint"):
+                    shutil.copy(path, kept)
+
+    def _judge(self) -> None:
+        complete = not self.violations  # replicas are equal after a clean stop only
+        run = checker.Run(self.directory, self.directory / "replicas" if complete else None)
+        if complete:
+            self.violations += checker.check(run)
+        logs = [path.read_text(errors="replace") for path in self.directory.glob("broker*.log")]
+        leaders, isrs = 0, 0
+        for states in run.states.values():
+            for a, b in zip(states, states[1:]):
+                leaders += a["leader"] != b["leader"]
+                isrs += set(a["isr"]) != set(b["isr"])
+        controllers = [e["id"] for e in run.zookeeper if e["e"] == "controller" and e["id"] is not None]
+        self.exposure.counts.update({
+            "acknowledged": len(run.promised()), "records": len(run.seen), "commits": len(run.commits),
+            "leader changes": leaders, "controller changes": max(0, len(controllers) - 1), "ISR changes": isrs,
+            "truncations": sum(len(TRUNCATIONS.findall(log)) for log in logs),
+            "losses of acks=1": sum(1 for v, s in run.sends.items()
+                                    if not s.promised and s.acked is not None and v not in run.seen)})
