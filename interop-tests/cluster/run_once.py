@@ -19,6 +19,7 @@ from .load import Load
 
 TOPIC = "chaos"
 PARTITIONS = 6
+START_S = 40.0  # within this time of its launch a broker that ends has refused to start
 TRUNCATIONS = re.compile(r"Truncating to offset \d+|truncating dir=\S+ offset=")
 
 
@@ -97,24 +98,27 @@ class RunOnce:
         self._say(f"{time.monotonic() - began:6.1f} healing")
 
     def _ended_by_itself(self, cluster: Cluster) -> None:
-        """Only a broker whose disk was full may end; it is started again when there is room."""
+        """A broker may end when its disk is full, and refuse to start while something is wrong; it is started again.
+        Anything else, and whatever ends by a signal, is a violation."""
         for n, b in enumerate(cluster.brokers):
-            if b.process and not b.alive() and n not in self._disk_full:
-                raise RuntimeError(f"broker {n} ended by itself\n{b.log_tail()}")
+            if b.process is None or b.alive():
+                continue
+            if n in self._disk_full:
+                if not cluster.disk_is_full(n):
+                    b.kill()
+                    b.launch()
+            elif b.process.wait(1) < 0 or time.monotonic() - b.launched_at > START_S:
+                raise RuntimeError(f"broker {n} ended by itself with status {b.process.wait(1)}\n{b.log_tail()}")
+            else:
+                self.exposure.counts["starts refused"] += 1
+                b.kill()
+                b.launch()
 
     def _heal(self, cluster: Cluster, load: Load) -> None:
         """Nothing is wrong any more; all are there; all replicas are in sync; work goes on."""
-        if cluster.network:
-            cluster.network.heal()
-        everyone = range(len(cluster.brokers))
-        for n in everyone:
-            if not cluster.brokers[n].alive():
-                cluster.brokers[n].kill()
-                cluster.brokers[n].launch()
-        cluster.answers(*everyone)
+        cluster.heal()
         load.note("healed")
-        wait_for(lambda: cluster.registered() == set(everyone) and cluster.in_sync(TOPIC)
-                 and cluster.known_everywhere(TOPIC), 60, "all replicas to be in sync after healing", interval_s=0.2)
+        cluster.settle()
         load.goes_on()
         load.group_goes_on()
 

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -140,6 +141,7 @@ class Broker:
         self._before_start()
         log = self.directory / "broker.log"
         self._log_from = log.stat().st_size if log.exists() else 0
+        self.launched_at = time.monotonic()
         self.process = Process(self.kind, self._argv(config), log, cwd=self.directory,
                                enter=self.place and self.place.enter)
 

@@ -34,6 +34,7 @@ DISK_BYTES = 512 << 20
 # Short times, so that what is noticed by waiting is noticed within some seconds.
 PROPERTIES = {
     "zookeeper.session.timeout.ms": int(SESSION_S * 1000),
+    "zookeeper.connection.timeout.ms": 20000,
     "replica.lag.time.max.ms": 4000,
     "replica.socket.timeout.ms": 4000,
     "controller.socket.timeout.ms": 4000,
@@ -65,7 +66,6 @@ class Cluster:
         self.zookeeper = ZooKeeper(network.OURS["zookeeper"] if self.can_cut else "127.0.0.1")
         self.zookeeper.create(CHROOT)
         self._proxies = [] if self.can_cut else [TcpProxy(self.zookeeper.port) for _ in kinds]
-        self._full = {}
         replicas = min(3, len(kinds))
         properties = PROPERTIES | {
             "default.replication.factor": replicas,
@@ -106,6 +106,27 @@ class Cluster:
                 wait_for(lambda: b._answers() and n in self.registered(), b.start_timeout_s, f"broker {n} to answer")
             except AssertionError as e:
                 raise AssertionError(f"{e}\n{b.log_tail()}") from None
+
+    def heal(self) -> None:
+        """Whatever was done to them: nothing is wrong any more, and all answer."""
+        if self.network:
+            self.network.heal()
+        for n, b in enumerate(self.brokers):
+            if not self.network:
+                self.join_zookeeper(n)
+            self.empty_disk(n)
+            if b.alive():
+                self.resume(n)
+            else:
+                b.kill()
+                b.launch()
+        self.answers(*range(len(self.brokers)))
+
+    def settle(self) -> None:
+        """Waits until every replica of every topic is in sync, and all brokers know it."""
+        wait_for(lambda: len(self.registered()) == len(self.brokers) and all(
+            self.in_sync(topic) and self.known_everywhere(topic) for topic in self.look.get_children("/brokers/topics")),
+            60, "all replicas to be in sync", interval_s=0.1)
 
     def stop(self) -> None:
         """One after the other, cleanly."""
@@ -224,6 +245,9 @@ class Cluster:
 
     def empty_disk(self, n: int) -> None:
         (self.brokers[n].data_dir / "filler").unlink(missing_ok=True)
+
+    def disk_is_full(self, n: int) -> bool:
+        return (self.brokers[n].data_dir / "filler").exists()
 
 
 def partition_state(data: bytes, version: int) -> PartitionState:

@@ -1,0 +1,58 @@
+"""A cluster for the tests of a module, and the gaps they measured."""
+
+import os
+
+import pytest
+
+from harness import broker as brokers
+from harness import network, zookeeper
+
+KINDS = (os.environ.get("OTTLA_KINDS") or ",".join([brokers.kind_under_test()] * 3)).split(",")
+OTTLA_STANDS_BESIDE_OTHERS = False  # until a second broker is let in
+gaps = {}
+
+if network.missing() is None:
+    network.enter()  # while this process has one thread
+
+
+@pytest.fixture(scope="session")
+def kinds() -> list:
+    why = zookeeper.missing()
+    if why:
+        pytest.skip(f"skipped, because {why}")
+    if "ottla" in KINDS and not OTTLA_STANDS_BESIDE_OTHERS:
+        pytest.skip("skipped, because Ottla refuses to start beside other brokers")
+    return KINDS
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(kinds):
+    from harness.cluster import Cluster  # needs kazoo
+    c = Cluster(kinds)
+    try:
+        yield c.start()
+    finally:
+        c.destroy()
+
+
+@pytest.fixture
+def cluster(shared_cluster):
+    """The module's brokers, all there and whole, whatever the test before has done."""
+    shared_cluster.heal()
+    shared_cluster.settle()
+    return shared_cluster
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    c = item.funcargs.get("shared_cluster")
+    if report.failed and c:
+        report.sections += [(f"the log of broker {n}", b.log_tail(15)) for n, b in enumerate(c.brokers)]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if gaps:
+        terminalreporter.section("longest time between two acknowledgements (acks=all)")
+    for test, seconds in gaps.items():
+        terminalreporter.write_line(f"{seconds:6.2f} s  {test}")
