@@ -48,11 +48,11 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     c = item.funcargs.get("shared_cluster")
     if report.failed and c:
-        report.sections += [(f"the log of broker {n}", b.log_tail(15)) for n, b in enumerate(c.brokers)]
+        report.sections += [(f"the log of broker {n}", b.log_tail(5)) for n, b in enumerate(c.brokers)]
 
 
 def pytest_terminal_summary(terminalreporter):
     if gaps:
-        terminalreporter.section("longest time between two acknowledgements (acks=all)")
+        terminalreporter.section("longest time between two acknowledgements of one partition (acks=all)")
     for test, seconds in gaps.items():
         terminalreporter.write_line(f"{seconds:6.2f} s  {test}")

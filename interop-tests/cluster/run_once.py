@@ -43,29 +43,41 @@ class Exposure:
         return "\n".join(["EXPOSURE", *lines, f"seeds                {', '.join(map(str, self.seeds))}"])
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What runs have in common."""
+
+    kinds: list
+    seconds: float
+    faults: list | None = None  # all that are possible
+    properties: dict = field(default_factory=dict)  # of the brokers
+    acks_one_too: bool = False  # judged as acks=all: it has to fail
+
+
 class RunOnce:
-    def __init__(self, kinds: list, seed: int, seconds: float, kept: pathlib.Path, faults: list | None = None,
-                 say=lambda text: None):
-        """`kept` is a directory for the histories, logs and replicas of this run."""
-        self.kinds, self.seed, self.seconds, self.directory, self._say = kinds, seed, seconds, kept, say
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.mkdir(parents=True)
-        self._faults, self._disk_full = faults, set()
+    """`directory` is for the histories, logs and replicas of this run; what is there is replaced."""
+
+    def __init__(self, plan: Plan, seed: int, directory: pathlib.Path, say=lambda text: None):
+        self.plan, self.seed, self.directory, self._say = plan, seed, directory, say
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        self._disk_full = set()
         self.exposure = Exposure(seeds=[seed])
         self.violations = []
 
     def run(self) -> None:
         """Violations and exposure are there afterwards; what could not be done to its end is a violation, too."""
-        cluster, load = Cluster(self.kinds, {"log.segment.bytes": 1 << 18}, self.seed), None
-        names = self._faults or possible(cluster)
-        self._say(f"brokers {', '.join(self.kinds)}; faults " + (
+        plan = self.plan
+        cluster, load = Cluster(plan.kinds, {"log.segment.bytes": 1 << 18} | plan.properties, self.seed), None
+        names = plan.faults or possible(cluster)
+        self._say(f"seed {self.seed}; brokers {', '.join(plan.kinds)}; faults " + (
             "in namespaces" if cluster.can_cut else "of processes only, since there can be no namespaces"))
         try:
             cluster.start()
             cluster.create_topic(TOPIC, PARTITIONS)
             load = Load(cluster, self.directory, TOPIC)
             load.goes_on()
-            self._play(cluster, schedule(self.seed, names, len(self.kinds), self.seconds))
+            self._play(cluster, schedule(self.seed, names, len(plan.kinds), plan.seconds))
             self._heal(cluster, load)
             load.stop()
             cluster.stop()
@@ -136,7 +148,8 @@ class RunOnce:
 
     def _judge(self) -> None:
         complete = not self.violations  # replicas are equal after a clean stop only
-        run = checker.Run(self.directory, self.directory / "replicas" if complete else None)
+        run = checker.Run(self.directory, self.directory / "replicas" if complete else None,
+                          self.plan.acks_one_too)
         if complete:
             self.violations += checker.check(run)
         logs = [path.read_text(errors="replace") for path in self.directory.glob("broker*.log")]

@@ -38,7 +38,6 @@ TOOLS = {
     "kafka-cluster": ["org.apache.kafka.tools.ClusterTool"],
     "zookeeper-shell": ["org.apache.zookeeper.ZooKeeperMain"],
     "kafka-leader-election": ["org.apache.kafka.tools.LeaderElectionCommand"],
-    "kafka-replica-verification": ["org.apache.kafka.tools.ReplicaVerificationTool"],
     "kafka-reassign-partitions": ["org.apache.kafka.tools.reassign.ReassignPartitionsCommand"],
     "kafka-features": ["org.apache.kafka.tools.FeatureCommand"],
     "kafka-acls": ["org.apache.kafka.tools.AclCommand", "kafka.admin.AclCommand"],
