@@ -17,6 +17,7 @@ Times `t` are of the machine's monotonic clock, in seconds, the same for all pro
     {"e": "watermark", "t0", "t", "broker", "p", "o", "epoch"}                  {"e": "end", "t", "at": {p: o}}
 """
 
+import contextlib
 import json
 import pathlib
 import random
@@ -32,6 +33,10 @@ from wire.player import Connection  # noqa: E402
 
 IMPATIENT = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500, "socket.timeout.ms": 6000,
              "topic.metadata.refresh.interval.ms": 2000, "socket.connection.setup.timeout.ms": 3000}
+
+
+class PositionLost(Exception):
+    """The broker does not know the offset from which a consumer went on: it has to begin anew."""
 
 
 class Client:
@@ -63,8 +68,7 @@ class Client:
                     "retry.backoff.ms": 50, "retry.backoff.max.ms": 500, "queue.buffering.max.messages": 5000,
                     "compression.type": self.options.get("codec", "none"), **IMPATIENT}
         chance, sent, next_at = random.Random(self.name), 0, time.monotonic()
-        producer = ck.Producer(settings | {"error_cb": self._producer_error})
-        self._fatal = None
+        producer = ck.Producer(settings)
         while not self.ending:
             value, partition = f"{self.name}-{sent}", sent % self.partitions
             try:
@@ -79,19 +83,14 @@ class Client:
                 self.write("fail", v=value, p=partition, error=e.args[0].name())
                 sent += 1
             next_at = max(next_at + pause_s, time.monotonic() - 1)
-            producer.poll(max(0.0, next_at - time.monotonic()))
-            while not self.ending and (left := next_at - time.monotonic()) > 0:
-                producer.poll(left)
-            if self._fatal:
-                self.write("fatal", error=self._fatal)
-                producer.purge()
-                producer.flush(1)
-                producer, self._fatal = ck.Producer(settings | {"error_cb": self._producer_error}), None
+            try:
+                producer.poll(0)
+                while not self.ending and (left := next_at - time.monotonic()) > 0:
+                    producer.poll(left)
+            except ck.KafkaException as e:  # a fatal error: what it still has is lost, and another one goes on
+                self.write("fatal", error=str(e))
+                producer = ck.Producer(settings)
         self.write("left", count=producer.flush(60))
-
-    def _producer_error(self, error) -> None:
-        if error.fatal():
-            self._fatal = str(error)
 
     def _delivered(self, error, m, value: str) -> None:
         if error:
@@ -104,7 +103,7 @@ class Client:
                             "fetch.error.backoff.ms": 50, **IMPATIENT, **settings})
 
     def _polled(self, consumer, seconds: float) -> list:
-        """The records of one round, written down; where a partition could not go on, it begins anew."""
+        """The records of one round, written down."""
         good = []
         for m in consumer.consume(500, seconds):
             if m.error() is None:
@@ -112,11 +111,19 @@ class Client:
                 good.append(m)
             elif m.error().code() == ck.KafkaError._AUTO_OFFSET_RESET:
                 self.write("reset", p=m.partition(), error=m.error().str())
-                consumer.seek(ck.TopicPartition(self.topic, m.partition(), ck.OFFSET_BEGINNING))
+                raise PositionLost(m.partition())
         return good
 
     def read(self) -> None:
-        consumer = self._consumer(**{"group.id": "not used", "auto.offset.reset": "error"})
+        done = False
+        while not done:
+            consumer = self._consumer(**{"group.id": "not used", "auto.offset.reset": "error"})
+            with contextlib.suppress(PositionLost):
+                self._read(consumer)
+                done = True
+            consumer.close()
+
+    def _read(self, consumer) -> None:
         ends = self._ends(consumer) if self.options.get("to_end") else None
         self.write("assign", at={p: 0 for p in range(self.partitions)})
         consumer.assign([ck.TopicPartition(self.topic, p, ck.OFFSET_BEGINNING) for p in range(self.partitions)])
@@ -127,7 +134,6 @@ class Client:
             if self.ending and ends is None:
                 ends = self._ends(consumer)
         self.write("end", at=ends)
-        consumer.close()
 
     def _ends(self, consumer) -> dict:
         ends = {}
@@ -140,15 +146,26 @@ class Client:
         return ends
 
     def be_member(self) -> None:
-        consumer = self._consumer(**{
-            "group.id": self.options["group"], "auto.offset.reset": "error", "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 1000, "max.poll.interval.ms": 60000, "partition.assignment.strategy": "range"})
+        done, anew = False, set()  # the partitions in which the position was lost
+        while not done:
+            consumer = self._consumer(**{
+                "group.id": self.options["group"], "auto.offset.reset": "error", "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 1000, "max.poll.interval.ms": 60000, "partition.assignment.strategy": "range"})
+            try:
+                self._be_member(consumer, anew)
+                done = True
+            except PositionLost as e:
+                anew.add(e.args[0])
+            consumer.close()
+
+    def _be_member(self, consumer, anew: set) -> None:
         mine = {}  # partition -> the next offset
 
         def assigned(_, partitions):
             mine.clear()
             for p, offset in self._committed(consumer, partitions).items():
-                mine[p] = max(offset, 0)
+                mine[p] = 0 if p in anew else max(offset, 0)
+            anew.difference_update(mine)
             self.write("assign", at=dict(mine))
             consumer.assign([ck.TopicPartition(self.topic, p, o) for p, o in mine.items()])
 
@@ -174,7 +191,6 @@ class Client:
                 ends = self._ends(consumer)
         self._commit(consumer, mine)
         self.write("end", at=dict(mine))
-        consumer.close()
 
     def _commit(self, consumer, at: dict) -> None:
         if not at:

@@ -105,16 +105,17 @@ def possible(cluster: Cluster) -> list:
 
 
 def schedule(seed: int, names: list, brokers: int, seconds: float) -> list:
-    """Steps by their beginning; every fault comes before one comes again. The same arguments give the same steps."""
+    """Steps by their beginning; every fault comes before one comes again, at most two are on, and not at one broker. The
+    same arguments give the same steps."""
     chance, steps, bag, at = random.Random(seed), [], [], 2.0
     while True:
-        if not bag:
-            bag = chance.sample(names, len(names))
+        bag = bag or chance.sample(names, len(names))
         name = bag.pop()
-        broker, other = chance.sample(range(brokers), 2)
-        last = steps[-1] if steps else None
-        if last and at < last.end_s:  # both at once: not on one broker
-            broker, other = last.other, last.broker
+        on = [s for s in steps if s.end_s > at]
+        if len(on) == 2:
+            at = min(s.end_s for s in on)
+            on = [s for s in on if s.end_s > at]
+        broker, other = chance.sample([n for n in range(brokers) if n not in [s.broker for s in on]], 2)
         length = chance.uniform(*FAULTS[name].seconds)
         if at + length > seconds:
             return steps
