@@ -19,8 +19,8 @@ PASS = brokers.coordination()
 AGAIN = PASS == "zookeeper" and brokers.kind_under_test() == "ottla"  # the second of two passes
 _results = {}
 
-# What is about ZooKeeper itself needs no pass without it.
-collect_ignore_glob = ["zookeeper/*"] if PASS == "embedded" else []
+# What is about ZooKeeper itself, or about several brokers, needs no pass without it.
+collect_ignore_glob = ["zookeeper/*", "cluster/*"] if PASS == "embedded" else []
 
 
 def pytest_collection_modifyitems(items):
@@ -60,7 +60,7 @@ def pytest_runtest_makereport(item, call):
 
 def _write_results():
     paths.MADE.mkdir(parents=True, exist_ok=True)
-    (paths.MADE / f"results-{PASS}.json").write_text(json.dumps(_results, indent=1))
+    (paths.MADE / f"results-{os.environ.get('OTTLA_RESULTS', PASS)}.json").write_text(json.dumps(_results, indent=1))
 
 
 def pytest_sessionfinish():
