@@ -7,8 +7,8 @@ it knows nothing of what was done to the brokers, nor of how they work.
 The directory holds what client.py and load.py wrote, *.jsonl. `replicas` has a log directory for each broker, after a
 clean stop. --acks-one-too judges acks=1 as if it were acks=all: then losses show, which proves that they can.
 
-A property is a generator below, and its docstring says what it asks for. The names are those of
-docs/reference/hardening.md §7. Only acks=all makes a promise; acks=1 is there to leave tails to be cut.
+A property is a generator below, and its docstring says what it asks for (reference: hardening §7). Only acks=all makes
+a promise; acks=1 is there to leave tails to be cut.
 """
 
 import argparse
