@@ -8,7 +8,6 @@ from harness import broker as brokers
 from harness import network, zookeeper
 
 KINDS = (os.environ.get("OTTLA_KINDS") or ",".join([brokers.kind_under_test()] * 3)).split(",")
-OTTLA_STANDS_BESIDE_OTHERS = False  # until a second broker is let in
 gaps = {}
 
 if network.missing() is None:
@@ -20,8 +19,6 @@ def kinds() -> list:
     why = zookeeper.missing()
     if why:
         pytest.skip(f"skipped, because {why}")
-    if "ottla" in KINDS and not OTTLA_STANDS_BESIDE_OTHERS:
-        pytest.skip("skipped, because Ottla refuses to start beside other brokers")
     return KINDS
 
 

@@ -151,7 +151,12 @@ class RunOnce:
         run = checker.Run(self.directory, self.directory / "replicas" if complete else None,
                           self.plan.acks_one_too)
         if complete:
-            self.violations += checker.check(run)
+            found = checker.check(run)
+            self.violations += [v for v in found if v.rule != "absorbed"]
+            self.exposure.counts["not absorbed"] += len(found) - len(self.violations)
+            for v in found:
+                if v.rule == "absorbed":
+                    self._say(str(v))
         logs = [path.read_text(errors="replace") for path in self.directory.glob("broker*.log")]
         leaders, isrs = 0, 0
         for states in run.states.values():

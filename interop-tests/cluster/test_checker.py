@@ -179,6 +179,10 @@ def reset(told):
     told.add("reader0", "reset", p=0, error="OFFSET_OUT_OF_RANGE")
 
 
+def fatal(told):
+    told.add("all0", "fatal", error="OUT_OF_ORDER_SEQUENCE_NUMBER")
+
+
 def sent_out_of_order(told):
     earlier, later = told.event("all0", "ack", v="all0-2"), told.event("all0", "ack", v="all0-4")
     earlier["o"], later["o"] = later["o"], earlier["o"]
@@ -236,13 +240,19 @@ def records_left(told):
 @pytest.mark.parametrize("falsify, rules", [
     (lost_write, {"P1", "P2", "P8", "P11"}), (lost_at_the_end, {"P2"}), (seen_too_late, {"P2"}), (duplicate, {"P3"}),
     (two_values_of_an_offset, {"P2", "P4"}), (a_replica_has_another_value, {"P4", "P15"}),
-    (never_sent, {"P4", "P8", "P11"}), (back, {"P8"}), (skipped, {"P8"}), (reset, {"P8"}),
+    (never_sent, {"P4", "P8", "P11"}), (back, {"P8"}), (skipped, {"P8"}), (reset, {"absorbed"}), (fatal, {"absorbed"}),
     (sent_out_of_order, {"P4", "P9"}), (commit_lost, {"P11"}), (commit_never_made, {"P11"}),
     (commit_too_high, {"P11"}), (commit_past_unseen, {"P8", "P11"}), (watermark_back, {"P13"}),
     (other_epoch_of_a_batch, {"P15"}), (short_replica, {"P15"}), (leader_without_epoch, {"P17"}),
-    (acknowledged_below_min_isr, {"P15", "P16"}), (controller_epoch_twice, {"P17"}), (records_left, {"went-on"}),
+    (acknowledged_below_min_isr, {"P15", "P16"}), (controller_epoch_twice, {"P17"}), (records_left, {"answered"}),
 ], ids=lambda x: getattr(x, "__name__", "-".join(sorted(x)) if isinstance(x, set) else x))
 def test_falsified(told, tmp_path, falsify, rules):
     """All that is said follows from what was falsified."""
     falsify(told)
     assert told.violations(tmp_path) == rules, told.report
+
+
+def test_acknowledged_without_an_offset(told, tmp_path):
+    """A producer is told that the broker had the record already, and not where."""
+    told.event("all0", "ack", v="all0-6")["o"] = None
+    assert told.violations(tmp_path) == set(), told.report
