@@ -66,7 +66,9 @@ def _fill(c: Cluster, s: Step) -> None:
 
 
 def _empty(c: Cluster, s: Step) -> None:
+    """There is room again, and the broker is started anew: Kafka has ended, Ottla's logs are offline until then."""
     c.empty_disk(s.broker)
+    _kill(c, s)
     _start(c, s)
 
 
