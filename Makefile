@@ -1,5 +1,6 @@
 # make build      the broker, at build/release/ottla
 # make run        installs what is missing, builds, starts a broker on port 9092
+# make cluster    the same with three brokers on ports 9092 to 9094, and a ZooKeeper
 # make test       installs, builds, and runs a fixed slice of all tests (at most 30 minutes)
 # make test-all   the whole
 # make unit       the unit tests alone, release and with the sanitizers
@@ -9,7 +10,7 @@ BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev l
 TEST_PACKAGES = $(BUILD_PACKAGES) libcunit1-dev clang libclang-rt-14-dev \
 	$(shell command -v javac >/dev/null || echo default-jdk-headless) $(shell command -v mvn >/dev/null || echo maven)
 
-.PHONY: build run test test-all unit install-build install-test clean format
+.PHONY: build run cluster test test-all unit install-build install-test clean format
 
 build: install-build
 	@mkdir -p build
@@ -19,6 +20,11 @@ build: install-build
 run: build
 	@echo "connect with bootstrap.servers=localhost:9092 (Ctrl-C stops the broker)"
 	@build/release/ottla
+
+cluster: build
+	@tests/install-packages libzookeeper-java \
+		$(shell command -v java >/dev/null || echo default-jre-headless)
+	@tools/cluster
 
 test: install-test
 	@tests/run slice
