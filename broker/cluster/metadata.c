@@ -268,8 +268,21 @@ static void apply_endpoints(struct broker_info *broker,
     }
 }
 
-static void apply_brokers(struct metadata *next, const struct update_metadata_request *request)
+static bool is_among(const struct broker_info *brokers, int32_t count, int32_t id)
 {
+    for (int32_t i = 0; i < count; i++) {
+        if (brokers[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In place of those that are there. True: one of them is gone. */
+static bool apply_brokers(struct metadata *next, const struct update_metadata_request *request)
+{
+    struct broker_info *before = next->brokers;
+    int32_t before_n = next->brokers_n;
     next->brokers_n = request->live_brokers_n < 0 ? 0 : request->live_brokers_n;
     next->brokers = xcalloc((size_t)next->brokers_n, sizeof(*next->brokers));
     for (int32_t i = 0; i < next->brokers_n; i++) {
@@ -282,6 +295,12 @@ static void apply_brokers(struct metadata *next, const struct update_metadata_re
     if (next->brokers_n > 0) {
         qsort(next->brokers, (size_t)next->brokers_n, sizeof(*next->brokers), compare_brokers);
     }
+    bool gone = false;
+    for (int32_t i = 0; i < before_n; i++) {
+        gone |= !is_among(next->brokers, next->brokers_n, before[i].id);
+    }
+    brokers_free(before, before_n);
+    return gone;
 }
 
 /* The next snapshot is a copy, unless nobody looks at the present one and little of it changes: then that
@@ -294,12 +313,16 @@ static struct metadata *begin_next(struct metadata_cache *cache,
     pthread_mutex_lock(&cache->lock);
     struct metadata *current = cache->current;
     if (topics_n <= IN_PLACE_TOPICS_MAX && atomic_load(&current->refs) == 1) {
-        brokers_free(current->brokers, current->brokers_n);
         return current;
     }
     atomic_fetch_add(&current->refs, 1);
     pthread_mutex_unlock(&cache->lock);
     struct metadata *next = metadata_new();
+    next->brokers = xcalloc((size_t)current->brokers_n, sizeof(*next->brokers));
+    for (; next->brokers_n < current->brokers_n; next->brokers_n++) {
+        next->brokers[next->brokers_n].id =
+            current->brokers[next->brokers_n].id; /* replaced soon */
+    }
     map_each (entry, &current->topics) {
         struct topic_info *topic = entry->value;
         atomic_fetch_add(&topic->refs, 1);
@@ -321,12 +344,12 @@ static void publish(struct metadata_cache *cache, struct metadata *next)
     metadata_release(before);
 }
 
-void metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
+bool metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
                      void (*removed)(void *context, struct str topic), void *context)
 {
     struct metadata *next = begin_next(cache, request);
     next->controller_id = request->controller_id;
-    apply_brokers(next, request);
+    bool gone = apply_brokers(next, request);
     struct update u = {.next = next};
     for (int32_t i = 0; i < request->ungrouped_partition_states_n; i++) {
         const update_partition *in = &request->ungrouped_partition_states[i];
@@ -345,6 +368,7 @@ void metadata_update(struct metadata_cache *cache, const struct update_metadata_
         topic_release(u.gone[i]);
     }
     free(u.gone);
+    return gone;
 }
 
 /* ---- look-ups ---- */

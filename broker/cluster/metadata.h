@@ -74,8 +74,9 @@ struct metadata *metadata_acquire(struct metadata_cache *cache);
 void metadata_release(struct metadata *metadata);
 
 /* Applies UpdateMetadata, state thread only. Leader -2 removes a partition; the names of topics
- * that vanished with it are told to `removed` (may be NULL) when the current snapshot is without them. */
-void metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
+ * that vanished with it are told to `removed` (may be NULL) when the current snapshot is without them.
+ * True: a broker that lived does not live any more. */
+bool metadata_update(struct metadata_cache *cache, const struct update_metadata_request *request,
                      void (*removed)(void *context, struct str topic), void *context);
 
 const struct topic_info *metadata_topic(const struct metadata *metadata, struct str name);

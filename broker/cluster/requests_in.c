@@ -253,7 +253,9 @@ static void update_metadata(struct requests_in *in, struct request_in *r)
     response->error_code =
         kafka_error_wire(fence(in, request->controller_epoch, request->broker_epoch));
     if (response->error_code == OK) {
-        metadata_update(in->config.metadata, request, on_removed, in);
+        if (metadata_update(in->config.metadata, request, on_removed, in)) {
+            replicas_reconsider(in->config.replicas); /* high watermarks may have waited for it */
+        }
         metadata_waits_check(in->config.metadata_waits);
     }
 }

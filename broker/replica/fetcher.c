@@ -91,6 +91,7 @@ static void forgotten_free(struct forgotten *forgotten)
 
 static void followed_free(struct fetcher *f, struct followed *it)
 {
+    fetcher_forget_flush(it);
     followed_set_state(f, it, FOLLOW_STOPPED);
     if (f->asks == it) {
         f->asks = NULL;
@@ -158,6 +159,10 @@ void followed_go_on(struct fetcher *f, struct followed *it,
 {
     it->at = *position;
     followed_set_state(f, it, FOLLOW_FETCHES);
+    fetcher_forget_flush(it);
+    if (!position->safe) {
+        fetcher_await_flush(f, it);
+    }
 }
 
 /* Where it stands is asked of the log. An epoch that is not followed any more has been replaced. */
@@ -436,7 +441,7 @@ void fetcher_failed(struct fetcher *f, err why)
 void fetcher_go_on(struct fetcher *f)
 {
     timer_stop(f->loop, &f->wake);
-    if (f->busy || list_empty(&f->all)) {
+    if (f->busy || f->flushing_n > 0 || list_empty(&f->all)) {
         return;
     }
     end_pauses(f);

@@ -1,5 +1,6 @@
 /* A fetcher, for its own files: fetcher.c (partitions, session, requests), fetcher_answer.c (what becomes
- * of an answer) and fetcher_offsets.c (a log that has no common offset with its leader's). */
+ * of an answer), fetcher_offsets.c (a log that has no common offset with its leader's) and fetcher_flush.c
+ * (waiting for the disk). */
 #ifndef OTTLA_BROKER_REPLICA_FETCHER_INTERNAL_H
 #define OTTLA_BROKER_REPLICA_FETCHER_INTERNAL_H
 
@@ -18,6 +19,8 @@ enum follow_state {
     FOLLOW_STOPPED, /* until the controller says more */
 };
 
+struct flush_wait;
+
 struct followed {
     struct list link;            /* of all */
     struct list turn;            /* of those whose turn it is in this state */
@@ -30,7 +33,19 @@ struct followed {
     struct follower_position told; /* as the leader's session has it */
     bool in_session;
     int64_t due_ms;
-    int64_t pause_ms; /* the last one; 0: none since the last success */
+    int64_t pause_ms;              /* the last one; 0: none since the last success */
+    struct flush_wait *flush_wait; /* NULL: what it has is safe */
+};
+
+/* A follower's next fetch tells its leader that it has all below, so that this must be safe first: with
+ * flush.messages=1 on the disk. */
+struct flush_wait {
+    struct fetcher *fetcher;
+    struct followed *of; /* NULL: it is followed no more */
+    struct watch watch;
+    struct waiter waiter;
+    struct loop_task task;
+    atomic_bool posted;
 };
 
 /* One that is followed no more, and still in the leader's session. */
@@ -61,7 +76,8 @@ struct fetcher {
     int32_t session_id;
     int32_t session_epoch;
 
-    bool busy; /* a request is on its way */
+    bool busy;      /* a request is on its way */
+    int flushing_n; /* flush_waits; nothing is asked meanwhile */
     bool hurried;
     struct peer_request asked;
     struct writer frame;
@@ -97,6 +113,10 @@ void fetcher_send(struct fetcher *f, const struct exchange *exchange, const void
                                size_t len));
 /* The request failed: all of it is asked again, on another connection. */
 void fetcher_failed(struct fetcher *f, err why);
+
+/* fetcher_flush.c: until what it has is safe, nothing is asked. */
+void fetcher_await_flush(struct fetcher *f, struct followed *it);
+void fetcher_forget_flush(struct followed *it);
 
 /* fetcher_answer.c */
 void fetcher_take_answer(struct fetcher *f, const struct fetch_response *response);

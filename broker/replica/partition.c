@@ -337,7 +337,7 @@ static bool isr_suffices(const struct partition *p)
 }
 
 /* What is safe on this broker. */
-static int64_t safe_here(const struct partition *p)
+int64_t partition_safe_end(const struct partition *p)
 {
     return acks_need_flush(p) ? plog_recovery_point(p->log) : plog_end_offset(p->log);
 }
@@ -345,7 +345,7 @@ static int64_t safe_here(const struct partition *p)
 /* What may be acknowledged: with acks=all what all have who count, else what is safe here. */
 static int64_t acknowledged_below(const struct partition *p, int16_t required_acks)
 {
-    return required_acks == -1 ? partition_high_watermark(p) : safe_here(p);
+    return required_acks == -1 ? partition_high_watermark(p) : partition_safe_end(p);
 }
 
 /* What is safe here, and at the replicas that count; nothing while too few are in sync. */
@@ -354,7 +354,7 @@ void partition_advance(struct partition *p, int64_t appended_bytes)
     if (!p->is_leader || !isr_suffices(p)) {
         return;
     }
-    int64_t safe = safe_here(p);
+    int64_t safe = partition_safe_end(p);
     if (p->followers.count > 0) {
         const struct high_watermark_rule rule = {.own = safe,
                                                  .end_offset = plog_end_offset(p->log),
@@ -388,7 +388,7 @@ bool partition_knows_high_watermark(struct partition *p)
     return knows;
 }
 
-static void queue_flush(struct partition *p)
+void partition_queue_flush(struct partition *p)
 {
     if (!atomic_exchange(&p->flush_queued, true)) {
         partition_retain(p);
@@ -402,7 +402,7 @@ void partition_ask_for_flush(struct partition *p, const struct append_result *re
     p->unflushed_records += result->last_offset - result->base_offset + 1;
     if (result->rolled || p->unflushed_records >= p->flush_messages) {
         p->unflushed_records = 0;
-        queue_flush(p);
+        partition_queue_flush(p);
     }
 }
 
@@ -498,7 +498,8 @@ static void wake_safe_here(struct partition *p)
 {
     list_each_safe (item, &p->watches) {
         struct watch *watch = container_of(item, struct watch, link);
-        if (watch->here && safe_here(p) >= watch->offset) {
+        bool awaits = watch->here || watch->follows;
+        if (awaits && partition_safe_end(p) >= watch->offset) {
             waiter_wake(watch->waiter);
         }
     }
@@ -542,7 +543,7 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms)
     bool pending = p->log != NULL && plog_recovery_point(p->log) < plog_end_offset(p->log);
     if (pending && now_ms - p->flushed_ms >= p->flush_ms) {
         p->flushed_ms = now_ms;
-        queue_flush(p);
+        partition_queue_flush(p);
     }
     partition_unlock(p);
 }
@@ -571,7 +572,7 @@ static err begin_to_lead(struct partition *p)
     CHECK(p->is_leader && p->led_since >= 0 && p->led_since <= p->state.leader_epoch);
     TRY(plog_assign_epoch(p->log, p->state.leader_epoch, plog_end_offset(p->log)));
     if (acks_need_flush(p) && plog_recovery_point(p->log) < plog_end_offset(p->log)) {
-        queue_flush(p);
+        partition_queue_flush(p);
     }
     p->led_from = plog_end_offset(p->log);
     partition_advance(p, INT32_MAX);
@@ -666,6 +667,15 @@ struct plog *partition_detach_log(struct partition *p, err gone)
 
 /* ---- from time to time ---- */
 
+void partition_reconsider(struct partition *p)
+{
+    partition_lock(p);
+    if (partition_check_log(p) == OK) {
+        partition_advance(p, INT32_MAX);
+    }
+    partition_unlock(p);
+}
+
 void partition_set_config(struct partition *p, const struct log_config *config)
 {
     partition_lock(p);
@@ -709,11 +719,16 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
         return true;
     }
     if (watch->offset < 0) {
-        bool more = watch->to_end ? plog_end_offset(p->log) != watch->seen.end_offset
+        int64_t seen_end = watch->seen.end_offset;
+        bool more = watch->to_end ? seen_end >= 0 && plog_end_offset(p->log) != seen_end
                                   : high_watermark != watch->seen.high_watermark;
         return more || atomic_load(&p->changes) != watch->seen.changes;
     }
-    int64_t reached = watch->here ? safe_here(p) : high_watermark;
+    if (watch->follows) {
+        return partition_safe_end(p) >= watch->offset || p->is_leader ||
+               p->state.leader_epoch != watch->leader_epoch;
+    }
+    int64_t reached = watch->here ? partition_safe_end(p) : high_watermark;
     return reached >= watch->offset || !p->is_leader || watch->leader_epoch < p->led_since;
 }
 

@@ -196,6 +196,8 @@ struct follower_position {
     int64_t offset;
     int32_t last_epoch; /* of the record before it; -1: none is known */
     int64_t log_start_offset;
+    bool
+        safe; /* what is below is safe here: a leader may be told (flush.messages=1: it is on the disk) */
 };
 
 /* A log without leader epochs is cut to its high watermark first. */
@@ -216,6 +218,9 @@ struct fetched {
 NODISCARD err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
                                            const struct fetched *fetched,
                                            struct follower_position *position);
+/* Is what is below `offset` safe here by now? Else a watch that `follows` is woken when it is. */
+NODISCARD err partition_is_safe(struct partition *p, int32_t leader_epoch, int64_t offset,
+                                bool *safe);
 /* The leader's log has, of the largest epoch that is not above ours, this end (DivergingEpoch). */
 struct divergence {
     int32_t epoch;
@@ -235,6 +240,8 @@ NODISCARD err partition_begin_anew(struct partition *p, int32_t leader_epoch, in
 
 /* ---- from time to time ---- */
 
+/* Who lives has changed: as a leader it looks again how far the high watermark may move. */
+void partition_reconsider(struct partition *p);
 void partition_set_config(struct partition *p, const struct log_config *config);
 /* Retention, and what producers are forgotten. Returns how many segments went. */
 int partition_apply_retention(struct partition *p);
@@ -247,7 +254,9 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms);
 struct partition_seen {
     uint32_t changes;
     int64_t high_watermark;
-    int64_t end_offset; /* of the log, which a replica sees: told by partition_read() */
+    int64_t
+        end_offset; /* of the log, which a replica sees: told by partition_read(); -1: it waits for
+                           another role */
 };
 struct partition_seen partition_seen(const struct partition *p);
 
@@ -259,6 +268,7 @@ struct watch {
     struct waiter *waiter;
     int64_t offset;                /* wake when the high watermark reaches it; -1: by bytes */
     bool here;                     /* by offset: what is safe on this broker will do (acks=1) */
+    bool follows;                  /* the same of a follower, as long as it is one in that epoch */
     bool to_end;                   /* by bytes: those up to the log's end, for a replica */
     int32_t leader_epoch;          /* by offset: under which it was appended */
     struct partition_seen seen;    /* by bytes: before it last looked */

@@ -22,11 +22,17 @@ static err check_follows(const struct partition *p, int32_t leader_epoch)
     return p->is_leader ? ERR_NOT_LEADER_OR_FOLLOWER : OK;
 }
 
-static void tell_position(const struct partition *p, struct follower_position *position)
+/* Where it is not safe, it will be: a flush is asked for. */
+static void tell_position(struct partition *p, struct follower_position *position)
 {
-    *position = (struct follower_position){.offset = plog_end_offset(p->log),
-                                           .last_epoch = plog_latest_epoch(p->log),
-                                           .log_start_offset = plog_start_offset(p->log)};
+    *position =
+        (struct follower_position){.offset = plog_end_offset(p->log),
+                                   .last_epoch = plog_latest_epoch(p->log),
+                                   .log_start_offset = plog_start_offset(p->log),
+                                   .safe = partition_safe_end(p) >= plog_end_offset(p->log)};
+    if (!position->safe) {
+        partition_queue_flush(p);
+    }
 }
 
 /* ---- cutting ---- */
@@ -162,6 +168,15 @@ err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
 {
     partition_lock(p);
     err e = take(p, leader_epoch, fetched, position);
+    partition_unlock(p);
+    return e;
+}
+
+err partition_is_safe(struct partition *p, int32_t leader_epoch, int64_t offset, bool *safe)
+{
+    partition_lock(p);
+    err e = check_follows(p, leader_epoch);
+    *safe = e == OK && partition_safe_end(p) >= offset;
     partition_unlock(p);
     return e;
 }

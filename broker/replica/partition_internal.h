@@ -58,6 +58,9 @@ err partition_check_role(const struct partition *p, int32_t leader_epoch, bool a
 void partition_wake_all(struct partition *p);
 void partition_set_high_watermark(struct partition *p, int64_t high_watermark,
                                   int64_t appended_bytes);
+/* What is safe on this broker ends here. */
+int64_t partition_safe_end(const struct partition *p);
+void partition_queue_flush(struct partition *p);
 /* As a leader: the high watermark moves as far as it may. */
 void partition_advance(struct partition *p, int64_t appended_bytes);
 /* By flush.messages, and when a segment is full. */

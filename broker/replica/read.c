@@ -94,5 +94,6 @@ void partition_read(struct partition *p, const struct read_request *request, str
         log_range_release(&result->range);
         result->range = (struct log_range){0};
         result->high_watermark = result->last_stable_offset = result->log_start_offset = -1;
+        result->end_offset = -1;
     }
 }

@@ -21,7 +21,7 @@ struct read_result {
     int64_t high_watermark; /* -1 with an error */
     int64_t last_stable_offset;
     int64_t log_start_offset;
-    int64_t end_offset;     /* of the log, when it was read */
+    int64_t end_offset;     /* of the log, when it was read; -1 with an error */
     struct log_range range; /* a reference: log_range_release() */
     bool diverged;
     int32_t diverging_epoch;

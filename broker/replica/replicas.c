@@ -462,6 +462,17 @@ void replicas_take_configs(struct replicas *replicas, struct str topic)
     replicas_each(replicas, change_partition, &change);
 }
 
+static void reconsider(void *context, struct partition *p)
+{
+    (void)context;
+    partition_reconsider(p);
+}
+
+void replicas_reconsider(struct replicas *replicas)
+{
+    replicas_each(replicas, reconsider, NULL);
+}
+
 static void apply_retention(void *context, struct partition *p)
 {
     int *total = context;
