@@ -202,6 +202,17 @@ static void node_print(const struct tree_node *node, FILE *out)
     fputc('\n', out);
 }
 
+bool coord_model_peek(const struct coord_model *model, const char *path, struct bytes *value,
+                      int32_t *version)
+{
+    const struct tree_node *node = tree_find(&model->tree, path);
+    if (node != NULL) {
+        *value = bytes_of(node->data, (size_t)node->stat.data_len);
+        *version = node->stat.version;
+    }
+    return node != NULL;
+}
+
 void coord_model_print(struct coord_model *model, FILE *out)
 {
     (void)coord_model_turn(model);

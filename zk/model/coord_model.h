@@ -97,6 +97,9 @@ void coord_model_kill(struct coord_model_way *way);
 
 /* ---- to look at ---- */
 
+/* What a node holds now, which lives until the next turn, and its version. False: there is none. */
+bool coord_model_peek(const struct coord_model *model, const char *path, struct bytes *value,
+                      int32_t *version);
 /* All nodes by their paths, and the sessions, as text: the same for the same history. */
 void coord_model_print(struct coord_model *model, FILE *out);
 
