@@ -1,0 +1,336 @@
+/* A socket holds what has arrived (`in`), and the pieces that are on their way to it. A piece goes when it is
+ * due and its way is not cut; the due times of one socket's pieces only grow, so that none overtakes another
+ * inside of a stream. A stream holds WINDOW_BYTES at most, arrived or not: more is EAGAIN.
+ *
+ * A connection begins with a piece to the listener's host (SYN), answered by one that says yes or no; its end
+ * is a piece too (FIN, RESET), and so is noticed late, or, behind a cut, never.
+ *
+ * A process that has ended leaves sockets that are `dead`: what its threads still ask of them fails, until
+ * they have come to their end. Descriptors are never used again. */
+#define _GNU_SOURCE
+#include "sim/network_internal.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FD_FIRST = 1 << 20, /* far from those of files */
+    PORT_FIRST = 40000,
+    DELAY_MIN_US = 50,
+    DELAY_MAX_US = 800,
+};
+
+/* ---- sockets ---- */
+
+struct socket *socket_new(struct host *host, struct process *process)
+{
+    struct network *network = host->network;
+    struct socket *s = xcalloc(1, sizeof(*s));
+    s->host = host;
+    s->process = process;
+    s->fd = network->next_fd++;
+    list_init(&s->pieces);
+    list_init(&s->accepted);
+    list_init(&s->accept_link);
+    list_init(&s->poller_link);
+    list_append(&network->sockets, &s->link);
+    return s;
+}
+
+static void drop_pieces(struct socket *s)
+{
+    list_each_safe (item, &s->pieces) {
+        list_remove(item);
+        free(container_of(item, struct piece, link));
+    }
+    s->pieces_bytes = 0;
+}
+
+static void socket_free(struct socket *s)
+{
+    drop_pieces(s);
+    if (s->other != NULL) {
+        s->other->other = NULL;
+    }
+    list_remove(&s->poller_link);
+    list_remove(&s->accept_link);
+    list_remove(&s->link);
+    free(s->in);
+    free(s);
+}
+
+/* What arrives there comes from: */
+int socket_sender(const struct socket *s)
+{
+    return (int)(ntohl(s->remote.sin_addr.s_addr) & 0xff) - 1;
+}
+
+static bool is_cut(const struct socket *s)
+{
+    return s->host->network->cut[socket_sender(s)][s->host->number];
+}
+
+void socket_send(struct socket *to, enum piece_kind kind, const void *data, size_t len)
+{
+    struct network *network = to->host->network;
+    struct network_delay delay = network->delays[socket_sender(to)][to->host->number];
+    struct piece *piece = xmalloc(sizeof(*piece) + len);
+    int64_t due_us =
+        sched_now_us(network->sched) + sched_between(network->sched, delay.min_us, delay.max_us);
+    due_us = due_us > to->last_due_us ? due_us : to->last_due_us;
+    to->last_due_us = due_us;
+    *piece = (struct piece){.kind = kind, .due_us = due_us, .len = len};
+    if (len > 0) {
+        memcpy(piece->data, data, len);
+    }
+    to->pieces_bytes += len;
+    list_append(&to->pieces, &piece->link);
+}
+
+/* ---- what arrives ---- */
+
+struct socket *network_listener_at(struct host *host, in_port_t port)
+{
+    list_each (item, &host->network->sockets) {
+        struct socket *s = container_of(item, struct socket, link);
+        if (s->host == host && s->listens && !s->closed && !socket_is_dead(s) &&
+            s->local.sin_port == port) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* `s` is the half that waits at the listener's host. */
+static void on_syn(struct socket *s)
+{
+    struct socket *listener = network_listener_at(s->host, s->local.sin_port);
+    struct socket *asks = s->other;
+    if (listener == NULL) {
+        socket_send(asks, PIECE_REFUSED, NULL, 0);
+        socket_free(s);
+        return;
+    }
+    s->process = listener->process;
+    s->connected = true;
+    list_append(&listener->accepted, &s->accept_link);
+    socket_send(asks, PIECE_ACCEPTED, NULL, 0);
+    socket_tell(listener);
+}
+
+static void take_data(struct socket *s, const struct piece *piece)
+{
+    if (s->in_done == s->in_len) {
+        s->in_done = s->in_len = 0;
+    }
+    if (s->in_len + piece->len > s->in_cap) {
+        s->in_cap = (s->in_len + piece->len) * 2;
+        s->in = xrealloc(s->in, s->in_cap);
+    }
+    memcpy(s->in + s->in_len, piece->data, piece->len);
+    s->in_len += piece->len;
+}
+
+static void break_socket(struct socket *s, int error)
+{
+    s->error = error;
+    s->ended = true;
+    s->connected = false;
+    s->in_done = s->in_len = 0;
+}
+
+static void arrive(struct socket *s, const struct piece *piece)
+{
+    if (piece->kind == PIECE_SYN) {
+        on_syn(s);
+        return;
+    }
+    if (s->closed || socket_is_dead(s)) {
+        if (s->other != NULL && piece->kind == PIECE_DATA) {
+            socket_send(s->other, PIECE_RESET, NULL, 0);
+        }
+        return;
+    }
+    switch (piece->kind) {
+    case PIECE_DATA:
+        take_data(s, piece);
+        break;
+    case PIECE_ACCEPTED:
+        s->connected = true;
+        break;
+    case PIECE_REFUSED:
+        break_socket(s, ECONNREFUSED);
+        break;
+    case PIECE_FIN:
+        s->ended = true;
+        break;
+    default:
+        break_socket(s, ECONNRESET);
+    }
+    socket_tell(s);
+}
+
+/* Both halves are over: nobody asks, nothing is under way. */
+static void collect(struct network *network)
+{
+    list_each_safe (item, &network->sockets) {
+        struct socket *s = container_of(item, struct socket, link);
+        if (s->closed && list_empty(&s->pieces) &&
+            (s->other == NULL || (s->other->closed && list_empty(&s->other->pieces)))) {
+            socket_free(s);
+        }
+    }
+}
+
+static struct piece *due_piece(const struct socket *s)
+{
+    return list_empty(&s->pieces) || s->host->is_off || is_cut(s)
+               ? NULL
+               : container_of(s->pieces.next, struct piece, link);
+}
+
+static void network_turn(struct sched_source *source)
+{
+    struct network *network = container_of(source, struct network, source);
+    list_each_safe (item, &network->sockets) {
+        struct socket *s = container_of(item, struct socket, link);
+        struct piece *piece = due_piece(s);
+        if (piece != NULL && piece->due_us <= sched_now_us(network->sched)) {
+            list_remove(&piece->link);
+            s->pieces_bytes -= piece->len;
+            network->delivered++;
+            trace_mix(network->trace, (uint64_t)s->fd);
+            trace_bytes(network->trace, piece->data, piece->len);
+            arrive(s, piece);
+            free(piece);
+        }
+    }
+    collect(network);
+}
+
+static int64_t network_next_due_us(struct sched_source *source)
+{
+    const struct network *network = container_of(source, struct network, source);
+    int64_t due_us = INT64_MAX;
+    list_each (item, &network->sockets) {
+        const struct piece *piece = due_piece(container_of(item, struct socket, link));
+        if (piece != NULL && piece->due_us < due_us) {
+            due_us = piece->due_us;
+        }
+    }
+    return due_us;
+}
+
+/* ---- life ---- */
+
+static void host_init(struct network *network, int number)
+{
+    network->hosts[number] =
+        (struct host){.network = network, .number = number, .next_port = PORT_FIRST};
+    for (int to = 0; to < NETWORK_HOSTS_MAX; to++) {
+        network->delays[number][to] =
+            (struct network_delay){.min_us = DELAY_MIN_US, .max_us = DELAY_MAX_US};
+    }
+}
+
+struct network *network_new(struct sched *sched, struct trace *trace)
+{
+    struct network *network = xcalloc(1, sizeof(*network));
+    network->sched = sched;
+    network->trace = trace;
+    network->next_fd = FD_FIRST;
+    list_init(&network->sockets);
+    list_init(&network->processes);
+    for (int i = 0; i < NETWORK_HOSTS_MAX; i++) {
+        host_init(network, i);
+    }
+    network->source.turn = network_turn;
+    network->source.next_due_us = network_next_due_us;
+    sched_add(sched, &network->source);
+    return network;
+}
+
+void network_free(struct network *network)
+{
+    list_each_safe (item, &network->sockets) {
+        socket_free(container_of(item, struct socket, link));
+    }
+    list_each_safe (item2, &network->processes) {
+        list_remove(item2);
+        free(container_of(item2, struct process, link));
+    }
+    free(network);
+}
+
+struct sockets *network_begin_process(struct network *network, int number, struct fs *fs)
+{
+    struct host *host = &network->hosts[number];
+    struct process *process = xcalloc(1, sizeof(*process));
+    *process = (struct process){.sockets.ops = network_sockets_ops(), .host = host, .fs = fs};
+    list_append(&network->processes, &process->link);
+    host->is_off = false;
+    return &process->sockets;
+}
+
+void network_address(int host, char text[NETWORK_ADDRESS_MAX])
+{
+    snprintf(text, NETWORK_ADDRESS_MAX, "10.0.0.%d", (host + 1) & 0xff);
+}
+
+/* ---- faults ---- */
+
+void network_cut(struct network *network, int from, int to, bool cut)
+{
+    network->cut[from][to] = cut;
+}
+
+void network_set_delay(struct network *network, int from, int to, struct network_delay delay)
+{
+    network->delays[from][to] = delay;
+}
+
+void network_reset(struct network *network, int a, int b)
+{
+    list_each (item, &network->sockets) {
+        struct socket *s = container_of(item, struct socket, link);
+        if (!s->listens && !socket_is_dead(s) && !s->closed && s->connected &&
+            ((s->host->number == a && socket_sender(s) == b) ||
+             (s->host->number == b && socket_sender(s) == a))) {
+            drop_pieces(s);
+            break_socket(s, ECONNRESET);
+            socket_tell(s);
+        }
+    }
+}
+
+/* The kernel closes a socket whose process has gone; who watches it is told that it is no more. */
+static void end_socket(struct socket *s, bool silent)
+{
+    if (s->other != NULL && !silent) {
+        socket_send(s->other, s->in_done < s->in_len ? PIECE_RESET : PIECE_FIN, NULL, 0);
+    }
+    socket_tell(s);
+}
+
+void network_end_process(struct network *network, struct sockets *sockets, bool silent)
+{
+    struct process *process = process_of(sockets);
+    if (process->dead) {
+        return;
+    }
+    process->dead = true;
+    process->host->is_off = silent;
+    list_each (item, &network->sockets) {
+        struct socket *s = container_of(item, struct socket, link);
+        if (s->process == process && !s->closed) {
+            end_socket(s, silent);
+        }
+    }
+}
+
+uint64_t network_delivered(const struct network *network)
+{
+    return network->delivered;
+}
