@@ -1,0 +1,39 @@
+/* Looks for what must not be in a history. Properties by their names in docs/reference/hardening.md §7:
+ *
+ *   P1   lost-write            an acknowledged record is not there at the end
+ *   P2   unseen                the same within its time after healing: the end comes no later (sim.c)
+ *   P3   duplicate             one value at two offsets
+ *   P4   inconsistent-offsets  two values at one offset, for acknowledgements and polls
+ *   P8   poll-skip             a consumer's offsets do not follow each other
+ *   P9   nonmonotonic-send     a producer's acknowledged offsets do not grow
+ *   P13  marks-back            high watermark or LSO goes back in a leader epoch; LSO <= HW <= LEO
+ *   P15  replicas-differ       two replicas have different batches at an offset, at the end
+ *   P16  acked-below-min-isr   acks=all succeeds while there were too few in-sync replicas all along
+ *        strong-isr            below a leader's high watermark, and not on a member of the true ISR
+ *        leader-in-isr         the true leader is not in its ISR
+ *
+ * One broker that leads by its own word in two epochs is none of these; what it acknowledges is. */
+#ifndef OTTLA_SIM_CHECKER_H
+#define OTTLA_SIM_CHECKER_H
+
+#include "sim/history.h"
+
+struct checker_config {
+    int partitions_n;
+    int min_isr;
+    bool
+        acks_1_last; /* one broker, or a flush before each acknowledgement: acks=1 is a promise too */
+};
+
+enum { VIOLATION_BYTES = 256 };
+
+struct violation {
+    const char *property; /* "P1 lost-write" */
+    char text[VIOLATION_BYTES];
+};
+
+/* The first violations, at most `max`; returns how many there are in all. */
+size_t checker_run(const struct history *history, const struct checker_config *config,
+                   struct violation *violations, size_t max);
+
+#endif

@@ -1,0 +1,52 @@
+/* What clients and onlookers of a simulation have seen, in the order of the virtual time. The checker
+ * (sim/checker.h) knows nothing else. */
+#ifndef OTTLA_SIM_HISTORY_H
+#define OTTLA_SIM_HISTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HISTORY_BROKERS_MAX = 8 };
+
+enum event_kind {
+    EVENT_SEND,  /* a producer begins to send a value: who, partition, value, acks */
+    EVENT_ACK,   /* it is acknowledged: and offset; -1: an earlier attempt's, which was not told */
+    EVENT_POLL,  /* a consumer is given a record: who, partition, offset, value */
+    EVENT_MARKS, /* what a fetch said: who is the broker, partition, high_watermark, stable_offset */
+    EVENT_LEADER, /* a broker presumes to lead: who, life, partition, epoch, high_watermark, end_offset */
+    EVENT_LOG,    /* where a replica's log ends: who, partition, end_offset */
+    EVENT_TRUTH,  /* what the store says: partition, who (the leader; -1), epoch, isr */
+    EVENT_BATCH,  /* a batch in a replica's files: who, partition, offset, value (a hash of it) */
+    EVENT_HEALED, /* from here on nothing is broken */
+    EVENT_FINAL,  /* the end: what `who` polls from here on is all that is there */
+};
+
+struct event {
+    enum event_kind kind;
+    int64_t at_us;
+    int who;
+    int life; /* of a broker */
+    int partition;
+    int acks;
+    int32_t epoch;
+    uint32_t isr;    /* bits by broker */
+    int32_t version; /* of the truth: the store counts its changes */
+    uint64_t value;
+    int64_t offset;
+    int64_t high_watermark;
+    int64_t stable_offset;
+    int64_t end_offset;
+};
+
+struct history {
+    struct event *events;
+    size_t n;
+    size_t cap;
+};
+
+void history_init(struct history *history);
+void history_deinit(struct history *history);
+void history_add(struct history *history, const struct event *event);
+
+#endif

@@ -1,0 +1,164 @@
+/* simulate: tests of brokers under faults, each from one seed.
+ *
+ *   --seed N          this one only
+ *   --seeds A-B       from A to B
+ *   --brokers N       how many (1)
+ *   --trace           what happens, on standard output; the log on standard error
+ *   --plant NAME      ack-before-flush, lying-disk: a mistake that must be found
+ *   --repeat          each seed twice: must be the same to the byte
+ *
+ * An even seed has brokers that flush before they acknowledge, and loses power; an odd one has the page cache,
+ * and kills only. Prints what the tests were exposed to. The status is 1 when a property was violated, or none
+ * was that was planted. */
+#define _GNU_SOURCE
+#include "base/log.h"
+#include "sim/nemesis.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { VIOLATIONS_MAX = 5 };
+
+struct run {
+    uint64_t first;
+    uint64_t last;
+    int brokers_n;
+    bool trace;
+    bool repeat;
+    enum sim_plant plant;
+    size_t failed; /* seeds */
+    struct sim_exposure sum;
+};
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--brokers N] [--trace] [--repeat] "
+                    "[--plant ack-before-flush|lying-disk]\n");
+    return 2;
+}
+
+static bool parse(struct run *run, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--trace") == 0) {
+            run->trace = true;
+        } else if (strcmp(argv[i], "--repeat") == 0) {
+            run->repeat = true;
+        } else if (strcmp(argv[i], "--seed") == 0) {
+            run->first = run->last = strtoull(value, NULL, 10);
+            i++;
+        } else if (strcmp(argv[i], "--seeds") == 0) {
+            if (sscanf(value, "%" SCNu64 "-%" SCNu64, &run->first, &run->last) != 2) {
+                return false;
+            }
+            i++;
+        } else if (strcmp(argv[i], "--brokers") == 0) {
+            run->brokers_n = atoi(value);
+            i++;
+        } else if (strcmp(argv[i], "--plant") == 0) {
+            run->plant = strcmp(value, "ack-before-flush") == 0 ? PLANT_ACK_BEFORE_FLUSH
+                         : strcmp(value, "lying-disk") == 0     ? PLANT_LYING_DISK
+                                                                : PLANT_NONE;
+            if (run->plant == PLANT_NONE) {
+                return false;
+            }
+            i++;
+        } else {
+            return false;
+        }
+    }
+    return run->brokers_n > 0 && run->brokers_n <= HISTORY_BROKERS_MAX;
+}
+
+static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *one)
+{
+    sum->sends += one->sends;
+    sum->acks += one->acks;
+    sum->polls += one->polls;
+    sum->errors += one->errors;
+    sum->looks += one->looks;
+    sum->lives += one->lives;
+    sum->refusals += one->refusals;
+    sum->disk_errors += one->disk_errors;
+    sum->sectors_lost += one->sectors_lost;
+    sum->messages += one->messages;
+    sum->virtual_ms += one->virtual_ms;
+    state_set_add_all(&sum->states, &one->states);
+    for (int i = 0; i < FAULTS_N; i++) {
+        sum->faults[i] += one->faults[i];
+    }
+}
+
+static void run_seed(struct run *run, uint64_t seed)
+{
+    struct sim_options options = {.seed = seed,
+                                  .brokers_n = run->brokers_n,
+                                  .trace = run->trace ? stdout : NULL,
+                                  .plant = run->plant,
+                                  .durable = run->plant != PLANT_NONE || seed % 2 == 0};
+    struct violation violations[VIOLATIONS_MAX];
+    struct sim_exposure exposure;
+    uint64_t hash = 0;
+    size_t n = sim_test(&options, violations, VIOLATIONS_MAX, &exposure, &hash);
+    add_exposure(&run->sum, &exposure);
+    for (size_t i = 0; i < n && i < VIOLATIONS_MAX; i++) {
+        printf("seed %" PRIu64 ": %s: %s\n", seed, violations[i].property, violations[i].text);
+    }
+    if (n > VIOLATIONS_MAX) {
+        printf("seed %" PRIu64 ": and %zu more\n", seed, n - VIOLATIONS_MAX);
+    }
+    if (run->repeat) {
+        uint64_t again = 0;
+        (void)sim_test(&options, violations, VIOLATIONS_MAX, &exposure, &again);
+        if (again != hash) {
+            printf("seed %" PRIu64 ": not the same twice\n", seed);
+            n++;
+        }
+    }
+    if (run->first == run->last) {
+        printf("seed %" PRIu64 ": trace %016" PRIx64 "\n", seed, hash);
+    }
+    run->failed += n > 0 ? 1 : 0;
+}
+
+static void print_exposure(const struct run *run, double seconds)
+{
+    const struct sim_exposure *sum = &run->sum;
+    uint64_t seeds = run->last - run->first + 1;
+    printf("seeds %" PRIu64 " (%.1f a second), virtual time %.0f s, failed %zu\n", seeds,
+           (double)seeds / seconds, (double)sum->virtual_ms / 1000, run->failed);
+    printf("sends %" PRIu64 ", acks %" PRIu64 ", polls %" PRIu64 ", errors %" PRIu64
+           ", looks %" PRIu64 ", messages %" PRIu64 "\n",
+           sum->sends, sum->acks, sum->polls, sum->errors, sum->looks, sum->messages);
+    printf("states %" PRIu64 ", lives of brokers %" PRIu64 ", starts refused %" PRIu64
+           ", disk errors %" PRIu64 ", sectors lost %" PRIu64 "\nfaults:",
+           state_set_count(&sum->states), sum->lives, sum->refusals, sum->disk_errors,
+           sum->sectors_lost);
+    for (int i = 0; i < FAULTS_N; i++) {
+        printf(" %s %" PRIu64, fault_name((enum fault)i), sum->faults[i]);
+    }
+    printf("\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct run run = {.first = 1, .last = 100, .brokers_n = 1};
+    struct timespec from;
+    struct timespec to;
+    if (!parse(&run, argc, argv)) {
+        return usage();
+    }
+    log_set_level(run.trace ? LOG_DEBUG : LOG_OFF);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (uint64_t seed = run.first; seed <= run.last; seed++) {
+        run_seed(&run, seed);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    print_exposure(&run,
+                   (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+    bool wanted = run.plant != PLANT_NONE;
+    return (run.failed > 0) == wanted ? 0 : 1;
+}

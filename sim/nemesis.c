@@ -1,0 +1,253 @@
+/* Two tasks draw a fault, a broker and how long it lasts, so that faults meet; another looks after brokers that are down, as
+ * an init system does. Power is lost only where brokers flush: without that nothing is promised then. */
+#include "sim/nemesis.h"
+
+#include "sim/client.h"
+
+#include <stdlib.h>
+
+enum {
+    PAUSE_MIN_US = 50000,
+    PAUSE_MAX_US = 2500000,
+    LASTS_MAX_US = 9000000,
+    RESTART_US = 300000,
+    CHANGES_MAX = 60,
+    CLOCK_JUMP_MS = 3600000,
+    BREAKERS = 2,
+};
+
+struct nemesis {
+    struct sim *sim;
+    struct sched *sched;
+    struct task *breakers[BREAKERS];
+    struct task *keeper;
+    bool durable;
+    bool stop;
+    uint64_t counts[FAULTS_N];
+};
+
+const char *fault_name(enum fault fault)
+{
+    static const char *const NAMES[] = {
+#define FAULT_NAME(name, text) text,
+        FAULTS(FAULT_NAME)
+#undef FAULT_NAME
+    };
+    return NAMES[fault];
+}
+
+/* ---- what it does ---- */
+
+static void pass(struct nemesis *n, int64_t max_us)
+{
+    int64_t until_us = sched_now_us(n->sched) + sched_between(n->sched, PAUSE_MIN_US, max_us);
+    while (!n->stop && sched_now_us(n->sched) < until_us) {
+        sched_sleep(n->sched, PAUSE_MIN_US);
+    }
+}
+
+static unsigned any_direction(struct nemesis *n)
+{
+    return 1 + (unsigned)sched_below(n->sched, 3);
+}
+
+/* Another broker, or a client. */
+static int any_host(struct nemesis *n, int broker)
+{
+    int brokers = sim_brokers(n->sim);
+    int drawn = (int)sched_below(n->sched, (uint64_t)brokers + 3);
+    return drawn < brokers && drawn != broker ? drawn : CLIENT_HOST_FIRST + 1 + drawn % 4;
+}
+
+static void break_network(struct nemesis *n, enum fault fault, int broker)
+{
+    int host = any_host(n, broker);
+    struct network_delay slow = {.min_us = 100,
+                                 .max_us = (int32_t)sched_between(n->sched, 1000, 300000)};
+    switch (fault) {
+    case FAULT_CUT:
+        sim_cut(n->sim, broker, host, any_direction(n));
+        pass(n, LASTS_MAX_US);
+        sim_cut(n->sim, broker, host, 0);
+        break;
+    case FAULT_RESET:
+        network_reset(sim_network(n->sim), broker, host);
+        break;
+    default:
+        sim_delay(n->sim, slow);
+        pass(n, LASTS_MAX_US);
+        sim_delay(n->sim, (struct network_delay){.min_us = 50, .max_us = 800});
+    }
+}
+
+static void break_disk(struct nemesis *n, enum fault fault, int broker)
+{
+    struct disk *disk = node_disk(sim_node(n->sim, broker));
+    switch (fault) {
+    case FAULT_DISK_ERRORS:
+        disk_set_errors(disk, (uint32_t)sched_between(n->sched, 10000, 400000));
+        pass(n, PAUSE_MAX_US);
+        disk_set_errors(disk, 0);
+        break;
+    case FAULT_DISK_FULL:
+        disk_set_full(disk, true);
+        pass(n, PAUSE_MAX_US);
+        disk_set_full(disk, false);
+        break;
+    default:
+        disk_set_sync_us(disk, (int32_t)sched_between(n->sched, 5000, 400000));
+        pass(n, LASTS_MAX_US);
+        disk_set_sync_us(disk, 0);
+        return;
+    }
+    sim_broker_kill(n->sim, broker); /* a log that has failed is offline until the next start */
+}
+
+static void break_store(struct nemesis *n, enum fault fault, int broker)
+{
+    struct coord_model_way *way = node_way(sim_node(n->sim, broker));
+    switch (fault) {
+    case FAULT_CUT_STORE:
+        sim_cut_zookeeper(n->sim, broker, any_direction(n));
+        pass(n, LASTS_MAX_US);
+        sim_cut_zookeeper(n->sim, broker, 0);
+        break;
+    case FAULT_EXPIRE:
+        sched_quiet_begin(n->sched);
+        coord_model_expire(way);
+        sched_quiet_end(n->sched);
+        break;
+    default:
+        coord_model_lose_some(way, (uint32_t)sched_between(n->sched, 1000, 200000));
+        pass(n, LASTS_MAX_US);
+        coord_model_lose_some(way, 0);
+    }
+}
+
+static void break_process(struct nemesis *n, enum fault fault, int broker)
+{
+    struct node *node = sim_node(n->sim, broker);
+    switch (fault) {
+    case FAULT_KILL:
+        sim_broker_kill(n->sim, broker);
+        break;
+    case FAULT_POWER_LOSS:
+        sim_power_loss(n->sim, broker);
+        break;
+    case FAULT_KILL_AT_CHANGE:
+    case FAULT_POWER_LOSS_AT_CHANGE:
+        node_kill_at_change(node, sched_between(n->sched, 1, CHANGES_MAX),
+                            fault == FAULT_POWER_LOSS_AT_CHANGE);
+        break;
+    case FAULT_STOP:
+        sim_broker_stop(n->sim, broker);
+        break;
+    case FAULT_PAUSE:
+        sim_broker_pause(n->sim, broker);
+        pass(n, LASTS_MAX_US);
+        sim_broker_resume(n->sim, broker);
+        break;
+    default:
+        node_set_clock(node, sched_between(n->sched, -CLOCK_JUMP_MS, CLOCK_JUMP_MS));
+    }
+}
+
+static bool is_allowed(const struct nemesis *n, enum fault fault)
+{
+    return n->durable || (fault != FAULT_POWER_LOSS && fault != FAULT_POWER_LOSS_AT_CHANGE);
+}
+
+static void break_something(struct nemesis *n)
+{
+    enum fault fault = (enum fault)sched_below(n->sched, FAULTS_N);
+    int broker = (int)sched_below(n->sched, (uint64_t)sim_brokers(n->sim));
+    if (!is_allowed(n, fault)) {
+        return;
+    }
+    n->counts[fault]++;
+    trace_line(sim_trace(n->sim), "nemesis: %s broker %d", fault_name(fault), broker);
+    switch (fault) {
+    case FAULT_CUT_STORE:
+    case FAULT_EXPIRE:
+    case FAULT_LOSE_CALLS:
+        break_store(n, fault, broker);
+        break;
+    case FAULT_CUT:
+    case FAULT_RESET:
+    case FAULT_DELAY:
+        break_network(n, fault, broker);
+        break;
+    case FAULT_DISK_ERRORS:
+    case FAULT_DISK_FULL:
+    case FAULT_SLOW_DISK:
+        break_disk(n, fault, broker);
+        break;
+    default:
+        break_process(n, fault, broker);
+    }
+}
+
+static void run_breaker(void *context)
+{
+    struct nemesis *n = context;
+    while (!n->stop) {
+        break_something(n);
+        pass(n, PAUSE_MAX_US);
+    }
+}
+
+static void run_keeper(void *context)
+{
+    struct nemesis *n = context;
+    while (!n->stop) {
+        for (int i = 0; i < sim_brokers(n->sim); i++) {
+            if (node_state(sim_node(n->sim, i)) == NODE_DOWN) {
+                sim_broker_start(n->sim, i);
+            }
+        }
+        sched_sleep(n->sched, RESTART_US);
+    }
+}
+
+/* ---- life ---- */
+
+struct nemesis *nemesis_new(struct sim *sim, bool durable)
+{
+    struct nemesis *n = xcalloc(1, sizeof(*n));
+    n->sim = sim;
+    n->sched = sim_sched(sim);
+    n->durable = durable;
+    for (int i = 0; i < BREAKERS; i++) {
+        n->breakers[i] = task_spawn(n->sched, NULL, "breaker", run_breaker, n);
+    }
+    n->keeper = task_spawn(n->sched, NULL, "keeper", run_keeper, n);
+    return n;
+}
+
+void nemesis_stop(struct nemesis *n)
+{
+    n->stop = true;
+}
+
+bool nemesis_has_ended(const struct nemesis *n)
+{
+    bool ended = task_has_ended(n->keeper);
+    for (int i = 0; i < BREAKERS; i++) {
+        ended = ended && task_has_ended(n->breakers[i]);
+    }
+    return ended;
+}
+
+const uint64_t *nemesis_counts(const struct nemesis *n)
+{
+    return n->counts;
+}
+
+void nemesis_free(struct nemesis *n)
+{
+    for (int i = 0; i < BREAKERS; i++) {
+        task_free(n->breakers[i]);
+    }
+    task_free(n->keeper);
+    free(n);
+}

@@ -1,0 +1,39 @@
+/* Looks into the brokers and the store, and writes down what it finds: who presumes to lead, where logs end,
+ * what the store says of leaders and ISRs; at the end, what is in the files. */
+#ifndef OTTLA_SIM_OBSERVER_H
+#define OTTLA_SIM_OBSERVER_H
+
+#include "sim/history.h"
+#include "sim/node.h"
+
+/* How many different states were met: of brokers, and of a partition on them; as numbers, of which a few may
+ * be the same. */
+enum { STATE_NUMBERS = 1 << 14 };
+struct state_set {
+    uint8_t met[STATE_NUMBERS / 8];
+};
+void state_set_add_all(struct state_set *set, const struct state_set *more);
+uint64_t state_set_count(const struct state_set *set);
+
+struct observer {
+    struct sched *sched;
+    struct coord_model *store;
+    struct history *history;
+    struct node *const *nodes; /* by id */
+    int nodes_n;
+    const char *topic;
+    int partitions_n;
+    struct state_set states; /* that were met */
+};
+
+/* What the store says of a partition now. */
+void observer_note_truth(struct observer *observer, int partition);
+/* One look at one partition, by a task: it takes the broker's locks. Nothing is written down when the truth
+ * changes meanwhile. */
+void observer_look(struct observer *observer, int partition);
+/* The batches of every replica's files below the least end of them. */
+void observer_read_files(struct observer *observer);
+/* By the store: do all partitions of the topic have a leader, and every broker in the ISR? */
+bool observer_is_whole(struct observer *observer);
+
+#endif

@@ -1,0 +1,500 @@
+/* The parts of a simulation, put together; and the test that is made of them:
+ *
+ *   start     brokers, clients; a topic
+ *   break     faults for FAULTS_MS
+ *   mend      everything is healed, every broker starts again: HEAL_MS to be whole
+ *   settle    producers end
+ *   read      somebody reads everything; files are compared
+ *
+ * What takes longer than it may is a violation too: "stuck". */
+#define _GNU_SOURCE
+#include "sim/sim.h"
+
+#include "sim/client.h"
+#include "sim/nemesis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FAULTS_MS = 20000,
+    HEAL_MS = 60000,
+    PATIENCE_MS = 30000, /* P2: what was acknowledged is seen so soon after healing */
+    STEP_MS = 100,
+    LOOK_US = 200000,
+    END_MS = 120000,
+    SPINNER_BYTES = 64,
+    ACKS_AFTER = 30,
+    PARTITIONS = 3,
+    PRODUCERS = 3,
+    CONSUMERS = 2,
+    OPTIONS_MAX = 16,
+    OPTION_BYTES = 64,
+    SEGMENT_BYTES_MIN = 2000,
+    SEGMENT_BYTES_MAX = 40000,
+};
+
+struct true_clock {
+    struct clock clock;
+    struct sched *sched;
+};
+
+struct store_source {
+    struct sched_source source;
+    struct coord_model *model;
+    struct sched *sched;
+};
+
+struct sim {
+    struct sim_options options;
+    struct trace trace;
+    struct sched *sched;
+    struct network *network;
+    struct true_clock clock;
+    struct store_source store;
+    struct history history;
+    struct node *nodes[HISTORY_BROKERS_MAX];
+    const char *options_all[OPTIONS_MAX]; /* NULL at the end */
+    char segment_option[OPTION_BYTES];
+
+    struct observer observer;
+    struct task *looker;
+    bool stop_looking;
+    uint64_t looks;
+};
+
+/* ---- the store, the time ---- */
+
+static int64_t true_ms(struct clock *clock)
+{
+    return sched_now_us(container_of(clock, struct true_clock, clock)->sched) / 1000;
+}
+
+static void no_sleep(struct clock *clock, int64_t us)
+{
+    (void)clock;
+    (void)us;
+    CHECK(false); /* a model does not wait: its ways have `wait` */
+}
+
+static void store_turn(struct sched_source *source)
+{
+    (void)coord_model_turn(container_of(source, struct store_source, source)->model);
+}
+
+static int64_t store_next_due_us(struct sched_source *source)
+{
+    int64_t due_ms =
+        coord_model_next_due_ms(container_of(source, struct store_source, source)->model);
+    return due_ms > INT64_MAX / 1000 ? INT64_MAX : due_ms * 1000;
+}
+
+/* ---- life ---- */
+
+static const char *const OPTIONS_ALL[] = {
+    "num.network.threads=2",
+    "socket.request.max.bytes=4194304",
+    "queued.max.request.bytes=16777216",
+    "zookeeper.session.timeout.ms=6000",
+    "offsets.topic.num.partitions=2",
+    "replica.lag.time.max.ms=4000",
+};
+
+static void make_nodes(struct sim *sim)
+{
+    const size_t common_n = sizeof(OPTIONS_ALL) / sizeof(OPTIONS_ALL[0]);
+    memcpy(sim->options_all, OPTIONS_ALL, sizeof(OPTIONS_ALL));
+    snprintf(sim->segment_option, sizeof(sim->segment_option), "log.segment.bytes=%d",
+             (int)sched_between(sim->sched, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX));
+    sim->options_all[common_n] = sim->segment_option;
+    const struct node_env env = {
+        .sched = sim->sched,
+        .trace = &sim->trace,
+        .network = sim->network,
+        .store = sim->store.model,
+        .options = sim->options_all,
+        .keeps_session = sched_below(sim->sched, 2) == 0,
+    };
+    for (int i = 0; i < sim->options.brokers_n; i++) {
+        sim->nodes[i] = node_new(&env, i);
+        disk_set_lying(node_disk(sim->nodes[i]), sim->options.plant == PLANT_LYING_DISK);
+    }
+}
+
+struct sim *sim_new(const struct sim_options *options)
+{
+    struct sim *sim = xcalloc(1, sizeof(*sim));
+    CHECK(options->brokers_n > 0 && options->brokers_n <= HISTORY_BROKERS_MAX);
+    sim->options = *options;
+    sim->sched = sched_new(options->seed, &sim->trace);
+    sim->trace.out = options->trace;
+    sim->network = network_new(sim->sched, &sim->trace);
+    sim->clock = (struct true_clock){
+        .clock = {.wall_ms = true_ms, .monotonic_ms = true_ms, .sleep_us = no_sleep},
+        .sched = sim->sched};
+    sim->store = (struct store_source){
+        .source = {.turn = store_turn, .next_due_us = store_next_due_us}, .sched = sim->sched};
+    sim->store.model = coord_model_new(&sim->clock.clock, sched_random(sim->sched));
+    sched_add(sim->sched, &sim->store.source);
+    history_init(&sim->history);
+    make_nodes(sim);
+    sim->observer = (struct observer){.sched = sim->sched,
+                                      .store = sim->store.model,
+                                      .history = &sim->history,
+                                      .nodes = sim->nodes,
+                                      .nodes_n = options->brokers_n,
+                                      .topic = WORKLOAD_TOPIC,
+                                      .partitions_n = PARTITIONS};
+    return sim;
+}
+
+static bool all_quiet(const struct sim *sim)
+{
+    bool quiet = true;
+    for (int i = 0; i < sim->options.brokers_n; i++) {
+        quiet &= node_is_quiet(sim->nodes[i]);
+    }
+    return quiet;
+}
+
+void sim_free(struct sim *sim)
+{
+    for (int i = 0; i < sim->options.brokers_n; i++) {
+        node_kill(sim->nodes[i]);
+    }
+    for (int64_t ms = 0; !all_quiet(sim); ms += STEP_MS) {
+        CHECK(ms < END_MS); /* a broker that is killed comes to its end */
+        sim_run(sim, STEP_MS);
+    }
+    for (int i = 0; i < sim->options.brokers_n; i++) {
+        node_free(sim->nodes[i]);
+    }
+    coord_model_free(sim->store.model);
+    network_free(sim->network);
+    sched_free(sim->sched);
+    history_deinit(&sim->history);
+    free(sim);
+}
+
+void sim_run(struct sim *sim, int64_t ms)
+{
+    sched_run(sim->sched, sched_now_us(sim->sched) + ms * 1000);
+}
+
+int64_t sim_now_ms(const struct sim *sim)
+{
+    return sched_now_us(sim->sched) / 1000;
+}
+
+uint64_t sim_hash(const struct sim *sim)
+{
+    return sim->trace.hash;
+}
+
+/* ---- brokers ---- */
+
+void sim_broker_start(struct sim *sim, int broker)
+{
+    node_start(sim->nodes[broker]);
+}
+
+void sim_start_all(struct sim *sim)
+{
+    for (int i = 0; i < sim->options.brokers_n; i++) {
+        node_start(sim->nodes[i]);
+    }
+}
+
+void sim_broker_stop(struct sim *sim, int broker)
+{
+    node_stop(sim->nodes[broker]);
+}
+
+void sim_broker_kill(struct sim *sim, int broker)
+{
+    node_kill(sim->nodes[broker]);
+}
+
+void sim_broker_pause(struct sim *sim, int broker)
+{
+    node_pause(sim->nodes[broker]);
+}
+
+void sim_broker_resume(struct sim *sim, int broker)
+{
+    node_resume(sim->nodes[broker]);
+}
+
+void sim_power_loss(struct sim *sim, int broker)
+{
+    node_lose_power(sim->nodes[broker]);
+}
+
+bool sim_broker_serves(const struct sim *sim, int broker)
+{
+    return node_state(sim->nodes[broker]) == NODE_SERVING;
+}
+
+/* ---- the world ---- */
+
+void sim_cut(struct sim *sim, int a, int b, unsigned direction)
+{
+    network_cut(sim->network, a, b, (direction & SIM_TO) != 0);
+    network_cut(sim->network, b, a, (direction & SIM_FROM) != 0);
+}
+
+void sim_cut_zookeeper(struct sim *sim, int broker, unsigned direction)
+{
+    struct coord_model_way *way = node_way(sim->nodes[broker]);
+    if (direction == 0) {
+        coord_model_heal(way);
+    } else {
+        coord_model_cut(way, (enum coord_model_direction)direction);
+    }
+}
+
+void sim_delay(struct sim *sim, struct network_delay delay)
+{
+    for (int from = 0; from < NETWORK_HOSTS_MAX; from++) {
+        for (int to = 0; to < NETWORK_HOSTS_MAX; to++) {
+            network_set_delay(sim->network, from, to, delay);
+        }
+    }
+}
+
+void sim_heal_all(struct sim *sim)
+{
+    for (int i = 0; i < sim->options.brokers_n; i++) {
+        struct disk *disk = node_disk(sim->nodes[i]);
+        for (int host = 0; host < NETWORK_HOSTS_MAX; host++) {
+            sim_cut(sim, i, host, 0);
+        }
+        node_resume(sim->nodes[i]);
+        node_kill_at_change(sim->nodes[i], 0, false); /* none */
+        sim_cut_zookeeper(sim, i, 0);
+        coord_model_lose_some(node_way(sim->nodes[i]), 0);
+        disk_set_errors(disk, 0);
+        disk_set_full(disk, false);
+        disk_set_sync_us(disk, 0);
+    }
+    sim_delay(sim, (struct network_delay){.min_us = 50, .max_us = 800});
+}
+
+/* ---- its parts ---- */
+
+struct sched *sim_sched(struct sim *sim)
+{
+    return sim->sched;
+}
+
+struct trace *sim_trace(struct sim *sim)
+{
+    return &sim->trace;
+}
+
+struct network *sim_network(struct sim *sim)
+{
+    return sim->network;
+}
+
+struct node *sim_node(struct sim *sim, int broker)
+{
+    return sim->nodes[broker];
+}
+
+struct history *sim_history(struct sim *sim)
+{
+    return &sim->history;
+}
+
+int sim_brokers(const struct sim *sim)
+{
+    return sim->options.brokers_n;
+}
+
+/* ---- a whole test ---- */
+
+struct test {
+    struct sim *sim;
+    struct workload *workload;
+    struct nemesis *nemesis;
+    uint64_t acks_before;
+    struct violation *violations;
+    size_t max;
+    size_t n;
+};
+
+static void run_looker(void *context)
+{
+    struct sim *sim = context;
+    while (!sim->stop_looking) {
+        observer_look(&sim->observer, (int)sched_below(sim->sched, PARTITIONS));
+        sim->looks++;
+        sched_sleep(sim->sched, LOOK_US);
+    }
+}
+
+static void stuck(struct test *t, const char *what)
+{
+    if (t->n < t->max) {
+        t->violations[t->n].property = "stuck";
+        snprintf(t->violations[t->n].text, VIOLATION_BYTES, "%s; broker 0: %s", what,
+                 node_reason(t->sim->nodes[0]));
+    }
+    t->n++;
+}
+
+/* Lets time pass until it is so. */
+static bool run_until(struct test *t, bool (*is_so)(struct test *t), int64_t patience_ms,
+                      const char *what)
+{
+    for (int64_t ms = 0; !is_so(t); ms += STEP_MS) {
+        if (ms >= patience_ms) {
+            stuck(t, what);
+            return false;
+        }
+        sim_run(t->sim, STEP_MS);
+    }
+    return true;
+}
+
+static bool nemesis_is_over(struct test *t)
+{
+    return nemesis_has_ended(t->nemesis);
+}
+
+/* Starts brokers that are down: an init system does that. */
+static bool is_whole(struct test *t)
+{
+    bool serves = true;
+    for (int i = 0; i < t->sim->options.brokers_n; i++) {
+        sim_broker_start(t->sim, i);
+        serves &= sim_broker_serves(t->sim, i);
+    }
+    return serves && observer_is_whole(&t->sim->observer);
+}
+
+/* Producers are served again. */
+static bool is_used(struct test *t)
+{
+    return workload_counts(t->workload).acks >= t->acks_before + ACKS_AFTER;
+}
+
+static bool is_sent(struct test *t)
+{
+    return workload_producers_ended(t->workload);
+}
+
+static bool is_read(struct test *t)
+{
+    return workload_has_read_all(t->workload);
+}
+
+static bool has_ended(struct test *t)
+{
+    return workload_has_ended(t->workload) && task_has_ended(t->sim->looker);
+}
+
+static void break_and_mend(struct test *t)
+{
+    sim_run(t->sim, FAULTS_MS);
+    nemesis_stop(t->nemesis);
+    (void)run_until(t, nemesis_is_over, HEAL_MS, "the nemesis");
+    sim_heal_all(t->sim);
+    trace_line(&t->sim->trace, "all is healed");
+    history_add(&t->sim->history,
+                &(struct event){.kind = EVENT_HEALED, .at_us = sched_now_us(t->sim->sched)});
+    bool goes_on = run_until(t, is_whole, HEAL_MS, "not whole");
+    t->acks_before = workload_counts(t->workload).acks;
+    if (goes_on && run_until(t, is_used, PATIENCE_MS, "nothing is acknowledged")) {
+        workload_stop_producers(t->workload);
+        if (run_until(t, is_sent, PATIENCE_MS, "a producer has no answer")) {
+            workload_read_all(t->workload);
+            (void)run_until(t, is_read, PATIENCE_MS, "not everything can be read");
+        }
+    }
+}
+
+static void note_truth(void *context, int partition)
+{
+    struct sim *sim = context;
+    observer_note_truth(&sim->observer, partition);
+}
+
+static struct workload_config workload_of(struct sim *sim)
+{
+    int brokers = sim->options.brokers_n;
+    return (struct workload_config){
+        .sched = sim->sched,
+        .trace = &sim->trace,
+        .network = sim->network,
+        .history = &sim->history,
+        .brokers_n = brokers,
+        .partitions_n = PARTITIONS,
+        .replicas_n = brokers < 3 ? brokers : 3,
+        .min_isr = brokers < 3 ? 1 : 2,
+        .flush_messages = sim->options.durable && sim->options.plant != PLANT_ACK_BEFORE_FLUSH,
+        .producers_n = PRODUCERS,
+        .consumers_n = CONSUMERS,
+        .before_note = brokers > 1 ? note_truth : NULL,
+        .context = sim,
+    };
+}
+
+static void fill_exposure(const struct test *t, int64_t began_ms, struct sim_exposure *exposure)
+{
+    struct workload_counts counts = workload_counts(t->workload);
+    *exposure = (struct sim_exposure){.sends = counts.sends,
+                                      .acks = counts.acks,
+                                      .polls = counts.polls,
+                                      .errors = counts.errors,
+                                      .looks = t->sim->looks,
+                                      .messages = network_delivered(t->sim->network),
+                                      .virtual_ms = sim_now_ms(t->sim) - began_ms};
+    exposure->states = t->sim->observer.states;
+    memcpy(exposure->faults, nemesis_counts(t->nemesis), sizeof(exposure->faults));
+    for (int i = 0; i < t->sim->options.brokers_n; i++) {
+        struct disk_counts disk = disk_counts(node_disk(t->sim->nodes[i]));
+        exposure->lives += (uint64_t)node_life(t->sim->nodes[i]);
+        exposure->refusals += (uint64_t)node_refusals(t->sim->nodes[i]);
+        exposure->disk_errors += disk.errors;
+        exposure->sectors_lost += disk.sectors_lost;
+    }
+}
+
+size_t sim_test(const struct sim_options *options, struct violation *violations, size_t max,
+                struct sim_exposure *exposure, uint64_t *hash)
+{
+    _Static_assert(FAULTS_N <= sizeof(exposure->faults) / sizeof(exposure->faults[0]), "faults");
+    struct test t = {.sim = sim_new(options), .violations = violations, .max = max};
+    int64_t began_ms = sim_now_ms(t.sim);
+    struct workload_config workload = workload_of(t.sim);
+    sim_start_all(t.sim);
+    t.workload = workload_new(&workload);
+    t.sim->looker = task_spawn(t.sim->sched, NULL, "looker", run_looker, t.sim);
+    t.nemesis = nemesis_new(t.sim, options->durable);
+    break_and_mend(&t);
+    t.sim->stop_looking = true;
+    workload_stop(t.workload);
+    CHECK(run_until(&t, has_ended, END_MS, "clients"));
+    observer_read_files(&t.sim->observer);
+    const struct checker_config checker = {
+        .partitions_n = PARTITIONS,
+        .min_isr = workload.min_isr,
+        .acks_1_last = options->brokers_n == 1,
+    };
+    if (sched_spinner(t.sim->sched) != NULL) {
+        char what[SPINNER_BYTES];
+        snprintf(what, sizeof(what), "%s spins", sched_spinner(t.sim->sched));
+        stuck(&t, what);
+    }
+    size_t told = t.n < max ? t.n : max;
+    t.n += checker_run(&t.sim->history, &checker, violations + told, max - told);
+    fill_exposure(&t, began_ms, exposure);
+    nemesis_free(t.nemesis);
+    workload_free(t.workload);
+    *hash = sim_hash(t.sim);
+    sim_free(t.sim);
+    return t.n;
+}

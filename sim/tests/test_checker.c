@@ -1,0 +1,239 @@
+/* The checker on made-up histories: a good one, and for each property one in which it is violated. */
+#include "sim/checker.h"
+
+#include "base/tests/suite.h"
+
+static struct history history;
+static struct checker_config config;
+
+static void add(struct event event)
+{
+    history_add(&history, &event);
+}
+
+static void send_and_ack(int producer, uint64_t value, int64_t offset)
+{
+    add((struct event){.kind = EVENT_SEND, .who = producer, .acks = -1, .value = value});
+    add((struct event){
+        .kind = EVENT_ACK, .who = producer, .acks = -1, .value = value, .offset = offset});
+}
+
+static void poll_one(int consumer, uint64_t value, int64_t offset)
+{
+    add((struct event){.kind = EVENT_POLL, .who = consumer, .value = value, .offset = offset});
+}
+
+static void truth(int leader, uint32_t isr)
+{
+    add((struct event){.kind = EVENT_TRUTH, .who = leader, .isr = isr});
+}
+
+static void leads(int broker, int32_t epoch, int64_t high_watermark, int64_t end_offset)
+{
+    add((struct event){.kind = EVENT_LEADER,
+                       .who = broker,
+                       .epoch = epoch,
+                       .high_watermark = high_watermark,
+                       .end_offset = end_offset});
+}
+
+static void log_ends(int broker, int64_t end_offset)
+{
+    add((struct event){.kind = EVENT_LOG, .who = broker, .end_offset = end_offset});
+}
+
+/* Two producers, a consumer, a leader in an ISR of three. */
+static void begin(void)
+{
+    history_init(&history);
+    config = (struct checker_config){.partitions_n = 1, .min_isr = 2};
+    truth(0, 7);
+    send_and_ack(1, 100, 0);
+    send_and_ack(2, 200, 1);
+    poll_one(3, 100, 0);
+    leads(0, 5, 2, 2);
+    log_ends(1, 2);
+    log_ends(2, 2);
+    add((struct event){.kind = EVENT_MARKS, .high_watermark = 2, .stable_offset = 2});
+    poll_one(3, 200, 1);
+}
+
+/* The last reader is given what a good one is. */
+static void read_at_end(void)
+{
+    add((struct event){.kind = EVENT_FINAL, .who = 9});
+    poll_one(9, 100, 0);
+    poll_one(9, 200, 1);
+}
+
+/* Is this one violated, and no other? NULL: none is. */
+static void expect(const char *property)
+{
+    struct violation found[2];
+    size_t n = checker_run(&history, &config, found, 2);
+    CU_ASSERT_EQUAL(n, property == NULL ? 0 : 1);
+    if (property != NULL && n > 0) {
+        CU_ASSERT_STRING_EQUAL(found[0].property, property);
+    }
+    history_deinit(&history);
+}
+
+static void test_good(void)
+{
+    begin();
+    read_at_end();
+    expect(NULL);
+}
+
+static void test_lost(void)
+{
+    begin();
+    send_and_ack(1, 101, 2);
+    read_at_end();
+    expect("P1 lost-write");
+    begin(); /* what was not acknowledged may be lost */
+    add((struct event){.kind = EVENT_SEND, .who = 1, .acks = -1, .value = 101});
+    read_at_end();
+    expect(NULL);
+    begin(); /* nothing can be read at all */
+    add((struct event){.kind = EVENT_FINAL, .who = 9});
+    poll_one(9, 100, 0);
+    expect("P1 lost-write");
+}
+
+static void test_acks_1(void)
+{
+    for (int last = 0; last < 2; last++) {
+        begin();
+        config.acks_1_last = last == 1;
+        add((struct event){.kind = EVENT_ACK, .who = 4, .acks = 1, .value = 400, .offset = 2});
+        read_at_end();
+        expect(last == 1 ? "P1 lost-write" : NULL);
+    }
+}
+
+static void test_duplicate(void)
+{
+    begin();
+    poll_one(3, 200, 2);
+    read_at_end();
+    expect("P3 duplicate");
+}
+
+static void test_inconsistent(void)
+{
+    begin();
+    read_at_end();
+    add((struct event){.kind = EVENT_POLL, .who = 4, .value = 999});
+    expect("P4 inconsistent-offsets");
+    begin(); /* acknowledged at the offset of another */
+    read_at_end();
+    add((struct event){.kind = EVENT_ACK, .who = 5, .acks = -1, .value = 100, .offset = 1});
+    expect("P4 inconsistent-offsets");
+}
+
+static void test_skip(void)
+{
+    begin();
+    poll_one(3, 300, 4);
+    read_at_end();
+    expect("P8 poll-skip");
+    begin();
+    poll_one(3, 200, 1);
+    read_at_end();
+    expect("P8 poll-skip");
+}
+
+static void test_sends(void)
+{
+    begin();
+    read_at_end();
+    poll_one(9, 102, 2);
+    poll_one(9, 103, 3);
+    send_and_ack(1, 103, 3);
+    send_and_ack(1, 102, 2);
+    expect("P9 nonmonotonic-send");
+}
+
+static void test_marks(void)
+{
+    begin();
+    leads(0, 5, 1, 2);
+    expect("P13 marks-back");
+    begin(); /* another epoch begins where it may */
+    leads(0, 6, 1, 2);
+    expect(NULL);
+    begin();
+    leads(0, 5, 3, 2);
+    log_ends(1, 3);
+    log_ends(2, 3);
+    expect("P13 marks-back");
+    begin();
+    add((struct event){.kind = EVENT_MARKS, .high_watermark = 2, .stable_offset = 3});
+    expect("P13 marks-back");
+}
+
+static void test_replicas(void)
+{
+    begin();
+    add((struct event){.kind = EVENT_BATCH, .who = 0, .offset = 0, .value = 1});
+    add((struct event){.kind = EVENT_BATCH, .who = 1, .offset = 0, .value = 1});
+    expect(NULL);
+    begin();
+    add((struct event){.kind = EVENT_BATCH, .who = 0, .offset = 0, .value = 1});
+    add((struct event){.kind = EVENT_BATCH, .who = 1, .offset = 0, .value = 2});
+    expect("P15 replicas-differ");
+}
+
+/* Sent a while after the ISR has become so small, unless it changes once more. */
+static void send_into_small(int64_t after_us, bool changes)
+{
+    begin();
+    add((struct event){.kind = EVENT_TRUTH, .isr = 1, .version = 1});
+    add((struct event){.kind = EVENT_SEND, .who = 1, .acks = -1, .value = 101, .at_us = after_us});
+    if (changes) {
+        add((struct event){.kind = EVENT_TRUTH, .isr = 1, .version = 3});
+    }
+    add((struct event){.kind = EVENT_ACK, .who = 1, .acks = -1, .value = 101, .offset = 2});
+}
+
+static void test_min_isr(void)
+{
+    enum { LONG_US = 5000000 };
+    send_into_small(LONG_US, false);
+    expect("P16 acked-below-min-isr");
+    send_into_small(LONG_US, true); /* it may have been large enough in between */
+    expect(NULL);
+    send_into_small(0, false); /* the leader need not know yet */
+    expect(NULL);
+}
+
+static void test_isr(void)
+{
+    begin();
+    truth(0, 7);
+    leads(0, 5, 3, 3);
+    log_ends(1, 3);
+    log_ends(2, 2);
+    expect("strong-isr");
+    begin(); /* not of the ISR */
+    truth(0, 3);
+    leads(0, 5, 3, 3);
+    log_ends(1, 3);
+    log_ends(2, 2);
+    expect(NULL);
+    begin(); /* one that leads no more counts too */
+    truth(1, 6);
+    leads(0, 5, 3, 3);
+    leads(1, 6, 2, 2);
+    log_ends(1, 2);
+    log_ends(2, 3);
+    expect("strong-isr");
+    begin();
+    truth(0, 6);
+    expect("leader-in-isr");
+}
+
+SUITE("checker", TEST(test_good), TEST(test_lost), TEST(test_acks_1), TEST(test_duplicate),
+      TEST(test_inconsistent), TEST(test_skip), TEST(test_sends), TEST(test_marks),
+      TEST(test_replicas), TEST(test_min_isr), TEST(test_isr))
