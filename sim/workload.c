@@ -1,4 +1,5 @@
-/* Where a partition is led is asked of any broker, and asked again after an error.
+/* Where a partition is led is asked of any broker, and asked again after an error; what is older than what is
+ * known is passed over, as clients do since KIP-320.
  *
  * A producer is idempotent: it sends a batch again, with the same sequence numbers, until it knows. Where
  * the broker does not know the sequence any more it takes a new producer id, and what it had under way stays
@@ -44,6 +45,7 @@ struct actor {
     int number;
     int acks;
     int leaders[PARTITIONS_MAX];
+    int32_t epochs[PARTITIONS_MAX]; /* the highest that was told */
     bool leaders_known;
     bool has_read_all;
     int64_t positions[PARTITIONS_MAX];
@@ -110,7 +112,10 @@ static bool learn_leaders(struct actor *a)
     for (int32_t i = 0; i < found->partitions_n; i++) {
         int32_t index = found->partitions[i].partition_index;
         CHECK(index >= 0 && index < PARTITIONS_MAX);
-        a->leaders[index] = found->partitions[i].leader_id;
+        if (found->partitions[i].leader_epoch >= a->epochs[index]) {
+            a->leaders[index] = found->partitions[i].leader_id;
+            a->epochs[index] = found->partitions[i].leader_epoch;
+        }
     }
     a->leaders_known = true;
     return true;
@@ -384,6 +389,7 @@ static err fetch_once(struct actor *a, int partition, int leader)
     struct fetch_request_partition from;
     fetch_request_partition_init(&from);
     from.partition = partition;
+    from.current_leader_epoch = a->epochs[partition];
     from.fetch_offset = a->positions[partition];
     from.partition_max_bytes = FETCH_BYTES;
     struct fetch_request_topic topic = {
