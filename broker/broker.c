@@ -450,7 +450,7 @@ static void make_fetchers(struct broker *broker)
                 .partition_max_bytes = config->replica_fetch_max_bytes,
                 .pause_max_ms = config->replica_fetch_backoff_ms,
                 .timeout_ms = config->replica_socket_timeout_ms,
-                .connect_timeout_ms = connect_timeout_ms(config),
+                .connect_timeout_ms = config->replica_socket_timeout_ms,
                 .receive_buffer_bytes = set_bytes(config, "replica.socket.receive.buffer.bytes",
                                                   config->replica_socket_receive_buffer_bytes)},
         .loops = loops,
@@ -535,7 +535,7 @@ static void make_leaving(struct broker *broker)
                                      .version = broker->versions.controlled_shutdown,
                                      .tries_max = config->controlled_shutdown_max_retries,
                                      .pause_ms = config->controlled_shutdown_retry_backoff_ms,
-                                     .connect_timeout_ms = connect_timeout_ms(config),
+                                     .connect_timeout_ms = config->controller_socket_timeout_ms,
                                      .timeout_ms = config->controller_socket_timeout_ms,
                                      .broker_epoch = broker_epoch_of,
                                      .leads = leads_for_others,
@@ -594,7 +594,7 @@ static void make_controller(struct broker *broker)
                                  .workers = broker->workers,
                                  .in = broker->requests_in,
                                  .inter_broker_listener = broker->inter_broker_listener,
-                                 .connect_timeout_ms = connect_timeout_ms(config),
+                                 .connect_timeout_ms = config->controller_socket_timeout_ms,
                                  .timeout_ms = config->controller_socket_timeout_ms};
     broker->links = links_new(&links);
     struct controller_config controller = {
