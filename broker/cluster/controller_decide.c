@@ -9,7 +9,9 @@
  *   follower is gone   unchanged                                  without it, if it is not the last
  *   leader's wish      unchanged                                  the wish
  *
- * When nobody can lead, the last in-sync replicas keep their claim. "Lives" means that the broker
+ * When nobody can lead, the last in-sync replicas keep their claim. A broker that has ended and begun
+ * again counts as gone and come, also where nobody saw it go (it was the controller itself, or its session
+ * went on): a leader would go on in the same epoch with another log. "Lives" means that the broker
  * is registered, does not shut down, and has not refused the partition for its directory. All but the
  * leader's wish raise the leader epoch by one. */
 #include "broker/cluster/controller_state.h"
@@ -25,6 +27,15 @@ static bool replica_is_live(const struct ctl_state *state, const struct ctl_part
                             int32_t id)
 {
     return ctl_broker_is_live(state, id) && !id_list_holds(&p->offline, id);
+}
+
+/* Has the broker begun its present life after the state was last written? Then nobody has taken notice
+ * that the one before ended, perhaps with records that were not on the disk: where others are in sync
+ * they count, and it does not. With a single replica there is nobody to differ from. */
+static bool has_restarted(const struct ctl_state *state, const struct ctl_partition *p, int32_t id)
+{
+    const struct ctl_broker *broker = ctl_broker_find(state, id);
+    return p->replicas.count > 1 && broker != NULL && broker->epoch > p->state_zxid;
 }
 
 /* The assigned replicas that live, of those in `among` if it is given. */
@@ -43,18 +54,31 @@ static struct id_list live_replicas(const struct ctl_decision *d, const struct c
     return live;
 }
 
-/* Members in the order of the set. */
+/* Members that live, in the order of the set: those that have not restarted unnoticed, if there are such. */
 static struct id_list live_members(const struct ctl_decision *d, const struct ctl_partition *p)
 {
     const struct id_list *isr = &p->state.isr;
     struct id_list live = {.ids = arena_array(d->arena, (size_t)isr->count, sizeof(*live.ids))};
     CHECK(live.ids != NULL);
-    for (int32_t i = 0; i < isr->count; i++) {
-        if (replica_is_live(d->state, p, isr->ids[i])) {
-            live.ids[live.count++] = isr->ids[i];
+    for (int pass = 0; pass < 2 && live.count == 0; pass++) {
+        for (int32_t i = 0; i < isr->count; i++) {
+            int32_t id = isr->ids[i];
+            if (replica_is_live(d->state, p, id) &&
+                (pass == 1 || !has_restarted(d->state, p, id))) {
+                live.ids[live.count++] = id;
+            }
         }
     }
     return live;
+}
+
+static int64_t newest_life(const struct ctl_state *state)
+{
+    int64_t newest = 0;
+    for (int32_t i = 0; i < state->brokers_n; i++) {
+        newest = state->brokers[i].epoch > newest ? state->brokers[i].epoch : newest;
+    }
+    return newest;
 }
 
 /* ---- writes ---- */
@@ -76,6 +100,7 @@ static void write_first(struct ctl_decision *d, struct ctl_topic *topic, int32_t
                                      .path = znode_state_path(d->arena, topic->name, partition),
                                      .data = znode_state_encode(d->arena, &p->state)});
     p->state_version = 0;
+    p->state_zxid = newest_life(d->state);
     p->node_there = true;
     p->is_new = true;
     parts_add(&d->changed, d->arena, topic, partition);
@@ -91,6 +116,7 @@ static void write_state(struct ctl_decision *d, struct ctl_topic *topic, int32_t
                                      .data = znode_state_encode(d->arena, &p->state),
                                      .version = p->state_version});
     p->state_version++;
+    p->state_zxid = newest_life(d->state);
     parts_add(&d->changed, d->arena, topic, partition);
 }
 
@@ -147,10 +173,10 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
                           int32_t partition)
 {
     struct ctl_partition *p = &topic->partitions[partition];
-    struct id_list live = live_replicas(d, p, &p->state.isr);
+    struct id_list isr = live_members(d, p);
+    struct id_list live = live_replicas(d, p, &isr);
     if (live.count > 0) {
         p->state.leader = live.ids[0];
-        struct id_list isr = live_members(d, p);
         id_list_set(&p->state.isr, isr.ids, isr.count);
         return true;
     }
@@ -165,7 +191,9 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
 
 static bool leader_lives(const struct ctl_decision *d, const struct ctl_partition *p)
 {
-    return p->state.leader != CTL_NO_LEADER && replica_is_live(d->state, p, p->state.leader);
+    int32_t leader = p->state.leader;
+    return leader != CTL_NO_LEADER && replica_is_live(d->state, p, leader) &&
+           !has_restarted(d->state, p, leader);
 }
 
 /* Who does not live leaves the ISR. False: all live. */

@@ -271,7 +271,7 @@ void ctl_set_unreadable(struct ctl_topic *topic, int32_t partition)
 }
 
 err ctl_set_partition(struct ctl_topic *topic, int32_t partition, const struct znode_state *state,
-                      int32_t version)
+                      const struct coord_stat *stat)
 {
     struct ctl_partition *p = &topic->partitions[partition];
     if (state->leader_epoch < 0 || state->leader_epoch == INT32_MAX) {
@@ -282,7 +282,8 @@ err ctl_set_partition(struct ctl_topic *topic, int32_t partition, const struct z
     id_list_set(&isr, state->isr.ids, state->isr.count);
     p->state = *state;
     p->state.isr = isr;
-    p->state_version = version;
+    p->state_version = stat->version;
+    p->state_zxid = stat->mzxid;
     p->unreadable = false;
     p->node_there = true;
     topic->partitions_there = true;

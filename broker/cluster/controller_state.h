@@ -27,9 +27,11 @@ struct ctl_partition {
     struct id_list offline;  /* malloc'd: brokers that live and have no working directory for it */
     struct znode_state state;
     int32_t state_version; /* of the znode: the partition epoch; CTL_NO_STATE */
-    bool is_new;           /* no broker has been told of it */
-    bool node_there;       /* the znode above the state; a controller that died left it */
-    bool unreadable;       /* its state: left alone, known to have no leader */
+    int64_t state_zxid; /* at or before the znode's last change: who registered later has not been
+                              dealt with since it began its life */
+    bool is_new;        /* no broker has been told of it */
+    bool node_there;    /* the znode above the state; a controller that died left it */
+    bool unreadable;    /* its state: left alone, known to have no leader */
 };
 
 struct ctl_topic {
@@ -132,7 +134,7 @@ struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
                                 const struct znode_topic *node);
 /* E_MALFORMED, and the partition is left alone, if the state makes no sense. */
 NODISCARD err ctl_set_partition(struct ctl_topic *topic, int32_t partition,
-                                const struct znode_state *state, int32_t version);
+                                const struct znode_state *state, const struct coord_stat *stat);
 void ctl_set_unreadable(struct ctl_topic *topic, int32_t partition);
 void ctl_remove_topic(struct ctl_state *state, struct ctl_topic *topic);
 /* All topics that are not being deleted. */

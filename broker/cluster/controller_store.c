@@ -190,7 +190,7 @@ static void take_state(struct controller *c, struct ctl_topic *topic, int32_t pa
     }
     if (get->error != OK || znode_state_decode(&c->arena, get->value, &state) != OK) {
         ctl_set_unreadable(topic, partition);
-    } else if (ctl_set_partition(topic, partition, &state, get->stat.version) == OK) {
+    } else if (ctl_set_partition(topic, partition, &state, &get->stat) == OK) {
         return;
     }
     log_error("controller", "partition state unreadable, the partition has no leader path=%s",
