@@ -49,12 +49,8 @@ def _stop(c: Cluster, s: Step) -> None:
     c.brokers[s.broker].stop()
 
 
-def _name(n: int) -> str:
-    return str(n)
-
-
 def _all_but(c: Cluster, n: int) -> list:
-    return ["zookeeper", *(_name(other) for other in range(len(c.brokers)) if other != n)]
+    return ["zookeeper", *(str(other) for other in range(len(c.brokers)) if other != n)]
 
 
 def _of_network(begin, end, seconds=(2, 12), of_two=False) -> Fault:
@@ -88,14 +84,14 @@ FAULTS = {
     "restart": Fault(_stop, _start, (0, 3)),
     "pause": Fault(_pause, _resume, (SESSION_S + 1, SESSION_S + 7)),  # longer than its session
     "zookeeper": Fault(lambda c, s: c.cut_zookeeper(s.broker), lambda c, s: c.join_zookeeper(s.broker), (2, 12)),
-    "pair": _of_network(lambda n, c, s: n.cut(_name(s.broker), _name(s.other)),
-                        lambda n, c, s: n.join(_name(s.broker), _name(s.other)), of_two=True),
-    "one-way": _of_network(lambda n, c, s: n.cut_one_way(_name(s.broker), _name(s.other)),
-                           lambda n, c, s: n.join_one_way(_name(s.broker), _name(s.other)), of_two=True),
-    "isolated": _of_network(lambda n, c, s: n.cut(_name(s.broker), *_all_but(c, s.broker)),  # clients still reach it
-                            lambda n, c, s: n.join(_name(s.broker), *_all_but(c, s.broker))),
-    "away": _of_network(lambda n, c, s: n.cut(_name(s.broker), "clients", *_all_but(c, s.broker)),
-                        lambda n, c, s: n.join(_name(s.broker), "clients", *_all_but(c, s.broker))),
+    "pair": _of_network(lambda n, c, s: n.cut(str(s.broker), str(s.other)),
+                        lambda n, c, s: n.join(str(s.broker), str(s.other)), of_two=True),
+    "one-way": _of_network(lambda n, c, s: n.cut_one_way(str(s.broker), str(s.other)),
+                           lambda n, c, s: n.join_one_way(str(s.broker), str(s.other)), of_two=True),
+    "isolated": _of_network(lambda n, c, s: n.cut(str(s.broker), *_all_but(c, s.broker)),  # clients still reach it
+                            lambda n, c, s: n.join(str(s.broker), *_all_but(c, s.broker))),
+    "away": _of_network(lambda n, c, s: n.cut(str(s.broker), "clients", *_all_but(c, s.broker)),
+                        lambda n, c, s: n.join(str(s.broker), "clients", *_all_but(c, s.broker))),
     "loss": _of_network(lambda n, c, s: n.lose(0.05), lambda n, c, s: n.lose(0), (5, 15)),
     "delay": _of_network(lambda n, c, s: n.delay(0.05), lambda n, c, s: n.delay(0), (5, 15)),
     "disk": Fault(_fill, _empty, (3, 8), True),

@@ -306,3 +306,4 @@ def test_added_partitions(cluster, work):
         p.produce(work.topic, b"new", partition=n, on_delivery=lambda e, m: told.append((e, m.partition(), m.offset())))
     p.flush(30)
     assert sorted(told, key=lambda t: t[1]) == [(None, n, 0) for n in range(PARTITIONS, PARTITIONS + 3)]
+    assert work.load.histories.count("fail", "all") == 0
