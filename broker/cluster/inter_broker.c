@@ -4,7 +4,6 @@
 
 #include "base/refuse.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct step {
@@ -49,23 +48,42 @@ static int last_part(int major, int minor)
     return part;
 }
 
+/* One or two figures, and no more; NULL: there are none. */
+static const char *read_number(const char *text, int *number)
+{
+    size_t figures = strspn(text, "0123456789");
+    if (figures < 1 || figures > 2) {
+        return NULL;
+    }
+    *number = figures == 1 ? text[0] - '0' : (text[0] - '0') * 10 + text[1] - '0';
+    return text + figures;
+}
+
+/* What stands behind the prefix, NULL: it is not there. */
+static const char *read_after(const char *text, const char *prefix)
+{
+    return text != NULL && strncmp(text, prefix, strlen(prefix)) == 0 ? text + strlen(prefix)
+                                                                      : NULL;
+}
+
 /* False: it has not the form of a version. "2.8.1" is 2.8. */
 static bool split(const char *text, int *major, int *minor, int *part)
 {
-    int end = 0;
-    *part = ANY_PART;
-    if (sscanf(text, "%2d.%2d%n", major, minor, &end) != 2) {
+    const char *rest = read_after(read_number(text, major), ".");
+    rest = rest == NULL ? NULL : read_number(rest, minor);
+    if (rest == NULL) {
         return false;
     }
-    const char *rest = text + end;
+    *part = ANY_PART;
     if (*rest == '.') {
         rest += 1 + strspn(rest + 1, "0123456789");
     }
     if (*rest == '\0') {
         return true;
     }
-    end = 0;
-    return sscanf(rest, "-IV%2d%n", part, &end) == 1 && end > 0 && rest[end] == '\0';
+    rest = read_after(rest, "-IV");
+    rest = rest == NULL ? NULL : read_number(rest, part);
+    return rest != NULL && *rest == '\0';
 }
 
 err inter_broker_parse(const char *text, struct inter_broker *out, char *reason, size_t reason_size)
@@ -74,7 +92,7 @@ err inter_broker_parse(const char *text, struct inter_broker *out, char *reason,
     int minor = 0;
     int part = 0;
     bool is_version = split(text, &major, &minor, &part);
-    if (is_version && major >= 0 && (major < 2 || (major == 2 && minor < 8))) {
+    if (is_version && (major < 2 || (major == 2 && minor < 8))) {
         return refuse(reason, reason_size,
                       "option inter.broker.protocol.version: \"%.40s\" is too old; it must be at "
                       "least 2.8, so bring all brokers of the cluster to 2.8 first",
