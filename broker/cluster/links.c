@@ -135,6 +135,7 @@ static struct exchange exchange_of(const struct sending *sending)
 static err read_answer(struct sending *sending, const uint8_t *frame, size_t len)
 {
     struct exchange exchange = exchange_of(sending);
+    arena_reset(&sending->arena, ARENA_BYTES);
     struct bytes copy = bytes_of(arena_copy(&sending->arena, bytes_of(frame, len)), len);
     CHECK(copy.data != NULL);
     return exchange_decode(&exchange, copy, &sending->arena, &sending->response);
@@ -160,10 +161,13 @@ static void on_done_there(struct peer_request *asked, err outcome, uint8_t *fram
         sending_free(sending);
         return;
     }
-    outcome = outcome == OK ? read_answer(sending, frame, len) : outcome;
     if (outcome == OK) {
-        answered(sending);
-        return;
+        outcome = read_answer(sending, frame, len);
+        if (outcome == OK) {
+            answered(sending);
+            return;
+        }
+        peer_refuse(link->peer);
     }
     say_failure(link, outcome);
     peer_send_first(link->peer, asked);

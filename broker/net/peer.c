@@ -124,7 +124,7 @@ static void tell_failure(struct peer *peer, err why)
     }
 }
 
-static void fail(struct peer *peer, err why)
+static void pause_connection(struct peer *peer)
 {
     int64_t pause_ms = peer->pause_ms;
     drop_connection(peer);
@@ -132,6 +132,11 @@ static void fail(struct peer *peer, err why)
     timer_start(peer->config.loop, &peer->timer, pause_ms);
     peer->pause_ms =
         pause_ms > peer->config.backoff_max_ms / 2 ? peer->config.backoff_max_ms : pause_ms * 2;
+}
+
+static void fail(struct peer *peer, err why)
+{
+    pause_connection(peer);
     tell_failure(peer, why);
 }
 
@@ -175,9 +180,11 @@ static err take_answer(struct peer *peer, uint8_t *frame, size_t len)
     }
     struct peer_request *request = peer->current;
     peer->current = NULL;
-    peer->pause_ms = peer->config.backoff_ms;
     timer_stop(peer->config.loop, &peer->timer);
     request->done(request, OK, frame, len);
+    if (peer->state == READY) {
+        peer->pause_ms = peer->config.backoff_ms; /* it was an answer */
+    }
     return OK;
 }
 
@@ -421,4 +428,12 @@ void peer_disconnect(struct peer *peer)
         peer->at_work = outer;
     }
     go_on(peer);
+}
+
+void peer_refuse(struct peer *peer)
+{
+    CHECK(peer->at_work && peer->current == NULL);
+    if (peer->state == READY) {
+        pause_connection(peer);
+    }
 }

@@ -66,6 +66,9 @@ bool peer_cancel(struct peer *peer, struct peer_request *request);
 /* Ends the connection, if there is one: the broker has moved, or its life has ended. What was being sent
  * fails with E_CLOSED; the rest goes by the next connection, which is not paused for. */
 void peer_disconnect(struct peer *peer);
+/* Within `done`: the answer that came is none. As a connection that breaks: the next one is tried after
+ * the pause, which grows. */
+void peer_refuse(struct peer *peer);
 bool peer_is_connected(const struct peer *peer);
 
 #endif

@@ -433,8 +433,8 @@ void fetcher_failed(struct fetcher *f, err why)
     }
     f->hurried = false;
     fetcher_end_session(f);
-    if (why == E_MALFORMED) {
-        peer_disconnect(f->peer);
+    if (peer_is_connected(f->peer)) {
+        peer_refuse(f->peer); /* what came makes no sense */
     }
 }
 

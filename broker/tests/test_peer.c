@@ -520,6 +520,43 @@ static void test_asks_again(void)
     end();
 }
 
+static void refuse(struct peer_request *request, err outcome, uint8_t *frame, size_t len)
+{
+    on_done(request, outcome, frame, len);
+    peer_send_first(t.peer, request);
+    peer_refuse(t.peer);
+}
+
+/* Who is told finds that it is no answer: as if the connection had failed, each time. */
+static void test_refused(void)
+{
+    int32_t id = 0;
+    begin();
+    peer_send(t.peer, make(0, -1));
+    t.q[0].request.done = refuse;
+    for (int i = 0; i < 2; i++) {
+        id = get(0);
+        reply(id, "?");
+        CU_ASSERT(until_told(i + 1));
+        CU_ASSERT(!connected());
+        hang_up();
+        pass((PAUSE_MS << i) - 1);
+        CU_ASSERT(!accepted());
+        pass(1);
+    }
+    t.q[0].request.done = on_done;
+    id = get(0);
+    reply(id, "");
+    CU_ASSERT(until_told(3));
+    ask(1, -1);
+    settle();
+    CU_ASSERT_EQUAL(receive(&id), '1');
+    hang_up();
+    CU_ASSERT(until_told(4));
+    CU_ASSERT_EQUAL(loop_next_due_ms(t.loop), t.clock.now_ms + PAUSE_MS);
+    end();
+}
+
 /* A frame that is larger than what the socket takes at once. */
 static void test_large(void)
 {
@@ -559,4 +596,5 @@ static void test_large(void)
 SUITE("peer", TEST(test_one_at_a_time), TEST(test_broken), TEST(test_idle_close),
       TEST(test_nobody_there), TEST(test_deadline), TEST(test_connect_deadline),
       TEST(test_bad_answers), TEST(test_unasked), TEST(test_slow_answer), TEST(test_greeting),
-      TEST(test_moved), TEST(test_names), TEST(test_asks_again), TEST(test_large))
+      TEST(test_moved), TEST(test_names), TEST(test_asks_again), TEST(test_refused),
+      TEST(test_large))
