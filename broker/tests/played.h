@@ -74,7 +74,7 @@ UNUSED static bool played_accept(struct played *b)
     if (b->conn < 0) {
         int one = 1;
         struct timeval timeout = {.tv_sec = PATIENCE_MS / 1000};
-        b->conn = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC);
+        b->conn = accept(b->listener, NULL, NULL);
         if (b->conn >= 0) {
             setsockopt(b->conn, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
             setsockopt(b->conn, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
