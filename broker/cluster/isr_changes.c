@@ -126,11 +126,11 @@ static void fill(struct isr_changes *changes, size_t count)
     request->topics = alloc(changes, count, sizeof(*request->topics));
     struct alter_partition_request_partition *partitions =
         alloc(changes, count, sizeof(*partitions));
+    struct alter_partition_request_topic *topic = NULL;
     list_each (item, &changes->asked) {
         const struct told *told = container_of(item, struct told, link);
-        struct alter_partition_request_topic *topic = &request->topics[request->topics_n - 1];
         struct str name = partition_name(told->partition).topic;
-        if (request->topics_n == 0 || !str_equal(topic->topic_name, name)) {
+        if (topic == NULL || !str_equal(topic->topic_name, name)) {
             topic = &request->topics[request->topics_n++];
             topic->topic_name = name;
             topic->topic_id = partition_topic_id(told->partition);
