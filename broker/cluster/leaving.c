@@ -127,6 +127,7 @@ static void ask(struct leaving *leaving)
                                            .frame_len = leaving->frame.len,
                                            .timeout_ms = leaving->config.timeout_ms,
                                            .done = on_answer};
+    peer_disconnect(leaving->peer); /* the controller may be another one than at the last try */
     peer_send(leaving->peer, &leaving->asked);
 }
 
