@@ -158,6 +158,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     } else {
         struct entry *entry = entry_add(logs, key, at, name, log);
         entry->recovery_point = how.recovery_point;
+        logs->promises_more |= log != NULL && how.recovery_point > plog_recovery_point(log);
         entry->start_offset = how.log_start_offset;
         dir->failed |= e == E_CORRUPT;
         e = OK;
@@ -244,6 +245,13 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         logs_note_stale(logs, &logs->dirs[i].start_offsets);
     }
     logs->loaded = true;
+    if (logs->promises_more) { /* a cut came before its recovery point was on the disk */
+        err e = logs_write_recovery_points(logs);
+        if (e != OK) {
+            return refuse(reason, LOGS_REASON_BYTES, "cannot write recovery points: %s",
+                          err_text(e));
+        }
+    }
     log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
              (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
     return OK;

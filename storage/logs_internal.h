@@ -33,7 +33,10 @@ struct logs {
     pthread_mutex_t lock;
     pthread_mutex_t points_lock;
     struct map entries; /* "topic-partition" to struct entry, owned */
-    struct map stale;   /* names in the checkpoint files that have no log; value unused */
+    bool
+        promises_more; /* a recovery point on the disk is above the end of its log, which would make a
+                           later torn tail look like damage */
+    struct map stale; /* names in the checkpoint files that have no log; value unused */
     struct deleted_dir *deleted;
     size_t deleted_n;
     size_t deleted_cap;

@@ -57,6 +57,8 @@ struct topic_partition plog_name(const struct plog *log);
 void plog_set_config(struct plog *log, const struct log_config *config);
 struct log_config plog_config(const struct plog *log);
 bool plog_is_offline(const struct plog *log);
+/* What must be on the disk before the log may go on could not be written there: `e` is an errno's. */
+void plog_take_offline(struct plog *log, err e, const char *doing);
 /* Opening it repaired nothing, and nothing was appended, rolled or truncated since: after a clean
  * stop its files are still those of a clean stop. */
 bool plog_is_unchanged(const struct plog *log);

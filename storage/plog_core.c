@@ -16,6 +16,11 @@ err plog_fail(struct plog *log, err e, const char *doing)
     return ERR_KAFKA_STORAGE_ERROR;
 }
 
+void plog_take_offline(struct plog *log, err e, const char *doing)
+{
+    health_fail(log->health, e, doing);
+}
+
 err plog_read_fail(struct plog *log, err e, const char *doing)
 {
     if (e == E_LIMIT || err_to_errno(e) != 0 || e >= ERR_UNKNOWN_SERVER_ERROR) {

@@ -110,19 +110,35 @@ err remote_settle(const struct remote_reader *reader, struct coord_op *op, err r
     return e;
 }
 
+/* The last operation of a transaction on the same node. */
+static size_t last_on_node(const struct coord_op *ops, size_t count, size_t i)
+{
+    for (size_t k = count; k-- > i + 1;) {
+        if (ops[k].type != COORD_CHECK && strcmp(ops[k].path, ops[i].path) == 0) {
+            return k;
+        }
+    }
+    return i;
+}
+
 /* Does the transaction leave its trace here: not a check, not followed by another operation on the
  * same node, not a node whose number is unknown? */
 static bool leaves_trace(const struct coord_op *ops, size_t count, size_t i)
 {
-    if (ops[i].type == COORD_CHECK || (ops[i].flags & COORD_SEQUENTIAL) != 0) {
-        return false;
+    return ops[i].type != COORD_CHECK && (ops[i].flags & COORD_SEQUENTIAL) == 0 &&
+           last_on_node(ops, count, i) == i;
+}
+
+/* An operation that another one of its transaction followed on the node: made by the same transaction, it
+ * has the same numbers, but for the version. */
+static void take_stat(struct coord_op *ops, size_t count, size_t i)
+{
+    size_t last = last_on_node(ops, count, i);
+    if (last != i && ops[i].type != COORD_CHECK && ops[i].type != COORD_DELETE) {
+        ops[i].stat = ops[last].stat;
+        ops[i].stat.version = ops[i].type == COORD_CREATE ? 0 : ops[i].version + 1;
+        ops[i].stat.data_len = (int32_t)ops[i].data.len;
     }
-    for (size_t k = i + 1; k < count; k++) {
-        if (ops[k].type != COORD_CHECK && strcmp(ops[k].path, ops[i].path) == 0) {
-            return false;
-        }
-    }
-    return true;
 }
 
 void remote_settle_lost(const struct remote_reader *reader, struct coord_op *op, err e, int losses)
@@ -156,6 +172,7 @@ err remote_settle_multi(const struct remote_reader *reader, struct coord_op *ops
     }
     for (size_t i = 0; i < count; i++) {
         ops[i].error = OK;
+        take_stat(ops, count, i);
         if (ops[i].type == COORD_CREATE && (ops[i].flags & COORD_SEQUENTIAL) != 0) {
             ops[i].created_path = NULL;
         } else if (ops[i].type == COORD_CREATE) {

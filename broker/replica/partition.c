@@ -715,14 +715,18 @@ struct partition_seen partition_seen(const struct partition *p)
 static bool watch_is_satisfied(const struct watch *watch, const struct partition *p)
 {
     int64_t high_watermark = partition_high_watermark(p);
+    if (watch->offset < 0 && atomic_load(&p->changes) != watch->seen.changes) {
+        return true;
+    }
+    if (watch->to_end && watch->seen.end_offset < 0) {
+        return false;
+    }
     if (partition_check_log(p) != OK) {
         return true;
     }
     if (watch->offset < 0) {
-        int64_t seen_end = watch->seen.end_offset;
-        bool more = watch->to_end ? seen_end >= 0 && plog_end_offset(p->log) != seen_end
-                                  : high_watermark != watch->seen.high_watermark;
-        return more || atomic_load(&p->changes) != watch->seen.changes;
+        return watch->to_end ? plog_end_offset(p->log) != watch->seen.end_offset
+                             : high_watermark != watch->seen.high_watermark;
     }
     if (watch->follows) {
         return partition_safe_end(p) >= watch->offset || p->is_leader ||

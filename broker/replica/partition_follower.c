@@ -56,12 +56,24 @@ static err cut(struct partition *p, int64_t offset)
 }
 
 /* After a cut, with the lock let go: a recovery point that went back is written before the caller, who
- * alone appends, does so. */
+ * alone appends, does so. Where it cannot be, nothing more is appended: what was promised up to there would
+ * be taken for damage after a crash. */
 static err write_if_lower(struct partition *p, int64_t before, int64_t after)
 {
-    return after < before && p->env->write_recovery_points != NULL
-               ? p->env->write_recovery_points(p->env->write_context)
-               : OK;
+    if (after >= before || p->env->write_recovery_points == NULL) {
+        return OK;
+    }
+    err e = p->env->write_recovery_points(p->env->write_context);
+    if (e == OK) {
+        return OK;
+    }
+    partition_lock(p);
+    if (p->log != NULL) {
+        plog_take_offline(p->log, e, "writing the recovery point of what is cut");
+    }
+    partition_wake_all(p);
+    partition_unlock(p);
+    return ERR_KAFKA_STORAGE_ERROR;
 }
 
 static int64_t recovery_point(const struct partition *p)

@@ -25,8 +25,8 @@ static bool is(const char *text, struct inter_broker expected)
            v.list_offsets == expected.list_offsets && v.producer_ids == expected.producer_ids;
 }
 
-/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets; zookeeper.md §5 to
- * §7, §10 say since when. */
+/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets.
+ * (reference: zookeeper §5, §7, §10) */
 static void test_steps(void)
 {
     CU_ASSERT(is("2.8-IV0", (struct inter_broker){4, 6, 3, 3, 12, 6, false}));

@@ -309,6 +309,8 @@ static void lost_transactions(bool applies)
     CU_ASSERT_EQUAL(coord_multi(p->coord, ops, 5, &t.arena), OK);
     CU_ASSERT(holds(p, "/new", "b") && there(p, "/own") && !there(p, "/old"));
     CU_ASSERT_EQUAL(ops[3].stat.czxid, get(p, "/own", 0).stat.czxid);
+    CU_ASSERT_EQUAL(ops[1].stat.czxid, get(p, "/new", 0).stat.czxid); /* a set followed it */
+    CU_ASSERT(ops[1].stat.version == 0 && ops[2].stat.version == 1);
     CU_ASSERT_EQUAL(get(p, "/new", 0).stat.mzxid, ops[3].stat.czxid); /* one number for all */
     struct coord_op refused[] = {
         {.type = COORD_CREATE, .path = "/newer"},
