@@ -4,19 +4,13 @@
 #define OTTLA_STORAGE_TESTS_UTIL_H
 
 #define _GNU_SOURCE
-#include "base/log.h"
+#include "base/tests/suite.h"
 #include "storage/logs.h"
 #include "storage/tests/fault_fs.h"
 #include "storage/validate.h"
 
-#include <CUnit/Basic.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#define MUST(expression) CU_ASSERT_EQUAL_FATAL((expression), OK)
 
 enum { T0 = 1700000000 }; /* seconds; timestamps are T0 * 1000 + something */
 #define T0_MS ((int64_t)T0 * 1000)
@@ -258,25 +252,5 @@ UNUSED static bool exists(const struct place *p, const char *name)
     free(path);
     return found;
 }
-
-#define SUITE(name, ...)                                                                           \
-    int main(void)                                                                                 \
-    {                                                                                              \
-        CU_TestInfo tests[] = {__VA_ARGS__, CU_TEST_INFO_NULL};                                    \
-        CU_SuiteInfo suites[] = {{(name), NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};     \
-        if (CU_initialize_registry() != CUE_SUCCESS ||                                             \
-            CU_register_suites(suites) != CUE_SUCCESS) {                                           \
-            return 2;                                                                              \
-        }                                                                                          \
-        CU_basic_set_mode(CU_BRM_NORMAL);                                                          \
-        CU_basic_run_tests();                                                                      \
-        unsigned failed = CU_get_number_of_failures();                                             \
-        CU_cleanup_registry();                                                                     \
-        return failed == 0 ? 0 : 1;                                                                \
-    }
-#define TEST(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
 
 #endif
