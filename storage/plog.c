@@ -101,7 +101,9 @@ static err examine_replicated(const uint8_t *at, const struct batch *batch, int6
     if (!batch_is_sound(at, batch)) {
         return ERR_CORRUPT_MESSAGE;
     }
-    return batch->base_offset < next_offset ? E_MALFORMED : OK;
+    bool in_range = batch->base_offset >= next_offset &&
+                    batch->base_offset < INT64_MAX - batch->last_offset_delta;
+    return in_range ? OK : E_MALFORMED;
 }
 
 static err examine_producer(const struct plog *log, struct append *append, const uint8_t *at,
