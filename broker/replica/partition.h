@@ -213,8 +213,8 @@ struct fetched {
 };
 /* Appends it with its offsets and epochs, takes over the leader's high watermark as far as this log
  * reaches, and its log start as far as that. E_VERSION when the log does not end at `offset`;
- * CORRUPT_MESSAGE (2), E_MALFORMED (offsets that go back) and nothing appended of the part that is so;
- * others as plog_append. */
+ * CORRUPT_MESSAGE (2), E_MALFORMED (offsets that go back, or beyond all) and nothing appended of the part
+ * that is so, nor of what a later epoch wrote; others as plog_append. */
 NODISCARD err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
                                            const struct fetched *fetched,
                                            struct follower_position *position);
@@ -227,7 +227,7 @@ struct divergence {
     int64_t end_offset;
 };
 /* Cuts what is not the leader's: as far as both know the epoch; if that is not all, the next fetch is
- * told the rest. E_MALFORMED when nothing is cut by it. (KIP-101, KIP-279) */
+ * told the rest. E_MALFORMED when nothing is cut by it, or its epoch is above ours. (KIP-101, KIP-279) */
 NODISCARD err partition_reconcile(struct partition *p, int32_t leader_epoch,
                                   const struct divergence *told,
                                   struct follower_position *position);

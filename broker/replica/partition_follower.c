@@ -121,14 +121,28 @@ err partition_begin_to_follow(struct partition *p, int32_t leader_epoch,
     return e == OK ? write_if_lower(p, before, after) : e;
 }
 
-/* How many of the bytes are whole batches; the last one of an answer may be cut. With `limit_bytes` no
- * more than that, but for one batch. */
-static size_t whole_batches(const uint8_t *bytes, size_t len, size_t limit_bytes)
+/* The leader has got a newer epoch while it answered: what that one wrote is followed under it, since
+ * until then nobody could say what of it must be cut. */
+static bool is_of_later_epoch(const uint8_t *batch, size_t size, int32_t leader_epoch)
+{
+    struct batch header;
+    if (size < BATCH_HEADER_BYTES) {
+        return false;
+    }
+    batch_parse(batch, &header);
+    return header.magic == 2 && header.leader_epoch > leader_epoch;
+}
+
+/* How many of the bytes are whole batches of this epoch and those before it; the last one of an answer may
+ * be cut. With `limit_bytes` no more than that, but for one batch. */
+static size_t whole_batches(const uint8_t *bytes, size_t len, size_t limit_bytes,
+                            int32_t leader_epoch)
 {
     size_t at = 0;
     while (len - at >= BATCH_PREFIX_BYTES) {
         size_t size = BATCH_PREFIX_BYTES + (size_t)load_u32(bytes + at + 8);
-        if (size > len - at || (at > 0 && at + size > limit_bytes)) {
+        if (size > len - at || (at > 0 && at + size > limit_bytes) ||
+            is_of_later_epoch(bytes + at, size, leader_epoch)) {
             break;
         }
         at += size;
@@ -142,7 +156,7 @@ static err append_all(struct partition *p, int32_t leader_epoch, uint8_t *batche
     size_t limit = (size_t)plog_config(p->log).segment_bytes;
     for (size_t at = 0; at < len;) {
         struct append_result result;
-        size_t size = whole_batches(batches + at, len - at, limit);
+        size_t size = whole_batches(batches + at, len - at, limit, leader_epoch);
         if (size == 0) {
             return at == 0 ? ERR_CORRUPT_MESSAGE : OK;
         }
@@ -197,7 +211,7 @@ static err reconcile(struct partition *p, int32_t leader_epoch, const struct div
                      struct follower_position *position)
 {
     TRY(check_follows(p, leader_epoch));
-    if (told->epoch < 0 || told->end_offset < 0) {
+    if (told->epoch < 0 || told->epoch > plog_latest_epoch(p->log) || told->end_offset < 0) {
         return E_MALFORMED;
     }
     struct follower_position before;
