@@ -105,10 +105,13 @@ static void pause_all(struct fetcher *f, err why)
     }
 }
 
+/* A session that the leader has dropped is begun anew at once. */
 static void take_error(struct fetcher *f, err error)
 {
+    bool dropped = f->session_epoch > 0 && (error == ERR_FETCH_SESSION_ID_NOT_FOUND ||
+                                            error == ERR_INVALID_FETCH_SESSION_EPOCH);
     fetcher_end_session(f);
-    if (error != ERR_FETCH_SESSION_ID_NOT_FOUND && error != ERR_INVALID_FETCH_SESSION_EPOCH) {
+    if (!dropped) {
         pause_all(f, error);
     }
 }

@@ -1,6 +1,7 @@
 /* A log that lies outside of its leader's: the leader says where its own ends, and where it begins. Ends
  * it below this one, this one is cut; begins it above this one's end, this one begins anew there.
- * Otherwise both have an offset in common by now, and fetching goes on. (reference: zookeeper §7) */
+ * Otherwise both have an offset in common by now, and fetching goes on, after a pause: a leader that
+ * contradicts itself would be asked as fast as it answers. (reference: zookeeper §7) */
 #include "broker/replica/fetcher_internal.h"
 
 #include "base/log.h"
@@ -47,16 +48,17 @@ static void take_end(struct fetcher *f, struct followed *it, int64_t end)
 
 static void take_start(struct fetcher *f, struct followed *it, int64_t start)
 {
-    struct follower_position position = it->at;
-    err e = OK;
-    if (start > it->at.offset) {
-        log_warn("fetcher",
-                 "log ends before its leader's begins, beginning anew topic=%.*s partition=%d "
-                 "offset=%lld own_end_offset=%lld",
-                 (int)it->name.topic.len, it->name.topic.data, it->name.partition, (long long)start,
-                 (long long)it->at.offset);
-        e = partition_begin_anew(it->partition, it->leader_epoch, start, &position);
+    if (start <= it->at.offset) {
+        followed_pause(f, it, ERR_OFFSET_OUT_OF_RANGE);
+        return;
     }
+    struct follower_position position;
+    log_warn("fetcher",
+             "log ends before its leader's begins, beginning anew topic=%.*s partition=%d "
+             "offset=%lld own_end_offset=%lld",
+             (int)it->name.topic.len, it->name.topic.data, it->name.partition, (long long)start,
+             (long long)it->at.offset);
+    err e = partition_begin_anew(it->partition, it->leader_epoch, start, &position);
     go_on_from(f, it, e, &position);
 }
 
