@@ -1,5 +1,6 @@
 /* A fetcher and a leader that says no, is silent, or sends what it may not: nothing wrong reaches the
- * disk, nobody is asked as fast as it answers, and each row of replication.md §4's table of errors. */
+ * disk, nobody is asked as fast as it answers, and each row of the table of
+ * errors. (reference: replication §4) */
 #include "broker/tests/fetcher_util.h"
 
 static void begin_fetching(void)
