@@ -268,7 +268,7 @@ def inconsistent_offsets(run: Run):
     for (partition, offset), found in run.records.items():
         if len(found) > 1:
             yield f"{partition}:{offset} is " + " and ".join(sorted(found))
-        for value in found - run.sends.keys():
+        for value in (v for v in found if v not in run.sends):
             yield f"{value}, at {partition}:{offset}, was never sent"
 
 
