@@ -473,7 +473,11 @@ static void answer_here(void *context, int16_t api_key, const void *request, str
                         void *response)
 {
     struct broker *broker = context;
-    controller_answer(broker->controller, api_key, request, arena, response);
+    if (api_key == KEY_ALLOCATE_PRODUCER_IDS && !broker->versions.producer_ids) {
+        producer_ids_answer(broker->coord, request, response);
+    } else {
+        controller_answer(broker->controller, api_key, request, arena, response);
+    }
 }
 
 static void make_isr_changes(struct broker *broker)
@@ -505,6 +509,7 @@ static void make_producer_ids(struct broker *broker)
     struct producer_ids_config ids = {.broker_id = broker->id,
                                       .state = broker->state,
                                       .to = broker->to_controller,
+                                      .by_broker = !broker->versions.producer_ids,
                                       .broker_epoch = broker_epoch_of,
                                       .context = broker};
     broker->producer_ids = producer_ids_new(&ids);
@@ -543,6 +548,12 @@ static void make_leaving(struct broker *broker)
     broker->leaving = leaving_new(&leaving);
 }
 
+static void on_log_failed(void *context)
+{
+    struct broker *broker = context;
+    membership_log_failed(broker->membership);
+}
+
 static void make_replicas(struct broker *broker)
 {
     struct replicas_config replicas = {
@@ -561,6 +572,8 @@ static void make_replicas(struct broker *broker)
         .isr_wanted = isr_changes_wanted,
         .behind = isr_changes_behind,
         .isr_context = broker->isr_changes,
+        .log_failed = on_log_failed,
+        .failed_context = broker,
         .fetchers = broker->fetchers,
     };
     broker->replicas = replicas_new(&replicas);

@@ -287,15 +287,12 @@ void controller_allocate_producer_ids(struct controller *c,
                                       const struct allocate_producer_ids_request *request,
                                       struct allocate_producer_ids_response *response)
 {
-    int64_t first = 0;
     err e = controller_check_broker(c, request->broker_id, request->broker_epoch);
     if (e == OK) {
-        e = producer_ids_block(c->config.coord, request->broker_id, &first);
-        e = e == OK ? OK : ERR_UNKNOWN_SERVER_ERROR; /* the store's, which is logged there */
+        producer_ids_answer(c->config.coord, request, response);
+    } else {
+        response->error_code = (int16_t)e;
     }
-    response->error_code = (int16_t)e;
-    response->producer_id_start = e == OK ? first : 0;
-    response->producer_id_len = e == OK ? PRODUCER_IDS_BLOCK : 0;
 }
 
 void controller_answer(void *controller, int16_t api_key, const void *request, struct arena *arena,

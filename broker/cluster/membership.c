@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/refuse.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,6 +41,8 @@ struct membership {
     bool configs_known; /* read in this session */
     struct timer retry;
     struct timer rebalance; /* of preferred leaders */
+    struct loop_task log_failed;
+    atomic_bool log_failure_posted;
 };
 
 #define EMBEDDED_FILE "ottla-coordination.db"
@@ -581,6 +584,40 @@ err membership_elect(struct membership *m, struct controller *controller,
     return OK;
 }
 
+/* ---- failed logs ---- */
+
+static err tell_log_failure(struct membership *m)
+{
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    struct coord_op create = {.type = COORD_CREATE,
+                              .path = ZNODE_LOG_DIR_EVENTS "/log_dir_event_",
+                              .data = znode_log_dir_event_encode(&arena, m->broker_id),
+                              .flags = COORD_SEQUENTIAL};
+    err e = coord_run(m->coord, &create, 1, &arena);
+    arena_deinit(&arena);
+    return e == OK ? create.error : e;
+}
+
+/* What fails meanwhile is another event. */
+static void on_log_failed(struct loop_task *task)
+{
+    struct membership *m = container_of(task, struct membership, log_failed);
+    atomic_store(&m->log_failure_posted, false);
+    err e = m->controller == NULL ? OK : tell_log_failure(m);
+    if (e != OK) {
+        log_error("membership", "the controller is not told of a failed log error=\"%s\"",
+                  err_text(e));
+    }
+}
+
+void membership_log_failed(struct membership *m)
+{
+    if (!atomic_exchange(&m->log_failure_posted, true)) {
+        loop_post(m->config.control, &m->log_failed);
+    }
+}
+
 /* ---- life ---- */
 
 struct membership *membership_new(const struct membership_config *config)
@@ -591,6 +628,7 @@ struct membership *membership_new(const struct membership_config *config)
     m->broker_id = -1;
     m->retry.fire = on_retry;
     m->rebalance.fire = on_rebalance;
+    m->log_failed.run = on_log_failed;
     return m;
 }
 

@@ -58,6 +58,8 @@ NODISCARD err membership_register(struct membership *membership,
  * office) is tried again until it is there. */
 NODISCARD err membership_elect(struct membership *membership, struct controller *controller,
                                struct config_changes *changes, char *reason);
+/* Any thread: a log directory of this broker, or a log in it, has failed; the controller is told. */
+void membership_log_failed(struct membership *membership);
 /* What still comes from the store is passed over: there is no controller any more. */
 void membership_stop(struct membership *membership);
 

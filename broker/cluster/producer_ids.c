@@ -4,7 +4,6 @@
 
 #include "base/log.h"
 #include "protocol/error.h"
-#include "protocol/messages.h"
 #include "zk/znodes.h"
 
 #include <pthread.h>
@@ -89,6 +88,7 @@ static void on_ask(struct loop_task *task)
     ids->question = (struct question){.api_key = KEY_ALLOCATE_PRODUCER_IDS,
                                       .request = &ids->request,
                                       .response = &ids->response,
+                                      .here = ids->config.by_broker,
                                       .done = on_answer};
     to_controller_ask(ids->config.to, &ids->question);
 }
@@ -155,4 +155,15 @@ err producer_ids_block(struct coord *coord, int32_t broker_id, int64_t *first)
     }
     arena_deinit(&arena);
     return e;
+}
+
+void producer_ids_answer(struct coord *coord, const struct allocate_producer_ids_request *request,
+                         struct allocate_producer_ids_response *response)
+{
+    int64_t first = 0;
+    err e = producer_ids_block(coord, request->broker_id, &first);
+    response->error_code =
+        e == OK ? OK : ERR_UNKNOWN_SERVER_ERROR; /* the store's is logged there */
+    response->producer_id_start = e == OK ? first : 0;
+    response->producer_id_len = e == OK ? PRODUCER_IDS_BLOCK : 0;
 }

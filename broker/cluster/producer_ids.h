@@ -8,6 +8,7 @@
 
 #include "base/waiter.h"
 #include "broker/cluster/to_controller.h"
+#include "protocol/messages.h"
 #include "zk/coord.h"
 
 struct producer_ids;
@@ -16,6 +17,7 @@ struct producer_ids_config {
     int32_t broker_id;
     struct loop *state;
     struct to_controller *to;
+    bool by_broker; /* each broker claims its blocks itself */
     int64_t (*broker_epoch)(void *context);
     void *context;
 };
@@ -38,5 +40,8 @@ enum { PRODUCER_IDS_BLOCK = 1000 };
 /* Control thread: claims a block for that broker. Errors of the store; E_MALFORMED when the node cannot be
  * read. */
 NODISCARD err producer_ids_block(struct coord *coord, int32_t broker_id, int64_t *first);
+/* The same as an answer: UNKNOWN_SERVER_ERROR (-1) where the store fails. */
+void producer_ids_answer(struct coord *coord, const struct allocate_producer_ids_request *request,
+                         struct allocate_producer_ids_response *response);
 
 #endif

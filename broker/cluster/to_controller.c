@@ -233,7 +233,9 @@ static void go_on(struct to_controller *to)
     struct metadata *metadata = metadata_acquire(to->config.metadata);
     int32_t controller_id = metadata->controller_id;
     metadata_release(metadata);
-    if (controller_id < 0) {
+    if (to->current->here) {
+        ask_here(to);
+    } else if (controller_id < 0) {
         finish(to, E_NOT_FOUND);
     } else if (controller_id == to->config.broker_id) {
         ask_here(to);

@@ -35,6 +35,7 @@ struct question {
     int16_t api_key;
     const void *request;
     void *response; /* of the API's type */
+    bool here;      /* whoever the controller is */
     /* OK: `response` is filled, and valid during the call. Else why there is none: an error of peer.h,
      * E_NOT_FOUND when no controller is known. May ask again. */
     void (*done)(struct question *question, err outcome);

@@ -65,8 +65,19 @@ void partition_lock(struct partition *p)
     pthread_mutex_lock(&p->lock);
 }
 
+static void tell_failure(struct partition *p)
+{
+    if (p->state.replicas.count > 1 && p->env->log_failed != NULL) {
+        p->failure_told = true;
+        p->env->log_failed(p->env->failed_context);
+    }
+}
+
 void partition_unlock(struct partition *p)
 {
+    if (p->log != NULL && !p->failure_told && plog_is_offline(p->log)) {
+        tell_failure(p);
+    }
     if (DEBUG_CHECKS) {
         partition_check(p);
     }
@@ -605,6 +616,7 @@ static err become(struct partition *p, const struct partition_state *state,
         return p->gone;
     }
     if (state->leader_epoch <= p->state.leader_epoch) {
+        TRY(partition_check_log(p));
         return ERR_STALE_CONTROLLER_EPOCH;
     }
     p->gone = OK; /* a deletion that did not come to its end */

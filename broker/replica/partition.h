@@ -57,6 +57,10 @@ struct partition_env {
     void (*isr_wanted)(void *context, struct partition *p);
     void (*behind)(void *context, struct partition *p);
     void *isr_context;
+    /* Told under a partition's lock, once, that its log is offline while there are other replicas, which
+     * may lead; may be NULL. */
+    void (*log_failed)(void *context);
+    void *failed_context;
 };
 
 /* ---- life ---- */

@@ -31,6 +31,7 @@ struct partition {
     int64_t led_from; /* where the log ended when this leadership began */
     int to_end_watches;
     bool is_leader;
+    bool failure_told; /* to env->log_failed */
     int32_t led_since; /* the leader epoch since which this broker has led without interruption */
     int32_t min_insync_replicas; /* of the log's configuration, which is too large to copy often */
     int64_t flush_messages;

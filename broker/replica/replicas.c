@@ -60,7 +60,9 @@ struct replicas *replicas_new(const struct replicas_config *config)
                                            .write_context = config->logs,
                                            .isr_wanted = config->isr_wanted,
                                            .behind = config->behind,
-                                           .isr_context = config->isr_context};
+                                           .isr_context = config->isr_context,
+                                           .log_failed = config->log_failed,
+                                           .failed_context = config->failed_context};
     return replicas;
 }
 

@@ -28,7 +28,7 @@ struct replicas_config {
     bool (*config_of)(void *context, struct str topic, struct log_config *config);
     void *config_context;
     struct replica_listener listener;
-    struct clock *clock; /* those up to isr_context: of struct partition_env */
+    struct clock *clock; /* those up to failed_context: of struct partition_env */
     int64_t replica_lag_ms;
     bool (*is_alive)(void *context, int32_t broker_id);
     void *alive_context;
@@ -38,6 +38,8 @@ struct replicas_config {
     void (*isr_wanted)(void *context, struct partition *p);
     void (*behind)(void *context, struct partition *p);
     void *isr_context;
+    void (*log_failed)(void *context);
+    void *failed_context;
     struct fetchers *fetchers; /* NULL: nobody is followed */
 };
 
