@@ -1,4 +1,7 @@
-/* A link has one request under way; the next is made when that is answered, of what is untold then. A
+/* Leaders hear first: what a broker is to follow is held back for a moment, until those that it is to
+ * follow have answered.
+ *
+ * A link has one request under way; the next is made when that is answered, of what is untold then. A
  * broker that has started anew (its epoch has changed) or moved is another link: what was meant for the
  * one before is dropped, as the controller tells a new one everything. */
 #include "broker/cluster/links.h"
@@ -18,6 +21,9 @@ enum {
     RETRY_MS = 100,
     CLIENT_ID_BYTES = 16,
     SAID_AGAIN = 100, /* failures between two lines of the log */
+    LEADERS_MAX = 64, /* more are not waited for */
+    GATHER_MS = 1,    /* until the control thread has posted all that belongs together */
+    HOLD_MS = 20,
 };
 
 struct sending;
@@ -41,6 +47,16 @@ struct link {
     struct sending *sending;
     int failures;
     bool ends;
+
+    /* Leaders first. */
+    uint32_t leads_n;          /* how often it was given something to lead, */
+    uint32_t leads_answered_n; /* and how much of that it has answered */
+    struct untold held;        /* what is told when the leaders in it know of it */
+    int32_t leaders[LEADERS_MAX];
+    int32_t leaders_n;
+    bool looks; /* the first moment is over: others may be looked at */
+    int64_t held_until_ms;
+    struct timer timer;
 };
 
 /* A request on its way, and its answer on the way back. */
@@ -49,6 +65,7 @@ struct sending {
     struct links *links;
     struct link *of; /* NULL: it has ended meanwhile */
     int32_t broker_id;
+    uint32_t leads_n; /* the link's, when it was made */
     struct told_request told;
     struct writer frame;
     struct peer_request asked;
@@ -84,6 +101,7 @@ static void on_answer(struct loop_task *task)
 }
 
 static void go_on(struct link *link);
+static void release_who_waits(struct links *links);
 
 static void answered(struct sending *sending)
 {
@@ -93,6 +111,10 @@ static void answered(struct sending *sending)
     if (link != NULL) {
         link->failures = 0;
         link->sending = NULL;
+        if (sending->told.api_key == KEY_LEADER_AND_ISR) {
+            link->leads_answered_n = sending->leads_n;
+            release_who_waits(link->links);
+        }
         go_on(link);
     }
 }
@@ -193,6 +215,7 @@ static void send_next(struct link *link, const struct told_request *told, struct
     sending->links = link->links;
     sending->of = link;
     sending->broker_id = link->target.id;
+    sending->leads_n = link->leads_n;
     sending->told = *told;
     arena_init(&sending->arena, ARENA_BYTES);
     writer_init(&sending->frame, FRAME_BYTES_MAX);
@@ -224,6 +247,82 @@ static void go_on(struct link *link)
     writer_deinit(&body);
 }
 
+/* ---- leaders first ---- */
+
+static struct link *link_find(const struct links *links, int32_t id)
+{
+    list_each (item, &links->all) {
+        struct link *link = container_of(item, struct link, link);
+        if (link->target.id == id) {
+            return link;
+        }
+    }
+    return NULL;
+}
+
+/* Does a leader that what is held names not know of it yet? */
+static bool waits_for_leader(const struct link *link)
+{
+    for (int32_t i = 0; i < link->leaders_n; i++) {
+        const struct link *leader = link_find(link->links, link->leaders[i]);
+        if (leader != NULL && leader->leads_answered_n != leader->leads_n) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void release(struct link *link)
+{
+    timer_stop(link->links->config.state, &link->timer);
+    link->leaders_n = 0;
+    link->looks = false;
+    untold_take(&link->untold, &link->held);
+    untold_deinit(&link->held);
+    untold_init(&link->held);
+    go_on(link);
+}
+
+static void release_if_known(struct link *link)
+{
+    int64_t left_ms = link->held_until_ms - loop_now_ms(link->links->config.state);
+    if (left_ms <= 0 || !waits_for_leader(link)) {
+        release(link);
+    } else if (!timer_is_running(&link->timer)) {
+        timer_start(link->links->config.state, &link->timer, left_ms);
+    }
+}
+
+static void on_hold(struct timer *timer)
+{
+    struct link *link = container_of(timer, struct link, timer);
+    link->looks = true;
+    release_if_known(link);
+}
+
+static void release_who_waits(struct links *links)
+{
+    list_each_safe (item, &links->all) {
+        struct link *link = container_of(item, struct link, link);
+        if (link->looks) {
+            release_if_known(link);
+        }
+    }
+}
+
+/* What a broker follows is told when its leaders have taken their part, or after HOLD_MS: who asks a leader
+ * too early is refused, and (a Kafka broker) sleeps a second. */
+static void hold(struct link *link, struct untold *followed)
+{
+    struct loop *state = link->links->config.state;
+    if (untold_is_empty(&link->held)) {
+        link->held_until_ms = loop_now_ms(state) + HOLD_MS;
+        timer_start(state, &link->timer, GATHER_MS);
+    }
+    untold_take(&link->held, followed);
+    link->leaders_n = untold_leaders(&link->held, link->leaders, link->leaders_n, LEADERS_MAX);
+}
+
 /* ---- links ---- */
 
 static bool address_of(void *context, struct peer_address *address)
@@ -240,6 +339,8 @@ static struct link *link_new(struct links *links, const struct link_target *targ
     link->links = links;
     link->target = *target;
     untold_init(&link->untold);
+    untold_init(&link->held);
+    link->timer.fire = on_hold;
     if (target->id != links->config.broker_id) {
         const struct peer_config peer = {.loop = links->config.state,
                                          .streams = &links->streams,
@@ -265,18 +366,9 @@ static void link_free(struct link *link)
         link->sending->of = NULL; /* this broker's own: it comes back */
     }
     untold_deinit(&link->untold);
+    untold_deinit(&link->held);
+    timer_stop(link->links->config.state, &link->timer);
     free(link);
-}
-
-static struct link *link_find(struct links *links, int32_t id)
-{
-    list_each (item, &links->all) {
-        struct link *link = container_of(item, struct link, link);
-        if (link->target.id == id) {
-            return link;
-        }
-    }
-    return NULL;
 }
 
 static bool is_target(const struct link *link, const struct link_target *target)
@@ -343,29 +435,67 @@ struct request_message {
     struct loop_task task;
     struct links *links;
     int32_t broker_id;
+    enum { TOLD_AT_ONCE, TOLD_LEADS, TOLD_FOLLOWS } kind;
     struct untold untold;
 };
+
+/* Nothing overtakes what is held. */
+static void take_message(struct link *link, struct request_message *message)
+{
+    link->leads_n += message->kind == TOLD_LEADS ? 1 : 0;
+    if (message->kind == TOLD_FOLLOWS || !untold_is_empty(&link->held)) {
+        hold(link, &message->untold);
+    } else {
+        untold_take(&link->untold, &message->untold);
+        go_on(link);
+    }
+}
 
 static void on_request(struct loop_task *task)
 {
     struct request_message *message = container_of(task, struct request_message, task);
     struct link *link = link_find(message->links, message->broker_id);
     if (link != NULL) {
-        untold_take(&link->untold, &message->untold);
-        go_on(link);
+        take_message(link, message);
     }
     untold_deinit(&message->untold);
     free(message);
+}
+
+static struct request_message *message_new(struct links *links, int32_t broker_id)
+{
+    struct request_message *message = xcalloc(1, sizeof(*message));
+    message->task.run = on_request;
+    message->links = links;
+    message->broker_id = broker_id;
+    return message;
+}
+
+static void send_roles(struct links *links, int32_t broker_id, int version,
+                       const struct leader_and_isr_request *request)
+{
+    for (int led = 1; led >= 0; led--) {
+        struct request_message *message = message_new(links, broker_id);
+        message->kind = led == 1 ? TOLD_LEADS : TOLD_FOLLOWS;
+        untold_init_of_roles(&message->untold, version, request, broker_id, led == 1);
+        if (untold_is_empty(&message->untold)) {
+            untold_deinit(&message->untold);
+            free(message);
+        } else {
+            loop_post(links->config.state, &message->task);
+        }
+    }
 }
 
 static void send_to(void *context, int32_t broker_id, int16_t api_key, int version,
                     const void *request)
 {
     struct links *links = context;
-    struct request_message *message = xcalloc(1, sizeof(*message));
-    message->task.run = on_request;
-    message->links = links;
-    message->broker_id = broker_id;
+    if (api_key == KEY_LEADER_AND_ISR) {
+        send_roles(links, broker_id, version, request);
+        return;
+    }
+    struct request_message *message = message_new(links, broker_id);
     untold_init_of(&message->untold, api_key, version, request);
     loop_post(links->config.state, &message->task);
 }

@@ -226,15 +226,30 @@ static struct part *part_begin(struct round *round, enum part_of_round which,
     return part;
 }
 
-static void add_roles(struct untold *untold, const struct heading *heading,
-                      const struct leader_and_isr_request *request)
+/* Which of a request's roles are meant. */
+struct roles_wanted {
+    bool all;
+    int32_t broker_id;
+    bool led;
+};
+
+static bool is_wanted(const struct roles_wanted *wanted, const role_state *role)
 {
-    struct part *part = part_begin(last_round(untold), ROLES, heading);
+    return wanted->all || (role->leader == wanted->broker_id) == wanted->led;
+}
+
+static void add_roles(struct untold *untold, const struct heading *heading,
+                      const struct leader_and_isr_request *request,
+                      const struct roles_wanted *wanted)
+{
     for (int32_t t = 0; t < request->topic_states_n; t++) {
         const struct leader_and_isr_request_topic_state *topic = &request->topic_states[t];
         for (int32_t i = 0; i < topic->partition_states_n; i++) {
-            part_set(part,
-                     copy_role(topic->topic_name, topic->topic_id, &topic->partition_states[i]));
+            const role_state *in = &topic->partition_states[i];
+            if (is_wanted(wanted, in)) {
+                part_set(part_begin(last_round(untold), ROLES, heading),
+                         copy_role(topic->topic_name, topic->topic_id, in));
+            }
         }
     }
 }
@@ -266,30 +281,75 @@ static void add_stops(struct untold *untold, const struct heading *heading,
     }
 }
 
+static struct heading heading_of_roles(int version, const struct leader_and_isr_request *in)
+{
+    return (struct heading){.version = version,
+                            .controller_id = in->controller_id,
+                            .controller_epoch = in->controller_epoch,
+                            .broker_epoch = in->broker_epoch};
+}
+
+void untold_init_of_roles(struct untold *untold, int version,
+                          const struct leader_and_isr_request *request, int32_t broker_id, bool led)
+{
+    const struct heading heading = heading_of_roles(version, request);
+    const struct roles_wanted wanted = {.broker_id = broker_id, .led = led};
+    untold_init(untold);
+    add_roles(untold, &heading, request, &wanted);
+}
+
 void untold_init_of(struct untold *untold, int16_t api_key, int version, const void *request)
 {
-    struct heading heading = {.version = version};
     untold_init(untold);
     if (api_key == KEY_LEADER_AND_ISR) {
-        const struct leader_and_isr_request *in = request;
-        heading.controller_id = in->controller_id;
-        heading.controller_epoch = in->controller_epoch;
-        heading.broker_epoch = in->broker_epoch;
-        add_roles(untold, &heading, in);
+        const struct heading heading = heading_of_roles(version, request);
+        add_roles(untold, &heading, request, &(struct roles_wanted){.all = true});
     } else if (api_key == KEY_UPDATE_METADATA) {
         const struct update_metadata_request *in = request;
-        heading.controller_id = in->controller_id;
-        heading.controller_epoch = in->controller_epoch;
-        heading.broker_epoch = in->broker_epoch;
+        const struct heading heading = {.version = version,
+                                        .controller_id = in->controller_id,
+                                        .controller_epoch = in->controller_epoch,
+                                        .broker_epoch = in->broker_epoch};
         add_metadata(untold, &heading, in);
     } else {
         CHECK(api_key == KEY_STOP_REPLICA);
         const struct stop_replica_request *in = request;
-        heading.controller_id = in->controller_id;
-        heading.controller_epoch = in->controller_epoch;
-        heading.broker_epoch = in->broker_epoch;
+        const struct heading heading = {.version = version,
+                                        .controller_id = in->controller_id,
+                                        .controller_epoch = in->controller_epoch,
+                                        .broker_epoch = in->broker_epoch};
         add_stops(untold, &heading, in);
     }
+}
+
+bool untold_is_empty(const struct untold *untold)
+{
+    return list_empty(&untold->rounds);
+}
+
+static int32_t add_leader(int32_t *ids, int32_t count, int32_t max, int32_t leader)
+{
+    for (int32_t i = 0; i < count; i++) {
+        if (ids[i] == leader) {
+            return count;
+        }
+    }
+    if (leader >= 0 && count < max) {
+        ids[count++] = leader;
+    }
+    return count;
+}
+
+int32_t untold_leaders(const struct untold *untold, int32_t *ids, int32_t count, int32_t max)
+{
+    list_each (item, &untold->rounds) {
+        const struct round *round = container_of(item, struct round, link);
+        map_each (entry, &round->parts[ROLES].states) {
+            const struct told *told = entry->value;
+            count = add_leader(ids, count, max, told->role.leader);
+        }
+    }
+    return count;
 }
 
 /* ---- merging ---- */

@@ -26,7 +26,15 @@ struct untold {
 void untold_init(struct untold *untold);
 /* With the states of one LeaderAndIsr, UpdateMetadata or StopReplica request. */
 void untold_init_of(struct untold *untold, int16_t api_key, int version, const void *request);
+/* Of a LeaderAndIsr request what that broker is to lead, or (not `led`) the rest. */
+void untold_init_of_roles(struct untold *untold, int version,
+                          const struct leader_and_isr_request *request, int32_t broker_id,
+                          bool led);
 void untold_deinit(struct untold *untold);
+bool untold_is_empty(const struct untold *untold);
+/* The brokers that lead by the roles in it: adds to `ids` those that are not among the `count` there, at
+ * most `max`. Returns how many there are. */
+int32_t untold_leaders(const struct untold *untold, int32_t *ids, int32_t count, int32_t max);
 /* Adds what is newer; `from` is empty afterwards, and still to be deinitialized. */
 void untold_take(struct untold *to, struct untold *from);
 
