@@ -11,8 +11,9 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-/* A connection to 127.0.0.1, from that source address; reads time out. */
-UNUSED static int client_connect_from(const char *source, int port)
+/* A connection to 127.0.0.1, from that source address; reads time out. `receive_bytes`: the size of its
+ * buffer, 0: the system's. */
+UNUSED static int client_connect_as(const char *source, int port, int receive_bytes)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in from = {.sin_family = AF_INET};
@@ -23,14 +24,28 @@ UNUSED static int client_connect_from(const char *source, int port)
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (receive_bytes > 0) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+    }
     CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
     CU_ASSERT_EQUAL_FATAL(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     return fd;
 }
 
+UNUSED static int client_connect_from(const char *source, int port)
+{
+    return client_connect_as(source, port, 0);
+}
+
 UNUSED static int client_connect(int port)
 {
     return client_connect_from("127.0.0.1", port);
+}
+
+/* One that takes little before it is read. */
+UNUSED static int client_connect_small(int port)
+{
+    return client_connect_as("127.0.0.1", port, 4096);
 }
 
 UNUSED static bool client_send(int fd, const void *data, size_t len)

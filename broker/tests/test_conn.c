@@ -170,16 +170,21 @@ static void on_open_task(struct loop_task *task)
     atomic_fetch_add(&t.opened_n, 1);
 }
 
-/* A client's socket; the other end is a connection of the loop. */
-static int open_conn(void)
+/* The other end of a client's socket becomes a connection of the loop. */
+static void take_conn(void)
 {
     int opened = atomic_load(&t.opened_n);
-    int client = client_connect(t.port);
     t.to_open = accept4(t.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     CU_ASSERT_FATAL(t.to_open >= 0);
     t.task.run = on_open_task;
     loop_post(t.loop, &t.task);
     EVENTUALLY(atomic_load(&t.opened_n) > opened);
+}
+
+static int open_conn(void)
+{
+    int client = client_connect(t.port);
+    take_conn();
     return client;
 }
 
@@ -562,6 +567,58 @@ static void test_file_ranges(void)
     end();
 }
 
+/* How many bytes come until the end. */
+static size_t bytes_until_end(int client)
+{
+    uint8_t *data = xmalloc(FILE_BYTES);
+    size_t len = 0;
+    ssize_t n = 0;
+    do {
+        n = recv(client, data, FILE_BYTES, 0);
+        len += n > 0 ? (size_t)n : 0;
+    } while (n > 0);
+    free(data);
+    return len;
+}
+
+/* The file is cut there while an answer of it is being sent to somebody who does not read. Returns how
+ * much of the answer arrives. */
+static size_t answer_of_cut_file(int64_t position)
+{
+    struct net_limits limits = LIMITS;
+    struct open_file *file = NULL;
+    char path[128];
+    limits.send_buffer_bytes = 16384;
+    begin(limits);
+    snprintf(path, sizeof(path), "%s/file", t.dir);
+    uint8_t *data = xcalloc(1, FILE_BYTES);
+    MUST(fs_write_atomic(fs_system(), path, bytes_of(data, FILE_BYTES)));
+    free(data);
+    int client = client_connect_small(t.port);
+    take_conn();
+    CU_ASSERT(send_frame(client, "F"));
+    EVENTUALLY(atomic_load(&t.frames_n) == 1);
+    sleep_ms(20); /* both buffers are full */
+    MUST(file_cache_acquire(t.files, path, NULL, &file));
+    open_file_cut(t.files, file, position);
+    open_file_release(file);
+    shutdown(client, SHUT_WR); /* where nothing fails it ends after the answer */
+    size_t len = bytes_until_end(client);
+    close(client);
+    EVENTUALLY(atomic_load(&t.gone_n) == 1);
+    end();
+    return len;
+}
+
+/* Nobody gets other bytes than were promised: the answer ends, and the connection with it. */
+static void test_file_is_cut(void)
+{
+    enum { WHOLE = 4 + 2 + FILE_BYTES - 1000 };
+    size_t len = answer_of_cut_file(FILE_BYTES - 1);
+    CU_ASSERT(len > 0 && len < WHOLE);
+    CU_ASSERT_EQUAL(answer_of_cut_file(FILE_BYTES), WHOLE);
+}
+
 /* ---- silence ---- */
 
 static int ms_until_end(int client)
@@ -727,6 +784,6 @@ static void test_buffer_pool(void)
 SUITE("conn", TEST(test_split_at_every_byte), TEST(test_pipelining), TEST(test_muting),
       TEST(test_closed_while_parked), TEST(test_closing_frames), TEST(test_oversize_frames),
       TEST(test_large_frame), TEST(test_kept_frames), TEST(test_slow_reader),
-      TEST(test_slow_reader_goes), TEST(test_file_ranges), TEST(test_idle),
+      TEST(test_slow_reader_goes), TEST(test_file_ranges), TEST(test_file_is_cut), TEST(test_idle),
       TEST(test_idle_in_a_frame), TEST(test_opened_after_the_end),
       TEST(test_memory_grows_with_what_arrived), TEST(test_buffer_pool))
