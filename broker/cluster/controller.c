@@ -375,8 +375,9 @@ static err on_stop_answered(struct controller *c, int32_t broker,
             failed = failed == OK ? response->partition_errors[i].error_code : failed;
         }
         struct ctl_topic *topic = ctl_topic_find(&c->state, name);
-        if (topic == NULL || !topic->deleting) {
-            continue;
+        bool is_there = ctl_broker_find(&c->state, broker) != NULL;
+        if (topic == NULL || !topic->deleting || !is_there) {
+            continue; /* one that is gone is asked again when it comes back */
         }
         if (failed != OK) {
             log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s",

@@ -71,7 +71,7 @@ void controller_send_stops(struct controller *c, const struct ctl_broker *to,
 /* A topic that is being deleted: brokers that hold it, and have not been asked, are to stop its replicas
  * first. */
 void controller_send_deletion(struct controller *c, struct ctl_topic *topic);
-/* This one has: it is to delete them now. False: it was told so before, and has. */
+/* This one, which is registered, has: it is to delete them now. False: it was told so before, and has. */
 bool controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker);
 
 void controller_decision_init(struct controller *c, struct ctl_decision *d);
