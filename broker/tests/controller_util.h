@@ -244,11 +244,12 @@ UNUSED static void register_broker(int32_t id)
            COORD_EPHEMERAL);
 }
 
+/* Each name has an id of its own; that of "a" is UWiCpwSsQ4ivFT6VXwMLDA. */
 UNUSED static void create_topic(const char *name, const char *partitions)
 {
     struct str node = arena_format(
-        &t.arena, "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\",\"partitions\":%s}",
-        partitions);
+        &t.arena, "{\"version\":3,\"topic_id\":\"%cWiCpwSsQ4ivFT6VXwMLDA\",\"partitions\":%s}",
+        'A' + (name[0] - 'a' + 'U' - 'A') % 26, partitions);
     create_text(znode_topic_config_path(&t.arena, str_of(name)), "{\"version\":1,\"config\":{}}");
     create_text(znode_topic_path(&t.arena, str_of(name)), node.data);
 }
