@@ -1,5 +1,5 @@
 /* The controller and several brokers: they come, go and come back, topics move with them; leaders are
- * elected anew, also by another controller. The messages are those of replication.md §2. */
+ * elected anew, also by another controller. (reference: replication §2) */
 #include "broker/tests/controller_util.h"
 
 /* ---- brokers come ---- */

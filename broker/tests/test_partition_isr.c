@@ -350,7 +350,7 @@ static void test_one_change_at_a_time(void)
     end();
 }
 
-/* ---- answers (zookeeper.md §5.5, "Leader handling") ---- */
+/* ---- answers (reference: zookeeper §5.5) ---- */
 
 /* What was committed holds, and a change may be wanted anew. */
 static void check_reverts(err error)
