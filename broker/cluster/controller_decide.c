@@ -168,6 +168,13 @@ static bool unclean_allowed(const struct ctl_state *state, struct str topic)
     return state->unclean_allowed != NULL && state->unclean_allowed(state->context, topic);
 }
 
+/* A leader that shuts down, and that nobody can follow, leads on until it is gone. */
+static bool leads_on(const struct ctl_state *state, const struct ctl_partition *p)
+{
+    const struct ctl_broker *leader = ctl_broker_find(state, p->state.leader);
+    return leader != NULL && leader->shuts_down && !id_list_holds(&p->offline, leader->id);
+}
+
 /* The leader does not live. False: nothing better is known than what is there. */
 static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *topic,
                           int32_t partition)
@@ -179,6 +186,9 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
         p->state.leader = live.ids[0];
         id_list_set(&p->state.isr, isr.ids, isr.count);
         return true;
+    }
+    if (leads_on(d->state, p)) {
+        return false;
     }
     if (unclean_allowed(d->state, topic->name) && elect_unclean(d, p)) {
         say_unclean(topic, partition);
@@ -356,7 +366,23 @@ static bool same_members(const struct id_list *a, const struct id_list *b)
     return a->count == b->count;
 }
 
-/* In Kafka's order; that it is the leader who asks is ours. (reference: replication §9) */
+/* Some of the assigned replicas, or others in their place, each once? */
+static bool may_be_isr(const struct ctl_partition *p, const struct id_list *isr)
+{
+    if (isr->count == 0 || isr->count > p->replicas.count) {
+        return false;
+    }
+    for (int32_t i = 1; i < isr->count; i++) {
+        const struct id_list before = {.ids = isr->ids, .count = i};
+        if (id_list_holds(&before, isr->ids[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* In Kafka's order; that it is the leader who asks, and names each member once, is ours. (reference:
+ * replication §9) */
 static err check_wish(const struct ctl_decision *d, const struct ctl_partition *p,
                       const struct ctl_isr_wish *wish)
 {
@@ -365,6 +391,9 @@ static err check_wish(const struct ctl_decision *d, const struct ctl_partition *
     }
     if (wish->leader_epoch < p->state.leader_epoch || wish->leader != p->state.leader) {
         return ERR_FENCED_LEADER_EPOCH;
+    }
+    if (!may_be_isr(p, &wish->isr) || !id_list_holds(&wish->isr, wish->leader)) {
+        return ERR_INVALID_REQUEST;
     }
     if (same_members(&p->state.isr, &wish->isr) &&
         wish->leader_recovery_state == p->state.leader_recovery_state) {
@@ -375,9 +404,6 @@ static err check_wish(const struct ctl_decision *d, const struct ctl_partition *
     }
     bool recovering = wish->leader_recovery_state == RECOVERING;
     if (recovering && (wish->isr.count > 1 || p->state.leader_recovery_state == RECOVERED)) {
-        return ERR_INVALID_REQUEST;
-    }
-    if (wish->isr.count == 0 || !id_list_holds(&wish->isr, wish->leader)) {
         return ERR_INVALID_REQUEST;
     }
     for (int32_t i = 0; i < wish->isr.count; i++) {
