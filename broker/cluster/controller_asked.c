@@ -86,10 +86,42 @@ static void decide_alter(struct controller *c, struct ctl_decision *d,
     }
 }
 
+static struct topic_list topics_of(struct controller *c, const struct parts *parts)
+{
+    struct topic_list list = {.topics =
+                                  controller_alloc(c, (size_t)parts->count, sizeof(*list.topics))};
+    for (int32_t i = 0; i < parts->count; i++) {
+        if (list.count == 0 || list.topics[list.count - 1] != parts->all[i].topic) {
+            list.topics[list.count++] = parts->all[i].topic;
+        }
+    }
+    return list;
+}
+
+/* Where somebody else has written to one of the partitions, the others are decided on again: that one is
+ * refused by its epoch then. */
+static err write_altered(struct controller *c, const struct alter_partition_request *request,
+                         struct parts *named, struct alter_partition_response *response)
+{
+    err e = OK;
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
+        struct ctl_decision d;
+        *named = (struct parts){0};
+        controller_decision_init(c, &d);
+        decide_alter(c, &d, request, named, response);
+        e = controller_commit(c, &d.writes);
+        if (e != E_VERSION || !c->active) {
+            return e;
+        }
+        struct topic_list list = topics_of(c, named);
+        TRY(controller_load_states(c, &list));
+    }
+    return e;
+}
+
 /* What is written is told, and so is what was refused: the leader may lack it. */
 static void fill_altered(struct controller *c, const struct alter_partition_request *request,
-                         struct arena *arena, bool old, err e,
-                         struct alter_partition_response *response)
+                         struct arena *arena, bool old, struct alter_partition_response *response)
 {
     for (int32_t t = 0; t < request->topics_n; t++) {
         const struct ctl_topic *topic = topic_of(c, &request->topics[t]);
@@ -98,9 +130,6 @@ static void fill_altered(struct controller *c, const struct alter_partition_requ
             struct alter_partition_response_partition *out = &topic_out->partitions[i];
             if (out->error_code == ERR_INELIGIBLE_REPLICA && old) {
                 out->error_code = ERR_OPERATION_NOT_ATTEMPTED;
-            }
-            if (out->error_code == OK && e != OK) {
-                out->error_code = ERR_INVALID_UPDATE_VERSION;
             }
             if (out->error_code != OK) {
                 continue;
@@ -138,18 +167,6 @@ static bool prepare(const struct alter_partition_request *request, struct arena 
     return response->topics != NULL;
 }
 
-static struct topic_list topics_of(struct controller *c, const struct parts *parts)
-{
-    struct topic_list list = {.topics =
-                                  controller_alloc(c, (size_t)parts->count, sizeof(*list.topics))};
-    for (int32_t i = 0; i < parts->count; i++) {
-        if (list.count == 0 || list.topics[list.count - 1] != parts->all[i].topic) {
-            list.topics[list.count++] = parts->all[i].topic;
-        }
-    }
-    return list;
-}
-
 void controller_alter_partition(struct controller *c, int version,
                                 const struct alter_partition_request *request, struct arena *arena,
                                 struct alter_partition_response *response)
@@ -162,18 +179,10 @@ void controller_alter_partition(struct controller *c, int version,
         response->error_code = (int16_t)e;
         return;
     }
-    struct ctl_decision d;
-    struct parts named = {0};
-    controller_decision_init(c, &d);
-    decide_alter(c, &d, request, &named, response);
-    e = controller_commit(c, &d.writes);
-    err written = e;
-    if (e == E_VERSION && c->active) { /* somebody else has written to one of them */
-        struct topic_list list = topics_of(c, &named);
-        e = controller_load_states(c, &list);
-    }
+    struct parts named;
+    e = write_altered(c, request, &named, response);
     if (e == OK) {
-        fill_altered(c, request, arena, version < FIRST_INELIGIBLE_VERSION, written, response);
+        fill_altered(c, request, arena, version < FIRST_INELIGIBLE_VERSION, response);
         controller_send_metadata(c, &named);
     }
     e = failed(c, e, "AlterPartition");
