@@ -481,6 +481,7 @@ static void test_producer_ids(void)
         CU_ASSERT_EQUAL(response.producer_id_len, 1000);
     }
     request.broker_epoch--;
+    allocate_producer_ids_response_init(&response);
     controller_allocate_producer_ids(t.controller, &request, &response);
     CU_ASSERT_EQUAL(response.error_code, ERR_STALE_BROKER_EPOCH);
     request.broker_id = 77;
