@@ -1,5 +1,5 @@
 /* What the controller is asked by brokers and clients, and answers: AlterPartition, ControlledShutdown,
- * ElectLeaders, AllocateProducerIds; the rows of replication.md §9. */
+ * ElectLeaders, AllocateProducerIds. (reference: replication §9) */
 #include "broker/tests/controller_util.h"
 
 /* ---- AlterPartition ---- */

@@ -53,7 +53,7 @@ static void test_eviction(void)
     struct place p = {0};
     struct open_file *held[FILES];
     char name[16];
-    char text[8];
+    char text[16];
     place_make(&p);
     for (int i = 0; i < FILES; i++) {
         snprintf(name, sizeof(name), "%d", i);
@@ -62,7 +62,7 @@ static void test_eviction(void)
         held[i] = acquire(&p, name);
     }
     for (int i = 0; i < FILES; i++) {
-        char expected[8];
+        char expected[16];
         snprintf(expected, sizeof(expected), "%03d", i);
         MUST(read_at(held[i], 0, text, 3));
         CU_ASSERT_STRING_EQUAL(text, expected);
