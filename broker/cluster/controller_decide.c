@@ -356,25 +356,31 @@ err ctl_elect_unclean(struct ctl_decision *d, struct ctl_topic *topic, int32_t p
 
 /* ---- a leader's wish ---- */
 
-static bool same_members(const struct id_list *a, const struct id_list *b)
+static bool holds_all(const struct id_list *list, const struct id_list *of)
 {
-    for (int32_t i = 0; i < b->count; i++) {
-        if (!id_list_holds(a, b->ids[i])) {
+    for (int32_t i = 0; i < of->count; i++) {
+        if (!id_list_holds(list, of->ids[i])) {
             return false;
         }
     }
-    return a->count == b->count;
+    return true;
 }
 
-/* Some of the assigned replicas, or others in their place, each once? */
-static bool may_be_isr(const struct ctl_partition *p, const struct id_list *isr)
+/* Neither names one twice, then. */
+static bool same_members(const struct id_list *isr, const struct id_list *wish)
 {
-    if (isr->count == 0 || isr->count > p->replicas.count) {
+    return isr->count == wish->count && holds_all(isr, wish) && holds_all(wish, isr);
+}
+
+/* All are assigned: is each named once, and the leader among them? */
+static bool is_isr(const struct ctl_partition *p, const struct id_list *wish, int32_t leader)
+{
+    if (wish->count > p->replicas.count || !id_list_holds(wish, leader)) {
         return false;
     }
-    for (int32_t i = 1; i < isr->count; i++) {
-        const struct id_list before = {.ids = isr->ids, .count = i};
-        if (id_list_holds(&before, isr->ids[i])) {
+    for (int32_t i = 1; i < wish->count; i++) {
+        const struct id_list before = {.ids = wish->ids, .count = i};
+        if (id_list_holds(&before, wish->ids[i])) {
             return false;
         }
     }
@@ -391,9 +397,6 @@ static err check_wish(const struct ctl_decision *d, const struct ctl_partition *
     }
     if (wish->leader_epoch < p->state.leader_epoch || wish->leader != p->state.leader) {
         return ERR_FENCED_LEADER_EPOCH;
-    }
-    if (!may_be_isr(p, &wish->isr) || !id_list_holds(&wish->isr, wish->leader)) {
-        return ERR_INVALID_REQUEST;
     }
     if (same_members(&p->state.isr, &wish->isr) &&
         wish->leader_recovery_state == p->state.leader_recovery_state) {
@@ -412,7 +415,7 @@ static err check_wish(const struct ctl_decision *d, const struct ctl_partition *
             return ERR_INELIGIBLE_REPLICA;
         }
     }
-    return OK;
+    return is_isr(p, &wish->isr, wish->leader) ? OK : ERR_INVALID_REQUEST;
 }
 
 err ctl_alter_isr(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition,

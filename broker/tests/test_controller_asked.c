@@ -173,7 +173,7 @@ static void test_wishes_that_are_refused(void)
         {{.leader_epoch = 2, .partition_epoch = 2, .isr = WITH_NEGATIVE, .isr_n = 3},
          ERR_INELIGIBLE_REPLICA},
         {{.leader_epoch = 2, .partition_epoch = 2, .isr = MANY, .isr_n = 10000},
-         ERR_INVALID_REQUEST},
+         ERR_INELIGIBLE_REPLICA},
         {{.partition = 1, .isr = ISR, .isr_n = 2}, ERR_UNKNOWN_TOPIC_OR_PARTITION},
         {{.partition = -1, .isr = ISR, .isr_n = 2}, ERR_UNKNOWN_TOPIC_OR_PARTITION},
         {{.topic = "nowhere", .isr = ISR, .isr_n = 2}, ERR_UNKNOWN_TOPIC_OR_PARTITION},
