@@ -1,5 +1,6 @@
 /* ElectLeaders: elections on the control thread, then the request waits until the metadata shows the
  * leaders, or until its time is over. (reference: requests §6.6) */
+#include "base/seen.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
@@ -15,22 +16,34 @@ struct elect {
 typedef struct elect_leaders_request_topic_partition topic_in;
 typedef struct elect_leaders_response_replica_election_result topic_out;
 
-/* Of the partitions that are named. False: no memory. */
+/* Each partition that is named, once. */
+static void add_named(struct elect *elect, struct seen *seen, const topic_in *topic)
+{
+    for (int32_t i = 0; i < topic->partitions_n; i++) {
+        const struct seen_key key = {.name = topic->topic, .number = topic->partitions[i]};
+        if (seen_add(seen, &key) == 0) {
+            struct controller_election *election = &elect->elections[elect->count++];
+            election->topic = topic->topic;
+            election->partition = topic->partitions[i];
+        }
+    }
+}
+
+/* False: no memory. */
 static bool read_named(struct req *r, struct elect *elect)
 {
     const struct elect_leaders_request *in = r->in;
+    struct seen seen;
+    int32_t count = 0;
     for (int32_t t = 0; t < in->topic_partitions_n; t++) {
-        elect->count += in->topic_partitions[t].partitions_n;
+        count += in->topic_partitions[t].partitions_n;
     }
-    elect->elections = req_array(r, elect->count, sizeof(*elect->elections));
-    int32_t n = 0;
+    elect->elections = req_array(r, count, sizeof(*elect->elections));
+    seen_init(&seen);
     for (int32_t t = 0; elect->elections != NULL && t < in->topic_partitions_n; t++) {
-        const topic_in *topic = &in->topic_partitions[t];
-        for (int32_t i = 0; i < topic->partitions_n; i++, n++) {
-            elect->elections[n].topic = topic->topic;
-            elect->elections[n].partition = topic->partitions[i];
-        }
+        add_named(elect, &seen, &in->topic_partitions[t]);
     }
+    seen_deinit(&seen);
     return elect->elections != NULL;
 }
 
