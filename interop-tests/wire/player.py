@@ -365,6 +365,17 @@ class Player:
         self._setup("Heartbeat", 0, {"group_id": group + "-probe", "generation_id": 1, "member_id": "x"},
                     lambda a: a["error_code"] == 25)
 
+    def do_epoch(self, parser):
+        """epoch: the broker's own epoch, which nobody tells; requests to an earlier life are refused. Goes to
+        $broker_epoch."""
+        low, high = 0, (1 << 63) - 1  # refused; not refused
+        while low + 1 < high:
+            epoch = (low + high) // 2
+            answer = self._setup("StopReplica", 3, {"controller_id": 0, "controller_epoch": 1, "broker_epoch": epoch,
+                                                    "topic_states": []}, lambda a: a["error_code"] in (0, 77))
+            low, high = (epoch, high) if answer["error_code"] == 77 else (low, epoch)
+        self.scope.vars["broker_epoch"] = high
+
     def _setup(self, name, version, values, good):
         connection = self.connections.setdefault("@setup", None) or Connection(self.host, self.port)
         self.connections["@setup"] = connection
