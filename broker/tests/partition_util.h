@@ -54,7 +54,7 @@ UNUSED static void kept_append(struct kept *kept, int count)
 UNUSED static void put_batch(struct writer *w, int64_t offset, int32_t leader_epoch, int count)
 {
     size_t at = w->len;
-    make_batch(w, &(struct batch_spec){.count = count}, offset);
+    make_batch(w, &(struct batch_spec){.count = count}, 0);
     store_u64(w->data + at, (uint64_t)offset);
     store_u32(w->data + at + 12, (uint32_t)leader_epoch);
 }

@@ -24,20 +24,42 @@ static void check_backs_off(int16_t error)
 
 static void test_errors_of_a_partition(void)
 {
-    const int16_t errors[] = {ERR_UNKNOWN_LEADER_EPOCH,
-                              ERR_NOT_LEADER_OR_FOLLOWER,
-                              ERR_UNKNOWN_TOPIC_OR_PARTITION,
-                              ERR_UNKNOWN_TOPIC_ID,
-                              ERR_INCONSISTENT_TOPIC_ID,
-                              ERR_KAFKA_STORAGE_ERROR,
-                              ERR_UNKNOWN_SERVER_ERROR,
-                              ERR_CORRUPT_MESSAGE,
-                              ERR_OFFSET_NOT_AVAILABLE,
-                              ERR_STALE_BROKER_EPOCH,
-                              999};
+    const int16_t errors[] = {ERR_UNKNOWN_LEADER_EPOCH,       ERR_NOT_LEADER_OR_FOLLOWER,
+                              ERR_UNKNOWN_TOPIC_OR_PARTITION, ERR_UNKNOWN_TOPIC_ID,
+                              ERR_INCONSISTENT_TOPIC_ID,      ERR_KAFKA_STORAGE_ERROR,
+                              ERR_UNKNOWN_SERVER_ERROR,       ERR_CORRUPT_MESSAGE,
+                              ERR_OFFSET_NOT_AVAILABLE,       ERR_STALE_BROKER_EPOCH};
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
         check_backs_off(errors[i]);
     }
+}
+
+/* A code that is in no list, from a leader of another time. */
+static void test_unknown_error(void)
+{
+    enum {
+        ERROR_AT = 41
+    }; /* after length, header, throttle, error, session, one topic's id, index */
+    struct fetch_response_partition partition;
+    struct fetch_response_topic topic = {
+        .topic_id = id_of(NAMES[0].topic), .partitions = &partition, .partitions_n = 1};
+    struct fetch_response response;
+    struct writer frame;
+    begin_fetching();
+    fetch_response_partition_init(&partition);
+    partition.error_code = ERR_NOT_LEADER_OR_FOLLOWER;
+    fetch_response_init(&response);
+    response.session_id = SESSION;
+    response.topics = &topic;
+    response.topics_n = 1;
+    played_encode(&t.leader, &response, &frame);
+    CU_ASSERT_EQUAL(frame.data[ERROR_AT + 1], ERR_NOT_LEADER_OR_FOLLOWER);
+    store_u16(frame.data + ERROR_AT, 999);
+    played_send(&t.leader, frame.data, frame.len);
+    writer_deinit(&frame);
+    CU_ASSERT(pauses(10));
+    get_fetch("77/1 a-0@0/-1");
+    end();
 }
 
 /* The leader has a newer epoch: the controller will say more, and until then nothing is asked. */
@@ -507,12 +529,13 @@ static void test_reset(void)
     end();
 }
 
-SUITE("fetcher_wrong", TEST(test_errors_of_a_partition), TEST(test_fenced),
-      TEST(test_session_errors), TEST(test_whole_errors), TEST(test_divergence_makes_no_sense),
-      TEST(test_divergence_again_and_again), TEST(test_wrong_crc), TEST(test_wrong_magic),
-      TEST(test_wrong_size), TEST(test_wrong_offset), TEST(test_epoch_to_come), TEST(test_noise),
-      TEST(test_cut_answer), TEST(test_gap), TEST(test_goes_back), TEST(test_more_than_asked),
-      TEST(test_high_watermark), TEST(test_high_watermark_beyond), TEST(test_others_in_the_answer),
-      TEST(test_disk_fails), TEST(test_garbage_is_not_asked_for), TEST(test_every_prefix),
+SUITE("fetcher_wrong", TEST(test_errors_of_a_partition), TEST(test_unknown_error),
+      TEST(test_fenced), TEST(test_session_errors), TEST(test_whole_errors),
+      TEST(test_divergence_makes_no_sense), TEST(test_divergence_again_and_again),
+      TEST(test_wrong_crc), TEST(test_wrong_magic), TEST(test_wrong_size), TEST(test_wrong_offset),
+      TEST(test_epoch_to_come), TEST(test_noise), TEST(test_cut_answer), TEST(test_gap),
+      TEST(test_goes_back), TEST(test_more_than_asked), TEST(test_high_watermark),
+      TEST(test_high_watermark_beyond), TEST(test_others_in_the_answer), TEST(test_disk_fails),
+      TEST(test_garbage_is_not_asked_for), TEST(test_every_prefix),
       TEST(test_one_byte_after_another), TEST(test_endless_frame), TEST(test_silence),
       TEST(test_reset))
