@@ -17,6 +17,7 @@
 #include "broker/cluster/controller_state.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
@@ -395,14 +396,15 @@ static err check_wish(const struct ctl_decision *d, const struct ctl_partition *
     if (wish->partition_epoch > p->state_version || wish->leader_epoch > p->state.leader_epoch) {
         return ERR_NOT_CONTROLLER;
     }
-    if (wish->leader_epoch < p->state.leader_epoch || wish->leader != p->state.leader) {
+    if ((wish->leader_epoch < p->state.leader_epoch || wish->leader != p->state.leader) &&
+        !planted(MISTAKE_ANY_WISH)) {
         return ERR_FENCED_LEADER_EPOCH;
     }
     if (same_members(&p->state.isr, &wish->isr) &&
         wish->leader_recovery_state == p->state.leader_recovery_state) {
         return OK;
     }
-    if (wish->partition_epoch < p->state_version) {
+    if (wish->partition_epoch < p->state_version && !planted(MISTAKE_ANY_WISH)) {
         return ERR_INVALID_UPDATE_VERSION;
     }
     bool recovering = wish->leader_recovery_state == RECOVERING;

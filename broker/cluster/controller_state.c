@@ -2,6 +2,7 @@
 #include "broker/cluster/controller_state.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 #include <stdlib.h>
 
@@ -174,7 +175,7 @@ static enum ctl_broker_news news_of(struct ctl_state *state, struct ctl_broker *
     }
     if (before->epoch != broker->epoch) {
         forget_offline(state, broker->id);
-        return CTL_BROKER_BOUNCED;
+        return planted(MISTAKE_NO_BOUNCE) ? CTL_BROKER_CAME : CTL_BROKER_BOUNCED;
     }
     broker->shuts_down = before->shuts_down;
     return CTL_BROKER_STAYED;

@@ -6,6 +6,7 @@
 #include "broker/cluster/controller_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "broker/cluster/metadata.h"
 
 enum { MULTI_MAX = 900 };
@@ -44,7 +45,8 @@ static err fenced_multi(struct controller *c, const struct coord_op *ops, size_t
     all[0] = (struct coord_op){
         .type = COORD_CHECK, .path = ZNODE_CONTROLLER_EPOCH, .version = c->epoch_version};
     memcpy(all + 1, ops, count * sizeof(*ops));
-    err e = coord_multi(c->config.coord, all, count + 1, arena);
+    size_t skipped = planted(MISTAKE_UNFENCED_CONTROLLER) ? 1 : 0;
+    err e = coord_multi(c->config.coord, all + skipped, count + 1 - skipped, arena);
     if (all[0].error == E_VERSION || all[0].error == E_NOT_FOUND) {
         log_warn("controller", "another controller was elected; resigned epoch=%d", c->state.epoch);
         c->active = false;

@@ -26,6 +26,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/planted.h"
 
 #include <stdlib.h>
 
@@ -309,7 +310,7 @@ void partition_unpin(struct partition *p)
 
 static err check_replica(const struct partition *p, int32_t leader_epoch, int32_t replica_id)
 {
-    TRY(partition_check_role(p, leader_epoch, false));
+    TRY(partition_check_role(p, planted(MISTAKE_NO_FENCE) ? -1 : leader_epoch, false));
     if (followers_find(&p->followers, replica_id) != NULL) {
         return OK;
     }
@@ -362,7 +363,7 @@ static int64_t acknowledged_below(const struct partition *p, int16_t required_ac
 /* What is safe here, and at the replicas that count; nothing while too few are in sync. */
 void partition_advance(struct partition *p, int64_t appended_bytes)
 {
-    if (!p->is_leader || !isr_suffices(p)) {
+    if (!p->is_leader || (!isr_suffices(p) && !planted(MISTAKE_MOVES_BELOW_MIN_ISR))) {
         return;
     }
     int64_t safe = partition_safe_end(p);
@@ -459,7 +460,7 @@ static err look_if_committed(const struct partition *p, const struct partition_a
 {
     CHECK(appended->leader_epoch >= 0 && appended->required_offset > 0);
     TRY(partition_check_role(p, -1, false));
-    if (appended->leader_epoch < p->led_since) {
+    if (appended->leader_epoch < p->led_since && !planted(MISTAKE_ACK_OF_FORMER_LIFE)) {
         return ERR_NOT_LEADER_OR_FOLLOWER;
     }
     *committed = acknowledged_below(p, required_acks) >= appended->required_offset;

@@ -13,6 +13,7 @@
 #include "broker/replica/partition_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "protocol/batch.h"
 
 static err check_follows(const struct partition *p, int32_t leader_epoch)
@@ -29,7 +30,8 @@ static void tell_position(struct partition *p, struct follower_position *positio
         (struct follower_position){.offset = plog_end_offset(p->log),
                                    .last_epoch = plog_latest_epoch(p->log),
                                    .log_start_offset = plog_start_offset(p->log),
-                                   .safe = partition_safe_end(p) >= plog_end_offset(p->log)};
+                                   .safe = planted(MISTAKE_TELLS_UNFLUSHED) ||
+                                           partition_safe_end(p) >= plog_end_offset(p->log)};
     if (!position->safe) {
         partition_queue_flush(p);
     }
@@ -103,7 +105,7 @@ static int64_t divergence(const struct partition *p, const struct divergence *to
 static err begin(struct partition *p, int32_t leader_epoch, struct follower_position *position)
 {
     TRY(check_follows(p, leader_epoch));
-    if (plog_latest_epoch(p->log) < 0) {
+    if (plog_latest_epoch(p->log) < 0 || planted(MISTAKE_CUT_TO_HIGH_WATERMARK)) {
         TRY(cut(p, partition_high_watermark(p)));
     }
     tell_position(p, position);
@@ -216,8 +218,9 @@ static err reconcile(struct partition *p, int32_t leader_epoch, const struct div
     }
     struct follower_position before;
     tell_position(p, &before);
-    TRY(cut(p, divergence(p, told)));
+    TRY(cut(p, planted(MISTAKE_ONE_LOOK_UP) ? told->end_offset : divergence(p, told)));
     tell_position(p, position);
+    position->last_epoch = planted(MISTAKE_ONE_LOOK_UP) ? -1 : position->last_epoch;
     bool less = position->offset < before.offset || position->last_epoch < before.last_epoch;
     return less ? OK : E_MALFORMED;
 }

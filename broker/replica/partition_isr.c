@@ -12,6 +12,7 @@
 #include "broker/replica/partition_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +41,9 @@ static void mark_members(struct partition *p)
 {
     for (int32_t i = 0; i < p->followers.count; i++) {
         struct follower *follower = &p->followers.all[i];
-        follower->in_sync = replica_set_holds(&p->state.isr, follower->id) ||
-                            replica_set_holds(&p->pending_isr, follower->id);
+        follower->in_sync =
+            replica_set_holds(&p->state.isr, follower->id) ||
+            (replica_set_holds(&p->pending_isr, follower->id) && !planted(MISTAKE_COMMITTED_ISR));
     }
 }
 
@@ -81,7 +83,8 @@ static bool may_change(const struct partition *p)
 void partition_isr_consider(struct partition *p, struct follower *follower)
 {
     if (!may_change(p) || replica_set_holds(&p->state.isr, follower->id) ||
-        follower->end_offset < partition_high_watermark(p) || follower->end_offset < p->led_from ||
+        follower->end_offset < partition_high_watermark(p) ||
+        (follower->end_offset < p->led_from && !planted(MISTAKE_EARLY_JOINER)) ||
         (p->env->is_alive != NULL && !p->env->is_alive(p->env->alive_context, follower->id))) {
         return;
     }

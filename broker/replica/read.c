@@ -4,6 +4,8 @@
  * what is here. (reference: requests §4.2, zookeeper §7, replication §5) */
 #include "broker/replica/read.h"
 
+#include "base/planted.h"
+
 static void note_divergence(struct plog *log, const struct read_request *request,
                             struct read_result *result)
 {
@@ -46,7 +48,8 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     result->last_stable_offset = plog_last_stable_offset(log, high_watermark);
     result->log_start_offset = plog_start_offset(log);
     result->end_offset = plog_end_offset(log);
-    if (request->last_fetched_epoch >= 0 && request->offset >= result->log_start_offset) {
+    if (request->last_fetched_epoch >= 0 && request->offset >= result->log_start_offset &&
+        !(planted(MISTAKE_OUT_OF_RANGE) && request->offset > result->end_offset)) {
         note_divergence(log, request, result);
         if (result->error != OK || result->diverged) {
             return;

@@ -1,0 +1,40 @@
+/* Mistakes that can be planted, to see whether the simulation finds them. A file that is compiled with
+ * -DOTTLA_PLANTED=<name> makes that one (sim/planted.cmake); nobody else compiles any: what is asked here is
+ * known then, and nothing of it is left in the program.
+ *
+ * Each stands at the one place where the rule lives that it breaks. What they are, and after how many seeds
+ * they are found: sim/README.md. */
+#ifndef OTTLA_BASE_PLANTED_H
+#define OTTLA_BASE_PLANTED_H
+
+#include <stdbool.h>
+
+enum mistake {
+    MISTAKE_NONE,
+    MISTAKE_CUT_TO_HIGH_WATERMARK, /* a follower begins at its high watermark (KIP-101) */
+    MISTAKE_ONE_LOOK_UP,           /* a cut to the leader's end, and no second question (KIP-279) */
+    MISTAKE_NO_FENCE,              /* a leader answers followers of any epoch (KIP-320) */
+    MISTAKE_OUT_OF_RANGE,          /* beyond the leader's end: an error instead of the divergence */
+    MISTAKE_COMMITTED_ISR,         /* who is about to join does not hold the high watermark back */
+    MISTAKE_EARLY_JOINER,          /* joins without what was there before this leadership */
+    MISTAKE_ACK_OF_FORMER_LIFE,    /* acknowledges what an earlier leadership appended */
+    MISTAKE_MOVES_BELOW_MIN_ISR,   /* the high watermark, with too few in sync */
+    MISTAKE_UNFENCED_CONTROLLER,   /* writes without a check of /controller_epoch */
+    MISTAKE_ANY_WISH,        /* an ISR is changed for whoever led once, from whatever it was */
+    MISTAKE_NO_BOUNCE,       /* another life of a broker is not the end of the last one */
+    MISTAKE_TELLS_UNFLUSHED, /* a follower tells what is not on its disk */
+};
+
+#ifndef OTTLA_PLANTED
+#define OTTLA_PLANTED NONE
+#endif
+
+#define MISTAKE_NAMED(name)  MISTAKE_NAMED_(name)
+#define MISTAKE_NAMED_(name) MISTAKE_##name
+
+static inline bool planted(enum mistake mistake)
+{
+    return mistake == MISTAKE_NAMED(OTTLA_PLANTED);
+}
+
+#endif
