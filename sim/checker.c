@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/map.h"
+#include "protocol/error.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -193,31 +194,52 @@ struct leadership {
     int32_t epoch;
 };
 
+static void check_order(struct check *c, const struct event *e)
+{
+    if (e->stable_offset > e->high_watermark) {
+        violated(c, "P13 marks-back", "broker %d partition %d: LSO %" PRId64 " above HW %" PRId64,
+                 e->who, e->partition, e->stable_offset, e->high_watermark);
+    }
+    if (e->kind == EVENT_LEADER && e->high_watermark > e->end_offset) {
+        violated(c, "P13 marks-back", "broker %d partition %d: HW %" PRId64 " above LEO %" PRId64,
+                 e->who, e->partition, e->high_watermark, e->end_offset);
+    }
+}
+
+static void check_advance(struct check *c, const struct event *before, const struct event *e)
+{
+    if (before->high_watermark > e->high_watermark || before->stable_offset > e->stable_offset) {
+        violated(c, "P13 marks-back",
+                 "broker %d partition %d epoch %d: HW %" PRId64 " LSO %" PRId64 " after %" PRId64
+                 " and %" PRId64,
+                 e->who, e->partition, e->epoch, e->high_watermark, e->stable_offset,
+                 before->high_watermark, before->stable_offset);
+    }
+    bool too_few = e->in_sync < c->config->min_isr && before->in_sync < c->config->min_isr;
+    if (too_few && before->version == e->version && before->high_watermark != e->high_watermark) {
+        violated(c, "P16 moves-below-min-isr",
+                 "broker %d partition %d epoch %d: HW %" PRId64 " after %" PRId64 ", %d in sync",
+                 e->who, e->partition, e->epoch, e->high_watermark, before->high_watermark,
+                 e->in_sync);
+    }
+}
+
 static void check_marks(struct check *c)
 {
     struct map last;
     map_init(&last);
     EACH_EVENT(e, c)
     {
-        if (e->kind == EVENT_MARKS && e->stable_offset > e->high_watermark) {
-            violated(c, "P13 marks-back",
-                     "broker %d partition %d: LSO %" PRId64 " above HW %" PRId64, e->who,
-                     e->partition, e->stable_offset, e->high_watermark);
+        if (e->kind == EVENT_MARKS || e->kind == EVENT_LEADER) {
+            check_order(c, e);
         }
         if (e->kind != EVENT_LEADER) {
             continue;
         }
-        if (e->high_watermark > e->end_offset) {
-            violated(c, "P13 marks-back",
-                     "broker %d partition %d: HW %" PRId64 " above LEO %" PRId64, e->who,
-                     e->partition, e->high_watermark, e->end_offset);
-        }
         const struct leadership key = {e->who, e->life, e->partition, e->epoch};
         const struct event *before = get(&last, &key, sizeof(key));
-        if (before != NULL && before->high_watermark > e->high_watermark) {
-            violated(c, "P13 marks-back",
-                     "broker %d partition %d epoch %d: HW %" PRId64 " after %" PRId64, e->who,
-                     e->partition, e->epoch, e->high_watermark, before->high_watermark);
+        if (before != NULL) {
+            check_advance(c, before, e);
         }
         put(&last, &key, sizeof(key), e);
     }
@@ -226,10 +248,28 @@ static void check_marks(struct check *c)
 
 /* ---- P15 ---- */
 
+/* Below the least end of a replica's batches every replica that has any has the same. */
+static void check_copies(struct check *c, struct map *copies, const struct event *e,
+                         int64_t last[WHO_MAX][PARTITIONS_MAX])
+{
+    for (int other = 0; other < c->config->brokers_n; other++) {
+        struct place place = place_of(e);
+        place.more = other;
+        if (e->offset < last[other][e->partition] && get(copies, &place, sizeof(place)) == NULL) {
+            violated(c, "P15 replicas-differ",
+                     "partition %d offset %" PRId64 ": a batch of broker %d, and not of %d",
+                     e->partition, e->offset, e->who, other);
+        }
+    }
+}
+
 static void check_replicas(struct check *c)
 {
     struct map batches;
+    struct map copies; /* by broker too */
+    int64_t last[WHO_MAX][PARTITIONS_MAX] = {{0}};
     map_init(&batches);
+    map_init(&copies);
     EACH_EVENT(e, c)
     {
         if (e->kind != EVENT_BATCH) {
@@ -243,8 +283,102 @@ static void check_replicas(struct check *c)
             violated(c, "P15 replicas-differ", "partition %d offset %" PRId64 ": brokers %d and %d",
                      e->partition, e->offset, first->who, e->who);
         }
+        place.more = e->who;
+        put(&copies, &place, sizeof(place), e);
+        last[e->who][e->partition] =
+            e->offset > last[e->who][e->partition] ? e->offset : last[e->who][e->partition];
+    }
+    EACH_EVENT(e2, c)
+    {
+        if (e2->kind == EVENT_BATCH) {
+            check_copies(c, &copies, e2, last);
+        }
     }
     map_deinit(&batches);
+    map_deinit(&copies);
+}
+
+/* ---- P17 ---- */
+
+static void check_succession(struct check *c, const struct event *before, const struct event *e)
+{
+    if (e->version == before->version) {
+        return;
+    }
+    bool other = e->who != before->who;
+    if (e->version < before->version || e->epoch < before->epoch ||
+        (other && e->epoch == before->epoch)) {
+        violated(c, "P17 epochs",
+                 "partition %d: leader %d, epoch %d, version %d after leader %d, epoch %d, "
+                 "version %d",
+                 e->partition, e->who, e->epoch, e->version, before->who, before->epoch,
+                 before->version);
+    }
+    if (e->controller_epoch < before->office) {
+        violated(c, "P17 epochs",
+                 "partition %d version %d: written by a controller of epoch %d, after one of %d "
+                 "was elected",
+                 e->partition, e->version, e->controller_epoch, before->office);
+    }
+}
+
+/* Whoever leads in an epoch, by the store or by its own word, is the only one. */
+static void check_one_leader(struct check *c, struct map *leaders, const struct event *e)
+{
+    const struct leadership key = {.partition = e->partition, .epoch = e->epoch};
+    const struct event *first = get(leaders, &key, sizeof(key));
+    if (first == NULL) {
+        put(leaders, &key, sizeof(key), e);
+    } else if (first->who != e->who) {
+        violated(c, "P17 epochs", "partition %d epoch %d: led by %d and by %d", e->partition,
+                 e->epoch, first->who, e->who);
+    }
+}
+
+static void check_epochs(struct check *c)
+{
+    const struct event *truths[PARTITIONS_MAX] = {NULL};
+    struct map leaders;
+    struct map logs; /* by broker, life and partition */
+    map_init(&leaders);
+    map_init(&logs);
+    EACH_EVENT(e, c)
+    {
+        if ((e->kind == EVENT_TRUTH && e->who >= 0) || e->kind == EVENT_LEADER) {
+            check_one_leader(c, &leaders, e);
+        }
+        if (e->kind == EVENT_TRUTH) {
+            if (truths[e->partition] != NULL) {
+                check_succession(c, truths[e->partition], e);
+            }
+            truths[e->partition] = e;
+        } else if (e->kind == EVENT_LOG) {
+            const struct leadership key = {
+                .who = e->who, .life = e->life, .partition = e->partition};
+            const struct event *before = get(&logs, &key, sizeof(key));
+            if (before != NULL && before->epoch > e->epoch) {
+                violated(c, "P17 epochs", "broker %d partition %d: leader epoch %d after %d",
+                         e->who, e->partition, e->epoch, before->epoch);
+            }
+            put(&logs, &key, sizeof(key), e);
+        }
+    }
+    map_deinit(&leaders);
+    map_deinit(&logs);
+}
+
+/* ---- KIP-320 ---- */
+
+static void check_probes(struct check *c)
+{
+    EACH_EVENT(e, c)
+    {
+        if (e->kind == EVENT_PROBE &&
+            (e->acks == ERR_OFFSET_OUT_OF_RANGE || (e->acks == OK && e->end_offset < 0))) {
+            violated(c, "no-divergence", "broker %d partition %d: error %d", e->who, e->partition,
+                     e->acks);
+        }
+    }
 }
 
 /* ---- the ISR ---- */
@@ -293,32 +427,49 @@ static void check_acks(struct check *c)
     }
 }
 
-/* One look: the truth, then leaders, then logs, all of one partition; at the same `at_us`. */
+static bool is_member(const struct event *truth, int who)
+{
+    return (truth->isr & 1u << who) != 0;
+}
+
+/* A replica of the true ISR lacks what the leader's high watermark, or a promise, says. */
+static void check_member(struct check *c, const struct event *truth, const struct event *leader,
+                         const struct event *log)
+{
+    if (leader != NULL && log->end_offset < leader->high_watermark) {
+        bool true_leader = leader->who == truth->who && leader->epoch == truth->epoch;
+        violated(c, true_leader ? "weak-isr" : "strong-isr",
+                 "partition %d: leader %d has HW %" PRId64
+                 ", broker %d of the ISR ends at %" PRId64,
+                 truth->partition, leader->who, leader->high_watermark, log->who, log->end_offset);
+    } else if (log->end_offset < log->high_watermark) {
+        violated(c, "strong-isr",
+                 "partition %d: promised below %" PRId64 ", broker %d of the ISR ends at %" PRId64,
+                 truth->partition, log->high_watermark, log->who, log->end_offset);
+    }
+}
+
+/* One look: the truth, then leaders, then logs, all of one partition. */
 static void check_looks(struct check *c)
 {
     const struct event *truth = NULL;
-    int64_t high_watermark = 0;
-    int leader = NOT_SEEN;
+    const struct event *leader = NULL; /* with the highest high watermark */
     EACH_EVENT(e, c)
     {
         if (e->kind == EVENT_TRUTH) {
             truth = e;
-            high_watermark = 0;
-            leader = NOT_SEEN;
-            if (e->who >= 0 && (e->isr & 1u << e->who) == 0) {
+            leader = NULL;
+            if (e->who >= 0 && !is_member(e, e->who)) {
                 violated(c, "leader-in-isr", "partition %d epoch %d: leader %d, isr %x",
                          e->partition, e->epoch, e->who, e->isr);
             }
-        } else if (e->kind == EVENT_LEADER && truth != NULL && e->partition == truth->partition &&
-                   e->high_watermark > high_watermark) {
-            high_watermark = e->high_watermark;
-            leader = e->who;
-        } else if (e->kind == EVENT_LOG && truth != NULL && e->partition == truth->partition &&
-                   (truth->isr & 1u << e->who) != 0 && e->end_offset < high_watermark) {
-            violated(c, "strong-isr",
-                     "partition %d: leader %d has HW %" PRId64
-                     ", broker %d of the ISR ends at %" PRId64,
-                     e->partition, leader, high_watermark, e->who, e->end_offset);
+        } else if (truth == NULL || e->partition != truth->partition) {
+            continue;
+        } else if (e->kind == EVENT_LEADER &&
+                   (leader == NULL || e->high_watermark > leader->high_watermark)) {
+            leader = e;
+        } else if (e->kind == EVENT_LOG && is_member(truth, e->who)) {
+            check_member(c, truth, leader, e);
         }
     }
 }
@@ -336,5 +487,7 @@ size_t checker_run(const struct history *history, const struct checker_config *c
     check_replicas(&c);
     check_acks(&c);
     check_looks(&c);
+    check_epochs(&c);
+    check_probes(&c);
     return c.n;
 }

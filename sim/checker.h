@@ -9,8 +9,13 @@
  *   P13  marks-back            high watermark or LSO goes back in a leader epoch; LSO <= HW <= LEO
  *   P15  replicas-differ       two replicas have different batches at an offset, at the end
  *   P16  acked-below-min-isr   acks=all succeeds while there were too few in-sync replicas all along
- *        strong-isr            below a leader's high watermark, and not on a member of the true ISR
+ *        moves-below-min-isr   a high watermark moves though its leader knows of too few
+ *   P17  epochs                a leader epoch or a controller's goes back; two leaders in one; a controller
+ *                              that is one no more has written
+ *        weak-isr              below the true leader's high watermark, and not on a member of the true ISR
+ *        strong-isr            below any leader's, or promised to a client, the same
  *        leader-in-isr         the true leader is not in its ISR
+ *        no-divergence         a client beyond the leader's log is not told where that ends (KIP-320)
  *
  * One broker that leads by its own word in two epochs is none of these; what it acknowledges is. */
 #ifndef OTTLA_SIM_CHECKER_H
@@ -20,6 +25,7 @@
 
 struct checker_config {
     int partitions_n;
+    int brokers_n;
     int min_isr;
     bool
         acks_1_last; /* one broker, or a flush before each acknowledgement: acks=1 is a promise too */

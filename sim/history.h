@@ -14,9 +14,14 @@ enum event_kind {
     EVENT_ACK,   /* it is acknowledged: and offset; -1: an earlier attempt's, which was not told */
     EVENT_POLL,  /* a consumer is given a record: who, partition, offset, value */
     EVENT_MARKS, /* what a fetch said: who is the broker, partition, high_watermark, stable_offset */
-    EVENT_LEADER, /* a broker presumes to lead: who, life, partition, epoch, high_watermark, end_offset */
-    EVENT_LOG,    /* where a replica's log ends: who, partition, end_offset */
-    EVENT_TRUTH,  /* what the store says: partition, who (the leader; -1), epoch, isr */
+    EVENT_LEADER, /* a broker presumes to lead: who, life, partition, epoch, version (of the ISR that it
+                     knows), in_sync, high_watermark, stable_offset, end_offset */
+    EVENT_LOG, /* a replica's log: who, life, partition, epoch (of the leader that it knows), end_offset;
+                     high_watermark: what anybody was promised before that was looked at */
+    EVENT_TRUTH, /* what the store says: partition, who (the leader; -1), epoch, isr, version,
+                     controller_epoch (who wrote it), office (the present one) */
+    EVENT_PROBE, /* who has been asked for what lies beyond its log, of an epoch that it knows: partition,
+                     acks (the error), epoch and end_offset (of the divergence; -1: none was told) */
     EVENT_BATCH,  /* a batch in a replica's files: who, partition, offset, value (a hash of it) */
     EVENT_HEALED, /* from here on nothing is broken */
     EVENT_FINAL,  /* the end: what `who` polls from here on is all that is there */
@@ -30,7 +35,10 @@ struct event {
     int partition;
     int acks;
     int32_t epoch;
-    uint32_t isr;    /* bits by broker */
+    uint32_t isr; /* bits by broker */
+    int in_sync;  /* how many */
+    int32_t controller_epoch;
+    int32_t office;
     int32_t version; /* of the truth: the store counts its changes */
     uint64_t value;
     int64_t offset;

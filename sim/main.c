@@ -5,6 +5,7 @@
  *   --brokers N       how many (1)
  *   --trace           what happens, on standard output; the log on standard error
  *   --plant NAME      ack-before-flush, lying-disk: a mistake that must be found
+ *   --find            until a seed fails: the program has a mistake, which must be found
  *   --repeat          each seed twice: must be the same to the byte
  *
  * An even seed has brokers that flush before they acknowledge, and loses power; an odd one has the page cache,
@@ -27,6 +28,7 @@ struct run {
     int brokers_n;
     bool trace;
     bool repeat;
+    bool find;
     enum sim_plant plant;
     size_t failed; /* seeds */
     struct sim_exposure sum;
@@ -35,7 +37,7 @@ struct run {
 static int usage(void)
 {
     fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--brokers N] [--trace] [--repeat] "
-                    "[--plant ack-before-flush|lying-disk]\n");
+                    "[--find] [--plant ack-before-flush|lying-disk]\n");
     return 2;
 }
 
@@ -45,6 +47,8 @@ static bool parse(struct run *run, int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--trace") == 0) {
             run->trace = true;
+        } else if (strcmp(argv[i], "--find") == 0) {
+            run->find = true;
         } else if (strcmp(argv[i], "--repeat") == 0) {
             run->repeat = true;
         } else if (strcmp(argv[i], "--seed") == 0) {
@@ -81,6 +85,9 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     sum->errors += one->errors;
     sum->looks += one->looks;
     sum->lives += one->lives;
+    sum->leaders += one->leaders;
+    sum->isrs += one->isrs;
+    sum->cuts += one->cuts;
     sum->refusals += one->refusals;
     sum->disk_errors += one->disk_errors;
     sum->sectors_lost += one->sectors_lost;
@@ -133,6 +140,8 @@ static void print_exposure(const struct run *run, double seconds)
     printf("sends %" PRIu64 ", acks %" PRIu64 ", polls %" PRIu64 ", errors %" PRIu64
            ", looks %" PRIu64 ", messages %" PRIu64 "\n",
            sum->sends, sum->acks, sum->polls, sum->errors, sum->looks, sum->messages);
+    printf("leaders elected %" PRIu64 ", ISRs changed %" PRIu64 ", logs cut %" PRIu64 "\n",
+           sum->leaders, sum->isrs, sum->cuts);
     printf("states %" PRIu64 ", lives of brokers %" PRIu64 ", starts refused %" PRIu64
            ", disk errors %" PRIu64 ", sectors lost %" PRIu64 "\nfaults:",
            state_set_count(&sum->states), sum->lives, sum->refusals, sum->disk_errors,
@@ -155,10 +164,13 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &from);
     for (uint64_t seed = run.first; seed <= run.last; seed++) {
         run_seed(&run, seed);
+        if (run.find && run.failed > 0) {
+            run.last = seed;
+        }
     }
     clock_gettime(CLOCK_MONOTONIC, &to);
     print_exposure(&run,
                    (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
-    bool wanted = run.plant != PLANT_NONE;
+    bool wanted = run.plant != PLANT_NONE || run.find;
     return (run.failed > 0) == wanted ? 0 : 1;
 }

@@ -1,5 +1,9 @@
-/* Two tasks draw a fault, a broker and how long it lasts, so that faults meet; another looks after brokers that are down, as
- * an init system does. Power is lost only where brokers flush: without that nothing is promised then. */
+/* Some tasks draw a fault, a broker and how long it lasts, so that faults meet; another looks after brokers that
+ * are down, as an init system does. Power is lost only where brokers flush: without that nothing is promised
+ * then.
+ *
+ * How many tasks there are, how they pause and which faults they know is drawn too, once for each run: with all
+ * faults at once everything is always broken, and what needs a few of the same kind in a row never happens. */
 #include "sim/nemesis.h"
 
 #include "sim/client.h"
@@ -8,21 +12,29 @@
 
 enum {
     PAUSE_MIN_US = 50000,
+    PAUSE_SHORT_US = 300000,
     PAUSE_MAX_US = 2500000,
+    LASTS_SHORT_US = 800000,
     LASTS_MAX_US = 9000000,
+    STARVES_MAX_US = 1500000,
     RESTART_US = 300000,
     CHANGES_MAX = 60,
     CLOCK_JUMP_MS = 3600000,
-    BREAKERS = 2,
+    BREAKERS_MAX = 3,
+    DRAWS_MAX = 100,
 };
 
 struct nemesis {
     struct sim *sim;
     struct sched *sched;
-    struct task *breakers[BREAKERS];
+    struct task *breakers[BREAKERS_MAX];
+    int breakers_n;
     struct task *keeper;
     bool durable;
     bool stop;
+    bool knows[FAULTS_N];
+    int64_t pause_max_us;
+    int64_t lasts_max_us;
     uint64_t counts[FAULTS_N];
 };
 
@@ -67,15 +79,19 @@ static void break_network(struct nemesis *n, enum fault fault, int broker)
     switch (fault) {
     case FAULT_CUT:
         sim_cut(n->sim, broker, host, any_direction(n));
-        pass(n, LASTS_MAX_US);
+        pass(n, n->lasts_max_us);
         sim_cut(n->sim, broker, host, 0);
         break;
     case FAULT_RESET:
         network_reset(sim_network(n->sim), broker, host);
         break;
+    case FAULT_STALL:
+        network_stall(sim_network(n->sim), broker, host,
+                      sched_between(n->sched, PAUSE_MIN_US, n->lasts_max_us));
+        break;
     default:
         sim_delay(n->sim, slow);
-        pass(n, LASTS_MAX_US);
+        pass(n, n->lasts_max_us);
         sim_delay(n->sim, (struct network_delay){.min_us = 50, .max_us = 800});
     }
 }
@@ -96,7 +112,7 @@ static void break_disk(struct nemesis *n, enum fault fault, int broker)
         break;
     default:
         disk_set_sync_us(disk, (int32_t)sched_between(n->sched, 5000, 400000));
-        pass(n, LASTS_MAX_US);
+        pass(n, n->lasts_max_us);
         disk_set_sync_us(disk, 0);
         return;
     }
@@ -109,7 +125,7 @@ static void break_store(struct nemesis *n, enum fault fault, int broker)
     switch (fault) {
     case FAULT_CUT_STORE:
         sim_cut_zookeeper(n->sim, broker, any_direction(n));
-        pass(n, LASTS_MAX_US);
+        pass(n, n->lasts_max_us);
         sim_cut_zookeeper(n->sim, broker, 0);
         break;
     case FAULT_EXPIRE:
@@ -117,9 +133,12 @@ static void break_store(struct nemesis *n, enum fault fault, int broker)
         coord_model_expire(way);
         sched_quiet_end(n->sched);
         break;
+    case FAULT_OUST:
+        sim_oust_controller(n->sim);
+        break;
     default:
         coord_model_lose_some(way, (uint32_t)sched_between(n->sched, 1000, 200000));
-        pass(n, LASTS_MAX_US);
+        pass(n, n->lasts_max_us);
         coord_model_lose_some(way, 0);
     }
 }
@@ -144,24 +163,45 @@ static void break_process(struct nemesis *n, enum fault fault, int broker)
         break;
     case FAULT_PAUSE:
         sim_broker_pause(n->sim, broker);
-        pass(n, LASTS_MAX_US);
+        pass(n, n->lasts_max_us);
         sim_broker_resume(n->sim, broker);
+        break;
+    case FAULT_BLACKOUT:
+        for (int i = 0; i < sim_brokers(n->sim); i++) {
+            sim_power_loss(n->sim, i);
+        }
+        break;
+    case FAULT_STARVE:
+        node_starve(node, sched_between(n->sched, PAUSE_MIN_US, STARVES_MAX_US));
         break;
     default:
         node_set_clock(node, sched_between(n->sched, -CLOCK_JUMP_MS, CLOCK_JUMP_MS));
     }
 }
 
-static bool is_allowed(const struct nemesis *n, enum fault fault)
+static bool takes_power(enum fault fault)
 {
-    return n->durable || (fault != FAULT_POWER_LOSS && fault != FAULT_POWER_LOSS_AT_CHANGE);
+    return fault == FAULT_POWER_LOSS || fault == FAULT_POWER_LOSS_AT_CHANGE ||
+           fault == FAULT_BLACKOUT;
+}
+
+/* One that it knows; after so many tries there is none. */
+static enum fault draw_fault(struct nemesis *n)
+{
+    for (int i = 0; i < DRAWS_MAX; i++) {
+        enum fault fault = (enum fault)sched_below(n->sched, FAULTS_N);
+        if (n->knows[fault]) {
+            return fault;
+        }
+    }
+    return FAULTS_N;
 }
 
 static void break_something(struct nemesis *n)
 {
-    enum fault fault = (enum fault)sched_below(n->sched, FAULTS_N);
+    enum fault fault = draw_fault(n);
     int broker = (int)sched_below(n->sched, (uint64_t)sim_brokers(n->sim));
-    if (!is_allowed(n, fault)) {
+    if (fault == FAULTS_N) {
         return;
     }
     n->counts[fault]++;
@@ -169,11 +209,13 @@ static void break_something(struct nemesis *n)
     switch (fault) {
     case FAULT_CUT_STORE:
     case FAULT_EXPIRE:
+    case FAULT_OUST:
     case FAULT_LOSE_CALLS:
         break_store(n, fault, broker);
         break;
     case FAULT_CUT:
     case FAULT_RESET:
+    case FAULT_STALL:
     case FAULT_DELAY:
         break_network(n, fault, broker);
         break;
@@ -192,7 +234,7 @@ static void run_breaker(void *context)
     struct nemesis *n = context;
     while (!n->stop) {
         break_something(n);
-        pass(n, PAUSE_MAX_US);
+        pass(n, n->pause_max_us);
     }
 }
 
@@ -211,13 +253,25 @@ static void run_keeper(void *context)
 
 /* ---- life ---- */
 
+static void choose(struct nemesis *n)
+{
+    n->breakers_n = 1 + (int)sched_below(n->sched, BREAKERS_MAX);
+    n->pause_max_us = sched_between(n->sched, PAUSE_SHORT_US, PAUSE_MAX_US);
+    n->lasts_max_us = sched_between(n->sched, LASTS_SHORT_US, LASTS_MAX_US);
+    uint64_t every = 1 + sched_below(n->sched, 4); /* one in so many */
+    for (int i = 0; i < FAULTS_N; i++) {
+        n->knows[i] = sched_below(n->sched, every) == 0 && (n->durable || !takes_power(i));
+    }
+}
+
 struct nemesis *nemesis_new(struct sim *sim, bool durable)
 {
     struct nemesis *n = xcalloc(1, sizeof(*n));
     n->sim = sim;
     n->sched = sim_sched(sim);
     n->durable = durable;
-    for (int i = 0; i < BREAKERS; i++) {
+    choose(n);
+    for (int i = 0; i < n->breakers_n; i++) {
         n->breakers[i] = task_spawn(n->sched, NULL, "breaker", run_breaker, n);
     }
     n->keeper = task_spawn(n->sched, NULL, "keeper", run_keeper, n);
@@ -232,7 +286,7 @@ void nemesis_stop(struct nemesis *n)
 bool nemesis_has_ended(const struct nemesis *n)
 {
     bool ended = task_has_ended(n->keeper);
-    for (int i = 0; i < BREAKERS; i++) {
+    for (int i = 0; i < n->breakers_n; i++) {
         ended = ended && task_has_ended(n->breakers[i]);
     }
     return ended;
@@ -245,7 +299,7 @@ const uint64_t *nemesis_counts(const struct nemesis *n)
 
 void nemesis_free(struct nemesis *n)
 {
-    for (int i = 0; i < BREAKERS; i++) {
+    for (int i = 0; i < n->breakers_n; i++) {
         task_free(n->breakers[i]);
     }
     task_free(n->keeper);

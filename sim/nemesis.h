@@ -21,7 +21,11 @@
     X(DISK_ERRORS, "disk-errors")                                                                  \
     X(DISK_FULL, "disk-full")                                                                      \
     X(SLOW_DISK, "slow-disk")                                                                      \
-    X(CLOCK, "clock-jump")
+    X(CLOCK, "clock-jump")                                                                         \
+    X(BLACKOUT, "blackout")                                                                        \
+    X(STALL, "stall")                                                                              \
+    X(STARVE, "starve")                                                                            \
+    X(OUST, "oust-controller")
 
 enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,

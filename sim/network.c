@@ -291,16 +291,46 @@ void network_set_delay(struct network *network, int from, int to, struct network
     network->delays[from][to] = delay;
 }
 
+static bool connects(const struct socket *s, int a, int b)
+{
+    return !s->listens && !socket_is_dead(s) && !s->closed && s->connected &&
+           ((s->host->number == a && socket_sender(s) == b) ||
+            (s->host->number == b && socket_sender(s) == a));
+}
+
 void network_reset(struct network *network, int a, int b)
 {
     list_each (item, &network->sockets) {
         struct socket *s = container_of(item, struct socket, link);
-        if (!s->listens && !socket_is_dead(s) && !s->closed && s->connected &&
-            ((s->host->number == a && socket_sender(s) == b) ||
-             (s->host->number == b && socket_sender(s) == a))) {
+        if (connects(s, a, b)) {
             drop_pieces(s);
             break_socket(s, ECONNRESET);
             socket_tell(s);
+        }
+    }
+}
+
+/* What is under way there is late, and what comes behind it too. */
+static void stall(struct socket *s, int64_t until_us)
+{
+    s->last_due_us = until_us > s->last_due_us ? until_us : s->last_due_us;
+    list_each (item, &s->pieces) {
+        struct piece *piece = container_of(item, struct piece, link);
+        piece->due_us = piece->due_us < until_us ? until_us : piece->due_us;
+    }
+}
+
+void network_stall(struct network *network, int a, int b, int64_t us)
+{
+    uint64_t n = 0;
+    list_each (item, &network->sockets) {
+        n += connects(container_of(item, struct socket, link), a, b) ? 1 : 0;
+    }
+    uint64_t left = n == 0 ? 0 : 1 + sched_below(network->sched, n);
+    list_each (item2, &network->sockets) {
+        struct socket *s = container_of(item2, struct socket, link);
+        if (connects(s, a, b) && left > 0 && --left == 0) {
+            stall(s, sched_now_us(network->sched) + us);
         }
     }
 }

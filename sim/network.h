@@ -39,6 +39,8 @@ void network_cut(struct network *network, int from, int to, bool cut);
 void network_set_delay(struct network *network, int from, int to, struct network_delay delay);
 /* Every connection between the two breaks, with what is under way. */
 void network_reset(struct network *network, int a, int b);
+/* One direction of one connection between the two, by chance, stands still for so long. */
+void network_stall(struct network *network, int a, int b, int64_t us);
 /* How many pieces have been delivered. */
 uint64_t network_delivered(const struct network *network);
 

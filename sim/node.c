@@ -357,6 +357,11 @@ void node_resume(struct node *node)
     }
 }
 
+void node_starve(struct node *node, int64_t us)
+{
+    sched_starve(node->env.sched, &node->group, us);
+}
+
 /* ---- to look at ---- */
 
 enum node_state node_state(const struct node *node)
@@ -433,7 +438,7 @@ struct node *node_new(const struct node_env *env, int id)
         .clock = {.wall_ms = clock_wall, .monotonic_ms = clock_monotonic, .sleep_us = clock_sleep},
         .sched = env->sched};
     node->disk = disk_new(env->sched, env->trace);
-    const struct coord_model_config way = {.session_timeout_ms = 6000,
+    const struct coord_model_config way = {.session_timeout_ms = env->session_timeout_ms,
                                            .connection_timeout_ms = 6000,
                                            .keeps_session = env->keeps_session,
                                            .wait = wait_for_store,

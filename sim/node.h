@@ -22,6 +22,7 @@ struct node_env {
     struct coord_model *store;
     const char *const *options; /* "name=value", NULL at the end; for every broker */
     bool keeps_session;         /* a process that was killed leaves its session to the next one */
+    int32_t session_timeout_ms;
 };
 
 enum node_state { NODE_DOWN, NODE_STARTING, NODE_SERVING, NODE_STOPPING };
@@ -43,6 +44,8 @@ void node_lose_power(struct node *node);
 /* As SIGSTOP does; it is cut off from the store meanwhile, where pings stop. */
 void node_pause(struct node *node);
 void node_resume(struct node *node);
+/* One of its threads gets no processor for so long. */
+void node_starve(struct node *node, int64_t us);
 
 enum node_state node_state(const struct node *node);
 bool node_is_paused(const struct node *node);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BYTES = 1 << 20, SEGMENTS_MAX = 64, PATH_BYTES = 160, NAME_BYTES = 64 };
+enum { ARENA_BYTES = 1 << 20, SEGMENTS_MAX = 2048, PATH_BYTES = 160, NAME_BYTES = 64 };
 
 static struct event event_of(const struct observer *o, enum event_kind kind, int partition)
 {
@@ -19,6 +19,24 @@ static struct event event_of(const struct observer *o, enum event_kind kind, int
 }
 
 /* ---- the store ---- */
+
+void observer_init(struct observer *o)
+{
+    for (int i = 0; i < OBSERVER_PARTITIONS_MAX; i++) {
+        o->noted[i] = o->offices[i] = -1;
+    }
+}
+
+static int32_t read_office(const struct observer *o, int32_t *version)
+{
+    struct bytes text;
+    int64_t office = -1;
+    *version = -1;
+    return coord_model_peek(o->store, ZNODE_CONTROLLER_EPOCH, &text, version) &&
+                   znode_number_decode(text, &office) == OK
+               ? (int32_t)office
+               : -1;
+}
 
 static bool read_truth(const struct observer *o, int partition, struct event *truth)
 {
@@ -35,6 +53,8 @@ static bool read_truth(const struct observer *o, int partition, struct event *tr
         truth->who = state.leader;
         truth->version = version;
         truth->epoch = state.leader_epoch;
+        truth->controller_epoch = state.controller_epoch;
+        truth->office = read_office(o, &version);
         for (int32_t i = 0; i < state.isr.count; i++) {
             truth->isr |= 1u << state.isr.ids[i];
         }
@@ -43,12 +63,28 @@ static bool read_truth(const struct observer *o, int partition, struct event *tr
     return found;
 }
 
+/* Most times nothing has changed: versions say so. */
 void observer_note_truth(struct observer *o, int partition)
 {
+    char path[PATH_BYTES];
+    struct bytes value;
+    int32_t version = -1;
+    int32_t office = -1;
     struct event truth;
-    if (read_truth(o, partition, &truth)) {
+    snprintf(path, sizeof(path), ZNODE_TOPICS "/%s/partitions/%d/state", o->topic, partition);
+    bool news = coord_model_peek(o->store, path, &value, &version) &&
+                coord_model_peek(o->store, ZNODE_CONTROLLER_EPOCH, &value, &office) &&
+                (version != o->noted[partition] || office != o->offices[partition]);
+    if (news && read_truth(o, partition, &truth)) {
+        o->noted[partition] = version;
+        o->offices[partition] = office;
         history_add(o->history, &truth);
     }
+}
+
+void observer_note_promise(struct observer *o, int partition, int64_t offset)
+{
+    o->promised[partition] = offset > o->promised[partition] ? offset : o->promised[partition];
 }
 
 bool observer_is_whole(struct observer *o)
@@ -56,7 +92,7 @@ bool observer_is_whole(struct observer *o)
     for (int i = 0; i < o->partitions_n; i++) {
         struct event truth;
         if (!read_truth(o, i, &truth) || truth.who < 0 ||
-            __builtin_popcount(truth.isr) != o->nodes_n) {
+            __builtin_popcount(truth.isr) != o->replicas_n) {
             return false;
         }
     }
@@ -74,28 +110,25 @@ static bool look_into(const struct observer *o, int id, int partition, struct ev
     if (broker == NULL) {
         return false;
     }
-    int life = node_life(node);
+    struct partition_look look;
     struct partition *p = replicas_find(broker->replicas, str_of(o->topic), partition);
-    struct plog *plog = NULL;
-    bool found = false;
+    *log = event_of(o, EVENT_LOG, partition);
+    log->high_watermark = o->promised[partition];
+    bool found = p != NULL && partition_look(p, &look) == OK;
     leader->who = -1;
-    if (p != NULL && partition_pin(p, -1, true, &plog) == OK) {
-        struct partition_role before = partition_role(p);
-        int64_t high_watermark = partition_high_watermark(p);
-        struct partition_role after = partition_role(p);
-        *log = event_of(o, EVENT_LOG, partition);
+    if (found) {
         log->who = id;
-        log->end_offset = plog_end_offset(plog);
-        if (before.leads && after.leads && before.leader_epoch == after.leader_epoch) {
-            *leader = event_of(o, EVENT_LEADER, partition);
-            leader->who = id;
-            leader->life = life;
-            leader->epoch = after.leader_epoch;
-            leader->high_watermark = high_watermark;
-            leader->end_offset = log->end_offset;
-        }
-        partition_unpin(p);
-        found = true;
+        log->life = node_life(node);
+        log->epoch = look.role.leader_epoch;
+        log->end_offset = look.end_offset;
+    }
+    if (found && look.role.leads) {
+        *leader = *log;
+        leader->kind = EVENT_LEADER;
+        leader->version = look.partition_epoch;
+        leader->in_sync = look.isr_n;
+        leader->high_watermark = look.high_watermark;
+        leader->stable_offset = look.last_stable_offset;
     }
     partition_release(p);
     node_release(node, broker);
@@ -162,6 +195,9 @@ void observer_look(struct observer *o, int partition)
     }
     for (int i = 0; i < o->nodes_n; i++) {
         found[i] = look_into(o, i, partition, &leaders[i], &logs[i]);
+        if (found[i] && leaders[i].who >= 0) {
+            observer_note_promise(o, partition, leaders[i].high_watermark);
+        }
     }
     struct event ignored;
     for (int i = 0; i < o->nodes_n;
@@ -196,7 +232,8 @@ static void take_segment(void *context, const char *name)
 {
     struct segments *segments = context;
     size_t len = strlen(name);
-    if (len > 4 && strcmp(name + len - 4, ".log") == 0 && segments->n < SEGMENTS_MAX) {
+    if (len > 4 && strcmp(name + len - 4, ".log") == 0) {
+        CHECK(segments->n < SEGMENTS_MAX);
         snprintf(segments->names[segments->n++], NAME_BYTES, "%s", name);
     }
 }

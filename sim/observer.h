@@ -8,7 +8,7 @@
 
 /* How many different states were met: of brokers, and of a partition on them; as numbers, of which a few may
  * be the same. */
-enum { STATE_NUMBERS = 1 << 14 };
+enum { STATE_NUMBERS = 1 << 14, OBSERVER_PARTITIONS_MAX = 16 };
 struct state_set {
     uint8_t met[STATE_NUMBERS / 8];
 };
@@ -23,17 +23,27 @@ struct observer {
     int nodes_n;
     const char *topic;
     int partitions_n;
-    struct state_set states; /* that were met */
+    int replicas_n;
+    int32_t noted[OBSERVER_PARTITIONS_MAX];   /* versions of the truth that were written down */
+    int32_t offices[OBSERVER_PARTITIONS_MAX]; /* … and of /controller_epoch */
+    int64_t
+        promised[OBSERVER_PARTITIONS_MAX]; /* what lies below was acknowledged by all, given to a
+                                                   consumer, or below a leader's high watermark */
+    struct state_set states;               /* that were met */
 };
 
-/* What the store says of a partition now. */
+void observer_init(struct observer *observer);
+
+/* What the store says of a partition now, where that is news. */
 void observer_note_truth(struct observer *observer, int partition);
+/* A client has been promised what lies below. */
+void observer_note_promise(struct observer *observer, int partition, int64_t offset);
 /* One look at one partition, by a task: it takes the broker's locks. Nothing is written down when the truth
  * changes meanwhile. */
 void observer_look(struct observer *observer, int partition);
 /* The batches of every replica's files below the least end of them. */
 void observer_read_files(struct observer *observer);
-/* By the store: do all partitions of the topic have a leader, and every broker in the ISR? */
+/* By the store: do all partitions of the topic have a leader, and `replicas_n` in the ISR? */
 bool observer_is_whole(struct observer *observer);
 
 #endif

@@ -29,7 +29,8 @@ struct task {
     uint64_t number;
     enum task_state state;
     bool woken;
-    int64_t until_us;    /* blocked */
+    int64_t until_us; /* blocked */
+    int64_t starves_until_us;
     struct task *joiner; /* or NULL */
     char name[NAME_BYTES];
 };
@@ -266,11 +267,32 @@ void sched_quiet_end(struct sched *sched)
     CHECK(sched->quiet-- > 0);
 }
 
+static bool may_starve(const struct task *task, const struct task_group *group)
+{
+    return task->group == group && task->state != TASK_ENDED;
+}
+
+void sched_starve(struct sched *sched, const struct task_group *group, int64_t us)
+{
+    uint64_t n = 0;
+    list_each (item, &sched->tasks) {
+        n += may_starve(container_of(item, struct task, link), group) ? 1 : 0;
+    }
+    uint64_t left = n == 0 ? 0 : 1 + sched_below(sched, n);
+    list_each (item2, &sched->tasks) {
+        struct task *task = container_of(item2, struct task, link);
+        if (may_starve(task, group) && left > 0 && --left == 0) {
+            task->starves_until_us = sched->now_us + us;
+        }
+    }
+}
+
 /* ---- who is next ---- */
 
 static bool stands_still(const struct task *task)
 {
-    return task->group != NULL && task->group->paused;
+    return task->starves_until_us > task->sched->now_us ||
+           (task->group != NULL && task->group->paused);
 }
 
 /* One of those that can run, or NULL. */
@@ -320,6 +342,9 @@ static int64_t next_due_us(struct sched *sched)
         const struct task *task = container_of(item, struct task, link);
         if (task->state == TASK_BLOCKED && task->until_us < due_us) {
             due_us = task->until_us;
+        } else if (task->state == TASK_READY && task->starves_until_us > sched->now_us &&
+                   task->starves_until_us < due_us) {
+            due_us = task->starves_until_us;
         }
     }
     list_each (item2, &sched->sources) {

@@ -12,6 +12,7 @@
 
 #include "sim/client.h"
 #include "sim/nemesis.h"
+#include "zk/znodes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,14 +23,22 @@ enum {
     HEAL_MS = 60000,
     PATIENCE_MS = 30000, /* P2: what was acknowledged is seen so soon after healing */
     STEP_MS = 100,
-    LOOK_US = 200000,
+    LOOK_MIN_US = 20000,
+    LOOK_MAX_US = 200000,
+    TRUTH_US = 5000,
+    LAG_MIN_MS = 600,
+    LAG_MAX_MS = 4000,
+    SESSION_MIN_MS = 2000,
+    SESSION_MAX_MS = 6000,
     END_MS = 120000,
     SPINNER_BYTES = 64,
     ACKS_AFTER = 30,
     PARTITIONS = 3,
+    REPLICAS = 3,
     PRODUCERS = 3,
     CONSUMERS = 2,
-    OPTIONS_MAX = 16,
+    OPTIONS_MAX = 12,
+    OPTIONS_DRAWN = 3,
     OPTION_BYTES = 64,
     SEGMENT_BYTES_MIN = 2000,
     SEGMENT_BYTES_MAX = 40000,
@@ -56,10 +65,14 @@ struct sim {
     struct history history;
     struct node *nodes[HISTORY_BROKERS_MAX];
     const char *options_all[OPTIONS_MAX]; /* NULL at the end */
-    char segment_option[OPTION_BYTES];
+    char options_drawn[OPTIONS_DRAWN][OPTION_BYTES];
+    int min_isr;
+    int replicas_n;
+    int64_t look_us;
 
     struct observer observer;
     struct task *looker;
+    struct task *truth_looker;
     bool stop_looking;
     uint64_t looks;
 };
@@ -96,18 +109,22 @@ static const char *const OPTIONS_ALL[] = {
     "num.network.threads=2",
     "socket.request.max.bytes=4194304",
     "queued.max.request.bytes=16777216",
-    "zookeeper.session.timeout.ms=6000",
     "offsets.topic.num.partitions=2",
-    "replica.lag.time.max.ms=4000",
 };
 
 static void make_nodes(struct sim *sim)
 {
     const size_t common_n = sizeof(OPTIONS_ALL) / sizeof(OPTIONS_ALL[0]);
     memcpy(sim->options_all, OPTIONS_ALL, sizeof(OPTIONS_ALL));
-    snprintf(sim->segment_option, sizeof(sim->segment_option), "log.segment.bytes=%d",
-             (int)sched_between(sim->sched, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX));
-    sim->options_all[common_n] = sim->segment_option;
+    int segment_bytes = (int)sched_between(sim->sched, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    int lag_ms = (int)sched_between(sim->sched, LAG_MIN_MS, LAG_MAX_MS);
+    int session_ms = (int)sched_between(sim->sched, SESSION_MIN_MS, SESSION_MAX_MS);
+    snprintf(sim->options_drawn[0], OPTION_BYTES, "log.segment.bytes=%d", segment_bytes);
+    snprintf(sim->options_drawn[1], OPTION_BYTES, "replica.lag.time.max.ms=%d", lag_ms);
+    snprintf(sim->options_drawn[2], OPTION_BYTES, "zookeeper.session.timeout.ms=%d", session_ms);
+    for (size_t i = 0; i < OPTIONS_DRAWN; i++) {
+        sim->options_all[common_n + i] = sim->options_drawn[i];
+    }
     const struct node_env env = {
         .sched = sim->sched,
         .trace = &sim->trace,
@@ -115,6 +132,7 @@ static void make_nodes(struct sim *sim)
         .store = sim->store.model,
         .options = sim->options_all,
         .keeps_session = sched_below(sim->sched, 2) == 0,
+        .session_timeout_ms = session_ms,
     };
     for (int i = 0; i < sim->options.brokers_n; i++) {
         sim->nodes[i] = node_new(&env, i);
@@ -139,13 +157,18 @@ struct sim *sim_new(const struct sim_options *options)
     sched_add(sim->sched, &sim->store.source);
     history_init(&sim->history);
     make_nodes(sim);
+    sim->replicas_n = options->brokers_n < REPLICAS ? options->brokers_n : REPLICAS;
+    sim->min_isr = sim->replicas_n < REPLICAS ? 1 : 1 + (int)sched_below(sim->sched, 2);
+    sim->look_us = sched_between(sim->sched, LOOK_MIN_US, LOOK_MAX_US);
     sim->observer = (struct observer){.sched = sim->sched,
                                       .store = sim->store.model,
                                       .history = &sim->history,
                                       .nodes = sim->nodes,
                                       .nodes_n = options->brokers_n,
                                       .topic = WORKLOAD_TOPIC,
-                                      .partitions_n = PARTITIONS};
+                                      .partitions_n = PARTITIONS,
+                                      .replicas_n = sim->replicas_n};
+    observer_init(&sim->observer);
     return sim;
 }
 
@@ -229,6 +252,13 @@ void sim_broker_resume(struct sim *sim, int broker)
 void sim_power_loss(struct sim *sim, int broker)
 {
     node_lose_power(sim->nodes[broker]);
+}
+
+void sim_oust_controller(struct sim *sim)
+{
+    sched_quiet_begin(sim->sched);
+    coord_model_remove(sim->store.model, ZNODE_CONTROLLER);
+    sched_quiet_end(sim->sched);
 }
 
 bool sim_broker_serves(const struct sim *sim, int broker)
@@ -331,7 +361,18 @@ static void run_looker(void *context)
     while (!sim->stop_looking) {
         observer_look(&sim->observer, (int)sched_below(sim->sched, PARTITIONS));
         sim->looks++;
-        sched_sleep(sim->sched, LOOK_US);
+        sched_sleep(sim->sched, sim->look_us);
+    }
+}
+
+static void run_truth_looker(void *context)
+{
+    struct sim *sim = context;
+    while (!sim->stop_looking) {
+        for (int i = 0; i < PARTITIONS; i++) {
+            observer_note_truth(&sim->observer, i);
+        }
+        sched_sleep(sim->sched, TRUTH_US);
     }
 }
 
@@ -393,7 +434,8 @@ static bool is_read(struct test *t)
 
 static bool has_ended(struct test *t)
 {
-    return workload_has_ended(t->workload) && task_has_ended(t->sim->looker);
+    return workload_has_ended(t->workload) && task_has_ended(t->sim->looker) &&
+           task_has_ended(t->sim->truth_looker);
 }
 
 static void break_and_mend(struct test *t)
@@ -416,10 +458,17 @@ static void break_and_mend(struct test *t)
     }
 }
 
-static void note_truth(void *context, int partition)
+/* The truth as it is before that; and what clients are promised. */
+static void before_note(void *context, const struct event *event)
 {
     struct sim *sim = context;
-    observer_note_truth(&sim->observer, partition);
+    bool acked = event->kind == EVENT_ACK && event->acks == -1;
+    if (event->kind == EVENT_SEND || event->kind == EVENT_ACK) {
+        observer_note_truth(&sim->observer, event->partition);
+    }
+    if (acked || event->kind == EVENT_POLL) {
+        observer_note_promise(&sim->observer, event->partition, event->offset + 1);
+    }
 }
 
 static struct workload_config workload_of(struct sim *sim)
@@ -432,14 +481,33 @@ static struct workload_config workload_of(struct sim *sim)
         .history = &sim->history,
         .brokers_n = brokers,
         .partitions_n = PARTITIONS,
-        .replicas_n = brokers < 3 ? brokers : 3,
-        .min_isr = brokers < 3 ? 1 : 2,
+        .replicas_n = sim->replicas_n,
+        .min_isr = sim->min_isr,
         .flush_messages = sim->options.durable && sim->options.plant != PLANT_ACK_BEFORE_FLUSH,
         .producers_n = PRODUCERS,
         .consumers_n = CONSUMERS,
-        .before_note = brokers > 1 ? note_truth : NULL,
+        .asks_elections = brokers > 1 && sched_below(sim->sched, 2) == 0,
+        .before_note = brokers > 1 ? before_note : NULL,
         .context = sim,
     };
+}
+
+/* What the observer has seen of leaders, ISRs and logs that went back. */
+static void count_changes(const struct history *history, struct sim_exposure *exposure)
+{
+    const struct event *truths[PARTITIONS] = {NULL};
+    int64_t ends[HISTORY_BROKERS_MAX][PARTITIONS] = {{0}};
+    for (const struct event *e = history->events; e < history->events + history->n; e++) {
+        if (e->kind == EVENT_TRUTH) {
+            const struct event *before = truths[e->partition];
+            exposure->leaders += before != NULL && before->who != e->who ? 1 : 0;
+            exposure->isrs += before != NULL && before->isr != e->isr ? 1 : 0;
+            truths[e->partition] = e;
+        } else if (e->kind == EVENT_LOG) {
+            exposure->cuts += e->end_offset < ends[e->who][e->partition] ? 1 : 0;
+            ends[e->who][e->partition] = e->end_offset;
+        }
+    }
 }
 
 static void fill_exposure(const struct test *t, int64_t began_ms, struct sim_exposure *exposure)
@@ -453,6 +521,7 @@ static void fill_exposure(const struct test *t, int64_t began_ms, struct sim_exp
                                       .messages = network_delivered(t->sim->network),
                                       .virtual_ms = sim_now_ms(t->sim) - began_ms};
     exposure->states = t->sim->observer.states;
+    count_changes(&t->sim->history, exposure);
     memcpy(exposure->faults, nemesis_counts(t->nemesis), sizeof(exposure->faults));
     for (int i = 0; i < t->sim->options.brokers_n; i++) {
         struct disk_counts disk = disk_counts(node_disk(t->sim->nodes[i]));
@@ -473,6 +542,7 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     sim_start_all(t.sim);
     t.workload = workload_new(&workload);
     t.sim->looker = task_spawn(t.sim->sched, NULL, "looker", run_looker, t.sim);
+    t.sim->truth_looker = task_spawn(t.sim->sched, NULL, "truth", run_truth_looker, t.sim);
     t.nemesis = nemesis_new(t.sim, options->durable);
     break_and_mend(&t);
     t.sim->stop_looking = true;
@@ -481,6 +551,7 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     observer_read_files(&t.sim->observer);
     const struct checker_config checker = {
         .partitions_n = PARTITIONS,
+        .brokers_n = options->brokers_n,
         .min_isr = workload.min_isr,
         .acks_1_last = options->brokers_n == 1,
     };

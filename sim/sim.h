@@ -49,6 +49,8 @@ void sim_broker_kill(struct sim *sim, int broker);
 void sim_broker_pause(struct sim *sim, int broker);
 void sim_broker_resume(struct sim *sim, int broker);
 void sim_power_loss(struct sim *sim, int broker);
+/* The controller's node is deleted: its broker lives, and may not know yet. */
+void sim_oust_controller(struct sim *sim);
 bool sim_broker_serves(const struct sim *sim, int broker);
 
 /* ---- the world ---- */
@@ -80,7 +82,10 @@ struct sim_exposure {
     uint64_t polls;
     uint64_t errors;
     uint64_t looks;
-    uint64_t faults[16]; /* by enum fault (nemesis.h) */
+    uint64_t leaders;    /* that were elected, as the observer has seen them */
+    uint64_t isrs;       /* changes of an ISR, the same */
+    uint64_t cuts;       /* of followers' logs, the same */
+    uint64_t faults[24]; /* by enum fault (nemesis.h) */
     uint64_t lives;      /* of brokers */
     uint64_t refusals;
     uint64_t disk_errors;

@@ -32,6 +32,11 @@ enum {
     LIST_OFFSETS_VERSION = 5,
     CREATE_TOPICS_VERSION = 4,
     INIT_PRODUCER_ID_VERSION = 1,
+    ELECT_LEADERS_VERSION = 1,
+    PROBE_VERSION = 12, /* of a fetch, with the epoch of what was read last */
+    PROBE_EVERY = 40,
+    PROBE_BEYOND = 1 << 20,
+    ELECT_PAUSE_US = 1500000,
     METADATA_MS = 3000,
     NO_LEADER = -1,
 };
@@ -49,6 +54,7 @@ struct actor {
     bool leaders_known;
     bool has_read_all;
     int64_t positions[PARTITIONS_MAX];
+    int32_t read_epochs[PARTITIONS_MAX]; /* of the record before; -1: none was read */
 
     int64_t producer_id; /* -1: none */
     int16_t producer_epoch;
@@ -69,8 +75,8 @@ struct workload {
 
 static void note(struct workload *w, struct event event)
 {
-    if (w->config.before_note != NULL && (event.kind == EVENT_SEND || event.kind == EVENT_ACK)) {
-        w->config.before_note(w->config.context, event.partition);
+    if (w->config.before_note != NULL) {
+        w->config.before_note(w->config.context, &event);
     }
     bool promised = event.kind == EVENT_POLL ||
                     (event.kind == EVENT_ACK && (event.acks != 1 || w->config.brokers_n == 1));
@@ -372,6 +378,7 @@ static void take_batch(struct actor *a, int partition, const uint8_t *data)
         if (offset >= a->positions[partition]) {
             take_record(a, partition, offset, &record);
             a->positions[partition] = offset + 1;
+            a->read_epochs[partition] = batch.leader_epoch;
         }
     }
     CHECK(records.error == OK);
@@ -427,6 +434,47 @@ static err fetch_once(struct actor *a, int partition, int leader)
     return found->error_code;
 }
 
+/* Far beyond the end of the log, and told of which epoch the last record is: the leader is to say where its log
+ * of that epoch ends, as it does to a follower. (KIP-320) */
+static err probe_once(struct actor *a, int partition, int leader)
+{
+    struct fetch_request_partition from;
+    fetch_request_partition_init(&from);
+    from.partition = partition;
+    from.current_leader_epoch = a->epochs[partition];
+    from.fetch_offset = a->positions[partition] + PROBE_BEYOND;
+    from.last_fetched_epoch = a->read_epochs[partition];
+    from.partition_max_bytes = FETCH_BYTES;
+    struct fetch_request_topic topic = {
+        .topic = str_of(WORKLOAD_TOPIC), .partitions = &from, .partitions_n = 1};
+    struct fetch_request request;
+    struct fetch_response response;
+    fetch_request_init(&request);
+    request.topics = &topic;
+    request.topics_n = 1;
+    request.rack_id = STR("");
+    TRY(client_ask(&a->client, leader, 1, PROBE_VERSION, &request, &response, ASK_MS));
+    TRY(response.error_code);
+    CHECK(response.topics_n == 1 && response.topics[0].partitions_n == 1);
+    const struct fetch_response_partition *found = &response.topics[0].partitions[0];
+    note(a->workload, (struct event){.kind = EVENT_PROBE,
+                                     .who = leader,
+                                     .partition = partition,
+                                     .acks = found->error_code,
+                                     .epoch = found->diverging_epoch.epoch,
+                                     .end_offset = found->diverging_epoch.end_offset});
+    return OK;
+}
+
+static void probe_partition(struct actor *a, int partition)
+{
+    int leader = a->read_epochs[partition] < 0 ? NO_LEADER : find_leader(a, partition);
+    err e = leader == NO_LEADER ? OK : probe_once(a, partition, leader);
+    if (e != OK) {
+        pause_after_error(a, e);
+    }
+}
+
 static void fetch_partition(struct actor *a, int partition)
 {
     int leader = find_leader(a, partition);
@@ -449,9 +497,14 @@ static void run_consumer(void *context)
 {
     struct actor *a = context;
     wait_for_topic(a);
+    struct sched *sched = a->workload->config.sched;
     while (!a->workload->stop) {
-        fetch_partition(a, (int)sched_below(a->workload->config.sched,
-                                            (uint64_t)a->workload->config.partitions_n));
+        int partition = (int)sched_below(sched, (uint64_t)a->workload->config.partitions_n);
+        if (sched_below(sched, PROBE_EVERY) == 0) {
+            probe_partition(a, partition);
+        } else {
+            fetch_partition(a, partition);
+        }
     }
 }
 
@@ -468,6 +521,28 @@ static void run_reader(void *context)
     }
 }
 
+/* ---- who wants the preferred leaders ---- */
+
+/* All partitions of all topics; who is not the controller says so. */
+static void run_elector(void *context)
+{
+    struct actor *a = context;
+    struct sched *sched = a->workload->config.sched;
+    int64_t pause_us = sched_between(sched, AGAIN_US, ELECT_PAUSE_US);
+    wait_for_topic(a);
+    while (!a->workload->stop && !a->workload->stop_producers) {
+        struct elect_leaders_request request;
+        struct elect_leaders_response response;
+        elect_leaders_request_init(&request);
+        request.topic_partitions_n = -1;
+        request.timeout_ms = ASK_MS;
+        err e = client_ask(&a->client, any_broker(a->workload), 43, ELECT_LEADERS_VERSION, &request,
+                           &response, ASK_MS);
+        a->workload->counts.errors += e != OK ? 1 : 0;
+        sched_sleep(sched, sched_between(sched, 0, pause_us));
+    }
+}
+
 /* ---- all of them ---- */
 
 static void add_actor(struct workload *w, const char *name, int acks, void (*run)(void *context))
@@ -475,6 +550,9 @@ static void add_actor(struct workload *w, const char *name, int acks, void (*run
     CHECK(w->actors_n < ACTORS_MAX);
     struct actor *a = &w->actors[w->actors_n];
     *a = (struct actor){.workload = w, .number = w->actors_n, .acks = acks, .producer_id = -1};
+    for (int i = 0; i < PARTITIONS_MAX; i++) {
+        a->read_epochs[i] = -1;
+    }
     client_init(&a->client, w->config.sched, w->config.network, w->actors_n);
     a->task = task_spawn(w->config.sched, NULL, name, run, a);
     w->actors_n++;
@@ -492,6 +570,9 @@ struct workload *workload_new(const struct workload_config *config)
     }
     for (int i = 0; i < config->consumers_n; i++) {
         add_actor(w, "consumer", 0, run_consumer);
+    }
+    if (config->asks_elections) {
+        add_actor(w, "elector", 0, run_elector);
     }
     return w;
 }

@@ -19,8 +19,9 @@ struct workload_config {
     bool flush_messages; /* flush.messages=1 */
     int producers_n;     /* the last of several sends with acks=1, the others with acks=all */
     int consumers_n;
-    /* Told before something is written down of a partition that is sent to; may be NULL. */
-    void (*before_note)(void *context, int partition);
+    bool asks_elections;
+    /* Told before something is written down; may be NULL. */
+    void (*before_note)(void *context, const struct event *event);
     void *context;
 };
 

@@ -90,6 +90,18 @@ struct partition_role {
     bool leads;
 };
 struct partition_role partition_role(struct partition *p);
+/* How it stands, for who watches over it: all of one moment. What is not this broker's business, as the ISR is
+ * not a follower's, is what the controller last told it. */
+struct partition_look {
+    struct partition_role role;
+    int32_t partition_epoch;
+    int32_t isr_n; /* as the controller has confirmed it */
+    int64_t high_watermark;
+    int64_t last_stable_offset;
+    int64_t end_offset;
+};
+/* KAFKA_STORAGE_ERROR (56), or why it has gone. */
+NODISCARD err partition_look(struct partition *p, struct partition_look *look);
 /* Does it lead, with replicas elsewhere that could lead too? */
 bool partition_leads_for_others(struct partition *p);
 

@@ -23,9 +23,14 @@ static void poll_one(int consumer, uint64_t value, int64_t offset)
     add((struct event){.kind = EVENT_POLL, .who = consumer, .value = value, .offset = offset});
 }
 
-static void truth(int leader, uint32_t isr)
+/* Each is another version. */
+static void truth(int leader, int32_t epoch, uint32_t isr)
 {
-    add((struct event){.kind = EVENT_TRUTH, .who = leader, .isr = isr});
+    add((struct event){.kind = EVENT_TRUTH,
+                       .who = leader,
+                       .epoch = epoch,
+                       .isr = isr,
+                       .version = (int32_t)history.n});
 }
 
 static void leads(int broker, int32_t epoch, int64_t high_watermark, int64_t end_offset)
@@ -33,7 +38,9 @@ static void leads(int broker, int32_t epoch, int64_t high_watermark, int64_t end
     add((struct event){.kind = EVENT_LEADER,
                        .who = broker,
                        .epoch = epoch,
+                       .in_sync = 2,
                        .high_watermark = high_watermark,
+                       .stable_offset = high_watermark,
                        .end_offset = end_offset});
 }
 
@@ -46,8 +53,8 @@ static void log_ends(int broker, int64_t end_offset)
 static void begin(void)
 {
     history_init(&history);
-    config = (struct checker_config){.partitions_n = 1, .min_isr = 2};
-    truth(0, 7);
+    config = (struct checker_config){.partitions_n = 1, .brokers_n = 3, .min_isr = 2};
+    truth(0, 5, 7);
     send_and_ack(1, 100, 0);
     send_and_ack(2, 200, 1);
     poll_one(3, 100, 0);
@@ -168,6 +175,17 @@ static void test_marks(void)
     log_ends(1, 3);
     log_ends(2, 3);
     expect("P13 marks-back");
+    begin(); /* too few are in sync, which the leader knows */
+    for (int64_t high_watermark = 2; high_watermark < 4; high_watermark++) {
+        add((struct event){.kind = EVENT_LEADER,
+                           .who = 1,
+                           .epoch = 6,
+                           .version = 9,
+                           .in_sync = 1,
+                           .high_watermark = high_watermark,
+                           .end_offset = 4});
+    }
+    expect("P16 moves-below-min-isr");
     begin();
     add((struct event){.kind = EVENT_MARKS, .high_watermark = 2, .stable_offset = 3});
     expect("P13 marks-back");
@@ -183,16 +201,23 @@ static void test_replicas(void)
     add((struct event){.kind = EVENT_BATCH, .who = 0, .offset = 0, .value = 1});
     add((struct event){.kind = EVENT_BATCH, .who = 1, .offset = 0, .value = 2});
     expect("P15 replicas-differ");
+    begin(); /* one has one batch where the other has two */
+    add((struct event){.kind = EVENT_BATCH, .who = 0, .offset = 0, .value = 1});
+    add((struct event){.kind = EVENT_BATCH, .who = 0, .offset = 1, .value = 1});
+    add((struct event){.kind = EVENT_BATCH, .who = 0, .offset = 2, .value = 1});
+    add((struct event){.kind = EVENT_BATCH, .who = 1, .offset = 0, .value = 1});
+    add((struct event){.kind = EVENT_BATCH, .who = 1, .offset = 2, .value = 1});
+    expect("P15 replicas-differ");
 }
 
 /* Sent a while after the ISR has become so small, unless it changes once more. */
 static void send_into_small(int64_t after_us, bool changes)
 {
     begin();
-    add((struct event){.kind = EVENT_TRUTH, .isr = 1, .version = 1});
+    add((struct event){.kind = EVENT_TRUTH, .epoch = 5, .isr = 1, .version = 1});
     add((struct event){.kind = EVENT_SEND, .who = 1, .acks = -1, .value = 101, .at_us = after_us});
     if (changes) {
-        add((struct event){.kind = EVENT_TRUTH, .isr = 1, .version = 3});
+        add((struct event){.kind = EVENT_TRUTH, .epoch = 5, .isr = 1, .version = 3});
     }
     add((struct event){.kind = EVENT_ACK, .who = 1, .acks = -1, .value = 101, .offset = 2});
 }
@@ -211,29 +236,68 @@ static void test_min_isr(void)
 static void test_isr(void)
 {
     begin();
-    truth(0, 7);
+    truth(0, 5, 7);
     leads(0, 5, 3, 3);
     log_ends(1, 3);
     log_ends(2, 2);
-    expect("strong-isr");
+    expect("weak-isr");
     begin(); /* not of the ISR */
-    truth(0, 3);
+    truth(0, 5, 3);
     leads(0, 5, 3, 3);
     log_ends(1, 3);
     log_ends(2, 2);
     expect(NULL);
     begin(); /* one that leads no more counts too */
-    truth(1, 6);
+    truth(1, 6, 6);
     leads(0, 5, 3, 3);
     leads(1, 6, 2, 2);
     log_ends(1, 2);
     log_ends(2, 3);
     expect("strong-isr");
+    begin(); /* nobody leads, but a client was promised more */
+    truth(-1, 6, 2);
+    add((struct event){.kind = EVENT_LOG, .who = 1, .end_offset = 2, .high_watermark = 3});
+    expect("strong-isr");
     begin();
-    truth(0, 6);
+    truth(0, 5, 6);
     expect("leader-in-isr");
+}
+
+static void test_epochs(void)
+{
+    begin();
+    truth(1, 6, 7);
+    truth(0, 5, 7);
+    expect("P17 epochs");
+    begin(); /* two in one */
+    leads(1, 5, 2, 2);
+    expect("P17 epochs");
+    begin(); /* a controller that was followed by another */
+    add((struct event){.kind = EVENT_TRUTH, .epoch = 5, .isr = 7, .version = 3, .office = 2});
+    add((struct event){.kind = EVENT_TRUTH,
+                       .epoch = 6,
+                       .isr = 7,
+                       .version = 4,
+                       .office = 2,
+                       .controller_epoch = 1});
+    expect("P17 epochs");
+    begin();
+    add((struct event){.kind = EVENT_LOG, .who = 1, .epoch = 6, .end_offset = 2});
+    add((struct event){.kind = EVENT_LOG, .who = 1, .epoch = 5, .end_offset = 2});
+    expect("P17 epochs");
+}
+
+static void test_probes(void)
+{
+    begin();
+    add((struct event){.kind = EVENT_PROBE, .acks = 0, .epoch = 5, .end_offset = 2});
+    add((struct event){.kind = EVENT_PROBE, .acks = 6, .epoch = -1, .end_offset = -1});
+    expect(NULL);
+    begin();
+    add((struct event){.kind = EVENT_PROBE, .acks = 1, .epoch = -1, .end_offset = -1});
+    expect("no-divergence");
 }
 
 SUITE("checker", TEST(test_good), TEST(test_lost), TEST(test_acks_1), TEST(test_duplicate),
       TEST(test_inconsistent), TEST(test_skip), TEST(test_sends), TEST(test_marks),
-      TEST(test_replicas), TEST(test_min_isr), TEST(test_isr))
+      TEST(test_replicas), TEST(test_min_isr), TEST(test_isr), TEST(test_epochs), TEST(test_probes))

@@ -168,6 +168,13 @@ void coord_model_expire(struct coord_model_way *way)
     }
 }
 
+void coord_model_remove(struct coord_model *model, const char *path)
+{
+    (void)coord_model_turn(model);
+    ensemble_remove(model, path);
+    (void)coord_model_turn(model);
+}
+
 void coord_model_kill(struct coord_model_way *way)
 {
     (void)coord_model_turn(way->model);

@@ -91,6 +91,9 @@ void coord_model_delay(struct coord_model_way *way, int32_t min_ms, int32_t max_
 /* The ensemble ends the session of the way's client now; the client hears of it. */
 void coord_model_expire(struct coord_model_way *way);
 
+/* Somebody else deletes a node, if it is there and has no children. */
+void coord_model_remove(struct coord_model *model, const char *path);
+
 /* The client's process is killed: what it sent may still arrive, its calls end with E_CLOSED, and
  * coord_close frees it without a word to the ensemble. */
 void coord_model_kill(struct coord_model_way *way);

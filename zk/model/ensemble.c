@@ -198,6 +198,16 @@ void ensemble_expire(struct coord_model *model, int64_t session_id)
     }
 }
 
+void ensemble_remove(struct coord_model *model, const char *path)
+{
+    struct tree_txn txn = {.zxid = ++model->zxid, .wall_ms = clock_wall_ms(model->clock)};
+    struct coord_op op = {.type = COORD_DELETE, .path = path, .version = COORD_ANY_VERSION};
+    if (tree_write(&model->tree, &txn, &op, NULL) == OK) { /* a deletion has no result */
+        tree_commit(&model->tree);
+        fire_changes(model);
+    }
+}
+
 static struct session *session_next_due(const struct coord_model *model)
 {
     struct session *next = NULL;

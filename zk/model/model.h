@@ -104,6 +104,7 @@ int64_t ensemble_next_due_ms(const struct coord_model *model);
 /* Ends the sessions that are due. */
 void ensemble_expire_due(struct coord_model *model);
 void ensemble_expire(struct coord_model *model, int64_t session_id);
+void ensemble_remove(struct coord_model *model, const char *path);
 void ensemble_print_sessions(const struct coord_model *model, FILE *out);
 void ensemble_deinit(struct coord_model *model);
 
