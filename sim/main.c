@@ -160,6 +160,7 @@ int main(int argc, char **argv)
     if (!parse(&run, argc, argv)) {
         return usage();
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     log_set_level(run.trace ? LOG_DEBUG : LOG_OFF);
     clock_gettime(CLOCK_MONOTONIC, &from);
     for (uint64_t seed = run.first; seed <= run.last; seed++) {
