@@ -69,7 +69,7 @@ struct coord_op {
 
     /* Results; memory in the arena given to the call. */
     err error;
-    struct coord_stat stat; /* not for delete */
+    struct coord_stat stat; /* not for delete; in a transaction the last one of each node has it */
     struct bytes value;     /* get */
     const char **children;  /* names, sorted */
     int32_t children_n;

@@ -476,7 +476,8 @@ static err write_registration(struct membership *m, struct arena *arena, bool re
     };
     size_t skipped = replace ? 0 : 1;
     TRY(coord_multi(m->coord, ops + skipped, 3 - skipped, arena));
-    int64_t epoch = ops[1].stat.czxid;
+    int64_t epoch = ops[2].stat.czxid; /* where the answer was lost, only the last one is known */
+    CHECK(epoch > 0);
     m->registered = true;
     log_info("membership", "registered broker=%d epoch=%lld", m->broker_id, (long long)epoch);
     m->config.registered(m->config.context, epoch);
