@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHO_MAX = 64, PARTITIONS_MAX = 16, NOT_SEEN = -1, LEADER_KNOWS_US = 2000000 };
+enum { WHO_MAX = 64, PARTITIONS_MAX = 16, NOT_SEEN = -1 };
 
 struct check {
     const struct history *history;
@@ -388,24 +388,27 @@ static int members(uint32_t isr)
     return __builtin_popcount(isr);
 }
 
-/* Was the ISR too small from the send to the acknowledgement, and so long before that its leader knew? The store's
+/* Was the ISR too small from the send to the acknowledgement, and did its leader know before? The store's
  * version says that nothing has changed between two looks. */
 static bool never_enough(const struct check *c, const struct event *ack)
 {
     const struct event *since = NULL; /* the first look at this version */
+    bool known = false;
     bool sent = false;
     for (const struct event *e = c->history->events; e < ack; e++) {
+        bool leads = since != NULL && e->kind == EVENT_LEADER && e->partition == ack->partition;
         if (e->kind == EVENT_TRUTH && e->partition == ack->partition &&
             (since == NULL || since->version != e->version)) {
             since = e;
+            known = false;
             if (sent) {
                 return false;
             }
         }
+        known |= leads && e->who == since->who && e->version == since->version;
         if (e->kind == EVENT_SEND && e->value == ack->value) {
             sent = true;
-            if (since == NULL || members(since->isr) >= c->config->min_isr ||
-                e->at_us - since->at_us < LEADER_KNOWS_US) {
+            if (!known || members(since->isr) >= c->config->min_isr) {
                 return false;
             }
         }
