@@ -2,6 +2,7 @@
  *
  *   --seed N          this one only
  *   --seeds A-B       from A to B
+ *   --first A,B,…     these before: seeds that have found something
  *   --brokers N       how many (1)
  *   --trace           what happens, on standard output; the log on standard error
  *   --plant NAME      ack-before-flush, lying-disk: a mistake that must be found
@@ -25,6 +26,8 @@ enum { VIOLATIONS_MAX = 5 };
 struct run {
     uint64_t first;
     uint64_t last;
+    const char *before; /* other seeds, with commas; or NULL */
+    uint64_t seeds;     /* that were run */
     int brokers_n;
     bool trace;
     bool repeat;
@@ -36,7 +39,8 @@ struct run {
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--brokers N] [--trace] [--repeat] "
+    fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
+                    "[--trace] [--repeat] "
                     "[--find] [--plant ack-before-flush|lying-disk]\n");
     return 2;
 }
@@ -58,6 +62,9 @@ static bool parse(struct run *run, int argc, char **argv)
             if (sscanf(value, "%" SCNu64 "-%" SCNu64, &run->first, &run->last) != 2) {
                 return false;
             }
+            i++;
+        } else if (strcmp(argv[i], "--first") == 0) {
+            run->before = value;
             i++;
         } else if (strcmp(argv[i], "--brokers") == 0) {
             run->brokers_n = atoi(value);
@@ -129,14 +136,29 @@ static void run_seed(struct run *run, uint64_t seed)
         printf("seed %" PRIu64 ": trace %016" PRIx64 "\n", seed, hash);
     }
     run->failed += n > 0 ? 1 : 0;
+    run->seeds++;
+}
+
+static void run_all(struct run *run)
+{
+    for (const char *at = run->before; at != NULL && *at != '\0';) {
+        char *end = NULL;
+        run_seed(run, strtoull(at, &end, 10));
+        at = *end == ',' ? end + 1 : NULL;
+    }
+    for (uint64_t seed = run->first; seed <= run->last; seed++) {
+        run_seed(run, seed);
+        if (run->find && run->failed > 0) {
+            return;
+        }
+    }
 }
 
 static void print_exposure(const struct run *run, double seconds)
 {
     const struct sim_exposure *sum = &run->sum;
-    uint64_t seeds = run->last - run->first + 1;
-    printf("seeds %" PRIu64 " (%.1f a second), virtual time %.0f s, failed %zu\n", seeds,
-           (double)seeds / seconds, (double)sum->virtual_ms / 1000, run->failed);
+    printf("seeds %" PRIu64 " (%.1f a second), virtual time %.0f s, failed %zu\n", run->seeds,
+           (double)run->seeds / seconds, (double)sum->virtual_ms / 1000, run->failed);
     printf("sends %" PRIu64 ", acks %" PRIu64 ", polls %" PRIu64 ", errors %" PRIu64
            ", looks %" PRIu64 ", messages %" PRIu64 "\n",
            sum->sends, sum->acks, sum->polls, sum->errors, sum->looks, sum->messages);
@@ -163,12 +185,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     log_set_level(run.trace ? LOG_DEBUG : LOG_OFF);
     clock_gettime(CLOCK_MONOTONIC, &from);
-    for (uint64_t seed = run.first; seed <= run.last; seed++) {
-        run_seed(&run, seed);
-        if (run.find && run.failed > 0) {
-            run.last = seed;
-        }
-    }
+    run_all(&run);
     clock_gettime(CLOCK_MONOTONIC, &to);
     print_exposure(&run,
                    (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);

@@ -1,24 +1,32 @@
 # One program for each mistake of base/planted.h: `simulate`, with the one file compiled again that makes it. The
-# linker takes that before the library's.
+# linker takes that before the library's. Each is a test: the mistake must be found. Those that take long run with
+# `ctest -C plants` only; sim/plants runs all, and prints after how many seeds.
 set(PLANTED
-    CUT_TO_HIGH_WATERMARK:replica/partition_follower.c
-    ONE_LOOK_UP:replica/partition_follower.c
-    NO_FENCE:replica/partition.c
-    OUT_OF_RANGE:replica/read.c
-    COMMITTED_ISR:replica/partition_isr.c
-    EARLY_JOINER:replica/partition_isr.c
-    ACK_OF_FORMER_LIFE:replica/partition.c
-    MOVES_BELOW_MIN_ISR:replica/partition.c
-    UNFENCED_CONTROLLER:cluster/controller_store.c
-    ANY_WISH:cluster/controller_decide.c
-    NO_BOUNCE:cluster/controller_state.c
-    TELLS_UNFLUSHED:replica/partition_follower.c)
+    CUT_TO_HIGH_WATERMARK:replica/partition_follower.c:QUICK
+    ONE_LOOK_UP:replica/partition_follower.c:QUICK
+    NO_FENCE:replica/partition.c:LONG
+    OUT_OF_RANGE:replica/read.c:QUICK
+    COMMITTED_ISR:replica/partition_isr.c:LONG
+    EARLY_JOINER:replica/partition_isr.c:LONG
+    ACK_OF_FORMER_LIFE:replica/partition.c:LONG
+    MOVES_BELOW_MIN_ISR:replica/partition.c:QUICK
+    UNFENCED_CONTROLLER:cluster/controller_store.c:LONG
+    ANY_WISH:cluster/controller_decide.c:LONG
+    NO_BOUNCE:cluster/controller_state.c:LONG
+    TELLS_UNFLUSHED:replica/partition_follower.c:QUICK)
 foreach(each ${PLANTED})
     string(REPLACE ":" ";" each ${each})
     list(GET each 0 name)
     list(GET each 1 source)
+    list(GET each 2 time)
     string(TOLOWER simulate_${name} target)
     add_executable(${target} main.c ${CMAKE_SOURCE_DIR}/broker/${source})
     target_compile_definitions(${target} PRIVATE OTTLA_PLANTED=${name})
     target_link_libraries(${target} PRIVATE sim)
+    if(time STREQUAL "QUICK")
+        add_test(NAME ${target} COMMAND ${target} --brokers 3 --seeds 1-2000 --find)
+    else()
+        add_test(NAME ${target} CONFIGURATIONS plants COMMAND ${target} --brokers 3 --seeds 1-2000 --find)
+    endif()
+    set_tests_properties(${target} PROPERTIES LABELS plants TIMEOUT 900)
 endforeach()
