@@ -455,12 +455,18 @@ err partition_append(struct partition *p, uint8_t *batches, size_t len, enum app
     return e;
 }
 
+/* Has somebody else led since? Then what was appended may have gone again. */
+static bool is_of_former_life(const struct partition *p, int32_t leader_epoch)
+{
+    return leader_epoch < p->led_since && !planted(MISTAKE_ACK_OF_FORMER_LIFE);
+}
+
 static err look_if_committed(const struct partition *p, const struct partition_append *appended,
                              int16_t required_acks, bool *committed)
 {
     CHECK(appended->leader_epoch >= 0 && appended->required_offset > 0);
     TRY(partition_check_role(p, -1, false));
-    if (appended->leader_epoch < p->led_since && !planted(MISTAKE_ACK_OF_FORMER_LIFE)) {
+    if (is_of_former_life(p, appended->leader_epoch)) {
         return ERR_NOT_LEADER_OR_FOLLOWER;
     }
     *committed = acknowledged_below(p, required_acks) >= appended->required_offset;
@@ -770,7 +776,7 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
                p->state.leader_epoch != watch->leader_epoch;
     }
     int64_t reached = watch->here ? partition_safe_end(p) : high_watermark;
-    return reached >= watch->offset || !p->is_leader || watch->leader_epoch < p->led_since;
+    return reached >= watch->offset || !p->is_leader || is_of_former_life(p, watch->leader_epoch);
 }
 
 void watch_add(struct watch *watch, struct partition *p)
