@@ -254,6 +254,7 @@ static void run_keeper(void *context)
 
 /* ---- life ---- */
 
+/* One in one to four of the faults, and a rhythm. */
 static void choose(struct nemesis *n)
 {
     n->breakers_n = 1 + (int)sched_below(n->sched, BREAKERS_MAX);
@@ -261,10 +262,11 @@ static void choose(struct nemesis *n)
     n->lasts_max_us = sched_between(n->sched, LASTS_SHORT_US, LASTS_MAX_US);
     uint64_t every = 1 + sched_below(n->sched, 4); /* one in so many */
     for (int i = 0; i < FAULTS_N; i++) {
-        n->knows[i] = sched_below(n->sched, every) == 0 && (n->durable || !takes_power(i));
+        n->knows[i] =
+            sched_below(n->sched, every) == 0 && (n->durable || !takes_power((enum fault)i));
     }
     for (int i = 0; i < FAULTS_N; i++) {
-        n->knows[i] &= !(n->knows[FAULT_DISK_ERRORS] && takes_power(i));
+        n->knows[i] &= !(n->knows[FAULT_DISK_ERRORS] && takes_power((enum fault)i));
     }
 }
 
