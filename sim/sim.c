@@ -522,7 +522,7 @@ static void fill_exposure(const struct test *t, int64_t began_ms, struct sim_exp
                                       .virtual_ms = sim_now_ms(t->sim) - began_ms};
     exposure->states = t->sim->observer.states;
     count_changes(&t->sim->history, exposure);
-    memcpy(exposure->faults, nemesis_counts(t->nemesis), sizeof(exposure->faults));
+    memcpy(exposure->faults, nemesis_counts(t->nemesis), FAULTS_N * sizeof(exposure->faults[0]));
     for (int i = 0; i < t->sim->options.brokers_n; i++) {
         struct disk_counts disk = disk_counts(node_disk(t->sim->nodes[i]));
         exposure->lives += (uint64_t)node_life(t->sim->nodes[i]);
