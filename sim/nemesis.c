@@ -18,6 +18,7 @@ enum {
     LASTS_SHORT_US = 800000,
     LASTS_MAX_US = 9000000,
     STARVES_MAX_US = 1500000,
+    FLIP_MAX_US = 700000,
     RESTART_US = 300000,
     CHANGES_MAX = 60,
     CLOCK_JUMP_MS = 3600000,
@@ -120,6 +121,26 @@ static void break_disk(struct nemesis *n, enum fault fault, int broker)
     sim_broker_kill(n->sim, broker); /* a log that has failed is offline until the next start */
 }
 
+static void expire(struct nemesis *n, int broker)
+{
+    sched_quiet_begin(n->sched);
+    coord_model_expire(node_way(sim_node(n->sim, broker)));
+    sched_quiet_end(n->sched);
+}
+
+/* What it leads goes to others and comes back, while one of its threads may not know of either. */
+static void flip(struct nemesis *n, int broker)
+{
+    node_starve(sim_node(n->sim, broker), sched_between(n->sched, PAUSE_MIN_US, STARVES_MAX_US));
+    expire(n, broker);
+    pass(n, FLIP_MAX_US);
+    for (int i = 0; i < sim_brokers(n->sim); i++) {
+        if (i != broker) {
+            expire(n, i);
+        }
+    }
+}
+
 static void break_store(struct nemesis *n, enum fault fault, int broker)
 {
     struct coord_model_way *way = node_way(sim_node(n->sim, broker));
@@ -130,9 +151,10 @@ static void break_store(struct nemesis *n, enum fault fault, int broker)
         sim_cut_zookeeper(n->sim, broker, 0);
         break;
     case FAULT_EXPIRE:
-        sched_quiet_begin(n->sched);
-        coord_model_expire(way);
-        sched_quiet_end(n->sched);
+        expire(n, broker);
+        break;
+    case FAULT_FLIP:
+        flip(n, broker);
         break;
     case FAULT_OUST:
         sim_oust_controller(n->sim);
@@ -210,6 +232,7 @@ static void break_something(struct nemesis *n)
     switch (fault) {
     case FAULT_CUT_STORE:
     case FAULT_EXPIRE:
+    case FAULT_FLIP:
     case FAULT_OUST:
     case FAULT_LOSE_CALLS:
         break_store(n, fault, broker);

@@ -25,7 +25,8 @@
     X(BLACKOUT, "blackout")                                                                        \
     X(STALL, "stall")                                                                              \
     X(STARVE, "starve")                                                                            \
-    X(OUST, "oust-controller")
+    X(OUST, "oust-controller")                                                                     \
+    X(FLIP, "flip")
 
 enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,
