@@ -568,37 +568,13 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms)
 
 /* ---- roles ---- */
 
-static struct partition_role role_of(const struct partition *p)
-{
-    return (struct partition_role){
-        .leader_epoch = p->state.leader_epoch, .led_since = p->led_since, .leads = p->is_leader};
-}
-
 struct partition_role partition_role(struct partition *p)
 {
     partition_lock(p);
-    struct partition_role role = role_of(p);
+    struct partition_role role = {
+        .leader_epoch = p->state.leader_epoch, .led_since = p->led_since, .leads = p->is_leader};
     partition_unlock(p);
     return role;
-}
-
-err partition_look(struct partition *p, struct partition_look *look)
-{
-    partition_lock(p);
-    err e = partition_check_log(p);
-    if (e == OK) {
-        int64_t high_watermark = partition_high_watermark(p);
-        *look = (struct partition_look){
-            .role = role_of(p),
-            .partition_epoch = p->state.partition_epoch,
-            .isr_n = p->state.isr.count,
-            .high_watermark = high_watermark,
-            .last_stable_offset = plog_last_stable_offset(p->log, high_watermark),
-            .end_offset = plog_end_offset(p->log),
-        };
-    }
-    partition_unlock(p);
-    return e;
 }
 
 bool partition_leads_for_others(struct partition *p)

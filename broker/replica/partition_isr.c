@@ -151,6 +151,29 @@ bool partition_check_lag(struct partition *p, int64_t now_ms)
     return behind;
 }
 
+/* ---- looking ---- */
+
+err partition_look(struct partition *p, struct partition_look *look)
+{
+    partition_lock(p);
+    err e = partition_check_log(p);
+    if (e == OK) {
+        int64_t high_watermark = partition_high_watermark(p);
+        *look = (struct partition_look){
+            .role = {.leader_epoch = p->state.leader_epoch,
+                     .led_since = p->led_since,
+                     .leads = p->is_leader},
+            .partition_epoch = p->state.partition_epoch,
+            .isr_n = p->state.isr.count,
+            .high_watermark = high_watermark,
+            .last_stable_offset = plog_last_stable_offset(p->log, high_watermark),
+            .end_offset = plog_end_offset(p->log),
+        };
+    }
+    partition_unlock(p);
+    return e;
+}
+
 /* ---- asking the controller ---- */
 
 bool partition_isr_proposal(struct partition *p, struct arena *arena, struct isr_proposal *proposal)
