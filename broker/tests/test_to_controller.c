@@ -227,6 +227,12 @@ static void test_versions(void)
     get(&t.other, 1, 3);
     answer(&t.other, OK);
     CU_ASSERT(until_told(2));
+    played_hang_up(&t.other);
+    settle();
+    ask(2); /* and as something that has not got it */
+    greet(&t.other, -1);
+    CU_ASSERT(until_told(3));
+    CU_ASSERT_EQUAL(t.q[2].outcome, E_UNSUPPORTED);
     end();
 }
 
