@@ -66,7 +66,8 @@ class Client:
         settings = {"bootstrap.servers": self.bootstrap, "acks": acks, "enable.idempotence": acks == "all", "linger.ms": 2,
                     "message.timeout.ms": 0 if acks == "all" else 20000, "request.timeout.ms": 5000,
                     "retry.backoff.ms": 50, "retry.backoff.max.ms": 500, "queue.buffering.max.messages": 5000,
-                    "compression.type": self.options.get("codec", "none"), **IMPATIENT}
+                    "compression.type": self.options.get("codec", "none"), **IMPATIENT,
+                    **({"debug": "eos", "log_level": 7} if acks == "all" else {})}  # who sends a thing twice has said why
         chance, sent, next_at = random.Random(self.name), 0, time.monotonic()
         producer = ck.Producer(settings)
         while not self.ending:
