@@ -135,6 +135,31 @@ static bool look_into(const struct observer *o, int id, int partition, struct ev
     return found;
 }
 
+static bool are_equal(struct observer *o, int partition)
+{
+    struct event leader, log, first = {.end_offset = -1};
+    int found = 0;
+    for (int id = 0; id < o->nodes_n; id++) {
+        if (!look_into(o, id, partition, &leader, &log)) {
+            continue;
+        }
+        first = found++ == 0 ? log : first;
+        if (log.epoch != first.epoch || log.end_offset != first.end_offset) {
+            return false;
+        }
+    }
+    return found == o->replicas_n;
+}
+
+bool observer_is_settled(struct observer *o)
+{
+    bool settled = observer_is_whole(o);
+    for (int i = 0; settled && i < o->partitions_n; i++) {
+        settled = are_equal(o, i);
+    }
+    return settled;
+}
+
 /* What of it a state is: who runs, who leads and is in the ISR, whose log is how far behind or ahead of what is
  * committed. */
 static void meet_state(struct observer *o, const struct event *truth, const struct event *leaders,

@@ -4,7 +4,7 @@
  *   break     faults for FAULTS_MS
  *   mend      everything is healed, every broker starts again: HEAL_MS to be whole
  *   settle    producers end
- *   read      somebody reads everything; files are compared
+ *   read      somebody reads everything, replicas get equal; files are compared
  *
  * What takes longer than it may is a violation too: "stuck". */
 #define _GNU_SOURCE
@@ -416,6 +416,12 @@ static bool is_whole(struct test *t)
     return serves && observer_is_whole(&t->sim->observer);
 }
 
+/* A broker may have left an ISR since, and come back. */
+static bool is_settled(struct test *t)
+{
+    return is_whole(t) && observer_is_settled(&t->sim->observer);
+}
+
 /* Producers are served again. */
 static bool is_used(struct test *t)
 {
@@ -454,6 +460,7 @@ static void break_and_mend(struct test *t)
         if (run_until(t, is_sent, PATIENCE_MS, "a producer has no answer")) {
             workload_read_all(t->workload);
             (void)run_until(t, is_read, PATIENCE_MS, "not everything can be read");
+            (void)run_until(t, is_settled, HEAL_MS, "replicas do not get equal");
         }
     }
 }
