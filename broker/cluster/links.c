@@ -103,16 +103,19 @@ static void on_answer(struct loop_task *task)
 static void go_on(struct link *link);
 static void release_who_waits(struct links *links);
 
+/* The answer is the control thread's from then on, and may have gone. */
 static void answered(struct sending *sending)
 {
     struct link *link = sending->of;
+    bool leads = sending->told.api_key == KEY_LEADER_AND_ISR;
+    uint32_t leads_n = sending->leads_n;
     sending->answer.run = on_answer;
     loop_post(sending->links->config.control, &sending->answer);
     if (link != NULL) {
         link->failures = 0;
         link->sending = NULL;
-        if (sending->told.api_key == KEY_LEADER_AND_ISR) {
-            link->leads_answered_n = sending->leads_n;
+        if (leads) {
+            link->leads_answered_n = leads_n;
             release_who_waits(link->links);
         }
         go_on(link);

@@ -151,7 +151,8 @@ class Client:
         while not done:
             consumer = self._consumer(**{
                 "group.id": self.options["group"], "auto.offset.reset": "error", "session.timeout.ms": 6000,
-                "heartbeat.interval.ms": 1000, "max.poll.interval.ms": 60000, "partition.assignment.strategy": "range"})
+                "heartbeat.interval.ms": 1000, "max.poll.interval.ms": 60000, "partition.assignment.strategy": "range",
+                "debug": "cgrp,consumer", "log_level": 7})
             try:
                 self._be_member(consumer, anew)
                 done = True
