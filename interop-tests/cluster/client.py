@@ -193,6 +193,7 @@ class Client:
                 ends = self._ends(consumer)
         self._commit(consumer, mine)
         self.write("end", at=dict(mine))
+        mine.clear()  # librdkafka leaves the group before it calls on_revoke: nothing is to be committed there
 
     def _commit(self, consumer, at: dict) -> None:
         if not at:
