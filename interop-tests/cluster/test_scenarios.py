@@ -5,8 +5,11 @@ does not absorb, and the checker of histories has the last word. How long nothin
 printed, not judged; it is that of the partition where it was longest.
 """
 
+import contextlib
 import itertools
 import re
+import socket
+from concurrent import futures
 
 import pytest
 
@@ -232,6 +235,33 @@ def errors_of_produce(cluster, topic, acks: str, records: int = 5) -> set:
         p.produce(topic, b"x", partition=0, on_delivery=lambda e, m: told.add(e and e.name()))
         p.flush(15)
     return told
+
+
+def listens(b) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((b.host, b.port), timeout=1):
+        return True
+    return False
+
+
+def test_nobody_is_told_of_no_brokers(cluster):
+    """A broker that starts while the controller sleeps knows of nobody. Kafka's says so, and there are clients that do
+    not get over it."""
+    controller = cluster.controller()
+    n = next(n for n in everyone(cluster) if n != controller)
+    if cluster.brokers[n].kind != "ottla":
+        pytest.skip("skipped, because Kafka answers with no brokers")
+    cluster.brokers[n].kill()
+    cluster.pause(controller)
+    try:
+        cluster.brokers[n].launch()
+        wait_for(lambda: listens(cluster.brokers[n]), 20, "it to accept connections")
+        with futures.ThreadPoolExecutor() as pool:
+            asked = pool.submit(cluster.metadata, n)
+            assert not futures.wait([asked], 0.3).done
+            cluster.resume(controller)
+            assert {b["node_id"] for b in asked.result(20)["brokers"]} == set(everyone(cluster))
+    finally:
+        cluster.resume(controller)
 
 
 def test_two_brokers_lost(cluster, tmp_path, request):

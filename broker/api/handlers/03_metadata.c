@@ -1,6 +1,11 @@
 /* Metadata: brokers and topics, from the current snapshot. A named topic that does not exist may be
  * created on the way: its znodes are written on the control thread, and the answer is
- * LEADER_NOT_AVAILABLE; the client asks again. (reference: requests §4.4) */
+ * LEADER_NOT_AVAILABLE; the client asks again. (reference: requests §4.4)
+ *
+ * A broker that has just begun knows of nobody until the controller's first word, which may take as long as a
+ * controller's session. Kafka answers with no brokers then, and there are clients (librdkafka 2.16) that forget
+ * all brokers they know at that, some of them for ever: here they wait, and are sent elsewhere by a closed
+ * connection if it takes too long. */
 #include "broker/api/endpoint.h"
 #include "base/seen.h"
 #include "broker/broker.h"
@@ -11,6 +16,7 @@ enum {
     FIRST_LISTENER_NOT_FOUND_VERSION = 6,
     FIRST_ID_VERSION = 12,
     CREATED_MAX = 100,
+    FIRST_WORD_WAIT_MS = 10000,
 };
 
 typedef struct metadata_response_topic topic_out;
@@ -236,11 +242,8 @@ static void release_snapshot(struct req *r)
     metadata_release(r->state);
 }
 
-enum req_status handle_metadata(struct req *r)
+static enum req_status answer(struct req *r)
 {
-    if (names_are_missing(r)) {
-        return refuse_all(r);
-    }
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
     bool missing = false;
     fill_brokers(r, metadata);
@@ -253,4 +256,48 @@ enum req_status handle_metadata(struct req *r)
     r->state = metadata;
     r->release = release_snapshot;
     return missing && may_create(r) ? req_on_control(r, create_missing, NULL) : REQ_DONE;
+}
+
+/* ---- nothing is known yet ---- */
+
+static bool is_known(struct metadata_wait *wait, const struct metadata *metadata)
+{
+    (void)wait;
+    return metadata->brokers_n > 0;
+}
+
+static bool any_is_known(const struct req *r)
+{
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    bool known = is_known(NULL, metadata);
+    metadata_release(metadata);
+    return known;
+}
+
+static enum req_status waited(struct req *r)
+{
+    metadata_wait_remove(r->broker->metadata_waits, r->state);
+    return any_is_known(r) ? answer(r) : REQ_CLOSE;
+}
+
+/* Until a controller has told this broker who there is. */
+static enum req_status wait_until_known(struct req *r)
+{
+    struct metadata_wait *wait = req_alloc(r, sizeof(*wait));
+    if (wait == NULL) {
+        return REQ_CLOSE;
+    }
+    *wait = (struct metadata_wait){.waiter = &r->waiter, .satisfied = is_known};
+    r->state = wait;
+    req_park(r, FIRST_WORD_WAIT_MS, waited);
+    metadata_wait_add(r->broker->metadata_waits, wait);
+    return REQ_PARKED;
+}
+
+enum req_status handle_metadata(struct req *r)
+{
+    if (names_are_missing(r)) {
+        return refuse_all(r);
+    }
+    return any_is_known(r) ? answer(r) : wait_until_known(r);
 }
