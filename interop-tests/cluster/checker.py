@@ -62,6 +62,11 @@ class Batch:
     last: int
     data: bytes
 
+    @property
+    def numbered(self) -> tuple:
+        """By whom: producer id and epoch."""
+        return struct.unpack_from(">qh", self.data, 43)
+
 
 class Run:
     """All that is known of one."""
@@ -69,6 +74,7 @@ class Run:
     def __init__(self, directory: pathlib.Path, replicas: pathlib.Path | None = None, acks_one_too: bool = False):
         self.sends, self.seen, self.first_seen = {}, collections.defaultdict(set), {}
         self.records = collections.defaultdict(set)  # (partition, offset) -> the values that were there
+        self.numbered = {}  # (partition, offset) -> by which producer id and epoch
         self.spans, self.resets, self.commits, self.committed = [], [], [], []
         self.watermarks, self.states, self.zookeeper = [], collections.defaultdict(list), []
         self.readers, self.final, self.left, self.fatal = [], None, 0, []
@@ -153,6 +159,7 @@ class Run:
                 for batch in replica.batches:
                     if batch.base < replica.high_watermark:
                         for offset, value in values(batch):
+                            self.numbered[partition, offset] = batch.numbered
                             self.records[partition, offset].add(value)
                             self.seen[value].add((partition, offset))
 
@@ -256,11 +263,24 @@ def unseen(run: Run):
 
 
 def duplicate(run: Run):
-    """P3: a value of an idempotent producer has one offset."""
+    """P3: a value of an idempotent producer has one offset; unless the producer itself gave it another number."""
     for value, at in run.seen.items():
         s = run.sends.get(value)
-        if s and s.promised and len(at) > 1:
+        if s and s.promised and len(at) > 1 and not was_renumbered(run, at):
             yield f"{value} is at " + " and at ".join(f"{p}:{o}" for p, o in sorted(at))
+
+
+def was_renumbered(run: Run, at: set) -> bool:
+    """Is each in another epoch of its producer? librdkafka begins a new one for all partitions when a pipelined request
+    was refused after its predecessor (OUT_OF_ORDER_SEQUENCE_NUMBER), and with it sends again what it was not told of: no
+    broker can know that it has it."""
+    numbers = [run.numbered.get(x) for x in at]
+    return None not in numbers and len(set(numbers)) == len(numbers)
+
+
+def renumbered(run: Run) -> int:
+    return sum(len(at) > 1 and value in run.sends and run.sends[value].promised and was_renumbered(run, at)
+               for value, at in run.seen.items())
 
 
 def inconsistent_offsets(run: Run):

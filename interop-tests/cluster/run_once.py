@@ -168,5 +168,6 @@ class RunOnce:
             "acknowledged": len(run.promised()), "records": len(run.seen), "commits": len(run.commits),
             "leader changes": leaders, "controller changes": max(0, len(controllers) - 1), "ISR changes": isrs,
             "truncations": sum(len(TRUNCATIONS.findall(log)) for log in logs),
+            "renumbered": checker.renumbered(run),
             "losses of acks=1": sum(1 for v, s in run.sends.items()
                                     if not s.promised and s.acked is not None and v not in run.seen)})
