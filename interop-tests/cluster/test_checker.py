@@ -233,6 +233,22 @@ def short_replica(told):
     del told.replicas[1][0][-1]
 
 
+def later(told, epoch: int, producer: tuple) -> None:
+    """Replica 0 has one record more than replica 1, of the producer with acks=1."""
+    told.add("one0", "send", v="one0-later", p=0)
+    o = len(told.log[0])
+    told.log[0].append("one0-later")
+    told.replicas[0][0].append((o, batch(o, ["one0-later"], epoch=epoch, producer=producer)))
+
+
+def short_in_one_epoch(told):
+    later(told, 0, (-1, -1))
+
+
+def short_of_a_promise(told):
+    later(told, 1, (5, 0))
+
+
 def acknowledged_below_min_isr(told):
     told.state(0, 0, 0, [0])
     told.time += checker.ISR_GRACE_S + 1
@@ -261,7 +277,7 @@ def records_left(told):
     (never_sent, {"P4", "P8", "P11"}), (back, {"P8"}), (skipped, {"P8"}), (reset, {"absorbed"}), (fatal, {"absorbed"}),
     (sent_out_of_order, {"P4", "P9"}), (commit_lost, {"P11"}), (commit_never_made, {"P11"}),
     (commit_too_high, {"P11"}), (commit_past_unseen, {"P8", "P11"}), (watermark_back, {"P13"}),
-    (other_epoch_of_a_batch, {"P15"}), (short_replica, {"P15"}), (leader_without_epoch, {"P17"}),
+    (other_epoch_of_a_batch, {"P15"}), (short_replica, {"P15"}), (short_in_one_epoch, {"P15"}), (short_of_a_promise, {"P15"}), (leader_without_epoch, {"P17"}),
     (acknowledged_below_min_isr, {"P15", "P16"}), (controller_epoch_twice, {"P17"}), (records_left, {"answered"}),
 ], ids=lambda x: getattr(x, "__name__", "-".join(sorted(x)) if isinstance(x, set) else x))
 def test_falsified(told, tmp_path, falsify, rules):
@@ -275,6 +291,11 @@ def test_renumbered_by_its_producer(told, tmp_path):
     twice(told, (5, 1))
     assert told.violations(tmp_path) == set(), told.report
     assert checker.renumbered(checker.Run(tmp_path, tmp_path / "replicas")) == 1
+
+
+def test_came_after_a_broker_had_stopped(told, tmp_path):
+    later(told, 1, (-1, -1))
+    assert told.violations(tmp_path) == set(), told.report
 
 
 def test_acknowledged_without_an_offset(told, tmp_path):
