@@ -176,23 +176,6 @@ def test_preferred_election(cluster, work):
     work.check()
 
 
-def test_preferred_leaders_of_themselves(kinds, tmp_path):
-    from harness.cluster import Cluster  # needs kazoo
-    cluster = Cluster(kinds, {"auto.leader.rebalance.enable": "true", "leader.imbalance.check.interval.seconds": 1})
-    try:
-        cluster.start()
-        topic = cluster.create_topic(unique("home"), 2 * PARTITIONS)
-        preferred = {p: replicas[0] for p, replicas in cluster.assignment(topic).items()}
-        leaders = lambda: {p: cluster.state(topic, p).leader for p in preferred}  # noqa: E731
-        for b in cluster.brokers:
-            b.stop()
-            wait_for(lambda: leaders() != preferred, 30, "others to lead")
-            b.start()
-            wait_for(lambda: cluster.in_sync(topic) and leaders() == preferred, 60, "preferred leaders")
-    finally:
-        cluster.destroy()
-
-
 def test_restart_of_each(cluster, work):
     for b in cluster.brokers:
         b.restart()
