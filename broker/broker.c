@@ -521,12 +521,12 @@ static void look_if_leads(void *context, struct partition *p)
     *leads |= partition_leads_for_others(p);
 }
 
-static bool leads_for_others(void *context)
+static bool is_needed(void *context)
 {
     struct broker *broker = context;
     bool leads = false;
     replicas_each(broker->replicas, look_if_leads, &leads);
-    return leads;
+    return leads || links_have_untold(broker->links);
 }
 
 static void make_leaving(struct broker *broker)
@@ -543,7 +543,7 @@ static void make_leaving(struct broker *broker)
                                      .connect_timeout_ms = config->controller_socket_timeout_ms,
                                      .timeout_ms = config->controller_socket_timeout_ms,
                                      .broker_epoch = broker_epoch_of,
-                                     .leads = leads_for_others,
+                                     .is_needed = is_needed,
                                      .context = broker};
     broker->leaving = leaving_new(&leaving);
 }

@@ -41,11 +41,11 @@ static void finish(struct leaving *leaving)
     leaving->done(leaving->done_context);
 }
 
-/* The controller's word that others lead comes as LeaderAndIsr. */
-static void wait_until_led_by_others(struct leaving *leaving)
+/* That others lead comes as LeaderAndIsr; the controller's own word goes out with its links. */
+static void wait_until_not_needed(struct leaving *leaving)
 {
-    bool leads = leaving->config.leads(leaving->config.context);
-    if (!leads || loop_now_ms(leaving->config.state) >= leaving->until_ms) {
+    bool needed = leaving->config.is_needed(leaving->config.context);
+    if (!needed || loop_now_ms(leaving->config.state) >= leaving->until_ms) {
         finish(leaving);
     } else {
         timer_start(leaving->config.state, &leaving->timer, LOOK_MS);
@@ -69,7 +69,7 @@ static void on_timer(struct timer *timer)
 {
     struct leaving *leaving = container_of(timer, struct leaving, timer);
     if (leaving->answered) {
-        wait_until_led_by_others(leaving);
+        wait_until_not_needed(leaving);
     } else {
         ask(leaving);
     }
@@ -87,7 +87,7 @@ static void take(struct leaving *leaving, const struct controlled_shutdown_respo
     } else {
         leaving->answered = true;
         leaving->until_ms = loop_now_ms(leaving->config.state) + LEAVE_WAIT_MS;
-        wait_until_led_by_others(leaving);
+        wait_until_not_needed(leaving);
     }
 }
 

@@ -2,7 +2,8 @@
  * clients and followers are told where to go, and nobody waits for its session to end.
  *
  * It asks controlled.shutdown.max.retries times, and then waits, LEAVE_WAIT_MS at most, until it leads
- * nothing that others could lead. In any case it may stop afterwards: whatever it led is elected anew then.
+ * nothing that others could lead; and, if it is the controller itself, until the others have been told.
+ * In any case it may stop afterwards: whatever it led is elected anew then.
  * State thread, but for leaving_begin(). (reference: zookeeper §5.4, replication §1, §2) */
 #ifndef OTTLA_BROKER_CLUSTER_LEAVING_H
 #define OTTLA_BROKER_CLUSTER_LEAVING_H
@@ -28,8 +29,9 @@ struct leaving_config {
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int64_t (*broker_epoch)(void *context);
-    /* Does this broker lead anything of which there are other replicas? */
-    bool (*leads)(void *context);
+    /* Does this broker lead anything of which there are other replicas, or, as the controller, know
+     * something that others are still to be told? */
+    bool (*is_needed)(void *context);
     void *context;
 };
 

@@ -526,6 +526,19 @@ void links_set_controller(struct links *links, struct controller *controller)
     links->controller = controller;
 }
 
+bool links_have_untold(const struct links *links)
+{
+    list_each (item, &links->all) {
+        const struct link *link = container_of(item, struct link, link);
+        bool told =
+            link->sending == NULL && untold_is_empty(&link->untold) && untold_is_empty(&link->held);
+        if (!told && link->failures == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void links_stop(struct links *links)
 {
     if (links == NULL) {

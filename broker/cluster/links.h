@@ -32,6 +32,8 @@ struct links *links_new(const struct links_config *config);
 void links_set_controller(struct links *links, struct controller *controller);
 /* What the controller talks to; the context is the links. */
 struct controller_links links_of(struct links *links);
+/* State thread. Is a broker that answers still to be told something? */
+bool links_have_untold(const struct links *links);
 /* The threads have ended: connections are closed, what was not told is dropped. */
 void links_stop(struct links *links);
 void links_free(struct links *links);

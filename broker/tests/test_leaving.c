@@ -25,7 +25,7 @@ static struct {
     struct leaving *leaving;
     struct played other;
     struct played next;
-    bool leads;
+    bool needed;
     int done_n;
 } t;
 
@@ -35,10 +35,10 @@ static int64_t broker_epoch(void *context)
     return EPOCH;
 }
 
-static bool leads(void *context)
+static bool is_needed(void *context)
 {
     CU_ASSERT_PTR_EQUAL(context, &t);
-    return t.leads;
+    return t.needed;
 }
 
 static void on_done(void *context)
@@ -102,7 +102,7 @@ static void begin(void)
                                                      .connect_timeout_ms = 10000,
                                                      .timeout_ms = TIMEOUT_MS,
                                                      .broker_epoch = broker_epoch,
-                                                     .leads = leads,
+                                                     .is_needed = is_needed,
                                                      .context = &t});
     know(3, OTHER);
 }
@@ -179,7 +179,7 @@ static void test_lets_go(void)
 static void test_waits_for_the_word(void)
 {
     begin();
-    t.leads = true;
+    t.needed = true;
     leave();
     get();
     answer(OK, 0);
@@ -188,7 +188,7 @@ static void test_waits_for_the_word(void)
         pass(LOOK_MS);
         CU_ASSERT_EQUAL(t.done_n, 0);
     }
-    t.leads = false;
+    t.needed = false;
     pass(LOOK_MS);
     CU_ASSERT_EQUAL(t.done_n, 1);
     pass(LEAVE_WAIT_MS);
@@ -200,7 +200,7 @@ static void test_waits_for_the_word(void)
 static void test_word_does_not_come(void)
 {
     begin();
-    t.leads = true;
+    t.needed = true;
     leave();
     get();
     answer(OK, 0);
@@ -216,7 +216,7 @@ static void test_word_does_not_come(void)
 static void test_remaining(void)
 {
     begin();
-    t.leads = true;
+    t.needed = true;
     leave();
     for (int i = 0; i < TRIES; i++) {
         get();

@@ -239,6 +239,7 @@ static void test_one_in_flight(void)
     send_stop(OTHER, "c", 4);
     CU_ASSERT(played_silence(&t.other));
     CU_ASSERT_EQUAL(t.answers_n, 0);
+    CU_ASSERT(links_have_untold(t.links));
     answer_stop(OK);
     CU_ASSERT(until_answered());
     CU_ASSERT(one_answer(OTHER, 3, OK));
@@ -247,6 +248,7 @@ static void test_one_in_flight(void)
     CU_ASSERT(until_answered());
     CU_ASSERT(one_answer(OTHER, 4, ERR_STALE_BROKER_EPOCH));
     CU_ASSERT(played_silence(&t.other));
+    CU_ASSERT_FALSE(links_have_untold(t.links));
     end();
 }
 
@@ -313,6 +315,7 @@ static void test_nobody_listens(void)
     for (int i = 0; i < 5; i++) {
         pass(RETRY_MS);
     }
+    CU_ASSERT_FALSE(links_have_untold(t.links)); /* nobody who would hear it */
     played_listen(&t.other);
     pass(RETRY_MS);
     get_stop("a", 1);
