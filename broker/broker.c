@@ -529,6 +529,12 @@ static bool is_needed(void *context)
     return leads || links_have_untold(broker->links);
 }
 
+static void fetch_nothing_new(void *context)
+{
+    struct broker *broker = context;
+    fetchers_leave(broker->fetchers);
+}
+
 static void make_leaving(struct broker *broker)
 {
     const struct config *config = broker->config;
@@ -543,6 +549,7 @@ static void make_leaving(struct broker *broker)
                                      .connect_timeout_ms = config->controller_socket_timeout_ms,
                                      .timeout_ms = config->controller_socket_timeout_ms,
                                      .broker_epoch = broker_epoch_of,
+                                     .begins = fetch_nothing_new,
                                      .is_needed = is_needed,
                                      .context = broker};
     broker->leaving = leaving_new(&leaving);

@@ -158,6 +158,7 @@ static void on_begin(struct loop_task *task)
 {
     struct leaving *leaving = container_of(task, struct leaving, begin);
     if (others_live(leaving)) {
+        leaving->config.begins(leaving->config.context);
         ask(leaving);
     } else {
         finish(leaving); /* nobody else could lead */

@@ -29,6 +29,8 @@ struct leaving_config {
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int64_t (*broker_epoch)(void *context);
+    /* It is about to ask for the first time: nothing is to be fetched that is not already. */
+    void (*begins)(void *context);
     /* Does this broker lead anything of which there are other replicas, or, as the controller, know
      * something that others are still to be told? */
     bool (*is_needed)(void *context);

@@ -13,6 +13,7 @@ struct fetchers {
     struct stream_pool *streams; /* of each loop */
     int loops_n;
     int fetchers_n;
+    bool leaves;
     struct map all;      /* leader and number → struct member */
     struct map followed; /* partition → struct member */
 };
@@ -130,6 +131,10 @@ static void post(const struct member *member, struct partition *p, int32_t leade
 void fetchers_follow(struct fetchers *fs, struct partition *p, int32_t leader, int32_t leader_epoch)
 {
     CHECK(leader >= 0 && leader_epoch >= 0);
+    if (fs->leaves) {
+        fetchers_unfollow(fs, p);
+        return;
+    }
     struct member *member = member_for(fs, leader, number_of(fs, partition_name(p)));
     const struct member *before = map_set(&fs->followed, bytes_of(&p, sizeof(p)), member);
     if (before != NULL && before != member) {
@@ -144,4 +149,9 @@ void fetchers_unfollow(struct fetchers *fs, struct partition *p)
     if (member != NULL) {
         post(member, p, -1);
     }
+}
+
+void fetchers_leave(struct fetchers *fs)
+{
+    fs->leaves = true;
 }

@@ -29,5 +29,8 @@ void fetchers_follow(struct fetchers *fetchers, struct partition *p, int32_t lea
                      int32_t leader_epoch);
 /* Harmless for one that follows nobody. */
 void fetchers_unfollow(struct fetchers *fetchers, struct partition *p);
+/* This broker shuts down: what is followed from now on is not fetched. A leader would have it in sync
+ * again as soon as it has caught up, which the controller refuses. */
+void fetchers_leave(struct fetchers *fetchers);
 
 #endif

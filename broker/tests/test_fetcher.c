@@ -2,6 +2,8 @@
  * is not the leader's. What leaders may do wrong: test_fetcher_wrong.c. */
 #include "broker/tests/fetcher_util.h"
 
+#include "broker/replica/fetchers.h"
+
 /* Both are in the first request. */
 static void follow_two(void)
 {
@@ -388,10 +390,37 @@ static void test_log_start(void)
     end();
 }
 
+/* Who shuts down goes on with what it fetches, and begins with nothing: a new leader would have it in
+ * sync again. */
+static void test_leaves(void)
+{
+    begin();
+    const struct fetchers_config config = {
+        .env = t.env, .loops = &t.loop, .loops_n = 1, .fetchers_n = 1};
+    struct fetchers *fetchers = fetchers_new(&config);
+    become(0, LEADER, EPOCH);
+    become(1, LEADER, EPOCH);
+    fetchers_follow(fetchers, t.kept[0].p, LEADER, EPOCH);
+    fetchers_follow(fetchers, t.kept[1].p, LEADER, EPOCH);
+    settle();
+    get_fetch("0/0 a-0@0/-1");
+    fetchers_leave(fetchers);
+    become(0, LEADER, EPOCH + 1);
+    fetchers_follow(fetchers, t.kept[0].p, LEADER, EPOCH + 1);
+    become(2, LEADER, EPOCH);
+    fetchers_follow(fetchers, t.kept[2].p, LEADER, EPOCH);
+    settle();
+    answer_nothing();
+    get_fetch("77/1 b-0@0/-1 -a-0");
+    fetchers_free(fetchers);
+    end();
+}
+
 SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_session),
       TEST(test_forgotten_and_back), TEST(test_topic_made_again), TEST(test_without_ids),
       TEST(test_last_is_gone), TEST(test_late_answers), TEST(test_hurry),
       TEST(test_no_need_to_hurry), TEST(test_comes_while_out_of_reach), TEST(test_pauses_double),
       TEST(test_one_pauses), TEST(test_divergence), TEST(test_cut_below_the_high_watermark),
       TEST(test_leader_is_shorter), TEST(test_leader_begins_later),
-      TEST(test_common_offset_after_all), TEST(test_offsets_are_not_told), TEST(test_log_start))
+      TEST(test_common_offset_after_all), TEST(test_offsets_are_not_told), TEST(test_log_start),
+      TEST(test_leaves))

@@ -26,6 +26,7 @@ static struct {
     struct played other;
     struct played next;
     bool needed;
+    int begun_n;
     int done_n;
 } t;
 
@@ -33,6 +34,12 @@ static int64_t broker_epoch(void *context)
 {
     CU_ASSERT_PTR_EQUAL(context, &t);
     return EPOCH;
+}
+
+static void begins(void *context)
+{
+    CU_ASSERT_PTR_EQUAL(context, &t);
+    t.begun_n++;
 }
 
 static bool is_needed(void *context)
@@ -102,6 +109,7 @@ static void begin(void)
                                                      .connect_timeout_ms = 10000,
                                                      .timeout_ms = TIMEOUT_MS,
                                                      .broker_epoch = broker_epoch,
+                                                     .begins = begins,
                                                      .is_needed = is_needed,
                                                      .context = &t});
     know(3, OTHER);
@@ -220,6 +228,7 @@ static void test_remaining(void)
     leave();
     for (int i = 0; i < TRIES; i++) {
         get();
+        CU_ASSERT_EQUAL(t.begun_n, 1);
         answer(i == 1 ? ERR_STALE_CONTROLLER_EPOCH : OK, i == 1 ? 0 : 2);
         if (i < TRIES - 1) {
             CU_ASSERT(until_timer_is_due_in(PAUSE_MS));
