@@ -232,7 +232,7 @@ static void tell_handed_over(struct controller *c, const struct ctl_decision *d,
         const struct ctl_broker *to = &c->state.brokers[b];
         controller_send_roles_to(c, to, to->id == broker ? led : &d->changed);
     }
-    controller_send_metadata(c, &d->changed);
+    controller_send_states(c, &d->changed);
 }
 
 static err hand_over(struct controller *c, int32_t broker, struct parts *remaining)

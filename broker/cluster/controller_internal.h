@@ -62,6 +62,8 @@ void controller_send_targets(struct controller *c);
 void controller_send_metadata(struct controller *c, const struct parts *parts);
 void controller_send_metadata_to(struct controller *c, const struct ctl_broker *to,
                                  const struct parts *parts);
+/* The same to every broker, if there are such partitions. */
+void controller_send_states(struct controller *c, const struct parts *parts);
 /* Roles of these partitions to the brokers that hold them, or to one of those. */
 void controller_send_roles(struct controller *c, const struct parts *parts);
 void controller_send_roles_to(struct controller *c, const struct ctl_broker *to,

@@ -68,6 +68,13 @@ void controller_send_metadata(struct controller *c, const struct parts *parts)
     }
 }
 
+void controller_send_states(struct controller *c, const struct parts *parts)
+{
+    if (parts->count > 0) {
+        controller_send_metadata(c, parts);
+    }
+}
+
 void controller_send_roles_to(struct controller *c, const struct ctl_broker *to,
                               const struct parts *parts)
 {

@@ -334,6 +334,7 @@ static void test_only_member_shuts_down(void)
     deliver();
     t.sent[0] = '\0';
     CU_ASSERT_EQUAL(shut_down(2, epoch_of(2)), OK);
+    CU_ASSERT(was_sent("")); /* nothing has changed */
     CU_ASSERT_EQUAL_FATAL(let_go.remaining_partitions_n, 1);
     CU_ASSERT(str_is(let_go.remaining_partitions[0].topic_name, "a"));
     CU_ASSERT_EQUAL(let_go.remaining_partitions[0].partition_index, 0);
