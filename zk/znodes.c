@@ -570,6 +570,14 @@ struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id)
     return dump(arena, object);
 }
 
+err znode_log_dir_event_decode(struct bytes json, int32_t *broker_id)
+{
+    json_t *object = load_object(json);
+    bool is_whole = object != NULL && read_i32(object, "broker", broker_id);
+    json_decref(object);
+    return is_whole ? OK : E_MALFORMED;
+}
+
 struct bytes znode_feature_encode(struct arena *arena)
 {
     json_t *object = json_object();

@@ -132,6 +132,7 @@ NODISCARD err znode_partitions_decode(struct arena *arena, struct bytes json,
 
 /* /log_dir_event_notification/log_dir_event_N: a directory of this broker has failed. */
 struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id);
+NODISCARD err znode_log_dir_event_decode(struct bytes json, int32_t *broker_id);
 
 /* /feature, with no features. */
 struct bytes znode_feature_encode(struct arena *arena);

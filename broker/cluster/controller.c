@@ -317,17 +317,48 @@ static err on_brokers_changed(struct controller *c)
     return on_delete_requests(c); /* one may have waited for this broker */
 }
 
+/* The brokers that the notifications name; one in another form, which somebody has written by hand, names
+ * nobody. */
+static err read_log_dir_events(struct controller *c, const struct coord_op *list,
+                               struct id_list *brokers)
+{
+    size_t count = (size_t)list->children_n;
+    struct coord_op *gets = controller_alloc(c, count, sizeof(*gets));
+    *brokers = (struct id_list){.ids = controller_alloc(c, count, sizeof(*brokers->ids))};
+    for (size_t i = 0; i < count; i++) {
+        gets[i] = (struct coord_op){
+            .type = COORD_GET,
+            .path = arena_format(&c->arena, "%s/%s", ZNODE_LOG_DIR_EVENTS, list->children[i]).data};
+    }
+    TRY(coord_run(c->config.coord, gets, count, &c->arena));
+    for (size_t i = 0; i < count; i++) {
+        int32_t id = -1;
+        if (gets[i].error == OK && znode_log_dir_event_decode(gets[i].value, &id) == OK &&
+            !id_list_holds(brokers, id)) {
+            brokers->ids[brokers->count++] = id;
+        }
+    }
+    return OK;
+}
+
 /* A broker says that a directory has failed: asked for its roles again, it tells which. */
 static err on_log_dir_events(struct controller *c)
 {
     struct coord_op list;
+    struct id_list brokers;
     TRY(controller_read_children(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH, &list));
     if (list.children_n == 0) {
         return OK;
     }
+    TRY(read_log_dir_events(c, &list, &brokers));
     TRY(controller_remove_children(c, ZNODE_LOG_DIR_EVENTS, &list));
-    struct parts all = all_parts(c);
-    controller_send_roles(c, &all);
+    for (int32_t i = 0; i < brokers.count; i++) {
+        const struct ctl_broker *broker = ctl_broker_find(&c->state, brokers.ids[i]);
+        if (broker != NULL) {
+            struct parts its = parts_of(c, broker->id);
+            controller_send_roles_to(c, broker, &its);
+        }
+    }
     return OK;
 }
 

@@ -455,6 +455,7 @@ static void test_failed_directory(void)
                 "{\"version\":1,\"broker\":1,\"event\":1}");
     deliver();
     CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "lisr to=1 epoch=1 a-0 leader=1/0"));
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "to=2"));
     CU_ASSERT(holds("/log_dir_event_notification/log_dir_event_0000000000", NULL));
     answer_roles("a", 1, 56);
     CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/1 version=1 replicas=1,2 isr=2\n"));
@@ -465,6 +466,11 @@ static void test_failed_directory(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=-1/2 version=2 replicas=1,2 isr=2\n"));
     answer_roles("a", 2, 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/3 version=3 replicas=1,2 isr=2\n"));
+    t.sent[0] = '\0';
+    create_text("/log_dir_event_notification/log_dir_event_0000000001", "{\"broker\":7}");
+    create_text("/log_dir_event_notification/log_dir_event_0000000002", "nobody's");
+    deliver();
+    CU_ASSERT(was_sent("") && holds("/log_dir_event_notification/log_dir_event_0000000001", NULL));
     CU_ASSERT(controller_is_active(t.controller));
     end();
 }

@@ -60,6 +60,7 @@ static void small_ones(struct arena *arena, struct bytes json)
     (void)!znode_controller_decode(arena, json, &id);
     (void)!znode_producer_ids_decode(arena, json, &block);
     (void)!znode_partitions_decode(arena, json, &partitions);
+    (void)!znode_log_dir_event_decode(json, &id);
     (void)!znode_number_decode(json, &number);
 }
 

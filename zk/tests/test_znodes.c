@@ -17,6 +17,7 @@ static const char STATE[] = "{\"controller_epoch\":1,\"leader\":1001,\"version\"
 static const char CONFIG[] = "{\"version\":1,\"config\":{\"cleanup.policy\":\"compact,delete\","
                              "\"retention.ms\":\"86400000\"}}";
 static const char CLUSTER[] = "{\"version\":\"1\",\"id\":\"4mC4ktazS8expo_spEuzVA\"}";
+static const char LOG_DIR_EVENT[] = "{\"version\":1,\"broker\":3,\"event\":1}";
 static const char CONTROLLER[] = "{\"version\":2,\"brokerid\":1,\"timestamp\":\"1795258828701\","
                                  "\"kraftControllerEpoch\":-1}";
 static const char FEATURE[] = "{\"features\":{},\"version\":2,\"status\":1}";
@@ -217,6 +218,9 @@ static void test_single_values(void)
     CU_ASSERT_EQUAL(broker, 5);
     same(znode_controller_encode(&arena, 1, 1795258828701), CONTROLLER);
     same(znode_feature_encode(&arena), FEATURE);
+    MUST(znode_log_dir_event_decode(json(LOG_DIR_EVENT), &broker));
+    CU_ASSERT_EQUAL(broker, 3);
+    same(znode_log_dir_event_encode(&arena, 3), LOG_DIR_EVENT);
     struct znode_producer_ids block;
     MUST(znode_producer_ids_decode(&arena, json(PRODUCER_IDS), &block));
     CU_ASSERT(block.broker_id == 1 && block.first == 0 && block.last == 999);
@@ -258,7 +262,7 @@ static void test_numbers(void)
 
 /* ---- what is no such node ---- */
 
-enum kind { BROKERS, TOPICS, STATES, CONFIGS, CLUSTERS, CONTROLLERS, BLOCKS, KINDS };
+enum kind { BROKERS, TOPICS, STATES, CONFIGS, CLUSTERS, CONTROLLERS, DIRECTORIES, BLOCKS, KINDS };
 
 static err decode(enum kind kind, struct bytes node)
 {
@@ -282,6 +286,8 @@ static err decode(enum kind kind, struct bytes node)
         return znode_cluster_id_decode(&arena, node, &id);
     case CONTROLLERS:
         return znode_controller_decode(&arena, node, &number);
+    case DIRECTORIES:
+        return znode_log_dir_event_decode(node, &number);
     default:
         return znode_producer_ids_decode(&arena, node, &block);
     }
@@ -321,6 +327,7 @@ static void test_garbage(void)
         {CONFIGS, "{\"config\":{\"a\":1}}"},
         {CLUSTERS, "{\"id\":7}"},
         {CONTROLLERS, "{\"brokerid\":\"1\"}"},
+        {DIRECTORIES, "{\"version\":1,\"event\":1}"},
         {BLOCKS, "{\"broker\":1,\"block_start\":\"0\"}"},
     };
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
@@ -343,8 +350,8 @@ static void test_garbage(void)
 /* Every cut, and every byte changed, is a node or an error. */
 static void test_damaged(void)
 {
-    static const char *const NODES[KINDS] = {BROKER,  TOPIC,      STATE,       CONFIG,
-                                             CLUSTER, CONTROLLER, PRODUCER_IDS};
+    static const char *const NODES[KINDS] = {BROKER,  TOPIC,      STATE,         CONFIG,
+                                             CLUSTER, CONTROLLER, LOG_DIR_EVENT, PRODUCER_IDS};
     static const char BYTES[] = "\"{}[],:0-x\\";
     for (int kind = 0; kind < KINDS; kind++) {
         size_t len = strlen(NODES[kind]);
