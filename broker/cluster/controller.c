@@ -356,7 +356,7 @@ static err on_log_dir_events(struct controller *c)
         const struct ctl_broker *broker = ctl_broker_find(&c->state, brokers.ids[i]);
         if (broker != NULL) {
             struct parts its = parts_of(c, broker->id);
-            controller_send_roles_to(c, broker, &its);
+            controller_ask_roles(c, broker, &its);
         }
     }
     return OK;
@@ -364,32 +364,56 @@ static err on_log_dir_events(struct controller *c)
 
 /* ---- answers ---- */
 
-/* A replica whose directory does not work cannot lead; one that works again may. */
+/* True: there was news of this topic, which is not being deleted. `failures`: they are to stop. */
+static bool note_answers(struct controller *c, int32_t broker,
+                         const struct leader_and_isr_response_topic *answers,
+                         struct ctl_topic *topic, struct parts *failures)
+{
+    bool some = false;
+    for (int32_t i = 0; i < answers->partition_errors_n; i++) {
+        const struct leader_and_isr_response_partition_error *p = &answers->partition_errors[i];
+        bool failed = p->error_code == ERR_KAFKA_STORAGE_ERROR;
+        if (p->error_code != OK && p->error_code != ERR_STALE_CONTROLLER_EPOCH) {
+            log_error("controller",
+                      "replica refused its role broker=%d topic=%.*s partition=%d error=%s", broker,
+                      (int)topic->name.len, topic->name.data, p->partition_index,
+                      kafka_error_name(p->error_code));
+        }
+        if (!ctl_set_replica_offline(topic, p->partition_index, broker, failed) ||
+            topic->deleting) {
+            continue;
+        }
+        some = true;
+        if (failed) {
+            parts_add(failures, &c->arena, topic, p->partition_index);
+        }
+    }
+    return some;
+}
+
+/* A replica whose directory does not work cannot lead, and is to stop as others do; one that works again
+ * may. */
 static err on_roles_answered(struct controller *c, int32_t broker,
                              const struct leader_and_isr_response *response)
 {
     struct topic_list changed = {
         .topics = controller_alloc(c, (size_t)response->topics_n, sizeof(*changed.topics))};
+    struct parts failures = {0};
     for (int32_t t = 0; t < response->topics_n; t++) {
-        const struct leader_and_isr_response_topic *in = &response->topics[t];
-        struct ctl_topic *topic = ctl_topic_by_id(&c->state, in->topic_id);
-        bool news = false;
-        for (int32_t i = 0; topic != NULL && i < in->partition_errors_n; i++) {
-            const struct leader_and_isr_response_partition_error *p = &in->partition_errors[i];
-            bool failed = p->error_code == ERR_KAFKA_STORAGE_ERROR;
-            news |= ctl_set_replica_offline(topic, p->partition_index, broker, failed);
-            if (p->error_code != OK && p->error_code != ERR_STALE_CONTROLLER_EPOCH) {
-                log_error("controller",
-                          "replica refused its role broker=%d topic=%.*s partition=%d error=%s",
-                          broker, (int)topic->name.len, topic->name.data, p->partition_index,
-                          kafka_error_name(p->error_code));
-            }
-        }
-        if (news && !topic->deleting) {
+        struct ctl_topic *topic = ctl_topic_by_id(&c->state, response->topics[t].topic_id);
+        if (topic != NULL && note_answers(c, broker, &response->topics[t], topic, &failures)) {
             changed.topics[changed.count++] = topic;
         }
     }
-    return changed.count == 0 ? OK : controller_settle(c, &changed);
+    if (changed.count == 0) {
+        return OK;
+    }
+    TRY(controller_settle(c, &changed));
+    const struct ctl_broker *to = ctl_broker_find(&c->state, broker);
+    if (to != NULL) {
+        controller_send_stops(c, to, &failures, false);
+    }
+    return OK;
 }
 
 /* Topics that are being deleted: each broker answers twice, when it has stopped and when it has deleted

@@ -64,10 +64,13 @@ void controller_send_metadata_to(struct controller *c, const struct ctl_broker *
                                  const struct parts *parts);
 /* The same to every broker, if there are such partitions. */
 void controller_send_states(struct controller *c, const struct parts *parts);
-/* Roles of these partitions to the brokers that hold them, or to one of those. */
+/* Roles of these partitions to the brokers that hold them, or to one of those; not to one whose directory
+ * has failed. That one is asked only to find out. */
 void controller_send_roles(struct controller *c, const struct parts *parts);
 void controller_send_roles_to(struct controller *c, const struct ctl_broker *to,
                               const struct parts *parts);
+void controller_ask_roles(struct controller *c, const struct ctl_broker *to,
+                          const struct parts *parts);
 void controller_send_stops(struct controller *c, const struct ctl_broker *to,
                            const struct parts *parts, bool delete_partitions);
 /* A topic that is being deleted: brokers that hold it, and have not been asked, are to stop its replicas

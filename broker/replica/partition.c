@@ -662,6 +662,7 @@ err partition_resign(struct partition *p, int32_t leader_epoch, bool *led)
             p->gone = ERR_UNKNOWN_TOPIC_OR_PARTITION;
         }
         partition_wake_all(p);
+        e = leader_epoch >= 0 ? partition_check_log(p) : OK;
     }
     partition_unlock(p);
     return e;

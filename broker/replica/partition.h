@@ -118,7 +118,9 @@ NODISCARD err partition_become(struct partition *p, const struct partition_state
                                struct role_change *change);
 /* StopReplica without a deletion: it neither leads nor follows until the controller says more.
  * FENCED_LEADER_EPOCH (74) when `leader_epoch` is older than what is known; -1: not told. With
- * LEADER_EPOCH_DURING_DELETE its topic is on its way out, and already told as gone (3). */
+ * LEADER_EPOCH_DURING_DELETE its topic is on its way out, and already told as gone (3).
+ * KAFKA_STORAGE_ERROR (56): it has stopped, and the log is offline. Not where the topic may be on its way
+ * out: a log that takes no records can often be deleted. */
 enum { LEADER_EPOCH_DURING_DELETE = -2 };
 NODISCARD err partition_resign(struct partition *p, int32_t leader_epoch, bool *led);
 /* Takes the log away, for good: whoever holds, waits for or comes late to this partition is answered

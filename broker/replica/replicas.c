@@ -327,7 +327,10 @@ static err stop_partition(struct replicas *replicas, struct partition *p, int32_
 {
     struct topic_partition name = partition_name(p);
     struct role_change change = {0};
-    TRY(partition_resign(p, leader_epoch, &change.led));
+    err resigned = partition_resign(p, leader_epoch, &change.led);
+    if (resigned != OK && resigned != ERR_KAFKA_STORAGE_ERROR) {
+        return resigned;
+    }
     if (replicas->config.fetchers != NULL) {
         fetchers_unfollow(replicas->config.fetchers, p);
     }
@@ -336,7 +339,7 @@ static err stop_partition(struct replicas *replicas, struct partition *p, int32_
         partition_release(table_remove(replicas, name.topic, name.partition));
         (void)partition_detach_log(p, gone_for(leader_epoch));
     }
-    return OK;
+    return delete_log ? OK : resigned;
 }
 
 static err stop_one(struct replicas *replicas, struct topic_partition name, int32_t leader_epoch,

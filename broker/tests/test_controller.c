@@ -458,12 +458,18 @@ static void test_failed_directory(void)
     CU_ASSERT_PTR_NULL(strstr(t.sent, "to=2"));
     CU_ASSERT(holds("/log_dir_event_notification/log_dir_event_0000000000", NULL));
     answer_roles("a", 1, 56);
-    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/1 version=1 replicas=1,2 isr=2\n"));
+    const char *then =
+        strstr(t.sent, "lisr to=2 epoch=1 a-0 leader=2/1 version=1 replicas=1,2 isr=2\n");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(then); /* the other is told who leads now, this one to stop */
+    CU_ASSERT_STRING_EQUAL(then, "lisr to=2 epoch=1 a-0 leader=2/1 version=1 replicas=1,2 isr=2\n"
+                                 "umr to=1 epoch=1 live=2 a-0:2\numr to=2 epoch=1 live=2 a-0:2\n"
+                                 "stop to=1 a-0 epoch=1\n");
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "lisr to=1 epoch=1 a-0 leader=2"));
     t.sent[0] = '\0';
     answer_roles("a", 1, 56); /* no news */
     CU_ASSERT(was_sent(""));
     answer_roles("a", 2, 56);
-    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=-1/2 version=2 replicas=1,2 isr=2\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "umr to=1 epoch=1 live=2 a-0:-1\n"));
     answer_roles("a", 2, 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "a-0 leader=2/3 version=3 replicas=1,2 isr=2\n"));
     t.sent[0] = '\0';

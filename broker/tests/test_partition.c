@@ -729,6 +729,11 @@ static void check_disk_fails(void (*fail)(void))
     bool yes = true;
     CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_KAFKA_STORAGE_ERROR);
     CU_ASSERT_EQUAL(append_error(1), ERR_KAFKA_STORAGE_ERROR);
+    bool led = false;
+    CU_ASSERT_EQUAL(partition_resign(t.p, 1, &led), ERR_KAFKA_STORAGE_ERROR);
+    CU_ASSERT(led);
+    MUST(partition_resign(t.p, LEADER_EPOCH_DURING_DELETE, &led)); /* it may be deleted */
+    CU_ASSERT_FALSE(led);
     (void)partition_detach_log(t.p, ERR_NOT_LEADER_OR_FOLLOWER);
     partition_release(t.p);
     loop_free(t.flush);
