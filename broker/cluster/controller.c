@@ -283,10 +283,48 @@ static void welcome(struct controller *c, const struct ctl_broker *broker)
     }
 }
 
+static struct id_list broker_ids(struct controller *c)
+{
+    struct id_list ids = {.ids = controller_alloc(c, (size_t)c->state.brokers_n, sizeof(*ids.ids))};
+    for (int32_t b = 0; b < c->state.brokers_n; b++) {
+        ids.ids[ids.count++] = c->state.brokers[b].id;
+    }
+    return ids;
+}
+
+/* Has a replica gone with its broker of which nothing is to be decided, since it was not in sync? */
+static bool has_lost_idle(const struct controller *c, const struct ctl_partition *p,
+                          const struct id_list *before)
+{
+    for (int32_t i = 0; i < p->replicas.count; i++) {
+        int32_t id = p->replicas.ids[i];
+        if (id_list_holds(before, id) && ctl_broker_find(&c->state, id) == NULL &&
+            ctl_replica_is_idle(p, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct parts lost_idle(struct controller *c, const struct id_list *before)
+{
+    struct parts parts = {0};
+    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
+    for (int32_t t = 0; t < all.count; t++) {
+        for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
+            if (has_lost_idle(c, &all.topics[t]->partitions[p], before)) {
+                parts_add(&parts, &c->arena, all.topics[t], p);
+            }
+        }
+    }
+    return parts;
+}
+
 /* First what has ended: brokers that are gone, and former lives of those that are there again. Then what
  * has begun. */
 static err on_brokers_changed(struct controller *c)
 {
+    struct id_list before = broker_ids(c);
     bool some_left = false;
     TRY(controller_load_brokers(c, &some_left));
     struct parts none = {0};
@@ -300,7 +338,9 @@ static err on_brokers_changed(struct controller *c)
     controller_send_targets(c);
     controller_send_metadata(c, &none);
     if (some_left || bounced) {
+        struct parts idle = lost_idle(c, &before);
         TRY(controller_settle(c, &all));
+        controller_send_states(c, &idle);
     }
     for (int32_t b = 0; b < c->state.brokers_n; b++) {
         struct ctl_broker *broker = &c->state.brokers[b];
@@ -364,10 +404,16 @@ static err on_log_dir_events(struct controller *c)
 
 /* ---- answers ---- */
 
-/* True: there was news of this topic, which is not being deleted. `failures`: they are to stop. */
+/* Replicas of one broker of which an answer was news. */
+struct roles_news {
+    struct parts failed; /* they are to stop */
+    struct parts told;   /* with nothing to be decided: that they are offline, or not any more */
+};
+
+/* True: there was news of this topic, which is not being deleted. */
 static bool note_answers(struct controller *c, int32_t broker,
                          const struct leader_and_isr_response_topic *answers,
-                         struct ctl_topic *topic, struct parts *failures)
+                         struct ctl_topic *topic, struct roles_news *news)
 {
     bool some = false;
     for (int32_t i = 0; i < answers->partition_errors_n; i++) {
@@ -385,7 +431,10 @@ static bool note_answers(struct controller *c, int32_t broker,
         }
         some = true;
         if (failed) {
-            parts_add(failures, &c->arena, topic, p->partition_index);
+            parts_add(&news->failed, &c->arena, topic, p->partition_index);
+        }
+        if (!failed || ctl_replica_is_idle(&topic->partitions[p->partition_index], broker)) {
+            parts_add(&news->told, &c->arena, topic, p->partition_index);
         }
     }
     return some;
@@ -398,10 +447,10 @@ static err on_roles_answered(struct controller *c, int32_t broker,
 {
     struct topic_list changed = {
         .topics = controller_alloc(c, (size_t)response->topics_n, sizeof(*changed.topics))};
-    struct parts failures = {0};
+    struct roles_news news = {0};
     for (int32_t t = 0; t < response->topics_n; t++) {
         struct ctl_topic *topic = ctl_topic_by_id(&c->state, response->topics[t].topic_id);
-        if (topic != NULL && note_answers(c, broker, &response->topics[t], topic, &failures)) {
+        if (topic != NULL && note_answers(c, broker, &response->topics[t], topic, &news)) {
             changed.topics[changed.count++] = topic;
         }
     }
@@ -409,9 +458,10 @@ static err on_roles_answered(struct controller *c, int32_t broker,
         return OK;
     }
     TRY(controller_settle(c, &changed));
+    controller_send_states(c, &news.told);
     const struct ctl_broker *to = ctl_broker_find(&c->state, broker);
     if (to != NULL) {
-        controller_send_stops(c, to, &failures, false);
+        controller_send_stops(c, to, &news.failed, false);
     }
     return OK;
 }

@@ -329,3 +329,8 @@ bool ctl_set_replica_offline(struct ctl_topic *topic, int32_t partition, int32_t
     }
     return true;
 }
+
+bool ctl_replica_is_idle(const struct ctl_partition *p, int32_t broker)
+{
+    return p->state.leader != broker && !id_list_holds(&p->state.isr, broker);
+}

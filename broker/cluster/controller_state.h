@@ -144,6 +144,8 @@ struct topic_list ctl_all_topics(const struct ctl_state *state, struct arena *ar
  * news. */
 bool ctl_set_replica_offline(struct ctl_topic *topic, int32_t partition, int32_t broker,
                              bool offline);
+/* It neither leads nor is in sync: whether it lives decides nothing. */
+bool ctl_replica_is_idle(const struct ctl_partition *p, int32_t broker);
 
 /* ---- decisions: controller_decide.c ---- */
 

@@ -481,6 +481,31 @@ static void test_failed_directory(void)
     end();
 }
 
+/* Of a replica that is not in sync nothing is decided when its directory fails; that it is offline is
+ * told, and that it can be used again. */
+static void test_failed_directory_of_idle(void)
+{
+    begin();
+    elect();
+    create_topic("a", "{\"0\":[1,2]}");
+    deliver();
+    register_broker(2);
+    deliver();
+    t.sent[0] = '\0';
+    answer_roles("a", 2, 56);
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=2 a-0:1\numr to=2 epoch=1 live=2 a-0:1\n"
+                       "stop to=2 a-0 epoch=0\n"));
+    t.sent[0] = '\0';
+    create_text("/log_dir_event_notification/log_dir_event_0000000000", "{\"broker\":2}");
+    deliver();
+    CU_ASSERT(was_sent(
+        "lisr to=2 epoch=1 a-0 leader=1/0 version=0 replicas=1,2 isr=1\n")); /* asked again */
+    t.sent[0] = '\0';
+    answer_roles("a", 2, 0);
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=2 a-0:1\numr to=2 epoch=1 live=2 a-0:1\n"));
+    end();
+}
+
 /* Preferred leaders: asked for by a node, or where too many partitions are led by others. */
 static void test_preferred_leaders(void)
 {
@@ -690,6 +715,7 @@ SUITE("controller", TEST(test_election), TEST(test_another_controller_is_there),
       TEST(test_several_brokers), TEST(test_deletion_waits), TEST(test_other_topic_nodes),
       TEST(test_many_partitions), TEST(test_node_vanishes), TEST(test_deposed_and_back),
       TEST(test_resign), TEST(test_deletion_is_confirmed), TEST(test_failed_directory),
-      TEST(test_preferred_leaders), TEST(test_topic_node_vanishes), TEST(test_old_notifications),
-      TEST(test_half_made_topic), TEST(test_junk_below), TEST(test_unreadable_states),
-      TEST(test_topic_is_mended), TEST(test_epoch_out_of_range), TEST(test_odd_broker_ids))
+      TEST(test_failed_directory_of_idle), TEST(test_preferred_leaders),
+      TEST(test_topic_node_vanishes), TEST(test_old_notifications), TEST(test_half_made_topic),
+      TEST(test_junk_below), TEST(test_unreadable_states), TEST(test_topic_is_mended),
+      TEST(test_epoch_out_of_range), TEST(test_odd_broker_ids))

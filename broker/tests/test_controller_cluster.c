@@ -86,6 +86,22 @@ static void test_follower_dies(void)
     end();
 }
 
+/* It was not in sync: nothing is decided, but clients are to hear that its replica is offline. */
+static void test_idle_follower_dies(void)
+{
+    begin_cluster(2);
+    make_topic("a", "{\"0\":[1,2,3],\"1\":[1,2]}");
+    register_broker(3);
+    deliver();
+    t.sent[0] = '\0';
+    delete ("/brokers/ids/3");
+    deliver();
+    CU_ASSERT(was_sent("umr to=1 epoch=1 live=2\numr to=2 epoch=1 live=2\n"
+                       "umr to=1 epoch=1 live=2 a-0:1\numr to=2 epoch=1 live=2 a-0:1\n"));
+    CU_ASSERT(state_is("a", 0, 1, 0, "1,2"));
+    end();
+}
+
 static void test_two_die_at_once(void)
 {
     begin_cluster(4);
@@ -379,8 +395,8 @@ static void test_bounces_between_the_phases(void)
 
 SUITE("controller_cluster", TEST(test_joins_without_replicas), TEST(test_joins_with_replicas),
       TEST(test_joins_and_leads), TEST(test_leader_dies), TEST(test_follower_dies),
-      TEST(test_two_die_at_once), TEST(test_bounce), TEST(test_failover),
-      TEST(test_failover_without_heirs), TEST(test_unclean), TEST(test_clean_comes_first),
-      TEST(test_unclean_is_switched_on), TEST(test_imbalance_of_one), TEST(test_version_moves),
-      TEST(test_adding_and_removing), TEST(test_deletion_in_two_phases),
+      TEST(test_idle_follower_dies), TEST(test_two_die_at_once), TEST(test_bounce),
+      TEST(test_failover), TEST(test_failover_without_heirs), TEST(test_unclean),
+      TEST(test_clean_comes_first), TEST(test_unclean_is_switched_on), TEST(test_imbalance_of_one),
+      TEST(test_version_moves), TEST(test_adding_and_removing), TEST(test_deletion_in_two_phases),
       TEST(test_dies_between_the_phases), TEST(test_bounces_between_the_phases))
