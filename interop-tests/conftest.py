@@ -23,6 +23,11 @@ _results = {}
 collect_ignore_glob = ["zookeeper/*", "cluster/*"] if PASS == "embedded" else []
 
 
+def pytest_addoption(parser):
+    parser.addoption("--record", nargs="?", const="anew", default="", choices=["anew", "again"],
+                     help="cluster/test_messages.py: write down what Apache Kafka's brokers say")
+
+
 def pytest_collection_modifyitems(items):
     if not WHOLE:
         for item in items:

@@ -1,6 +1,7 @@
 """A cluster for the tests of a module, and the gaps they measured."""
 
 import os
+import sys
 
 import pytest
 
@@ -53,3 +54,8 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("longest time between two acknowledgements of one partition (acks=all)")
     for test, seconds in gaps.items():
         terminalreporter.write_line(f"{seconds:6.2f} s  {test}")
+    if "cluster.scenario" in sys.modules:
+        heard = sys.modules["cluster.scenario"].seconds
+        terminalreporter.section("time of each scenario whose messages were compared")
+        for scenario, seconds in heard.items():
+            terminalreporter.write_line(f"{seconds:6.2f} s  {scenario}")

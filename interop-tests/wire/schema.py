@@ -274,15 +274,34 @@ def encode_header(key: int, version: int, correlation: int, client, flexible: bo
     return head + (tags if flexible else b"")
 
 
+def _skip_tags(r: Reader) -> None:
+    for _ in range(r.uvarint()):
+        r.uvarint()
+        r.take(r.uvarint())
+
+
+def decode_request(apis: dict, frame: bytes) -> tuple:
+    """(key, version, correlation id, client id, fields) of a request; bytes left over are an error."""
+    r = Reader(frame)
+    key, version, correlation, length = r.fixed(">h"), r.fixed(">h"), r.fixed(">i"), r.fixed(">h")
+    client = None if length < 0 else r.take(length).decode()
+    api = apis[key]
+    flexible = version in api.flexible
+    if flexible:
+        _skip_tags(r)
+    values = decode_fields(api.request, r, version, flexible)
+    if r.at != len(frame):
+        raise Malformed(f"{len(frame) - r.at} bytes are left after the request")
+    return key, version, correlation, client, values
+
+
 def decode_response(api: Api, version: int, frame: bytes) -> tuple:
     """(correlation id, fields) of an answer; bytes left over are an error."""
     r = Reader(frame)
     correlation = r.fixed(">i")
     flexible = version in api.flexible
     if api.response_header_is_flexible(version):
-        for _ in range(r.uvarint()):
-            r.uvarint()
-            r.take(r.uvarint())
+        _skip_tags(r)
     values = decode_fields(api.response, r, version, flexible)
     if r.at != len(frame):
         raise Malformed(f"{len(frame) - r.at} bytes are left after the answer")
