@@ -388,46 +388,41 @@ static int members(uint32_t isr)
     return __builtin_popcount(isr);
 }
 
-/* Was the ISR too small from the send to the acknowledgement, and did its leader know before? The store's
- * version says that nothing has changed between two looks. */
-static bool never_enough(const struct check *c, const struct event *ack)
+/* What the store says of a partition's ISR, and whether the leader knew that too. */
+struct knowledge {
+    const struct event *since; /* the first look at this version */
+    bool known;
+};
+
+static void learn(struct knowledge *k, const struct event *e)
 {
-    const struct event *since = NULL; /* the first look at this version */
-    bool known = false;
-    bool sent = false;
-    for (const struct event *e = c->history->events; e < ack; e++) {
-        bool leads = since != NULL && e->kind == EVENT_LEADER && e->partition == ack->partition;
-        if (e->kind == EVENT_TRUTH && e->partition == ack->partition &&
-            (since == NULL || since->version != e->version)) {
-            since = e;
-            known = false;
-            if (sent) {
-                return false;
-            }
-        }
-        known |= leads && e->who == since->who && e->version == since->version;
-        if (e->kind == EVENT_SEND && e->value == ack->value) {
-            sent = true;
-            if (!known || members(since->isr) >= c->config->min_isr) {
-                return false;
-            }
-        }
+    if (e->kind == EVENT_TRUTH && (k->since == NULL || k->since->version != e->version)) {
+        *k = (struct knowledge){.since = e};
+    } else if (e->kind == EVENT_LEADER && k->since != NULL) {
+        k->known |= e->who == k->since->who && e->version == k->since->version;
     }
-    return sent;
 }
 
+/* Was the ISR too small from the send to the acknowledgement, and did its leader know before? The store's
+ * version says that nothing has changed between two looks. */
 static void check_acks(struct check *c)
 {
-    if (c->config->min_isr <= 1) {
-        return; /* an ISR has one member at least */
-    }
+    struct knowledge all[PARTITIONS_MAX] = {{0}};
+    struct map too_few; /* since when, by value of what was sent then */
+    map_init(&too_few);
     EACH_EVENT(e, c)
     {
-        if (e->kind == EVENT_ACK && e->acks == -1 && e->offset >= 0 && never_enough(c, e)) {
+        struct knowledge *k = &all[e->partition % PARTITIONS_MAX];
+        learn(k, e);
+        if (e->kind == EVENT_SEND && k->known && members(k->since->isr) < c->config->min_isr) {
+            put(&too_few, &e->value, sizeof(e->value), k->since);
+        } else if (e->kind == EVENT_ACK && e->acks == -1 && e->offset >= 0 && k->since != NULL &&
+                   get(&too_few, &e->value, sizeof(e->value)) == k->since) {
             violated(c, "P16 acked-below-min-isr", "producer %d partition %d offset %" PRId64,
                      e->who, e->partition, e->offset);
         }
     }
+    map_deinit(&too_few);
 }
 
 static bool is_member(const struct event *truth, int who)
