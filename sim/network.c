@@ -2,6 +2,10 @@
  * due and its way is not cut; the due times of one socket's pieces only grow, so that none overtakes another
  * inside of a stream. A stream holds WINDOW_BYTES at most, arrived or not: more is EAGAIN.
  *
+ * A heap has the time of each socket's first piece. It may be too early (a stall), the piece may be gone or
+ * meet a cut, the socket may be there twice: who takes it out looks. What becomes possible earlier than the
+ * heap knows (a heal, a new first piece) is put in again.
+ *
  * A connection begins with a piece to the listener's host (SYN), answered by one that says yes or no; its end
  * is a piece too (FIN, RESET), and so is noticed late, or, behind a cut, never.
  *
@@ -16,13 +20,81 @@
 #include <string.h>
 
 enum {
-    FD_FIRST = 1 << 20, /* far from those of files */
     PORT_FIRST = 40000,
     DELAY_MIN_US = 50,
     DELAY_MAX_US = 800,
+    ANYBODY = -1,
+    ARRIVALS_MAX = 256, /* in one turn: others in the next */
 };
 
+/* ---- what is due ---- */
+
+static void arrival_add(struct network *network, int64_t due_us, int fd)
+{
+    if (network->arrivals_n == network->arrivals_cap) {
+        network->arrivals_cap = network->arrivals_cap == 0 ? 64 : network->arrivals_cap * 2;
+        network->arrivals =
+            xrealloc(network->arrivals, network->arrivals_cap * sizeof(*network->arrivals));
+    }
+    size_t at = ++network->arrivals_n;
+    struct arrival *heap = network->arrivals - 1; /* from 1 on */
+    for (; at > 1 && heap[at / 2].due_us > due_us; at /= 2) {
+        heap[at] = heap[at / 2];
+    }
+    heap[at] = (struct arrival){.due_us = due_us, .fd = fd};
+}
+
+static struct arrival arrival_take(struct network *network)
+{
+    struct arrival *heap = network->arrivals - 1;
+    struct arrival first = heap[1];
+    struct arrival last = heap[network->arrivals_n--];
+    size_t at = 1;
+    for (size_t child; (child = at * 2) <= network->arrivals_n; at = child) {
+        if (child < network->arrivals_n && heap[child + 1].due_us < heap[child].due_us) {
+            child++;
+        }
+        if (heap[child].due_us >= last.due_us) {
+            break;
+        }
+        heap[at] = heap[child];
+    }
+    heap[at] = last;
+    return first;
+}
+
+/* It has a first piece, or can be reached again. */
+static void expect_arrival(const struct socket *s)
+{
+    if (!list_empty(&s->pieces)) {
+        const struct piece *piece = container_of(s->pieces.next, struct piece, link);
+        arrival_add(s->host->network, piece->due_us, s->fd);
+    }
+}
+
 /* ---- sockets ---- */
+
+static void remember(struct network *network, struct socket *s)
+{
+    if (network->by_fd_n == network->by_fd_cap) {
+        network->by_fd_cap = network->by_fd_cap == 0 ? 64 : network->by_fd_cap * 2;
+        network->by_fd = xrealloc(network->by_fd, network->by_fd_cap * sizeof(struct socket *));
+    }
+    s->fd = NETWORK_FD_FIRST + (int)network->by_fd_n;
+    network->by_fd[network->by_fd_n++] = s;
+}
+
+static struct socket *by_fd(const struct network *network, int fd)
+{
+    size_t at = (size_t)(fd - NETWORK_FD_FIRST);
+    return fd < NETWORK_FD_FIRST || at >= network->by_fd_n ? NULL : network->by_fd[at];
+}
+
+struct socket *socket_at(const struct network *network, int fd)
+{
+    struct socket *s = by_fd(network, fd);
+    return s == NULL || s->closed ? NULL : s;
+}
 
 struct socket *socket_new(struct host *host, struct process *process)
 {
@@ -30,13 +102,19 @@ struct socket *socket_new(struct host *host, struct process *process)
     struct socket *s = xcalloc(1, sizeof(*s));
     s->host = host;
     s->process = process;
-    s->fd = network->next_fd++;
     list_init(&s->pieces);
     list_init(&s->accepted);
     list_init(&s->accept_link);
     list_init(&s->poller_link);
     list_append(&network->sockets, &s->link);
+    remember(network, s);
     return s;
+}
+
+void socket_let_go(struct socket *s)
+{
+    s->closed = true;
+    s->host->network->may_collect = true;
 }
 
 static void drop_pieces(struct socket *s)
@@ -50,10 +128,13 @@ static void drop_pieces(struct socket *s)
 
 static void socket_free(struct socket *s)
 {
+    struct network *network = s->host->network;
     drop_pieces(s);
     if (s->other != NULL) {
         s->other->other = NULL;
+        network->may_collect = true;
     }
+    network->by_fd[s->fd - NETWORK_FD_FIRST] = NULL;
     list_remove(&s->poller_link);
     list_remove(&s->accept_link);
     list_remove(&s->link);
@@ -86,7 +167,11 @@ void socket_send(struct socket *to, enum piece_kind kind, const void *data, size
         memcpy(piece->data, data, len);
     }
     to->pieces_bytes += len;
+    bool first = list_empty(&to->pieces);
     list_append(&to->pieces, &piece->link);
+    if (first) {
+        expect_arrival(to);
+    }
 }
 
 /* ---- what arrives ---- */
@@ -175,6 +260,7 @@ static void arrive(struct socket *s, const struct piece *piece)
 /* Both halves are over: nobody asks, nothing is under way. */
 static void collect(struct network *network)
 {
+    network->may_collect = false;
     list_each_safe (item, &network->sockets) {
         struct socket *s = container_of(item, struct socket, link);
         if (s->closed && list_empty(&s->pieces) &&
@@ -184,43 +270,76 @@ static void collect(struct network *network)
     }
 }
 
-static struct piece *due_piece(const struct socket *s)
+/* The first piece, if its way is open. */
+static struct piece *next_piece(const struct socket *s)
 {
-    return list_empty(&s->pieces) || s->host->is_off || is_cut(s)
+    return s == NULL || list_empty(&s->pieces) || s->host->is_off || is_cut(s)
                ? NULL
                : container_of(s->pieces.next, struct piece, link);
 }
 
+static void deliver(struct network *network, int fd)
+{
+    struct socket *s = by_fd(network, fd);
+    struct piece *piece = next_piece(s);
+    if (piece == NULL) {
+        return;
+    }
+    if (piece->due_us <= sched_now_us(network->sched)) {
+        list_remove(&piece->link);
+        s->pieces_bytes -= piece->len;
+        network->delivered++;
+        network->may_collect |= s->closed;
+        trace_mix(network->trace, (uint64_t)s->fd);
+        trace_bytes(network->trace, piece->data, piece->len);
+        arrive(s, piece);
+        free(piece);
+        s = by_fd(network, fd);
+    }
+    if (s != NULL) {
+        expect_arrival(s);
+    }
+}
+
+/* A piece for each socket, the oldest socket first. */
 static void network_turn(struct sched_source *source)
 {
     struct network *network = container_of(source, struct network, source);
-    list_each_safe (item, &network->sockets) {
-        struct socket *s = container_of(item, struct socket, link);
-        struct piece *piece = due_piece(s);
-        if (piece != NULL && piece->due_us <= sched_now_us(network->sched)) {
-            list_remove(&piece->link);
-            s->pieces_bytes -= piece->len;
-            network->delivered++;
-            trace_mix(network->trace, (uint64_t)s->fd);
-            trace_bytes(network->trace, piece->data, piece->len);
-            arrive(s, piece);
-            free(piece);
+    int fds[ARRIVALS_MAX];
+    size_t n = 0;
+    while (n < ARRIVALS_MAX && network->arrivals_n > 0 &&
+           network->arrivals[0].due_us <= sched_now_us(network->sched)) {
+        int fd = arrival_take(network).fd;
+        size_t at = n++;
+        for (; at > 0 && fds[at - 1] > fd; at--) {
+            fds[at] = fds[at - 1];
+        }
+        fds[at] = fd;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || fds[i] != fds[i - 1]) {
+            deliver(network, fds[i]);
         }
     }
-    collect(network);
+    if (network->may_collect) {
+        collect(network);
+    }
 }
 
 static int64_t network_next_due_us(struct sched_source *source)
 {
-    const struct network *network = container_of(source, struct network, source);
-    int64_t due_us = INT64_MAX;
-    list_each (item, &network->sockets) {
-        const struct piece *piece = due_piece(container_of(item, struct socket, link));
-        if (piece != NULL && piece->due_us < due_us) {
-            due_us = piece->due_us;
+    struct network *network = container_of(source, struct network, source);
+    while (network->arrivals_n > 0) {
+        const struct piece *piece = next_piece(by_fd(network, network->arrivals[0].fd));
+        if (piece != NULL && piece->due_us <= network->arrivals[0].due_us) {
+            return piece->due_us;
+        }
+        struct arrival arrival = arrival_take(network);
+        if (piece != NULL) {
+            arrival_add(network, piece->due_us, arrival.fd);
         }
     }
-    return due_us;
+    return INT64_MAX;
 }
 
 /* ---- life ---- */
@@ -240,7 +359,6 @@ struct network *network_new(struct sched *sched, struct trace *trace)
     struct network *network = xcalloc(1, sizeof(*network));
     network->sched = sched;
     network->trace = trace;
-    network->next_fd = FD_FIRST;
     list_init(&network->sockets);
     list_init(&network->processes);
     for (int i = 0; i < NETWORK_HOSTS_MAX; i++) {
@@ -261,7 +379,20 @@ void network_free(struct network *network)
         list_remove(item2);
         free(container_of(item2, struct process, link));
     }
+    free(network->by_fd);
+    free(network->arrivals);
     free(network);
+}
+
+/* What has waited at the host, all of it or what comes from one. */
+static void resume(struct network *network, int to, int from)
+{
+    list_each (item, &network->sockets) {
+        const struct socket *s = container_of(item, struct socket, link);
+        if (s->host->number == to && (from == ANYBODY || socket_sender(s) == from)) {
+            expect_arrival(s);
+        }
+    }
 }
 
 struct sockets *network_begin_process(struct network *network, int number, struct fs *fs)
@@ -271,6 +402,7 @@ struct sockets *network_begin_process(struct network *network, int number, struc
     *process = (struct process){.sockets.ops = network_sockets_ops(), .host = host, .fs = fs};
     list_append(&network->processes, &process->link);
     host->is_off = false;
+    resume(network, number, ANYBODY);
     return &process->sockets;
 }
 
@@ -283,7 +415,11 @@ void network_address(int host, char text[NETWORK_ADDRESS_MAX])
 
 void network_cut(struct network *network, int from, int to, bool cut)
 {
+    bool was = network->cut[from][to];
     network->cut[from][to] = cut;
+    if (was && !cut) {
+        resume(network, to, from);
+    }
 }
 
 void network_set_delay(struct network *network, int from, int to, struct network_delay delay)

@@ -13,8 +13,10 @@
 
 #include <netinet/in.h>
 
-/* What a stream holds at most, under way and arrived. */
-enum { NETWORK_WINDOW_BYTES = 256 << 10 };
+enum {
+    NETWORK_WINDOW_BYTES = 256 << 10, /* what a stream holds at most, under way and arrived */
+    NETWORK_FD_FIRST = 1 << 20,       /* far from those of files */
+};
 
 enum piece_kind { PIECE_DATA, PIECE_SYN, PIECE_ACCEPTED, PIECE_REFUSED, PIECE_FIN, PIECE_RESET };
 
@@ -80,6 +82,12 @@ struct net_poller {
     struct list watched; /* struct socket */
 };
 
+/* Something comes to that socket then, or later, or not at all. */
+struct arrival {
+    int64_t due_us;
+    int fd;
+};
+
 struct network {
     struct sched_source source;
     struct sched *sched;
@@ -88,8 +96,14 @@ struct network {
     bool cut[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX];
     struct network_delay delays[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX];
     struct list sockets;
+    struct socket **by_fd; /* from NETWORK_FD_FIRST on; NULL: gone */
+    size_t by_fd_n;
+    size_t by_fd_cap;
+    struct arrival *arrivals; /* a heap, by due_us */
+    size_t arrivals_n;
+    size_t arrivals_cap;
+    bool may_collect;
     struct list processes;
-    int next_fd;
     uint64_t delivered;
 };
 
@@ -107,6 +121,10 @@ static inline bool socket_is_dead(const struct socket *s)
 
 /* `process` NULL: it will be whose listener accepts it. */
 struct socket *socket_new(struct host *host, struct process *process);
+/* Not closed, or NULL. */
+struct socket *socket_at(const struct network *network, int fd);
+/* Closed by its owner: both ends go when the other one is too. */
+void socket_let_go(struct socket *s);
 /* The host that what arrives there comes from. */
 int socket_sender(const struct socket *s);
 /* Sends a piece to the socket, from the other one of its connection. */

@@ -50,20 +50,18 @@ static int poller_set(struct poller *poller, int fd, uint32_t had, const struct 
 {
     struct net_poller *p = poller_of(poller);
     (void)had;
-    list_each (item, &p->network->sockets) {
-        struct socket *s = container_of(item, struct socket, link);
-        if (s->fd == fd && !s->closed) {
-            list_remove(&s->poller_link);
-            s->wanted = *event;
-            s->poller = event->events == 0 ? NULL : p;
-            if (event->events != 0) {
-                list_append(&p->watched, &s->poller_link);
-            }
-            return 0;
-        }
+    struct socket *s = socket_at(p->network, fd);
+    if (s == NULL) {
+        errno = ENOENT;
+        return -1;
     }
-    errno = ENOENT;
-    return -1;
+    list_remove(&s->poller_link);
+    s->wanted = *event;
+    s->poller = event->events == 0 ? NULL : p;
+    if (event->events != 0) {
+        list_append(&p->watched, &s->poller_link);
+    }
+    return 0;
 }
 
 static int take_events(struct net_poller *p, struct epoll_event *events, int events_max)

@@ -18,14 +18,11 @@ static struct sched *sched_of(struct sockets *sockets)
 static struct socket *socket_find(struct sockets *sockets, int fd)
 {
     const struct process *process = process_of(sockets);
-    list_each (item, &process->host->network->sockets) {
-        struct socket *s = container_of(item, struct socket, link);
-        if (s->fd == fd && !s->closed && !process->dead) {
-            return s;
-        }
+    struct socket *s = process->dead ? NULL : socket_at(process->host->network, fd);
+    if (s == NULL) {
+        errno = ENOTCONN;
     }
-    errno = ENOTCONN;
-    return NULL;
+    return s;
 }
 
 static int net_listen(struct sockets *sockets, const struct sockaddr_storage *address, int backlog)
@@ -213,7 +210,7 @@ static bool net_peer_has_closed(struct sockets *sockets, int fd)
 static void socket_close(struct socket *s)
 {
     bool unread = s->in_done < s->in_len;
-    s->closed = true;
+    socket_let_go(s);
     list_remove(&s->poller_link);
     s->poller = NULL;
     if (s->other != NULL && !socket_is_dead(s)) {
@@ -227,12 +224,9 @@ static void socket_close(struct socket *s)
 
 static void net_close(struct sockets *sockets, int fd)
 {
-    list_each (item, &process_of(sockets)->host->network->sockets) {
-        struct socket *s = container_of(item, struct socket, link);
-        if (s->fd == fd && !s->closed) {
-            socket_close(s);
-            return;
-        }
+    struct socket *s = socket_at(process_of(sockets)->host->network, fd);
+    if (s != NULL) {
+        socket_close(s);
     }
 }
 

@@ -1,5 +1,6 @@
-/* Who can run stands in an array, from which chance takes one; who waits for a time is looked for among
- * all, since there are some dozens. Numbers of tasks, not addresses, go into the trace. */
+/* Who can run stands in an array, from which chance takes one; who waits for a time in a heap, the earliest
+ * first. Those that are due together can run in the order in which they were made. Numbers of tasks, not
+ * addresses, go into the trace. */
 #include "sim/sched.h"
 
 #include "base/err.h"
@@ -30,6 +31,7 @@ struct task {
     enum task_state state;
     bool woken;
     int64_t until_us; /* blocked */
+    size_t heap_at;   /* in sched.waiting, from 1 on; 0: not there */
     int64_t starves_until_us;
     struct task *joiner; /* or NULL */
     char name[NAME_BYTES];
@@ -45,6 +47,11 @@ struct sched {
     struct task **ready;
     size_t ready_n;
     size_t ready_cap;
+    struct task **waiting; /* a heap, by until_us */
+    size_t waiting_n;
+    size_t waiting_cap;
+    struct task **due; /* some of let_happen */
+    size_t due_cap;
     uint64_t tasks_made;
     struct list sources;
     int quiet;
@@ -122,6 +129,8 @@ void sched_free(struct sched *sched)
         task_free(task);
     }
     free(sched->ready);
+    free(sched->waiting);
+    free(sched->due);
     free(sched);
 }
 
@@ -145,15 +154,71 @@ struct task *sched_current(const struct sched *sched)
     return sched->current;
 }
 
+/* ---- who waits for a time ---- */
+
+/* An array of tasks with room for `n`. */
+static struct task **grow(struct task **array, size_t n, size_t *cap)
+{
+    if (n <= *cap) {
+        return array;
+    }
+    *cap = *cap == 0 ? 64 : *cap * 2;
+    return xrealloc(array, *cap * sizeof(*array));
+}
+
+static void heap_put(struct sched *sched, size_t at, struct task *task)
+{
+    sched->waiting[at - 1] = task;
+    task->heap_at = at;
+}
+
+/* Up or down from there, to where it belongs. */
+static void heap_settle(struct sched *sched, size_t at, struct task *task)
+{
+    for (; at > 1 && sched->waiting[at / 2 - 1]->until_us > task->until_us; at /= 2) {
+        heap_put(sched, at, sched->waiting[at / 2 - 1]);
+    }
+    for (size_t child; (child = at * 2) <= sched->waiting_n; at = child) {
+        if (child < sched->waiting_n &&
+            sched->waiting[child]->until_us < sched->waiting[child - 1]->until_us) {
+            child++;
+        }
+        if (sched->waiting[child - 1]->until_us >= task->until_us) {
+            break;
+        }
+        heap_put(sched, at, sched->waiting[child - 1]);
+    }
+    heap_put(sched, at, task);
+}
+
+static void wait_until(struct sched *sched, struct task *task, int64_t until_us)
+{
+    task->until_us = until_us;
+    if (until_us != SCHED_FOREVER_US) {
+        sched->waiting = grow(sched->waiting, ++sched->waiting_n, &sched->waiting_cap);
+        heap_settle(sched, sched->waiting_n, task);
+    }
+}
+
+static void wait_no_more(struct sched *sched, struct task *task)
+{
+    size_t at = task->heap_at;
+    if (at > 0) {
+        struct task *last = sched->waiting[--sched->waiting_n];
+        task->heap_at = 0;
+        if (last != task) {
+            heap_settle(sched, at, last);
+        }
+    }
+}
+
 /* ---- tasks ---- */
 
 static void make_ready(struct sched *sched, struct task *task)
 {
+    wait_no_more(sched, task);
     task->state = TASK_READY;
-    if (sched->ready_n == sched->ready_cap) {
-        sched->ready_cap = sched->ready_cap == 0 ? 64 : sched->ready_cap * 2;
-        sched->ready = xrealloc(sched->ready, sched->ready_cap * sizeof(*sched->ready));
-    }
+    sched->ready = grow(sched->ready, sched->ready_n + 1, &sched->ready_cap);
     sched->ready[sched->ready_n++] = task;
 }
 
@@ -234,7 +299,7 @@ void sched_block(struct sched *sched, int64_t until_us)
         sched_yield_now(sched);
     } else {
         task->state = TASK_BLOCKED;
-        task->until_us = until_us;
+        wait_until(sched, task, until_us);
         leave(sched);
     }
     task->woken = false;
@@ -337,22 +402,35 @@ static void turn_sources(struct sched *sched)
 
 static int64_t next_due_us(struct sched *sched)
 {
-    int64_t due_us = INT64_MAX;
-    list_each (item, &sched->tasks) {
-        const struct task *task = container_of(item, struct task, link);
-        if (task->state == TASK_BLOCKED && task->until_us < due_us) {
-            due_us = task->until_us;
-        } else if (task->state == TASK_READY && task->starves_until_us > sched->now_us &&
-                   task->starves_until_us < due_us) {
-            due_us = task->starves_until_us;
-        }
+    int64_t due_us = sched->waiting_n == 0 ? INT64_MAX : sched->waiting[0]->until_us;
+    for (size_t i = 0; i < sched->ready_n; i++) {
+        int64_t until_us = sched->ready[i]->starves_until_us;
+        due_us = until_us > sched->now_us && until_us < due_us ? until_us : due_us;
     }
-    list_each (item2, &sched->sources) {
-        struct sched_source *source = container_of(item2, struct sched_source, link);
+    list_each (item, &sched->sources) {
+        struct sched_source *source = container_of(item, struct sched_source, link);
         int64_t at_us = source->next_due_us(source);
         due_us = at_us < due_us ? at_us : due_us;
     }
     return due_us;
+}
+
+static void end_waits(struct sched *sched)
+{
+    size_t n = 0;
+    while (sched->waiting_n > 0 && sched->waiting[0]->until_us <= sched->now_us) {
+        struct task *task = sched->waiting[0];
+        size_t at = n++;
+        wait_no_more(sched, task);
+        sched->due = grow(sched->due, n, &sched->due_cap);
+        for (; at > 0 && sched->due[at - 1]->number > task->number; at--) {
+            sched->due[at] = sched->due[at - 1];
+        }
+        sched->due[at] = task;
+    }
+    for (size_t i = 0; i < n; i++) {
+        make_ready(sched, sched->due[i]);
+    }
 }
 
 /* What is due by now. */
@@ -360,12 +438,7 @@ static void let_happen(struct sched *sched)
 {
     trace_mix(sched->trace, (uint64_t)sched->now_us);
     turn_sources(sched);
-    list_each (item, &sched->tasks) {
-        struct task *task = container_of(item, struct task, link);
-        if (task->state == TASK_BLOCKED && task->until_us <= sched->now_us) {
-            make_ready(sched, task);
-        }
-    }
+    end_waits(sched);
 }
 
 static void advance(struct sched *sched, int64_t until_us)
