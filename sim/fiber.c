@@ -33,23 +33,35 @@ static void entry(void *argument)
     context_switch(fiber->own, fiber->resumer);
 }
 
-struct fiber *fiber_new(void (*run)(void *context), void *context)
+struct fiber *fiber_new(void)
 {
     struct fiber *fiber = xcalloc(1, sizeof(*fiber));
-    fiber->run = run;
-    fiber->context = context;
     fiber->stack = mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     CHECK(fiber->stack != MAP_FAILED && mprotect(fiber->stack, GUARD_BYTES, PROT_NONE) == 0);
-    fiber->own = context_new(fiber->stack + GUARD_BYTES, STACK_BYTES, entry, fiber);
     fiber->resumer = context_new(NULL, 0, NULL, NULL);
     return fiber;
+}
+
+void fiber_begin(struct fiber *fiber, void (*run)(void *context), void *context)
+{
+    CHECK(fiber->own == NULL || fiber->ended);
+    if (fiber->own != NULL) {
+        context_free(fiber->own);
+    }
+    stack_forget(fiber->stack + GUARD_BYTES, STACK_BYTES);
+    fiber->run = run;
+    fiber->context = context;
+    fiber->ended = false;
+    fiber->own = context_new(fiber->stack + GUARD_BYTES, STACK_BYTES, entry, fiber);
 }
 
 void fiber_free(struct fiber *fiber)
 {
     munmap(fiber->stack, GUARD_BYTES + STACK_BYTES);
-    context_free(fiber->own);
+    if (fiber->own != NULL) {
+        context_free(fiber->own);
+    }
     context_free(fiber->resumer);
     free(fiber);
 }

@@ -7,7 +7,9 @@
 struct fiber;
 
 /* Runs nothing yet. */
-struct fiber *fiber_new(void (*run)(void *context), void *context);
+struct fiber *fiber_new(void);
+/* Is to run that, from the beginning of its stack. One that is new, or has ended. */
+void fiber_begin(struct fiber *fiber, void (*run)(void *context), void *context);
 /* One that has ended, or has not begun. */
 void fiber_free(struct fiber *fiber);
 /* Runs it until it suspends itself, or ends. Not from within a fiber. */

@@ -14,6 +14,7 @@
 
 #ifdef SIM_FIBER_ASAN
 
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 
 /* Before the change; `kept` NULL: this stack is left for ever. */
@@ -25,6 +26,11 @@ static inline void stack_leave(void **kept, const void *to, size_t to_bytes)
 static inline void stack_enter(void *kept, const void **from, size_t *from_bytes)
 {
     __sanitizer_finish_switch_fiber(kept, from, from_bytes);
+}
+/* Nobody is on it any more: what was noted of its frames is void. */
+static inline void stack_forget(const void *stack, size_t bytes)
+{
+    __asan_unpoison_memory_region(stack, bytes);
 }
 
 #else
@@ -40,6 +46,11 @@ static inline void stack_enter(void *kept, const void **from, size_t *from_bytes
     (void)kept;
     (void)from;
     (void)from_bytes;
+}
+static inline void stack_forget(const void *stack, size_t bytes)
+{
+    (void)stack;
+    (void)bytes;
 }
 
 #endif

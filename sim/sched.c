@@ -53,6 +53,9 @@ struct sched {
     struct task **due; /* some of let_happen */
     size_t due_cap;
     uint64_t tasks_made;
+    struct fiber **spare; /* whose tasks are no more: stacks are dear, and brokers begin often */
+    size_t spare_n;
+    size_t spare_cap;
     struct list sources;
     int quiet;
     uint64_t preempt_in; /* so many locks on */
@@ -128,6 +131,10 @@ void sched_free(struct sched *sched)
         CHECK(task->state == TASK_ENDED);
         task_free(task);
     }
+    while (sched->spare_n > 0) {
+        fiber_free(sched->spare[--sched->spare_n]);
+    }
+    free(sched->spare);
     free(sched->ready);
     free(sched->waiting);
     free(sched->due);
@@ -242,7 +249,8 @@ struct task *task_spawn(struct sched *sched, struct task_group *group, const cha
     task->context = context;
     task->number = ++sched->tasks_made;
     strncpy(task->name, name, sizeof(task->name) - 1);
-    task->fiber = fiber_new(run_task, task);
+    task->fiber = sched->spare_n > 0 ? sched->spare[--sched->spare_n] : fiber_new();
+    fiber_begin(task->fiber, run_task, task);
     list_append(&sched->tasks, &task->link);
     make_ready(sched, task);
     return task;
@@ -255,9 +263,14 @@ bool task_has_ended(const struct task *task)
 
 void task_free(struct task *task)
 {
+    struct sched *sched = task->sched;
     CHECK(task->state == TASK_ENDED);
     list_remove(&task->link);
-    fiber_free(task->fiber);
+    if (sched->spare_n == sched->spare_cap) {
+        sched->spare_cap = sched->spare_cap == 0 ? 64 : sched->spare_cap * 2;
+        sched->spare = xrealloc(sched->spare, sched->spare_cap * sizeof(*sched->spare));
+    }
+    sched->spare[sched->spare_n++] = task->fiber;
     free(task);
 }
 
