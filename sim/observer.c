@@ -24,6 +24,8 @@ void observer_init(struct observer *o)
 {
     for (int i = 0; i < OBSERVER_PARTITIONS_MAX; i++) {
         o->noted[i] = o->offices[i] = -1;
+        snprintf(o->states_at[i], OBSERVER_PATH_BYTES, ZNODE_TOPICS "/%s/partitions/%d/state",
+                 o->topic, i);
     }
 }
 
@@ -66,13 +68,11 @@ static bool read_truth(const struct observer *o, int partition, struct event *tr
 /* Most times nothing has changed: versions say so. */
 void observer_note_truth(struct observer *o, int partition)
 {
-    char path[PATH_BYTES];
     struct bytes value;
     int32_t version = -1;
     int32_t office = -1;
     struct event truth;
-    snprintf(path, sizeof(path), ZNODE_TOPICS "/%s/partitions/%d/state", o->topic, partition);
-    bool news = coord_model_peek(o->store, path, &value, &version) &&
+    bool news = coord_model_peek(o->store, o->states_at[partition], &value, &version) &&
                 coord_model_peek(o->store, ZNODE_CONTROLLER_EPOCH, &value, &office) &&
                 (version != o->noted[partition] || office != o->offices[partition]);
     if (news && read_truth(o, partition, &truth)) {

@@ -8,7 +8,7 @@
 
 /* How many different states were met: of brokers, and of a partition on them; as numbers, of which a few may
  * be the same. */
-enum { STATE_NUMBERS = 1 << 14, OBSERVER_PARTITIONS_MAX = 16 };
+enum { STATE_NUMBERS = 1 << 14, OBSERVER_PARTITIONS_MAX = 16, OBSERVER_PATH_BYTES = 160 };
 struct state_set {
     uint8_t met[STATE_NUMBERS / 8];
 };
@@ -24,6 +24,7 @@ struct observer {
     const char *topic;
     int partitions_n;
     int replicas_n;
+    char states_at[OBSERVER_PARTITIONS_MAX][OBSERVER_PATH_BYTES]; /* paths of the truth */
     int32_t noted[OBSERVER_PARTITIONS_MAX];   /* versions of the truth that were written down */
     int32_t offices[OBSERVER_PARTITIONS_MAX]; /* … and of /controller_epoch */
     int64_t
