@@ -7,6 +7,9 @@
  *   --trace           what happens, on standard output; the log on standard error
  *   --plant NAME      ack-before-flush, lying-disk: a mistake that must be found
  *   --find            until a seed fails: the program has a mistake, which must be found
+ *   --sees NAME       the same, until one fails by a property whose name begins so
+ *   --last-standing page-cache|flush
+ *                     only that (sim/scripts.c), with brokers that flush before they acknowledge, or do not
  *   --repeat          each seed twice: must be the same to the byte
  *
  * An even seed has brokers that flush before they acknowledge, and loses power; an odd one has the page cache,
@@ -32,6 +35,9 @@ struct run {
     bool trace;
     bool repeat;
     bool find;
+    const char *sees; /* NULL: any */
+    bool seen;
+    const char *last_standing; /* or NULL */
     enum sim_plant plant;
     size_t failed; /* seeds */
     struct sim_exposure sum;
@@ -40,8 +46,8 @@ struct run {
 static int usage(void)
 {
     fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
-                    "[--trace] [--repeat] "
-                    "[--find] [--plant ack-before-flush|lying-disk]\n");
+                    "[--trace] [--repeat] [--find] [--sees NAME] "
+                    "[--last-standing page-cache|flush] [--plant ack-before-flush|lying-disk]\n");
     return 2;
 }
 
@@ -53,6 +59,16 @@ static bool parse(struct run *run, int argc, char **argv)
             run->trace = true;
         } else if (strcmp(argv[i], "--find") == 0) {
             run->find = true;
+        } else if (strcmp(argv[i], "--sees") == 0) {
+            run->find = true;
+            run->sees = value;
+            i++;
+        } else if (strcmp(argv[i], "--last-standing") == 0) {
+            if (strcmp(value, "page-cache") != 0 && strcmp(value, "flush") != 0) {
+                return false;
+            }
+            run->last_standing = value;
+            i++;
         } else if (strcmp(argv[i], "--repeat") == 0) {
             run->repeat = true;
         } else if (strcmp(argv[i], "--seed") == 0) {
@@ -106,13 +122,25 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     }
 }
 
+static bool is_durable(const struct run *run, uint64_t seed)
+{
+    return run->last_standing != NULL ? strcmp(run->last_standing, "flush") == 0
+                                      : run->plant != PLANT_NONE || seed % 2 == 0;
+}
+
+static bool is_sought(const struct run *run, const struct violation *violation)
+{
+    return run->sees == NULL || strncmp(violation->property, run->sees, strlen(run->sees)) == 0;
+}
+
 static void run_seed(struct run *run, uint64_t seed)
 {
     struct sim_options options = {.seed = seed,
                                   .brokers_n = run->brokers_n,
                                   .trace = run->trace ? stdout : NULL,
                                   .plant = run->plant,
-                                  .durable = run->plant != PLANT_NONE || seed % 2 == 0};
+                                  .durable = is_durable(run, seed),
+                                  .last_standing = run->last_standing != NULL};
     struct violation violations[VIOLATIONS_MAX];
     struct sim_exposure exposure;
     uint64_t hash = 0;
@@ -120,6 +148,7 @@ static void run_seed(struct run *run, uint64_t seed)
     add_exposure(&run->sum, &exposure);
     for (size_t i = 0; i < n && i < VIOLATIONS_MAX; i++) {
         printf("seed %" PRIu64 ": %s: %s\n", seed, violations[i].property, violations[i].text);
+        run->seen |= is_sought(run, &violations[i]);
     }
     if (n > VIOLATIONS_MAX) {
         printf("seed %" PRIu64 ": and %zu more\n", seed, n - VIOLATIONS_MAX);
@@ -148,7 +177,7 @@ static void run_all(struct run *run)
     }
     for (uint64_t seed = run->first; seed <= run->last; seed++) {
         run_seed(run, seed);
-        if (run->find && run->failed > 0) {
+        if (run->find && run->seen) {
             return;
         }
     }
@@ -190,5 +219,5 @@ int main(int argc, char **argv)
     print_exposure(&run,
                    (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
     bool wanted = run.plant != PLANT_NONE || run.find;
-    return (run.failed > 0) == wanted ? 0 : 1;
+    return (run.find ? run.seen : run.failed > 0) == wanted ? 0 : 1;
 }

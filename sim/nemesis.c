@@ -8,8 +8,10 @@
 #include "sim/nemesis.h"
 
 #include "sim/client.h"
+#include "sim/scripts.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     PAUSE_MIN_US = 50000,
@@ -32,6 +34,7 @@ struct nemesis {
     struct task *breakers[BREAKERS_MAX];
     int breakers_n;
     struct task *keeper;
+    struct scripts *scripts;
     bool durable;
     bool stop;
     bool knows[FAULTS_N];
@@ -121,22 +124,16 @@ static void break_disk(struct nemesis *n, enum fault fault, int broker)
     sim_broker_kill(n->sim, broker); /* a log that has failed is offline until the next start */
 }
 
-static void expire(struct nemesis *n, int broker)
-{
-    sched_quiet_begin(n->sched);
-    coord_model_expire(node_way(sim_node(n->sim, broker)));
-    sched_quiet_end(n->sched);
-}
-
 /* What it leads goes to others and comes back, while one of its threads may not know of either. */
 static void flip(struct nemesis *n, int broker)
 {
-    node_starve(sim_node(n->sim, broker), sched_between(n->sched, PAUSE_MIN_US, STARVES_MAX_US));
-    expire(n, broker);
+    node_starve(sim_node(n->sim, broker), "",
+                sched_between(n->sched, PAUSE_MIN_US, STARVES_MAX_US));
+    sim_expire(n->sim, broker);
     pass(n, FLIP_MAX_US);
     for (int i = 0; i < sim_brokers(n->sim); i++) {
         if (i != broker) {
-            expire(n, i);
+            sim_expire(n->sim, i);
         }
     }
 }
@@ -151,7 +148,7 @@ static void break_store(struct nemesis *n, enum fault fault, int broker)
         sim_cut_zookeeper(n->sim, broker, 0);
         break;
     case FAULT_EXPIRE:
-        expire(n, broker);
+        sim_expire(n->sim, broker);
         break;
     case FAULT_FLIP:
         flip(n, broker);
@@ -195,7 +192,7 @@ static void break_process(struct nemesis *n, enum fault fault, int broker)
         }
         break;
     case FAULT_STARVE:
-        node_starve(node, sched_between(n->sched, PAUSE_MIN_US, STARVES_MAX_US));
+        node_starve(node, "", sched_between(n->sched, PAUSE_MIN_US, STARVES_MAX_US));
         break;
     default:
         node_set_clock(node, sched_between(n->sched, -CLOCK_JUMP_MS, CLOCK_JUMP_MS));
@@ -205,7 +202,7 @@ static void break_process(struct nemesis *n, enum fault fault, int broker)
 static bool takes_power(enum fault fault)
 {
     return fault == FAULT_POWER_LOSS || fault == FAULT_POWER_LOSS_AT_CHANGE ||
-           fault == FAULT_BLACKOUT;
+           fault == FAULT_BLACKOUT || fault == FAULT_BOUNCE || fault == FAULT_LAST_STANDING;
 }
 
 /* One that it knows; after so many tries there is none. */
@@ -230,6 +227,17 @@ static void break_something(struct nemesis *n)
     n->counts[fault]++;
     trace_line(sim_trace(n->sim), "nemesis: %s broker %d", fault_name(fault), broker);
     switch (fault) {
+    case FAULT_LEAD_TWICE:
+        (void)script_lead_twice(n->scripts,
+                                (int)sched_below(n->sched, (uint64_t)sim_partitions(n->sim)));
+        break;
+    case FAULT_BOUNCE:
+        (void)script_bounce(n->scripts,
+                            (int)sched_below(n->sched, (uint64_t)sim_partitions(n->sim)));
+        break;
+    case FAULT_LAST_STANDING:
+        (void)script_last_standing(n->scripts, broker);
+        break;
     case FAULT_CUT_STORE:
     case FAULT_EXPIRE:
     case FAULT_FLIP:
@@ -267,7 +275,7 @@ static void run_keeper(void *context)
     struct nemesis *n = context;
     while (!n->stop) {
         for (int i = 0; i < sim_brokers(n->sim); i++) {
-            if (node_state(sim_node(n->sim, i)) == NODE_DOWN) {
+            if (node_state(sim_node(n->sim, i)) == NODE_DOWN && !scripts_hold_down(n->scripts, i)) {
                 sim_broker_start(n->sim, i);
             }
         }
@@ -293,13 +301,24 @@ static void choose(struct nemesis *n)
     }
 }
 
-struct nemesis *nemesis_new(struct sim *sim, bool durable)
+static void know_only(struct nemesis *n, enum fault fault)
+{
+    memset(n->knows, 0, sizeof(n->knows));
+    n->knows[fault] = true;
+    n->breakers_n = 1;
+}
+
+struct nemesis *nemesis_new(struct sim *sim, const struct sim_options *options)
 {
     struct nemesis *n = xcalloc(1, sizeof(*n));
     n->sim = sim;
     n->sched = sim_sched(sim);
-    n->durable = durable;
+    n->durable = options->durable;
+    n->scripts = scripts_new(sim, &n->stop);
     choose(n);
+    if (options->last_standing) {
+        know_only(n, FAULT_LAST_STANDING);
+    }
     for (int i = 0; i < n->breakers_n; i++) {
         n->breakers[i] = task_spawn(n->sched, NULL, "breaker", run_breaker, n);
     }
@@ -332,5 +351,6 @@ void nemesis_free(struct nemesis *n)
         task_free(n->breakers[i]);
     }
     task_free(n->keeper);
+    scripts_free(n->scripts);
     free(n);
 }

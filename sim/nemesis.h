@@ -26,7 +26,10 @@
     X(STALL, "stall")                                                                              \
     X(STARVE, "starve")                                                                            \
     X(OUST, "oust-controller")                                                                     \
-    X(FLIP, "flip")
+    X(FLIP, "flip")                                                                                \
+    X(LEAD_TWICE, "lead-twice")                                                                    \
+    X(BOUNCE, "bounce")                                                                            \
+    X(LAST_STANDING, "last-standing")
 
 enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,
@@ -40,7 +43,7 @@ const char *fault_name(enum fault fault);
 struct nemesis;
 
 /* Breaks something every now and then, until it is told to end; what it breaks it mends after a while. */
-struct nemesis *nemesis_new(struct sim *sim, bool durable);
+struct nemesis *nemesis_new(struct sim *sim, const struct sim_options *options);
 /* Ends; everything is mended, and brokers start again. */
 void nemesis_stop(struct nemesis *nemesis);
 bool nemesis_has_ended(const struct nemesis *nemesis);

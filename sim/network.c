@@ -160,6 +160,10 @@ void socket_send(struct socket *to, enum piece_kind kind, const void *data, size
     struct piece *piece = xmalloc(sizeof(*piece) + len);
     int64_t due_us =
         sched_now_us(network->sched) + sched_between(network->sched, delay.min_us, delay.max_us);
+    const struct network_delay *asking = &network->asking[socket_sender(to)][to->host->number];
+    if (to->is_asked && asking->max_us > 0) {
+        due_us += sched_between(network->sched, asking->min_us, asking->max_us);
+    }
     due_us = due_us > to->last_due_us ? due_us : to->last_due_us;
     to->last_due_us = due_us;
     *piece = (struct piece){.kind = kind, .due_us = due_us, .len = len};
@@ -425,6 +429,11 @@ void network_cut(struct network *network, int from, int to, bool cut)
 void network_set_delay(struct network *network, int from, int to, struct network_delay delay)
 {
     network->delays[from][to] = delay;
+}
+
+void network_delay_asking(struct network *network, int from, int to, struct network_delay delay)
+{
+    network->asking[from][to] = delay;
 }
 
 static bool connects(const struct socket *s, int a, int b)

@@ -37,6 +37,9 @@ void network_address(int host, char text[NETWORK_ADDRESS_MAX]);
 /* What `from` sends does not reach `to`. */
 void network_cut(struct network *network, int from, int to, bool cut);
 void network_set_delay(struct network *network, int from, int to, struct network_delay delay);
+/* On top of that, what `from` sends on connections that it has opened itself: what it asks comes late, what it
+ * answers does not. Zeros: no more. */
+void network_delay_asking(struct network *network, int from, int to, struct network_delay delay);
 /* Every connection between the two breaks, with what is under way. */
 void network_reset(struct network *network, int a, int b);
 /* One direction of one connection between the two, by chance, stands still for so long. */

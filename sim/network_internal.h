@@ -61,6 +61,7 @@ struct socket {
     struct list accepted; /* struct socket, by accept_link */
     struct list accept_link;
 
+    bool is_asked; /* the listener's half of a connection */
     bool connected;
     int error;  /* to be told */
     bool ended; /* the other side sends no more */
@@ -95,6 +96,7 @@ struct network {
     struct host hosts[NETWORK_HOSTS_MAX];
     bool cut[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX];
     struct network_delay delays[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX];
+    struct network_delay asking[NETWORK_HOSTS_MAX][NETWORK_HOSTS_MAX];
     struct list sockets;
     struct socket **by_fd; /* from NETWORK_FD_FIRST on; NULL: gone */
     size_t by_fd_n;

@@ -82,6 +82,7 @@ static int net_connect(struct sockets *sockets, const struct sockaddr_storage *t
     s->local.sin_addr.s_addr = htonl(0x0a000001u + (uint32_t)host->number);
     s->local.sin_port = htons((uint16_t)host->next_port++);
     other->remote = s->local;
+    other->is_asked = true;
     s->other = other;
     other->other = s;
     socket_send(other, PIECE_SYN, NULL, 0);

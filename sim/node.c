@@ -357,9 +357,9 @@ void node_resume(struct node *node)
     }
 }
 
-void node_starve(struct node *node, int64_t us)
+void node_starve(struct node *node, const char *name, int64_t us)
 {
-    sched_starve(node->env.sched, &node->group, us);
+    sched_starve(node->env.sched, &node->group, name, us);
 }
 
 /* ---- to look at ---- */

@@ -44,8 +44,8 @@ void node_lose_power(struct node *node);
 /* As SIGSTOP does; it is cut off from the store meanwhile, where pings stop. */
 void node_pause(struct node *node);
 void node_resume(struct node *node);
-/* One of its threads gets no processor for so long. */
-void node_starve(struct node *node, int64_t us);
+/* One of its threads, whose name has `name` in it ("": any), gets no processor for so long. */
+void node_starve(struct node *node, const char *name, int64_t us);
 
 enum node_state node_state(const struct node *node);
 bool node_is_paused(const struct node *node);

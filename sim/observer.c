@@ -40,7 +40,7 @@ static int32_t read_office(const struct observer *o, int32_t *version)
                : -1;
 }
 
-static bool read_truth(const struct observer *o, int partition, struct event *truth)
+bool observer_truth(const struct observer *o, int partition, struct event *truth)
 {
     struct arena arena;
     struct znode_state state;
@@ -65,6 +65,35 @@ static bool read_truth(const struct observer *o, int partition, struct event *tr
     return found;
 }
 
+int observer_preferred(const struct observer *o, int partition)
+{
+    struct arena arena;
+    struct znode_topic topic;
+    struct bytes json;
+    int32_t version = 0;
+    arena_init(&arena, ARENA_BYTES);
+    bool found =
+        coord_model_peek(o->store, znode_topic_path(&arena, str_of(o->topic)), &json, &version) &&
+        znode_topic_decode(&arena, json, &topic) == OK && partition < topic.partitions_n &&
+        topic.partitions[partition].count > 0;
+    int preferred = found ? topic.partitions[partition].ids[0] : -1;
+    arena_deinit(&arena);
+    return preferred;
+}
+
+int observer_controller(const struct observer *o)
+{
+    struct arena arena;
+    struct bytes json;
+    int32_t version = 0;
+    int32_t broker = -1;
+    arena_init(&arena, ARENA_BYTES);
+    bool found = coord_model_peek(o->store, ZNODE_CONTROLLER, &json, &version) &&
+                 znode_controller_decode(&arena, json, &broker) == OK;
+    arena_deinit(&arena);
+    return found ? broker : -1;
+}
+
 /* Most times nothing has changed: versions say so. */
 void observer_note_truth(struct observer *o, int partition)
 {
@@ -75,7 +104,7 @@ void observer_note_truth(struct observer *o, int partition)
     bool news = coord_model_peek(o->store, o->states_at[partition], &value, &version) &&
                 coord_model_peek(o->store, ZNODE_CONTROLLER_EPOCH, &value, &office) &&
                 (version != o->noted[partition] || office != o->offices[partition]);
-    if (news && read_truth(o, partition, &truth)) {
+    if (news && observer_truth(o, partition, &truth)) {
         o->noted[partition] = version;
         o->offices[partition] = office;
         history_add(o->history, &truth);
@@ -91,7 +120,7 @@ bool observer_is_whole(struct observer *o)
 {
     for (int i = 0; i < o->partitions_n; i++) {
         struct event truth;
-        if (!read_truth(o, i, &truth) || truth.who < 0 ||
+        if (!observer_truth(o, i, &truth) || truth.who < 0 ||
             __builtin_popcount(truth.isr) != o->replicas_n) {
             return false;
         }
@@ -215,7 +244,7 @@ void observer_look(struct observer *o, int partition)
     struct event logs[HISTORY_BROKERS_MAX] = {{0}};
     bool found[HISTORY_BROKERS_MAX] = {false};
     CHECK(o->nodes_n <= HISTORY_BROKERS_MAX);
-    if (!read_truth(o, partition, &truth)) {
+    if (!observer_truth(o, partition, &truth)) {
         return;
     }
     for (int i = 0; i < o->nodes_n; i++) {
@@ -229,7 +258,7 @@ void observer_look(struct observer *o, int partition)
          i++) { /* ends of logs once more, now that all marks are known */
         found[i] = found[i] && look_into(o, i, partition, &ignored, &logs[i]);
     }
-    if (!read_truth(o, partition, &again) || !same_truth(&truth, &again)) {
+    if (!observer_truth(o, partition, &again) || !same_truth(&truth, &again)) {
         return;
     }
     meet_state(o, &truth, leaders, logs, found);

@@ -37,6 +37,11 @@ void observer_init(struct observer *observer);
 
 /* What the store says of a partition now, where that is news. */
 void observer_note_truth(struct observer *observer, int partition);
+/* The same, whether it is news or not. False: there is none. */
+bool observer_truth(const struct observer *observer, int partition, struct event *truth);
+/* The preferred leader, and the controller's broker; -1: none. */
+int observer_preferred(const struct observer *observer, int partition);
+int observer_controller(const struct observer *observer);
 /* A client has been promised what lies below. */
 void observer_note_promise(struct observer *observer, int partition, int64_t offset);
 /* One look at one partition, by a task: it takes the broker's locks. Nothing is written down when the truth

@@ -13,15 +13,17 @@ set(PLANTED
     MOVES_BELOW_MIN_ISR:replica/partition.c:QUICK
     UNFENCED_CONTROLLER:cluster/controller_store.c:LONG
     ANY_WISH:cluster/controller_decide.c:LONG
-    NO_BOUNCE:cluster/controller_state.c:LONG
+    NO_BOUNCE:cluster/controller_state.c,cluster/controller_decide.c:LONG
     TELLS_UNFLUSHED:replica/partition_follower.c:QUICK)
 foreach(each ${PLANTED})
     string(REPLACE ":" ";" each ${each})
     list(GET each 0 name)
     list(GET each 1 source)
     list(GET each 2 time)
+    string(REPLACE "," ";" source ${source})
+    list(TRANSFORM source PREPEND ${CMAKE_SOURCE_DIR}/broker/)
     string(TOLOWER simulate_${name} target)
-    add_executable(${target} main.c ${CMAKE_SOURCE_DIR}/broker/${source})
+    add_executable(${target} main.c ${source})
     target_compile_definitions(${target} PRIVATE OTTLA_PLANTED=${name})
     target_link_libraries(${target} PRIVATE sim)
     if(time STREQUAL "QUICK")

@@ -345,21 +345,21 @@ void sched_quiet_end(struct sched *sched)
     CHECK(sched->quiet-- > 0);
 }
 
-static bool may_starve(const struct task *task, const struct task_group *group)
+static bool may_starve(const struct task *task, const struct task_group *group, const char *name)
 {
-    return task->group == group && task->state != TASK_ENDED;
+    return task->group == group && task->state != TASK_ENDED && strstr(task->name, name) != NULL;
 }
 
-void sched_starve(struct sched *sched, const struct task_group *group, int64_t us)
+void sched_starve(struct sched *sched, const struct task_group *group, const char *name, int64_t us)
 {
     uint64_t n = 0;
     list_each (item, &sched->tasks) {
-        n += may_starve(container_of(item, struct task, link), group) ? 1 : 0;
+        n += may_starve(container_of(item, struct task, link), group, name) ? 1 : 0;
     }
     uint64_t left = n == 0 ? 0 : 1 + sched_below(sched, n);
     list_each (item2, &sched->tasks) {
         struct task *task = container_of(item2, struct task, link);
-        if (may_starve(task, group) && left > 0 && --left == 0) {
+        if (may_starve(task, group, name) && left > 0 && --left == 0) {
             task->starves_until_us = sched->now_us + us;
         }
     }

@@ -83,7 +83,9 @@ void sched_preempt(struct sched *sched);
 /* Nobody is preempted between these; they nest. */
 void sched_quiet_begin(struct sched *sched);
 void sched_quiet_end(struct sched *sched);
-/* One of a group's tasks, by chance, is not run for so long, as a thread that the kernel forgets. */
-void sched_starve(struct sched *sched, const struct task_group *group, int64_t us);
+/* One of a group's tasks, by chance, is not run for so long, as a thread that the kernel forgets. `name`: one
+ * whose name has that in it. */
+void sched_starve(struct sched *sched, const struct task_group *group, const char *name,
+                  int64_t us);
 
 #endif

@@ -254,6 +254,13 @@ void sim_power_loss(struct sim *sim, int broker)
     node_lose_power(sim->nodes[broker]);
 }
 
+void sim_expire(struct sim *sim, int broker)
+{
+    sched_quiet_begin(sim->sched);
+    coord_model_expire(node_way(sim->nodes[broker]));
+    sched_quiet_end(sim->sched);
+}
+
 void sim_oust_controller(struct sim *sim)
 {
     sched_quiet_begin(sim->sched);
@@ -264,6 +271,26 @@ void sim_oust_controller(struct sim *sim)
 bool sim_broker_serves(const struct sim *sim, int broker)
 {
     return node_state(sim->nodes[broker]) == NODE_SERVING;
+}
+
+bool sim_truth(const struct sim *sim, int partition, struct event *truth)
+{
+    return observer_truth(&sim->observer, partition, truth);
+}
+
+int sim_preferred(const struct sim *sim, int partition)
+{
+    return observer_preferred(&sim->observer, partition);
+}
+
+int sim_controller(const struct sim *sim)
+{
+    return observer_controller(&sim->observer);
+}
+
+int sim_partitions(const struct sim *sim)
+{
+    return sim->observer.partitions_n;
 }
 
 /* ---- the world ---- */
@@ -299,6 +326,7 @@ void sim_heal_all(struct sim *sim)
         struct disk *disk = node_disk(sim->nodes[i]);
         for (int host = 0; host < NETWORK_HOSTS_MAX; host++) {
             sim_cut(sim, i, host, 0);
+            network_delay_asking(sim->network, i, host, (struct network_delay){0});
         }
         node_resume(sim->nodes[i]);
         node_kill_at_change(sim->nodes[i], 0, false); /* none */
@@ -550,7 +578,7 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     t.workload = workload_new(&workload);
     t.sim->looker = task_spawn(t.sim->sched, NULL, "looker", run_looker, t.sim);
     t.sim->truth_looker = task_spawn(t.sim->sched, NULL, "truth", run_truth_looker, t.sim);
-    t.nemesis = nemesis_new(t.sim, options->durable);
+    t.nemesis = nemesis_new(t.sim, options);
     break_and_mend(&t);
     t.sim->stop_looking = true;
     workload_stop(t.workload);

@@ -28,6 +28,8 @@ struct sim_options {
     FILE *trace; /* NULL: nobody reads */
     enum sim_plant plant;
     bool durable; /* flush.messages=1: acknowledged means on the disk */
+    bool
+        last_standing; /* no other fault than that one (sim/scripts.c); power goes whether durable or not */
 };
 
 struct sim;
@@ -49,9 +51,18 @@ void sim_broker_kill(struct sim *sim, int broker);
 void sim_broker_pause(struct sim *sim, int broker);
 void sim_broker_resume(struct sim *sim, int broker);
 void sim_power_loss(struct sim *sim, int broker);
+/* The ensemble ends the broker's session. */
+void sim_expire(struct sim *sim, int broker);
 /* The controller's node is deleted: its broker lives, and may not know yet. */
 void sim_oust_controller(struct sim *sim);
 bool sim_broker_serves(const struct sim *sim, int broker);
+
+/* What the store says: of a partition, false when it says nothing; who should lead it, who is the controller, -1
+ * when nobody is. */
+bool sim_truth(const struct sim *sim, int partition, struct event *truth);
+int sim_preferred(const struct sim *sim, int partition);
+int sim_controller(const struct sim *sim);
+int sim_partitions(const struct sim *sim);
 
 /* ---- the world ---- */
 

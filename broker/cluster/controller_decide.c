@@ -36,7 +36,8 @@ static bool replica_is_live(const struct ctl_state *state, const struct ctl_part
 static bool has_restarted(const struct ctl_state *state, const struct ctl_partition *p, int32_t id)
 {
     const struct ctl_broker *broker = ctl_broker_find(state, id);
-    return p->replicas.count > 1 && broker != NULL && broker->epoch > p->state_zxid;
+    return p->replicas.count > 1 && broker != NULL && broker->epoch > p->state_zxid &&
+           !planted(MISTAKE_NO_BOUNCE);
 }
 
 /* The assigned replicas that live, of those in `among` if it is given. */
