@@ -45,7 +45,9 @@ struct inode {
     bool is_dir;
     struct content now;
     struct content durable;
-    bool changed; /* since the last sync */
+    bool changed;        /* since the last sync */
+    uint64_t syncs;      /* that have begun */
+    uint64_t durable_of; /* the one that `durable` is of */
     int64_t mtime_ms;
     int lock_fd; /* who has it; -1: nobody */
     struct entries names;
@@ -402,6 +404,7 @@ static int sync_file(struct view *view, struct inode *inode)
     struct disk *disk = view->disk;
     struct content copy = {0};
     uint64_t power_losses = disk->power_losses;
+    uint64_t sync = ++inode->syncs;
     if (disk->lying) {
         return 0;
     }
@@ -414,8 +417,13 @@ static int sync_file(struct view *view, struct inode *inode)
         free(copy.data);
         return fail(EIO);
     }
+    if (sync < inode->durable_of) { /* a quicker one that began later has ended before */
+        free(copy.data);
+        return 0;
+    }
     free(inode->durable.data);
     inode->durable = copy;
+    inode->durable_of = sync;
     return 0;
 }
 
