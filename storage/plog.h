@@ -189,9 +189,12 @@ NODISCARD err plog_producers(struct plog *log, struct arena *arena,
 NODISCARD err plog_flush(struct plog *log);
 /* A new segment, as by segment.ms or segment.bytes. */
 NODISCARD err plog_roll(struct plog *log);
+/* Nothing at or above `offset` is promised any more: a recovery point that lies above goes back. */
+void plog_promise_less(struct plog *log, int64_t offset);
 /* Cuts everything at and above `offset`, with the epochs that begin there: also one that begins at the end
- * and has no record yet. The caller writes the recovery points (logs.h) before the
- * next append: a checkpoint above the end would make a later torn tail look like damage. */
+ * and has no record yet. The caller has let go of what is promised there and has written the recovery points
+ * (logs.h): after a crash in the middle, or a torn tail later, a checkpoint above the end would make damage of
+ * it. */
 NODISCARD err plog_truncate(struct plog *log, int64_t offset);
 /* Empties the log and starts it again at `offset`. */
 NODISCARD err plog_truncate_fully_and_start_at(struct plog *log, int64_t offset);

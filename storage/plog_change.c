@@ -196,6 +196,16 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
     return OK;
 }
 
+void plog_promise_less(struct plog *log, int64_t offset)
+{
+    CHECK(offset >= 0);
+    guard_lock(log);
+    if (plog_recovery_point(log) > offset) {
+        atomic_store(&log->recovery_point, offset);
+    }
+    guard_unlock(log);
+}
+
 /* First nobody may see what goes, and the recovery point may not promise it; then the files. */
 static err truncate_to(struct plog *log, int64_t offset)
 {

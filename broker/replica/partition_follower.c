@@ -8,8 +8,9 @@
  * leader knows less than this follower: what was committed stays so. Only a cut takes it along, which
  * below the high watermark happens after an unclean election alone.
  *
- * Before anything is appended behind a cut the recovery points are written, since a checkpoint above
- * the end would make a later torn tail look like damage. (reference: zookeeper §7, replication §4) */
+ * Before a cut the recovery point goes back and is written, since a checkpoint above the new end would make
+ * damage of what a power loss leaves of the cut, and of a later torn tail: such a log is not opened any more.
+ * (reference: zookeeper §7, replication §4) */
 #include "broker/replica/partition_internal.h"
 
 #include "base/log.h"
@@ -57,9 +58,9 @@ static err cut(struct partition *p, int64_t offset)
     return OK;
 }
 
-/* After a cut, with the lock let go: a recovery point that went back is written before the caller, who
- * alone appends, does so. Where it cannot be, nothing more is appended: what was promised up to there would
- * be taken for damage after a crash. */
+/* With the lock let go: a recovery point that went back is written before the caller, who alone cuts and
+ * appends, does so. Where it cannot be, nothing more is: what was promised up to there would be taken for
+ * damage after a crash. */
 static err write_if_lower(struct partition *p, int64_t before, int64_t after)
 {
     if (after >= before || p->env->write_recovery_points == NULL) {
@@ -83,6 +84,21 @@ static int64_t recovery_point(const struct partition *p)
     return p->log == NULL ? 0 : plog_recovery_point(p->log);
 }
 
+/* Before a cut to `offset`. A flush that ends meanwhile may raise the recovery point again: the cut itself
+ * puts it back, and then it is written once more. */
+static err promise_less(struct partition *p, int32_t leader_epoch, int64_t offset)
+{
+    partition_lock(p);
+    int64_t before = recovery_point(p);
+    err e = check_follows(p, leader_epoch);
+    if (e == OK) {
+        plog_promise_less(p->log, offset < 0 ? 0 : offset);
+    }
+    int64_t after = recovery_point(p);
+    partition_unlock(p);
+    return e == OK ? write_if_lower(p, before, after) : e;
+}
+
 /* Where this log and the leader's were last the same, as far as both know the epoch. */
 static int64_t divergence(const struct partition *p, const struct divergence *told)
 {
@@ -102,10 +118,15 @@ static int64_t divergence(const struct partition *p, const struct divergence *to
 /* ---- the doors ---- */
 
 /* Without epochs a log cannot be compared with the leader's: only what is committed is kept. */
+static bool is_cut_at_once(const struct partition *p)
+{
+    return plog_latest_epoch(p->log) < 0 || planted(MISTAKE_CUT_TO_HIGH_WATERMARK);
+}
+
 static err begin(struct partition *p, int32_t leader_epoch, struct follower_position *position)
 {
     TRY(check_follows(p, leader_epoch));
-    if (plog_latest_epoch(p->log) < 0 || planted(MISTAKE_CUT_TO_HIGH_WATERMARK)) {
+    if (is_cut_at_once(p)) {
         TRY(cut(p, partition_high_watermark(p)));
     }
     tell_position(p, position);
@@ -115,6 +136,12 @@ static err begin(struct partition *p, int32_t leader_epoch, struct follower_posi
 err partition_begin_to_follow(struct partition *p, int32_t leader_epoch,
                               struct follower_position *position)
 {
+    partition_lock(p);
+    bool cuts = check_follows(p, leader_epoch) == OK && is_cut_at_once(p);
+    partition_unlock(p);
+    if (cuts) {
+        TRY(promise_less(p, leader_epoch, partition_high_watermark(p)));
+    }
     partition_lock(p);
     int64_t before = recovery_point(p);
     err e = begin(p, leader_epoch, position);
@@ -209,16 +236,25 @@ err partition_is_safe(struct partition *p, int32_t leader_epoch, int64_t offset,
     return e;
 }
 
-static err reconcile(struct partition *p, int32_t leader_epoch, const struct divergence *told,
-                     struct follower_position *position)
+static err cut_of(const struct partition *p, int32_t leader_epoch, const struct divergence *told,
+                  int64_t *offset)
 {
     TRY(check_follows(p, leader_epoch));
     if (told->epoch < 0 || told->epoch > plog_latest_epoch(p->log) || told->end_offset < 0) {
         return E_MALFORMED;
     }
+    *offset = planted(MISTAKE_ONE_LOOK_UP) ? told->end_offset : divergence(p, told);
+    return OK;
+}
+
+static err reconcile(struct partition *p, int32_t leader_epoch, const struct divergence *told,
+                     struct follower_position *position)
+{
+    int64_t offset = -1;
+    TRY(cut_of(p, leader_epoch, told, &offset));
     struct follower_position before;
     tell_position(p, &before);
-    TRY(cut(p, planted(MISTAKE_ONE_LOOK_UP) ? told->end_offset : divergence(p, told)));
+    TRY(cut(p, offset));
     tell_position(p, position);
     position->last_epoch = planted(MISTAKE_ONE_LOOK_UP) ? -1 : position->last_epoch;
     bool less = position->offset < before.offset || position->last_epoch < before.last_epoch;
@@ -228,9 +264,15 @@ static err reconcile(struct partition *p, int32_t leader_epoch, const struct div
 err partition_reconcile(struct partition *p, int32_t leader_epoch, const struct divergence *told,
                         struct follower_position *position)
 {
+    int64_t offset = -1;
+    partition_lock(p);
+    err e = cut_of(p, leader_epoch, told, &offset);
+    partition_unlock(p);
+    TRY(e);
+    TRY(promise_less(p, leader_epoch, offset));
     partition_lock(p);
     int64_t before = recovery_point(p);
-    err e = reconcile(p, leader_epoch, told, position);
+    e = reconcile(p, leader_epoch, told, position);
     int64_t after = recovery_point(p);
     partition_unlock(p);
     return e == OK ? write_if_lower(p, before, after) : e;
@@ -255,6 +297,7 @@ static err move(struct partition *p, int32_t leader_epoch, int64_t offset, bool 
 err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset,
                        struct follower_position *position)
 {
+    TRY(promise_less(p, leader_epoch, offset));
     partition_lock(p);
     int64_t before = recovery_point(p);
     err e = partition_check_role(p, leader_epoch, true);
@@ -268,6 +311,7 @@ err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset
 err partition_begin_anew(struct partition *p, int32_t leader_epoch, int64_t offset,
                          struct follower_position *position)
 {
+    TRY(promise_less(p, leader_epoch, offset));
     partition_lock(p);
     int64_t before = recovery_point(p);
     err e = move(p, leader_epoch, offset, true, position);

@@ -14,6 +14,8 @@ static struct {
     struct partition *p;
     struct follower_position at; /* as it was told last */
     int writes_n;                /* of recovery points */
+    int64_t written;             /* the one that was written last */
+    int64_t end_then;            /* of the log, when it was */
     err write_error;
 } t;
 
@@ -21,6 +23,8 @@ static err on_write(void *context)
 {
     CU_ASSERT_PTR_EQUAL(context, &t);
     t.writes_n++;
+    t.written = plog_recovery_point(t.kept.log);
+    t.end_then = plog_end_offset(t.kept.log);
     return t.write_error;
 }
 
@@ -298,7 +302,7 @@ static void test_anew(void)
     end();
 }
 
-/* What a checkpoint promises is taken back before anything is appended behind the cut. */
+/* What a checkpoint promises is taken back before the cut. */
 static void test_recovery_points_first(void)
 {
     begin();
@@ -309,11 +313,16 @@ static void test_recovery_points_first(void)
     CU_ASSERT_EQUAL(t.writes_n, 0);
     MUST(reconcile(2, 1, 2));
     CU_ASSERT_EQUAL(t.writes_n, 1);
+    CU_ASSERT_EQUAL(t.written, 2);
+    CU_ASSERT_EQUAL(t.end_then, 6); /* before the cut: power may go in the middle of it */
     MUST(partition_truncate(t.p, 2, 1, &t.at));
     CU_ASSERT_EQUAL(t.writes_n, 2);
+    CU_ASSERT_EQUAL(t.written, 1);
+    CU_ASSERT_EQUAL(t.end_then, 2);
     t.write_error = err_from_errno(EIO);
     CU_ASSERT_EQUAL(partition_truncate(t.p, 2, 0, &t.at), ERR_KAFKA_STORAGE_ERROR);
-    CU_ASSERT(plog_is_offline(t.kept.log)); /* nothing comes in its place */
+    CU_ASSERT(plog_is_offline(t.kept.log)); /* nothing is cut, nothing comes in its place */
+    CU_ASSERT_EQUAL(plog_end_offset(t.kept.log), 1);
     end();
 }
 
