@@ -35,6 +35,7 @@ enum {
     SECOND_MAX_US = 1000000,
     LATE_MIN_US = 100000,
     LATE_MAX_US = 1000000,
+    SLEEP_MIN_US = 200000,
     SLEEP_MAX_US = 1500000,
     SLOW_SYNC_US = 400000,
     TAIL_MIN_US = 20000,
@@ -146,27 +147,36 @@ static void mend_network(const struct scripts *s)
     }
 }
 
-static void impede(const struct scripts *s, int first, int second)
+/* What is said of others goes to all but those two. */
+static void tell_late(const struct scripts *s, int first, int second)
 {
-    bool late_fetches = sched_below(s->sched, 3) > 0;
-    bool late_return = by_chance(s);
-    bool late_news = by_chance(s);
-    if (late_fetches) {
-        ask_late(s, second, first, true);
-    }
-    if (late_return) {
-        ask_late(s, first, second, true);
-    }
-    for (int from = 0; late_news && from < sim_brokers(s->sim); from++) {
+    for (int from = 0; from < sim_brokers(s->sim); from++) {
         for (int to = 0; to < sim_brokers(s->sim); to++) {
             if (from != to && to != first && to != second) {
                 ask_late(s, from, to, true);
             }
         }
     }
-    if (by_chance(s)) {
+}
+
+/* One of the two that are known to hurt, or any. */
+static void impede(const struct scripts *s, int first, int second)
+{
+    enum { SLEEPER, LATECOMER, ANY };
+    uint64_t plan = sched_below(s->sched, ANY + 1);
+    bool any = plan == ANY;
+    if (!any || by_chance(s)) {
+        ask_late(s, second, first, true);
+    }
+    if (any ? by_chance(s) : plan == LATECOMER) {
+        ask_late(s, first, second, true);
+    }
+    if (any ? by_chance(s) : plan == LATECOMER) {
+        tell_late(s, first, second);
+    }
+    if (any ? by_chance(s) : plan == SLEEPER) {
         node_starve(sim_node(s->sim, first), "net",
-                    sched_between(s->sched, FIRST_MIN_US, SLEEP_MAX_US));
+                    sched_between(s->sched, SLEEP_MIN_US, SLEEP_MAX_US));
     }
 }
 
