@@ -611,12 +611,26 @@ static err drop_notifications(struct controller *c, const char *path, int flags)
     return controller_remove_children(c, path, &list);
 }
 
+/* Without those that a former life leads: of them the steps that follow tell. */
+static struct parts parts_to_tell(struct controller *c)
+{
+    struct parts with_state = all_parts(c);
+    struct parts told = {0};
+    for (int32_t i = 0; i < with_state.count; i++) {
+        const struct part *part = &with_state.all[i];
+        if (!ctl_is_led_by_former_life(&c->state, &part->topic->partitions[part->partition])) {
+            parts_add(&told, &c->arena, part->topic, part->partition);
+        }
+    }
+    return told;
+}
+
 /* Everybody is told what is in the store; then who does not live is dropped, then others are elected:
  * two steps, as with Kafka's controller, and two leader epochs. */
 static err take_over_states(struct controller *c, const struct topic_list *all)
 {
     struct ctl_decision d;
-    struct parts parts = all_parts(c);
+    struct parts parts = parts_to_tell(c);
     if (parts.count > 0) {
         controller_send_roles(c, &parts);
         controller_send_metadata(c, &parts);

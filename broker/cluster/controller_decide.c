@@ -40,6 +40,11 @@ static bool has_restarted(const struct ctl_state *state, const struct ctl_partit
            !planted(MISTAKE_NO_BOUNCE);
 }
 
+bool ctl_is_led_by_former_life(const struct ctl_state *state, const struct ctl_partition *p)
+{
+    return p->state.leader != CTL_NO_LEADER && has_restarted(state, p, p->state.leader);
+}
+
 /* The assigned replicas that live, of those in `among` if it is given. */
 static struct id_list live_replicas(const struct ctl_decision *d, const struct ctl_partition *p,
                                     const struct id_list *among)

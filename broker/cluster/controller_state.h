@@ -164,6 +164,9 @@ struct ctl_decision {
 void ctl_settle(struct ctl_decision *d, const struct topic_list *list);
 /* The same; all of them count as changed. */
 void ctl_settle_and_tell(struct ctl_decision *d, const struct topic_list *list);
+/* Has the leader started anew since the state was written, and may another lead? Until one was elected its
+ * new life must not hear that it leads: it would go on in the epoch of the last one. */
+bool ctl_is_led_by_former_life(const struct ctl_state *state, const struct ctl_partition *p);
 /* A new controller: who does not live neither leads nor is in sync, where others are. */
 void ctl_drop_dead(struct ctl_decision *d, const struct topic_list *list);
 /* A broker that shuts down hands over what it leads (added to `led`), and leaves the ISRs. What it still

@@ -175,6 +175,26 @@ static void test_failover(void)
     end();
 }
 
+/* The leader lost power, and is there again before the new controller looks: it is not told that it leads. */
+static void test_failover_after_a_bounce(void)
+{
+    begin();
+    register_broker(3);
+    create_topic("a", "{\"0\":[2,3]}");
+    create_text(ZNODE_CONTROLLER_EPOCH, "8");
+    write_state("a", 0,
+                "{\"controller_epoch\":8,\"leader\":2,\"version\":1,\"leader_epoch\":5,"
+                "\"isr\":[2,3]}");
+    register_broker(2);
+    elect();
+    deliver();
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "leader=2/"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(t.sent, "lisr to=2 epoch=9 a-0 leader=3/7 version=2 replicas=2,3 isr=3\n"));
+    CU_ASSERT(state_is("a", 0, 3, 7, "3"));
+    end();
+}
+
 /* The last one in sync is dead: it keeps its claim. */
 static void test_failover_without_heirs(void)
 {
@@ -396,7 +416,8 @@ static void test_bounces_between_the_phases(void)
 SUITE("controller_cluster", TEST(test_joins_without_replicas), TEST(test_joins_with_replicas),
       TEST(test_joins_and_leads), TEST(test_leader_dies), TEST(test_follower_dies),
       TEST(test_idle_follower_dies), TEST(test_two_die_at_once), TEST(test_bounce),
-      TEST(test_failover), TEST(test_failover_without_heirs), TEST(test_unclean),
-      TEST(test_clean_comes_first), TEST(test_unclean_is_switched_on), TEST(test_imbalance_of_one),
-      TEST(test_version_moves), TEST(test_adding_and_removing), TEST(test_deletion_in_two_phases),
-      TEST(test_dies_between_the_phases), TEST(test_bounces_between_the_phases))
+      TEST(test_failover), TEST(test_failover_after_a_bounce), TEST(test_failover_without_heirs),
+      TEST(test_unclean), TEST(test_clean_comes_first), TEST(test_unclean_is_switched_on),
+      TEST(test_imbalance_of_one), TEST(test_version_moves), TEST(test_adding_and_removing),
+      TEST(test_deletion_in_two_phases), TEST(test_dies_between_the_phases),
+      TEST(test_bounces_between_the_phases))
