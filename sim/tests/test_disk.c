@@ -260,6 +260,31 @@ static void test_sync_takes_time(void)
     CU_ASSERT(lost);
 }
 
+static void sync_quickly(void *context)
+{
+    (void)context;
+    sched_sleep(sched, 1000);
+    put(shared_fd, "later", 5);
+    disk_set_sync_us(disk, 100);
+    MUST(fs_datasync(fs, shared_fd));
+}
+
+/* A slow one that ends last is of less: what the quicker one made durable stays. */
+static void test_syncs_meet(void)
+{
+    begin(1);
+    shared_fd = make("/data/a");
+    MUST(fs_sync_dir(fs, "/data"));
+    put(shared_fd, "first", 0);
+    disk_set_sync_us(disk, 100000);
+    (void)task_spawn(sched, NULL, "slow", sync_it, NULL);
+    (void)task_spawn(sched, NULL, "quick", sync_quickly, NULL);
+    sched_run(sched, sched_now_us(sched) + 1000000);
+    disk_lose_power(disk);
+    CU_ASSERT(is("/data/a", "firstlater"));
+    end();
+}
+
 SUITE("disk", TEST(test_kill), TEST(test_synced_stays), TEST(test_unsynced), TEST(test_names),
       TEST(test_removal), TEST(test_directories), TEST(test_faults), TEST(test_end_at_change),
-      TEST(test_sync_takes_time))
+      TEST(test_sync_takes_time), TEST(test_syncs_meet))

@@ -124,6 +124,24 @@ static void test_cut_and_heal(void)
     end();
 }
 
+/* What the host asks that has connected comes late; what it answers on the connections of others does not. */
+static void test_late_questions(void)
+{
+    const struct network_delay late = {.min_us = SECOND_US * 2, .max_us = SECOND_US * 2};
+    connected(1);
+    network_delay_asking(network, 0, 1, late);
+    network_delay_asking(network, 1, 0, late);
+    CU_ASSERT(put("hi") > 0);
+    CU_ASSERT_EQUAL(hosts[1]->ops->send(hosts[1], served, "yo", 2, false), 2);
+    pass(SECOND_US);
+    char back[4] = "";
+    CU_ASSERT(hosts[0]->ops->receive(hosts[0], client, back, sizeof(back)) > 0);
+    CU_ASSERT_STRING_EQUAL(got(), "");
+    pass(SECOND_US * 2);
+    CU_ASSERT_STRING_EQUAL(got(), "hi");
+    end();
+}
+
 static void test_ends(void)
 {
     connected(1);
@@ -365,5 +383,6 @@ static void test_server_and_peer(void)
     end();
 }
 
-SUITE("network", TEST(test_in_order), TEST(test_cut_and_heal), TEST(test_ends),
-      TEST(test_power_loss), TEST(test_refused), TEST(test_window), TEST(test_server_and_peer))
+SUITE("network", TEST(test_in_order), TEST(test_cut_and_heal), TEST(test_late_questions),
+      TEST(test_ends), TEST(test_power_loss), TEST(test_refused), TEST(test_window),
+      TEST(test_server_and_peer))

@@ -109,6 +109,22 @@ static void test_join_and_pause(void)
     sched_free(sched);
 }
 
+/* Of a group, by a part of the name; others run. */
+static void test_starve(void)
+{
+    struct task_group group = {0};
+    begin(1);
+    (void)task_spawn(sched, &group, "0/net-1", say_twice, (void *)(uintptr_t) "n");
+    (void)task_spawn(sched, &group, "0/state", say_twice, (void *)(uintptr_t) "s");
+    (void)task_spawn(sched, NULL, "net", say_twice, (void *)(uintptr_t) "o");
+    sched_starve(sched, &group, "net", SECOND_US);
+    run_for(SECOND_US / 2);
+    CU_ASSERT(order_n == 4 && strchr(order, 'n') == NULL);
+    run_for(SECOND_US);
+    CU_ASSERT(order_n == 6 && order[4] == 'n' && order[5] == 'n');
+    sched_free(sched);
+}
+
 /* ---- locks ---- */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -201,4 +217,4 @@ static void test_preemption(void)
 }
 
 SUITE("sched", TEST(test_order_by_seed), TEST(test_sleep), TEST(test_join_and_pause),
-      TEST(test_mutex), TEST(test_condition), TEST(test_preemption))
+      TEST(test_starve), TEST(test_mutex), TEST(test_condition), TEST(test_preemption))
