@@ -159,7 +159,7 @@ static void tell_late(const struct scripts *s, int first, int second)
     }
 }
 
-/* One of the two that are known to hurt, or any. */
+/* One of the two that are known to hurt, or any. What is to sleep has first to have something to wait for. */
 static void impede(const struct scripts *s, int first, int second)
 {
     enum { SLEEPER, LATECOMER, ANY };
@@ -168,6 +168,7 @@ static void impede(const struct scripts *s, int first, int second)
     if (!any || by_chance(s)) {
         ask_late(s, second, first, true);
     }
+    pass(s, GATHER_MIN_US, GATHER_MAX_US);
     if (any ? by_chance(s) : plan == LATECOMER) {
         ask_late(s, first, second, true);
     }
@@ -204,7 +205,6 @@ static void lead_twice(struct scripts *s, int partition, int second)
         return;
     }
     impede(s, first, second);
-    pass(s, GATHER_MIN_US, GATHER_MAX_US);
     elect(s, partition);
     const struct aim moved = {
         .partition = partition, .leader = second, .not_leader = -1, .member = -1};
