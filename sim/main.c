@@ -109,6 +109,7 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     sum->looks += one->looks;
     sum->lives += one->lives;
     sum->leaders += one->leaders;
+    sum->controllers += one->controllers;
     sum->isrs += one->isrs;
     sum->cuts += one->cuts;
     sum->refusals += one->refusals;
@@ -191,8 +192,9 @@ static void print_exposure(const struct run *run, double seconds)
     printf("sends %" PRIu64 ", acks %" PRIu64 ", polls %" PRIu64 ", errors %" PRIu64
            ", looks %" PRIu64 ", messages %" PRIu64 "\n",
            sum->sends, sum->acks, sum->polls, sum->errors, sum->looks, sum->messages);
-    printf("leaders elected %" PRIu64 ", ISRs changed %" PRIu64 ", logs cut %" PRIu64 "\n",
-           sum->leaders, sum->isrs, sum->cuts);
+    printf("leaders elected %" PRIu64 ", controllers %" PRIu64 ", ISRs changed %" PRIu64
+           ", logs cut %" PRIu64 "\n",
+           sum->leaders, sum->controllers, sum->isrs, sum->cuts);
     printf("states %" PRIu64 ", lives of brokers %" PRIu64 ", starts refused %" PRIu64
            ", disk errors %" PRIu64 ", sectors lost %" PRIu64 "\nfaults:",
            state_set_count(&sum->states), sum->lives, sum->refusals, sum->disk_errors,

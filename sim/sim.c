@@ -536,6 +536,8 @@ static void count_changes(const struct history *history, struct sim_exposure *ex
         if (e->kind == EVENT_TRUTH) {
             const struct event *before = truths[e->partition];
             exposure->leaders += before != NULL && before->who != e->who ? 1 : 0;
+            bool first = e->partition == 0 && before != NULL; /* one of them will do */
+            exposure->controllers += first ? (uint64_t)(e->office - before->office) : 0;
             exposure->isrs += before != NULL && before->isr != e->isr ? 1 : 0;
             truths[e->partition] = e;
         } else if (e->kind == EVENT_LOG) {

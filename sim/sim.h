@@ -93,11 +93,12 @@ struct sim_exposure {
     uint64_t polls;
     uint64_t errors;
     uint64_t looks;
-    uint64_t leaders;    /* that were elected, as the observer has seen them */
-    uint64_t isrs;       /* changes of an ISR, the same */
-    uint64_t cuts;       /* of followers' logs, the same */
-    uint64_t faults[24]; /* by enum fault (nemesis.h) */
-    uint64_t lives;      /* of brokers */
+    uint64_t leaders;     /* that were elected, as the observer has seen them */
+    uint64_t controllers; /* the same */
+    uint64_t isrs;        /* changes of an ISR, the same */
+    uint64_t cuts;        /* of followers' logs, the same */
+    uint64_t faults[24];  /* by enum fault (nemesis.h) */
+    uint64_t lives;       /* of brokers */
     uint64_t refusals;
     uint64_t disk_errors;
     uint64_t sectors_lost;
