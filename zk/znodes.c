@@ -578,11 +578,11 @@ err znode_log_dir_event_decode(struct bytes json, int32_t *broker_id)
     return is_whole ? OK : E_MALFORMED;
 }
 
-struct bytes znode_feature_encode(struct arena *arena)
+struct bytes znode_feature_encode(struct arena *arena, int version)
 {
     json_t *object = json_object();
     put(object, "features", json_object());
-    put(object, "version", json_integer(2));
+    put(object, "version", json_integer(version));
     put(object, "status", json_integer(1));
     return dump(arena, object);
 }

@@ -134,8 +134,8 @@ NODISCARD err znode_partitions_decode(struct arena *arena, struct bytes json,
 struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id);
 NODISCARD err znode_log_dir_event_decode(struct bytes json, int32_t *broker_id);
 
-/* /feature, with no features. */
-struct bytes znode_feature_encode(struct arena *arena);
+/* /feature, with no features: in version 1, which brokers before 3.3 read, or 2. */
+struct bytes znode_feature_encode(struct arena *arena, int version);
 
 /* A decimal number as bytes, and back: only as it is written, no blanks, no zeros in front. */
 struct bytes znode_number_encode(struct arena *arena, int64_t number);

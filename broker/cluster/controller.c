@@ -598,8 +598,10 @@ static err ensure_feature(struct controller *c)
     if (get.error != E_NOT_FOUND) {
         return get.error;
     }
-    struct coord_op create = {
-        .type = COORD_CREATE, .path = ZNODE_FEATURE, .data = znode_feature_encode(&c->arena)};
+    struct coord_op create = {.type = COORD_CREATE,
+                              .path = ZNODE_FEATURE,
+                              .data =
+                                  znode_feature_encode(&c->arena, c->config.versions.feature_node)};
     return controller_checked_multi(c, &create, 1);
 }
 

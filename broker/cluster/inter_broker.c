@@ -13,16 +13,18 @@ struct step {
     struct inter_broker versions;
 };
 
-/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets */
+/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets, producer ids,
+ * /feature */
 static const struct step STEPS[] = {
-    {2, 8, 0, {4, 6, 3, 3, 12, 6, false}}, {2, 8, 1, {5, 7, 3, 3, 12, 6, false}},
-    {3, 0, 0, {5, 7, 3, 3, 12, 6, true}},  {3, 0, 1, {5, 7, 3, 3, 12, 7, true}},
-    {3, 1, 0, {5, 7, 3, 3, 13, 7, true}},  {3, 2, 0, {6, 7, 3, 3, 13, 7, true}},
-    {3, 3, 3, {6, 7, 3, 3, 13, 7, true}},  {3, 4, 0, {7, 8, 4, 3, 13, 7, true}},
-    {3, 5, 0, {7, 8, 4, 3, 14, 8, true}},  {3, 5, 1, {7, 8, 4, 3, 15, 8, true}},
-    {3, 5, 2, {7, 8, 4, 3, 15, 8, true}},  {3, 6, 2, {7, 8, 4, 3, 15, 8, true}},
-    {3, 7, 3, {7, 8, 4, 3, 15, 8, true}},  {3, 7, 4, {7, 8, 4, 3, 16, 8, true}},
-    {3, 8, 0, {7, 8, 4, 3, 16, 8, true}},  {3, 9, 0, {7, 8, 4, 3, 17, 9, true}},
+    {2, 8, 0, {4, 6, 3, 3, 12, 6, false, 1}}, {2, 8, 1, {5, 7, 3, 3, 12, 6, false, 1}},
+    {3, 0, 0, {5, 7, 3, 3, 12, 6, true, 1}},  {3, 0, 1, {5, 7, 3, 3, 12, 7, true, 1}},
+    {3, 1, 0, {5, 7, 3, 3, 13, 7, true, 1}},  {3, 2, 0, {6, 7, 3, 3, 13, 7, true, 1}},
+    {3, 3, 0, {6, 7, 3, 3, 13, 7, true, 2}},  {3, 3, 3, {6, 7, 3, 3, 13, 7, true, 2}},
+    {3, 4, 0, {7, 8, 4, 3, 13, 7, true, 2}},  {3, 5, 0, {7, 8, 4, 3, 14, 8, true, 2}},
+    {3, 5, 1, {7, 8, 4, 3, 15, 8, true, 2}},  {3, 5, 2, {7, 8, 4, 3, 15, 8, true, 2}},
+    {3, 6, 2, {7, 8, 4, 3, 15, 8, true, 2}},  {3, 7, 3, {7, 8, 4, 3, 15, 8, true, 2}},
+    {3, 7, 4, {7, 8, 4, 3, 16, 8, true, 2}},  {3, 8, 0, {7, 8, 4, 3, 16, 8, true, 2}},
+    {3, 9, 0, {7, 8, 4, 3, 17, 9, true, 2}},
 };
 enum { STEPS_N = sizeof(STEPS) / sizeof(STEPS[0]), ANY_PART = 1000 };
 

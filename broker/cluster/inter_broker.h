@@ -16,7 +16,8 @@ struct inter_broker {
     int16_t controlled_shutdown;
     int16_t fetch;
     int16_t list_offsets;
-    bool producer_ids; /* the controller gives them out */
+    bool producer_ids;    /* the controller gives them out */
+    int16_t feature_node; /* the version of /feature's text */
 };
 
 /* "3.9", "3.9-IV0", "2.8.1": a version without its part is the last of its parts. E_CONFIG, with a line in

@@ -263,17 +263,19 @@ UNUSED static bool unclean_allowed(void *context, struct str topic)
 
 UNUSED static void elect(void)
 {
-    const struct controller_config config = {
-        .broker_id = 1,
-        .delete_topic_enable = t.delete_topic_enable,
-        .coord = t.coord,
-        .clock = &t.clock.clock,
-        .random = random_system(),
-        .imbalance_percent = 10,
-        .listener = "PLAINTEXT",
-        .versions = {.leader_and_isr = 7, .update_metadata = 8, .stop_replica = 4},
-        .links = {.send = on_send, .set_targets = on_targets},
-        .unclean_allowed = unclean_allowed};
+    const struct controller_config config = {.broker_id = 1,
+                                             .delete_topic_enable = t.delete_topic_enable,
+                                             .coord = t.coord,
+                                             .clock = &t.clock.clock,
+                                             .random = random_system(),
+                                             .imbalance_percent = 10,
+                                             .listener = "PLAINTEXT",
+                                             .versions = {.leader_and_isr = 7,
+                                                          .update_metadata = 8,
+                                                          .stop_replica = 4,
+                                                          .feature_node = 2},
+                                             .links = {.send = on_send, .set_targets = on_targets},
+                                             .unclean_allowed = unclean_allowed};
     t.controller = controller_new(&config);
     MUST(controller_elect(t.controller));
 }

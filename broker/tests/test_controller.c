@@ -686,7 +686,10 @@ static void test_epoch_out_of_range(void)
             .clock = &t.clock.clock,
             .random = random_system(),
             .listener = "PLAINTEXT",
-            .versions = {.leader_and_isr = 7, .update_metadata = 8, .stop_replica = 4},
+            .versions = {.leader_and_isr = 7,
+                         .update_metadata = 8,
+                         .stop_replica = 4,
+                         .feature_node = 2},
             .links = {.send = on_send, .set_targets = on_targets}};
         t.controller = controller_new(&config);
         CU_ASSERT_EQUAL(controller_elect(t.controller), E_MALFORMED);

@@ -22,31 +22,32 @@ static bool is(const char *text, struct inter_broker expected)
            v.update_metadata == expected.update_metadata &&
            v.stop_replica == expected.stop_replica &&
            v.controlled_shutdown == expected.controlled_shutdown && v.fetch == expected.fetch &&
-           v.list_offsets == expected.list_offsets && v.producer_ids == expected.producer_ids;
+           v.list_offsets == expected.list_offsets && v.producer_ids == expected.producer_ids &&
+           v.feature_node == expected.feature_node;
 }
 
-/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets.
+/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets, producer ids, /feature.
  * (reference: zookeeper §5, §7, §10) */
 static void test_steps(void)
 {
-    CU_ASSERT(is("2.8-IV0", (struct inter_broker){4, 6, 3, 3, 12, 6, false}));
-    CU_ASSERT(is("2.8-IV1", (struct inter_broker){5, 7, 3, 3, 12, 6, false}));
-    CU_ASSERT(is("3.0-IV0", (struct inter_broker){5, 7, 3, 3, 12, 6, true}));
-    CU_ASSERT(is("3.0-IV1", (struct inter_broker){5, 7, 3, 3, 12, 7, true}));
-    CU_ASSERT(is("3.1-IV0", (struct inter_broker){5, 7, 3, 3, 13, 7, true}));
-    CU_ASSERT(is("3.2-IV0", (struct inter_broker){6, 7, 3, 3, 13, 7, true}));
-    CU_ASSERT(is("3.3-IV0", (struct inter_broker){6, 7, 3, 3, 13, 7, true}));
-    CU_ASSERT(is("3.3-IV3", (struct inter_broker){6, 7, 3, 3, 13, 7, true}));
-    CU_ASSERT(is("3.4-IV0", (struct inter_broker){7, 8, 4, 3, 13, 7, true}));
-    CU_ASSERT(is("3.5-IV0", (struct inter_broker){7, 8, 4, 3, 14, 8, true}));
-    CU_ASSERT(is("3.5-IV1", (struct inter_broker){7, 8, 4, 3, 15, 8, true}));
-    CU_ASSERT(is("3.5-IV2", (struct inter_broker){7, 8, 4, 3, 15, 8, true}));
-    CU_ASSERT(is("3.6-IV0", (struct inter_broker){7, 8, 4, 3, 15, 8, true}));
-    CU_ASSERT(is("3.6-IV2", (struct inter_broker){7, 8, 4, 3, 15, 8, true}));
-    CU_ASSERT(is("3.7-IV3", (struct inter_broker){7, 8, 4, 3, 15, 8, true}));
-    CU_ASSERT(is("3.7-IV4", (struct inter_broker){7, 8, 4, 3, 16, 8, true}));
-    CU_ASSERT(is("3.8-IV0", (struct inter_broker){7, 8, 4, 3, 16, 8, true}));
-    CU_ASSERT(is("3.9-IV0", (struct inter_broker){7, 8, 4, 3, 17, 9, true}));
+    CU_ASSERT(is("2.8-IV0", (struct inter_broker){4, 6, 3, 3, 12, 6, false, 1}));
+    CU_ASSERT(is("2.8-IV1", (struct inter_broker){5, 7, 3, 3, 12, 6, false, 1}));
+    CU_ASSERT(is("3.0-IV0", (struct inter_broker){5, 7, 3, 3, 12, 6, true, 1}));
+    CU_ASSERT(is("3.0-IV1", (struct inter_broker){5, 7, 3, 3, 12, 7, true, 1}));
+    CU_ASSERT(is("3.1-IV0", (struct inter_broker){5, 7, 3, 3, 13, 7, true, 1}));
+    CU_ASSERT(is("3.2-IV0", (struct inter_broker){6, 7, 3, 3, 13, 7, true, 1}));
+    CU_ASSERT(is("3.3-IV0", (struct inter_broker){6, 7, 3, 3, 13, 7, true, 2}));
+    CU_ASSERT(is("3.3-IV3", (struct inter_broker){6, 7, 3, 3, 13, 7, true, 2}));
+    CU_ASSERT(is("3.4-IV0", (struct inter_broker){7, 8, 4, 3, 13, 7, true, 2}));
+    CU_ASSERT(is("3.5-IV0", (struct inter_broker){7, 8, 4, 3, 14, 8, true, 2}));
+    CU_ASSERT(is("3.5-IV1", (struct inter_broker){7, 8, 4, 3, 15, 8, true, 2}));
+    CU_ASSERT(is("3.5-IV2", (struct inter_broker){7, 8, 4, 3, 15, 8, true, 2}));
+    CU_ASSERT(is("3.6-IV0", (struct inter_broker){7, 8, 4, 3, 15, 8, true, 2}));
+    CU_ASSERT(is("3.6-IV2", (struct inter_broker){7, 8, 4, 3, 15, 8, true, 2}));
+    CU_ASSERT(is("3.7-IV3", (struct inter_broker){7, 8, 4, 3, 15, 8, true, 2}));
+    CU_ASSERT(is("3.7-IV4", (struct inter_broker){7, 8, 4, 3, 16, 8, true, 2}));
+    CU_ASSERT(is("3.8-IV0", (struct inter_broker){7, 8, 4, 3, 16, 8, true, 2}));
+    CU_ASSERT(is("3.9-IV0", (struct inter_broker){7, 8, 4, 3, 17, 9, true, 2}));
 }
 
 /* Without a part it is the last one; a patch level says nothing. */

@@ -217,7 +217,8 @@ static void test_single_values(void)
     MUST(znode_controller_decode(&arena, json("{\"version\":1,\"brokerid\":5}"), &broker));
     CU_ASSERT_EQUAL(broker, 5);
     same(znode_controller_encode(&arena, 1, 1795258828701), CONTROLLER);
-    same(znode_feature_encode(&arena), FEATURE);
+    same(znode_feature_encode(&arena, 2), FEATURE);
+    same(znode_feature_encode(&arena, 1), "{\"features\":{},\"version\":1,\"status\":1}");
     MUST(znode_log_dir_event_decode(json(LOG_DIR_EVENT), &broker));
     CU_ASSERT_EQUAL(broker, 3);
     same(znode_log_dir_event_encode(&arena, 3), LOG_DIR_EVENT);
