@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 enum { AGAIN_MS = 50, CHECKS_PER_LAG = 2, ARENA_BYTES = 256 << 20, IN_ONE_REQUEST_MAX = 10000 };
+enum { LAST_BY_NAME = 1 }; /* of AlterPartition's versions; later ones name topics by their ids */
 
 /* A partition that has told something, on its way to the state thread and in its list there. */
 struct told {
@@ -117,8 +118,11 @@ static void fill_partition(struct isr_changes *changes, const struct told *told,
     }
 }
 
-static void fill(struct isr_changes *changes, size_t count)
+/* False: it named all topics by their ids, and one has none, since the controller's requests are of before
+ * they had (2.8-IV0). */
+static bool fill(struct isr_changes *changes, size_t count)
 {
+    bool all_have_ids = true;
     struct alter_partition_request *request = &changes->request;
     alter_partition_request_init(request);
     request->broker_id = changes->config.broker_id;
@@ -134,11 +138,13 @@ static void fill(struct isr_changes *changes, size_t count)
             topic = &request->topics[request->topics_n++];
             topic->topic_name = name;
             topic->topic_id = partition_topic_id(told->partition);
+            all_have_ids = all_have_ids && !uuid_is_zero(topic->topic_id);
             topic->partitions = partitions;
         }
         fill_partition(changes, told, partitions++);
         topic->partitions_n++;
     }
+    return all_have_ids;
 }
 
 static void on_answer(struct question *question, err outcome);
@@ -151,8 +157,9 @@ static void go_on(struct isr_changes *changes)
     arena_reset(&changes->arena, ARENA_BYTES);
     size_t count = choose(changes);
     if (count > 0) {
-        fill(changes, count);
+        bool all_have_ids = fill(changes, count);
         changes->question = (struct question){.api_key = KEY_ALTER_PARTITION,
+                                              .version_max = all_have_ids ? 0 : LAST_BY_NAME,
                                               .request = &changes->request,
                                               .response = &changes->response,
                                               .done = on_answer};

@@ -135,7 +135,8 @@ static err send_current(struct to_controller *to)
 {
     const struct question *question = to->current;
     int16_t theirs = to->versions_max[question->api_key];
-    int16_t ours = api_schema_of(question->api_key)->version_max;
+    int16_t ours = question->version_max > 0 ? question->version_max
+                                             : api_schema_of(question->api_key)->version_max;
     if (theirs == NO_VERSION) {
         return E_UNSUPPORTED;
     }

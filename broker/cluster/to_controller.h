@@ -33,6 +33,7 @@ struct to_controller_config {
 struct question {
     struct list link;
     int16_t api_key;
+    int16_t version_max; /* no newer one can carry it; 0: any */
     const void *request;
     void *response; /* of the API's type */
     bool here;      /* whoever the controller is */

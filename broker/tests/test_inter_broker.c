@@ -26,7 +26,8 @@ static bool is(const char *text, struct inter_broker expected)
            v.feature_node == expected.feature_node;
 }
 
-/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets, producer ids, /feature.
+/* LeaderAndIsr, UpdateMetadata, StopReplica, ControlledShutdown, Fetch, ListOffsets, producer ids,
+ * /feature.
  * (reference: zookeeper §5, §7, §10) */
 static void test_steps(void)
 {
