@@ -404,20 +404,23 @@ static err on_log_dir_events(struct controller *c)
 
 /* ---- answers ---- */
 
+typedef struct leader_and_isr_response_partition_error role_answer;
+
+enum { FIRST_ROLES_ANSWERED_BY_ID = 5 }; /* of LeaderAndIsr's versions */
+
 /* Replicas of one broker of which an answer was news. */
 struct roles_news {
     struct parts failed; /* they are to stop */
     struct parts told;   /* with nothing to be decided: that they are offline, or not any more */
 };
 
-/* True: there was news of this topic, which is not being deleted. */
-static bool note_answers(struct controller *c, int32_t broker,
-                         const struct leader_and_isr_response_topic *answers,
-                         struct ctl_topic *topic, struct roles_news *news)
+/* True: there was news of this topic, which is not being deleted. NULL: no such topic. */
+static bool note_answers(struct controller *c, int32_t broker, const role_answer *answers,
+                         int32_t count, struct ctl_topic *topic, struct roles_news *news)
 {
     bool some = false;
-    for (int32_t i = 0; i < answers->partition_errors_n; i++) {
-        const struct leader_and_isr_response_partition_error *p = &answers->partition_errors[i];
+    for (int32_t i = 0; topic != NULL && i < count; i++) {
+        const role_answer *p = &answers[i];
         bool failed = p->error_code == ERR_KAFKA_STORAGE_ERROR;
         if (p->error_code != OK && p->error_code != ERR_STALE_CONTROLLER_EPOCH) {
             log_error("controller",
@@ -440,17 +443,41 @@ static bool note_answers(struct controller *c, int32_t broker,
     return some;
 }
 
+/* How many of these partitions are of the topic of the first. */
+static int32_t of_one_topic(const role_answer *in, int32_t count)
+{
+    int32_t n = 1;
+    while (n < count && str_equal(in[n].topic_name, in[0].topic_name)) {
+        n++;
+    }
+    return n;
+}
+
 /* A replica whose directory does not work cannot lead, and is to stop as others do; one that works again
- * may. */
+ * may. Topics are told by their ids, or, in versions that do not have them, partitions one after the
+ * other. */
 static err on_roles_answered(struct controller *c, int32_t broker,
                              const struct leader_and_isr_response *response)
 {
+    bool by_id = c->config.versions.leader_and_isr >= FIRST_ROLES_ANSWERED_BY_ID;
+    int32_t count = by_id ? response->topics_n : response->partition_errors_n;
     struct topic_list changed = {
-        .topics = controller_alloc(c, (size_t)response->topics_n, sizeof(*changed.topics))};
+        .topics = controller_alloc(c, (size_t)(count < 0 ? 0 : count), sizeof(*changed.topics))};
     struct roles_news news = {0};
-    for (int32_t t = 0; t < response->topics_n; t++) {
-        struct ctl_topic *topic = ctl_topic_by_id(&c->state, response->topics[t].topic_id);
-        if (topic != NULL && note_answers(c, broker, &response->topics[t], topic, &news)) {
+    for (int32_t i = 0, n = 1; i < count; i += n) {
+        const role_answer *answers = NULL;
+        struct ctl_topic *topic = NULL;
+        int32_t answers_n = 0;
+        if (by_id) {
+            answers = response->topics[i].partition_errors;
+            answers_n = response->topics[i].partition_errors_n;
+            topic = ctl_topic_by_id(&c->state, response->topics[i].topic_id);
+        } else {
+            answers = &response->partition_errors[i];
+            answers_n = n = of_one_topic(answers, count - i);
+            topic = ctl_topic_find(&c->state, answers->topic_name);
+        }
+        if (note_answers(c, broker, answers, answers_n, topic, &news)) {
             changed.topics[changed.count++] = topic;
         }
     }

@@ -31,6 +31,7 @@ static struct {
     char sent[16384]; /* one line for each message */
     bool delete_topic_enable;
     bool unclean; /* a replica that is not in sync may lead */
+    bool speaks_2_8_iv0;
     struct {
         enum coord_watch_type type;
         char path[128];
@@ -123,7 +124,7 @@ UNUSED static void on_send(void *context, int32_t broker, int16_t api_key, int v
 {
     (void)context;
     if (api_key == 4) {
-        CU_ASSERT_EQUAL(version, 7);
+        CU_ASSERT_EQUAL(version, t.speaks_2_8_iv0 ? 4 : 7);
         on_leader_and_isr(broker, request);
     } else if (api_key == 5) {
         CU_ASSERT_EQUAL(version, 4);
@@ -263,19 +264,20 @@ UNUSED static bool unclean_allowed(void *context, struct str topic)
 
 UNUSED static void elect(void)
 {
-    const struct controller_config config = {.broker_id = 1,
-                                             .delete_topic_enable = t.delete_topic_enable,
-                                             .coord = t.coord,
-                                             .clock = &t.clock.clock,
-                                             .random = random_system(),
-                                             .imbalance_percent = 10,
-                                             .listener = "PLAINTEXT",
-                                             .versions = {.leader_and_isr = 7,
-                                                          .update_metadata = 8,
-                                                          .stop_replica = 4,
-                                                          .feature_node = 2},
-                                             .links = {.send = on_send, .set_targets = on_targets},
-                                             .unclean_allowed = unclean_allowed};
+    const struct controller_config config = {
+        .broker_id = 1,
+        .delete_topic_enable = t.delete_topic_enable,
+        .coord = t.coord,
+        .clock = &t.clock.clock,
+        .random = random_system(),
+        .imbalance_percent = 10,
+        .listener = "PLAINTEXT",
+        .versions = {.leader_and_isr = t.speaks_2_8_iv0 ? 4 : 7,
+                     .update_metadata = 8,
+                     .stop_replica = 4,
+                     .feature_node = 2},
+        .links = {.send = on_send, .set_targets = on_targets},
+        .unclean_allowed = unclean_allowed};
     t.controller = controller_new(&config);
     MUST(controller_elect(t.controller));
 }

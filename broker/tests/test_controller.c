@@ -427,6 +427,7 @@ static void test_deletion_is_confirmed(void)
     end();
 }
 
+/* Before version 5 topics are named, not by ids. */
 static void answer_roles(const char *name, int32_t broker, int16_t error)
 {
     struct coord_op get = {.type = COORD_GET,
@@ -437,15 +438,24 @@ static void answer_roles(const char *name, int32_t broker, int16_t error)
     struct leader_and_isr_response_partition_error partition = {.error_code = error};
     struct leader_and_isr_response_topic topic = {
         .topic_id = node.id, .partition_errors = &partition, .partition_errors_n = 1};
+    struct leader_and_isr_response_partition_error named[] = {
+        {.topic_name = STR("unknown"), .error_code = error},
+        {.topic_name = str_of(name), .partition_index = 7, .error_code = error},
+        {.topic_name = str_of(name), .error_code = error}};
     struct leader_and_isr_response response = {.topics = &topic, .topics_n = 1};
+    if (t.speaks_2_8_iv0) {
+        response =
+            (struct leader_and_isr_response){.partition_errors = named, .partition_errors_n = 3};
+    }
     controller_on_answer(t.controller, broker, 4, 1, &response);
 }
 
 /* A broker whose directory has failed asks to be asked; what it refuses then has another leader, or
  * none, until it can be used again. */
-static void test_failed_directory(void)
+static void directory_fails(bool speaks_2_8_iv0)
 {
     begin();
+    t.speaks_2_8_iv0 = speaks_2_8_iv0;
     register_broker(2);
     elect();
     create_topic("a", "{\"0\":[1,2]}");
@@ -479,6 +489,12 @@ static void test_failed_directory(void)
     CU_ASSERT(was_sent("") && holds("/log_dir_event_notification/log_dir_event_0000000001", NULL));
     CU_ASSERT(controller_is_active(t.controller));
     end();
+}
+
+static void test_failed_directory(void)
+{
+    directory_fails(false);
+    directory_fails(true);
 }
 
 /* Of a replica that is not in sync nothing is decided when its directory fails; that it is offline is
