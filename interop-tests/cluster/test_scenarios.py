@@ -6,65 +6,20 @@ printed, not judged; it is that of the partition where it was longest.
 """
 
 import contextlib
-import itertools
 import re
 import socket
 from concurrent import futures
 
 import pytest
 
-from harness import jvm, toolhost
-from harness.jvm import KAFKA_VERSION
+from harness import jvm
 from harness.life import unique
 from harness.process import Process
 from harness.wait import wait_for
 
-from . import checker
-from .conftest import gaps
-from .load import Load
-
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 
-PARTITIONS = 3
-
-
-class Work:
-    """A load on a topic of its own."""
-
-    def __init__(self, cluster, directory, test: str, partitions: int = PARTITIONS, **configs):
-        self.topic, self.directory, self._cluster, self._test = unique("work"), directory, cluster, test
-        self.configs = configs
-        cluster.create_topic(self.topic, partitions, **configs)
-        self.load = Load(cluster, directory, self.topic, producers=1, lossy=0, readers=1, members=2)
-        self.goes_on = self.load.goes_on
-        self.goes_on()
-        self.load.group_goes_on()
-
-    def leader(self) -> int:
-        return self._cluster.state(self.topic).leader
-
-    def led_by_another(self, than: int, timeout_s: float = 30) -> None:
-        wait_for(lambda: all(self._cluster.state(self.topic, p).leader not in (than, -1)
-                             for p in self._cluster.assignment(self.topic)), timeout_s, f"leaders other than {than}")
-
-    def check(self) -> None:
-        """All is whole, work goes on; it ends; nobody was told an error, and the histories are right."""
-        self._cluster.heal()
-        self.load.note("healed")
-        self._cluster.settle()
-        self.goes_on()
-        self.load.group_goes_on()
-        self.load.stop()
-        run = checker.Run(self.directory)
-        violations = checker.check(run)
-        assert not violations, checker.report(violations)
-        assert self.load.histories.count("fail", "all") == 0
-        gaps[self._test] = max(self._gap(run, p) for p in range(PARTITIONS))
-
-    @staticmethod
-    def _gap(run: checker.Run, partition: int) -> float:
-        acked = sorted(s.acked for s in run.promised().values() if s.partition == partition)
-        return max((b - a for a, b in itertools.pairwise(acked)), default=0.0)
+from .work import PARTITIONS, Work, described, errors_of_produce, everyone, tool  # noqa: E402
 
 
 @pytest.fixture
@@ -74,24 +29,6 @@ def work(cluster, tmp_path, request):
         yield w
     finally:
         w.load.kill()
-
-
-def tool(cluster, name, *args, at=None, **kw):
-    """At one broker, or at all of them."""
-    bootstrap = cluster.bootstrap if at is None else cluster.brokers[at].bootstrap
-    return toolhost.tools(KAFKA_VERSION).run(name, "--bootstrap-server", bootstrap, *args, **kw)
-
-
-def described(cluster, topic, at) -> list:
-    """(partition, leader, replicas, ISR) as kafka-topics shows them."""
-    out = tool(cluster, "kafka-topics", "--describe", "--topic", topic, at=at).out
-    return [(int(p), leader, replicas, sorted(isr.split(",")))
-            for p, leader, replicas, isr in re.findall(
-                r"Partition: (\d+)\s+Leader: (\S+)\s+Replicas: (\S+)\s+Isr: (\S*)", out)]
-
-
-def everyone(cluster):
-    return range(len(cluster.brokers))
 
 
 def test_topic_is_seen_everywhere(cluster):
@@ -207,17 +144,6 @@ def test_cut_from_zookeeper_only(cluster, work):
     cluster.join_zookeeper(leader)
     wait_for(lambda: cluster.in_sync(work.topic), 60, "the ISR to be whole")
     work.check()
-
-
-def errors_of_produce(cluster, topic, acks: str, records: int = 5) -> set:
-    """The error names (None: acknowledged) that a producer without retries is told, in partition 0."""
-    told = set()
-    p = ck.Producer({"bootstrap.servers": cluster.bootstrap, "acks": acks, "message.send.max.retries": 0,
-                     "message.timeout.ms": 10000, "log_level": 0})
-    for _ in range(records):
-        p.produce(topic, b"x", partition=0, on_delivery=lambda e, m: told.add(e and e.name()))
-        p.flush(15)
-    return told
 
 
 def listens(b) -> bool:
