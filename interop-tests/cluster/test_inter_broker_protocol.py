@@ -106,7 +106,8 @@ def _live_under(work: Work, c, version: str) -> None:
     wait_for(lambda: len(c.assignment(topic)) == 4 and c.in_sync(topic) and c.known_everywhere(topic), 20, "4 partitions")
     tool(c, "kafka-console-producer", "--topic", topic, stdin="x\n" * 40)
     tool(c, "kafka-topics", "--delete", "--topic", topic)
-    wait_for(lambda: not c.look.exists(f"/brokers/topics/{topic}"), 30, "its znodes to go")
+    wait_for(lambda: not c.look.exists(f"/brokers/topics/{topic}") and not c.look.exists(f"/admin/delete_topics/{topic}"),
+             30, "its znodes to go")
     wait_for(lambda: not logs_of(c, topic), 30, "its directories to go")
     c.create_topic(topic, 1)
     assert tool(c, "kafka-get-offsets", "--topic", topic).lines() == [f"{topic}:0:0"]
