@@ -332,7 +332,9 @@ static void former_add(struct zookeeper *zk, int64_t session_id)
 
 /* ---- the session file ---- */
 
-/* Is there a session to go on with? What is no session of ours is told and passed over. */
+/* Is there a session to go on with? What is no session of ours is told and passed over. So is that of a
+ * broker whose machine has been started anew: what had not been synced may be lost, and a broker that
+ * stays registered stays in sync, and leads. Its end must be noticed. */
 static bool session_load(const struct zookeeper *zk, struct zookeeper_session *old)
 {
     if (zk->session_path == NULL) {
@@ -343,7 +345,13 @@ static bool session_load(const struct zookeeper *zk, struct zookeeper_session *o
         log_warn("zookeeper", "session file not used file=%s reason=%s", zk->session_path,
                  e == E_MALFORMED ? "damaged, or copied from another directory" : err_text(e));
     }
-    return e == OK;
+    if (e == OK && old->machine_restarted) {
+        log_info("zookeeper",
+                 "the machine has been restarted: the session of the last run is left to expire "
+                 "session=0x%llx",
+                 (unsigned long long)old->id);
+    }
+    return e == OK && !old->machine_restarted;
 }
 
 /* A session that cannot be kept works all the same. */

@@ -2,12 +2,13 @@
  *
  *   version=1
  *   directory=64769.1311234            device and inode of the directory it was written in
+ *   boot=2c6f…                         what the kernel calls this run of the machine
  *   session=10000f5a1b20003
  *   password=0123456789abcdef0123456789abcdef
  *
  * A copied directory has another inode, so its file is not used; a renamed one keeps it. Where the
  * numbers change by themselves (another mount after a restart) a new session begins, which costs
- * the wait for the old one's end and nothing else.
+ * the wait for the old one's end and nothing else. A file without `boot` is of a former run.
  *
  * base/file.h makes files that everybody may read, so the file is created here: exclusively, under
  * a temporary name, with its mode from the first moment. */
@@ -23,7 +24,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_BYTES_MAX = 512 };
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+
+enum { FILE_BYTES_MAX = 512, BOOT_BYTES_MAX = 64 };
 
 /* malloc'd. */
 static char *directory_of(const char *path)
@@ -48,6 +51,19 @@ static err directory_identity(const char *path, char **identity)
             xasprintf("%llu.%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
     }
     return e;
+}
+
+/* "" where it is not told. */
+static void boot_id(char out[BOOT_BYTES_MAX])
+{
+    out[0] = '\0';
+    int fd = open(BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t len = read(fd, out, BOOT_BYTES_MAX - 1);
+        out[len < 0 ? 0 : len] = '\0';
+        out[strcspn(out, "\n")] = '\0';
+        close(fd);
+    }
 }
 
 /* ---- reading ---- */
@@ -98,6 +114,9 @@ static err parse(const struct properties *properties, const char *identity,
         number = number << 8 | id[i];
     }
     session->id = (int64_t)number;
+    char boot[BOOT_BYTES_MAX];
+    boot_id(boot);
+    session->machine_restarted = !is(properties, "boot", boot);
     return number == 0 ? E_MALFORMED : OK;
 }
 
@@ -138,8 +157,10 @@ static char *file_text(const char *identity, const struct zookeeper_session *ses
     for (size_t i = 0; i < SESSION_PASSWORD_BYTES; i++) {
         snprintf(password + 2 * i, 3, "%02x", session->password[i]);
     }
-    return xasprintf("version=1\ndirectory=%s\nsession=%016llx\npassword=%s\n", identity,
-                     (unsigned long long)session->id, password);
+    char boot[BOOT_BYTES_MAX];
+    boot_id(boot);
+    return xasprintf("version=1\ndirectory=%s\nboot=%s\nsession=%016llx\npassword=%s\n", identity,
+                     boot, (unsigned long long)session->id, password);
 }
 
 /* A new file that only its owner may read, from the moment it is there. */

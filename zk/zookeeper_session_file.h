@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { SESSION_PASSWORD_BYTES = 16 };
@@ -15,6 +16,7 @@ enum { SESSION_PASSWORD_BYTES = 16 };
 struct zookeeper_session {
     int64_t id;
     uint8_t password[SESSION_PASSWORD_BYTES];
+    bool machine_restarted; /* since the file was written; told by reading */
 };
 
 /* OK; E_NOT_FOUND when there is no file; E_MALFORMED for one that is no session file, or was not

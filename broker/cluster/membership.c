@@ -21,6 +21,7 @@ enum {
     RETRY_MS = 2000,
     FIRST_REBALANCE_MS = 5000,
     ID_POLL_MS = 100,
+    ID_GONE_MS = 2000,
     SESSION_MS_MAX = INT32_MAX / 4, /* the C client calculates with it; servers allow far less */
     ID_WAIT_SLACK_MS = 3000,        /* the ensemble expires sessions at its own ticks */
 };
@@ -395,7 +396,9 @@ static const char *first_endpoint(struct arena *arena, struct bytes json)
         .data;
 }
 
-/* A broker that was killed stays registered until its session expires. */
+/* A broker that was killed stays registered until its session expires. When it has, a controller must see
+ * that it is gone before it is there again, maybe with less than it had: if it was the controller itself,
+ * there has to be another first. */
 static err wait_for_id(struct membership *m, struct arena *arena, char *reason)
 {
     const char *path = znode_broker_path(arena, m->broker_id);
@@ -406,6 +409,9 @@ static err wait_for_id(struct membership *m, struct arena *arena, char *reason)
     for (;;) {
         struct coord_op op;
         TRY(get(m, arena, path, &op));
+        if (op.error == E_NOT_FOUND && said) {
+            clock_sleep_us(m->config.clock, ID_GONE_MS * 1000);
+        }
         if (op.error == E_NOT_FOUND ||
             (op.error == OK && coord_owned(m->coord, op.stat.ephemeral_owner))) {
             return OK;

@@ -436,6 +436,25 @@ static void test_damaged_session_file(void)
     end();
 }
 
+/* A machine that was restarted may have lost what was not synced: the broker's end is to be noticed. */
+static void test_session_of_another_boot(void)
+{
+    begin_closed();
+    char path[128];
+    session_path(path, s.dir);
+    int64_t id = killed_session(path, LONG_SESSION_MS);
+    char *content = file_read(path);
+    char *boot = strstr(content, "\nboot=");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(boot);
+    boot[6] = boot[6] == '0' ? '1' : '0';
+    file_write(path, content);
+    free(content);
+    open_with_file(path, LONG_SESSION_MS);
+    CU_ASSERT_NOT_EQUAL(coord_session_id(s.coord), id);
+    CU_ASSERT(there("/me")); /* until it expires */
+    end();
+}
+
 /* ---- lost answers ---- */
 
 /* A write whose answer is lost, or which is lost itself, once. */
@@ -934,6 +953,7 @@ int main(int argc, char **argv)
         TEST(test_session_is_not_copied),
         TEST(test_expired_session_is_replaced),
         TEST(test_damaged_session_file),
+        TEST(test_session_of_another_boot),
         TEST(test_lost_answers),
         TEST(test_lost_requests),
         TEST(test_lost_transactions),
