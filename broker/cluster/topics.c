@@ -482,6 +482,24 @@ static err check_given(const struct metadata *metadata, const struct partitions_
     return check_assignment(metadata, wish->assignment, added, factor, message);
 }
 
+/* The first two in Kafka's words, which its tool shows. */
+static err refuse_total(int32_t present, int32_t total, char message[TOPIC_MESSAGE_BYTES])
+{
+    if (total == present) {
+        return refuse_with(ERR_INVALID_PARTITIONS, message, TOPIC_MESSAGE_BYTES,
+                           "Topic already has %" PRId32 " partitions.", present);
+    }
+    if (total < present) {
+        return refuse_with(ERR_INVALID_PARTITIONS, message, TOPIC_MESSAGE_BYTES,
+                           "Topic currently has %" PRId32
+                           " partitions, which is higher than the requested %" PRId32 ".",
+                           present, total);
+    }
+    return refuse_with(ERR_INVALID_PARTITIONS, message, TOPIC_MESSAGE_BYTES,
+                       "%" PRId32 " partitions are more than a topic may have, which is %d.", total,
+                       (int)PARTITIONS_PER_TOPIC_MAX);
+}
+
 static err grow(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
                 const struct partitions_wish *wish, char message[TOPIC_MESSAGE_BYTES])
 {
@@ -509,11 +527,7 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
     int32_t added = wish->total - node.partitions_n;
     int32_t factor = node.partitions[0].count;
     if (added <= 0 || wish->total > PARTITIONS_PER_TOPIC_MAX) {
-        return refuse_with(ERR_INVALID_PARTITIONS, message, TOPIC_MESSAGE_BYTES,
-                           "Topic currently has %" PRId32
-                           " partitions, which is higher than or equal "
-                           "to the requested %" PRId32 ", or the request is too large.",
-                           node.partitions_n, wish->total);
+        return refuse_total(node.partitions_n, wish->total, message);
     }
     struct id_list *lists = arena_array(arena, (size_t)wish->total * 3, sizeof(*lists));
     if (lists == NULL) {

@@ -85,15 +85,21 @@ static bool is_known(const struct req *r, const struct metadata *metadata, int32
            topic->partitions[election->partition].leader_epoch >= election->leader_epoch;
 }
 
+/* In Kafka's words, which its tool shows. */
+static struct str not_elected(struct req *r, const struct controller_election *election, err e)
+{
+    return arena_format(&r->arena, "Failed to elect leader for partition %.*s-%d under strategy %s",
+                        (int)election->topic.len, election->topic.data, election->partition,
+                        e == ERR_PREFERRED_LEADER_NOT_AVAILABLE
+                            ? "PreferredReplicaPartitionLeaderElectionStrategy"
+                            : "OfflinePartitionLeaderElectionStrategy(true)");
+}
+
 static const char *message_for(err e)
 {
     switch (e) {
     case ERR_ELECTION_NOT_NEEDED:
         return "Leader election not needed for topic partition.";
-    case ERR_PREFERRED_LEADER_NOT_AVAILABLE:
-        return "The preferred leader is not alive or not in sync.";
-    case ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE:
-        return "No replica that could lead is alive.";
     case ERR_UNKNOWN_TOPIC_OR_PARTITION:
         return "The partition does not exist.";
     case ERR_INVALID_TOPIC_EXCEPTION:
@@ -103,6 +109,15 @@ static const char *message_for(err e)
     default:
         return NULL;
     }
+}
+
+static struct str message_of(struct req *r, const struct controller_election *election, err e)
+{
+    if (e == ERR_PREFERRED_LEADER_NOT_AVAILABLE || e == ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE) {
+        return not_elected(r, election, e);
+    }
+    const char *message = message_for(e);
+    return message == NULL ? (struct str){0} : str_of(message);
 }
 
 /* Where all partitions were meant, those that need no election are not told. */
@@ -129,10 +144,9 @@ static enum req_status answer(struct req *r)
             topic->topic = election->topic;
             topic->partition_results = results;
         }
-        const char *message = message_for(elect->errors[i]);
         results->partition_id = election->partition;
         results->error_code = elect->errors[i];
-        results->error_message = message == NULL ? (struct str){0} : str_of(message);
+        results->error_message = message_of(r, election, elect->errors[i]);
         results++;
         topic->partition_results_n++;
     }
