@@ -428,7 +428,8 @@ static bool note_answers(struct controller *c, int32_t broker, const role_answer
                       (int)topic->name.len, topic->name.data, p->partition_index,
                       kafka_error_name(p->error_code));
         }
-        if (!ctl_set_replica_offline(topic, p->partition_index, broker, failed) ||
+        bool tells = failed || p->error_code == OK; /* other errors say nothing of the directory */
+        if (!tells || !ctl_set_replica_offline(topic, p->partition_index, broker, failed) ||
             topic->deleting) {
             continue;
         }
