@@ -21,9 +21,14 @@ enum {
 
 typedef struct metadata_response_topic topic_out;
 
-static bool is_offline(const struct metadata *metadata, int32_t id)
+/* Its broker is dead, or it shuts down, or the directory has failed: the last two are told only. */
+static bool is_offline(const struct metadata *metadata, const struct partition_info *p, int32_t id)
 {
-    return metadata_broker(metadata, id) == NULL;
+    bool told = false;
+    for (int32_t i = 0; i < p->offline_n; i++) {
+        told |= p->offline[i] == id;
+    }
+    return told || metadata_broker(metadata, id) == NULL;
 }
 
 static void fill_partition(struct req *r, const struct metadata *metadata,
@@ -49,7 +54,7 @@ static void fill_partition(struct req *r, const struct metadata *metadata,
     }
     out->offline_replicas = req_array(r, p->replicas_n, sizeof(int32_t));
     for (int32_t i = 0; out->offline_replicas != NULL && i < p->replicas_n; i++) {
-        if (is_offline(metadata, p->replicas[i])) {
+        if (is_offline(metadata, p, p->replicas[i])) {
             out->offline_replicas[out->offline_replicas_n++] = p->replicas[i];
         }
     }
