@@ -1,0 +1,254 @@
+"""Kafka's command-line tools on several brokers, before one is dead, while it is, and after.
+
+What they say is compared with what they said on three Apache Kafka 3.9.1, which is kept in tools_said.txt: masked are
+ids, addresses, directories and sizes. On three Kafkas, OTTLA_RECORD=1 writes that file anew.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+
+import pytest
+
+from harness import jvm, toolhost
+from harness.jvm import KAFKA_VERSION
+from harness.life import unique
+from harness.process import Process
+from harness.wait import wait_for
+
+pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
+
+from .work import everyone, tool  # noqa: E402
+
+SAID = pathlib.Path(__file__).with_name("tools_said.txt")
+NOISE = re.compile(r"^\s+(at |\.\.\. )| WARN ")  # where exceptions come from; who cannot be reached
+DEAD = 2
+TOPICS = {  # name: assignment, min.insync.replicas
+    "even": ("0:1:2,1:2:0,2:0:1", 1),
+    "strict": ("0:1:2", 3),
+    "careful": ("1:2:0", 2),
+    "alone": ("2", 1),
+}
+FILTERS = ("under-replicated-partitions", "at-min-isr-partitions", "under-min-isr-partitions", "unavailable-partitions")
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(kinds):
+    """Each broker in a rack of its own, from which its consumers read."""
+    from harness.cluster import Cluster
+    c = Cluster(kinds, {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"})
+    for n, b in enumerate(c.brokers):
+        b.properties["broker.rack"] = f"rack{n}"
+    try:
+        yield c.start()
+    finally:
+        c.destroy()
+
+
+class Session:
+    """Tools that are run, and all that they say, masked."""
+
+    def __init__(self, cluster):
+        self._cluster, self.said = cluster, []
+
+    def note(self, text: str) -> None:
+        self.said.append(f"# {text}")
+
+    def run(self, name: str, *args, ordered: bool = True, stdin: str = "") -> None:
+        """What is not ordered is sorted by lines."""
+        result = tool(self._cluster, name, *args, check=False, stdin=stdin)
+        lines = [self._mask(line) for line in (*result.out.splitlines(), *result.err.splitlines()) if not NOISE.search(line)]
+        self.said.append(f"$ {name} {' '.join(map(str, args))}" + (f"    ended with {result.code}" if result.code else ""))
+        self.said += [line.rstrip() for line in (lines if ordered else sorted(lines)) if line.strip()]
+
+    def _mask(self, line: str) -> str:
+        """ISRs in the order of ids: theirs is that in which brokers came."""
+        line = re.sub(r"Isr: ([\d,]+)", lambda m: "Isr: " + ",".join(sorted(m[1].split(","))), line)
+        for n, b in enumerate(self._cluster.brokers):
+            line = line.replace(b.bootstrap, f"broker-{n}").replace(str(b.data_dir), "directory")
+        line = re.sub(r"TopicId: \S+", "TopicId: id", line)
+        line = re.sub(r'"size":[1-9]\d*', '"size":some', line)
+        line = re.sub(r"broker-\d\s+\(\d\)", "coordinator (id)", line)
+        line = re.sub(r"\[?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]?", "time", line)
+        line = re.sub(r"(console-consumer)-[-0-9a-f]+", r"\1-id", line)
+        return re.sub(r"  +", "  ", line)
+
+
+def look_at_all(s: Session) -> None:
+    """What changes nothing."""
+    for topic in TOPICS:
+        s.run("kafka-topics", "--describe", "--topic", topic)
+    for which in FILTERS:
+        s.run("kafka-topics", "--describe", f"--{which}", "--topic", "|".join(TOPICS), ordered=False)
+    s.run("kafka-topics", "--list", "--exclude-internal")
+    for topic in ("even", "careful"):
+        s.run("kafka-get-offsets", "--topic", topic)
+        s.run("kafka-get-offsets", "--topic", topic, "--time", "earliest")
+    s.run("kafka-configs", "--describe", "--entity-type", "topics", "--entity-name", "strict")
+    s.run("kafka-configs", "--describe", "--entity-type", "brokers", "--entity-default")
+    s.run("kafka-configs", "--describe", "--entity-type", "brokers", "--entity-name", 0)
+    s.run("kafka-consumer-groups", "--list", "--state", ordered=False)
+    s.run("kafka-consumer-groups", "--describe", "--group", "readers", ordered=False)
+    s.run("kafka-consumer-groups", "--describe", "--group", "readers", "--state")
+    s.run("kafka-consumer-groups", "--describe", "--group", "readers", "--members")
+
+
+def log_dirs(s: Session, cluster, *ids) -> None:
+    """One line of JSON, in which topics have no order."""
+    result = tool(cluster, "kafka-log-dirs", "--describe", "--topic-list", "even,alone", "--broker-list",
+                  ",".join(map(str, ids)), check=False)
+    s.said.append(f"$ kafka-log-dirs of {ids}" + (f"    ended with {result.code}" if result.code else ""))
+    for line in (result.out + result.err).splitlines():
+        if not line.startswith("{") and not NOISE.search(line):
+            s.said.append(s._mask(line))
+        s.said += sorted(s._mask(part) for part in re.findall(r'\{"partition":[^}]*\}|"error":[^,]*|"broker":\d', line))
+
+
+def write_and_read(s: Session, topic: str) -> None:
+    lines = [f"key{n}\tvalue {n}" for n in range(30)]
+    s.run("kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", "--property", "parse.key=true",
+          stdin="".join(x + "\n" for x in lines))
+    s.run("kafka-console-consumer", "--topic", topic, "--group", "readers", "--from-beginning", "--max-messages", 30,
+          "--timeout-ms", 30000, "--property", "print.key=true", "--property", "print.partition=true", ordered=False)
+
+
+def session(cluster) -> list:
+    s = Session(cluster)
+    s.note("all are there")
+    for topic, (assignment, min_isr) in TOPICS.items():
+        s.run("kafka-topics", "--create", "--topic", topic, "--replica-assignment", assignment, "--config",
+              f"min.insync.replicas={min_isr}")
+    wait_for(lambda: all(cluster.in_sync(t) and cluster.known_everywhere(t) for t in TOPICS), 30, "the topics everywhere")
+    tool(cluster, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions")  # a slow start moves some
+    cluster.settle()
+    write_and_read(s, "even")
+    write_and_read(s, "careful")
+    look_at_all(s)
+    log_dirs(s, cluster, *everyone(cluster))
+    s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 0)
+    s.run("kafka-leader-election", "--election-type", "unclean", "--topic", "even", "--partition", 0)
+    s.run("kafka-leader-election", "--election-type", "unclean", "--topic", "nowhere", "--partition", 0)
+
+    s.note("one is dead")
+    cluster.brokers[DEAD].kill()
+    wait_for(lambda: DEAD not in cluster.registered(), 30, "the end of its session")
+    alive = [n for n in everyone(cluster) if n != DEAD]
+    wait_for(lambda: cluster.state("alone").leader == -1 and all(
+        DEAD not in cluster.state(t, p).isr for t in TOPICS if t != "alone" for p in cluster.assignment(t)),
+        30, "ISRs without it")
+    wait_for(lambda: all(_alone_is_led_by(cluster, n) == -1 for n in alive), 30, "all to know")
+    write_and_read(s, "even")
+    write_and_read(s, "careful")
+    look_at_all(s)
+    log_dirs(s, cluster, *alive)
+    log_dirs(s, cluster, *everyone(cluster))
+    s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 2)
+    s.run("kafka-leader-election", "--election-type", "unclean", "--topic", "alone", "--partition", 0)
+    s.run("kafka-topics", "--create", "--topic", "more", "--partitions", 1, "--replication-factor", 3)
+    s.run("kafka-topics", "--alter", "--topic", "careful", "--partitions", 1)
+    s.run("kafka-topics", "--alter", "--topic", "careful", "--partitions", 2, "--replica-assignment", "1:2:0,0:1")
+    s.run("kafka-configs", "--alter", "--entity-type", "topics", "--entity-name", "strict", "--add-config",
+          "min.insync.replicas=2,retention.ms=123456789")
+    s.run("kafka-configs", "--alter", "--entity-type", "topics", "--entity-name", "strict", "--delete-config", "no.such")
+    s.run("kafka-consumer-groups", "--reset-offsets", "--group", "readers", "--topic", "even", "--to-earliest", "--execute",
+          ordered=False)
+    wait_for(lambda: all("min.insync.replicas=2" in tool(cluster, "kafka-configs", "--describe", "--topic", "strict",
+                                                         at=n).out for n in alive), 20, "the config everywhere")
+    look_at_all(s)
+
+    s.note("it is back")
+    cluster.brokers[DEAD].launch()
+    cluster.answers(DEAD)
+    cluster.settle()
+    look_at_all(s)
+    log_dirs(s, cluster, *everyone(cluster))
+    s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 2)
+    s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 2)
+    wait_for(lambda: cluster.state("even", 2).leader == DEAD and cluster.known_everywhere("even"), 20, "its leader")
+    s.run("kafka-topics", "--describe", "--topic", "even")
+    s.run("kafka-consumer-groups", "--delete-offsets", "--group", "readers", "--topic", "careful", ordered=False)
+    s.run("kafka-consumer-groups", "--delete", "--group", "readers")
+    s.run("kafka-consumer-groups", "--delete", "--group", "readers")
+    for topic in TOPICS:
+        s.run("kafka-topics", "--delete", "--topic", topic)
+    wait_for(lambda: not set(TOPICS) & set(cluster.look.get_children("/brokers/topics")), 30, "the topics to go")
+    s.run("kafka-topics", "--describe", "--topic", "even")
+    return s.said
+
+
+def _alone_is_led_by(cluster, n: int) -> int:
+    (topic,) = cluster.metadata(n, "alone")["topics"]
+    return topic["partitions"][0]["leader_id"]
+
+
+def test_what_they_say(cluster, kinds):
+    said = session(cluster)
+    if os.environ.get("OTTLA_RECORD") and set(kinds) == {"kafka"}:
+        SAID.write_text("\n".join(said) + "\n")
+    expected = SAID.read_text().splitlines()
+    differs = "\n".join(difflib.unified_diff(expected, said, "three Kafkas", "here", lineterm="", n=2))
+    assert not differs, differs
+
+
+def sent_bytes(broker) -> int:
+    """By all connections of its network."""
+    text = pathlib.Path(f"/proc/{broker.process.pid}/net/dev").read_text()
+    return sum(int(line.split(":")[1].split()[8]) for line in text.splitlines()[2:] if not line.strip().startswith("lo:"))
+
+
+@pytest.mark.whole
+def test_consumer_in_a_rack(cluster):
+    """A Java consumer that tells its rack reads on, whoever dies; from a Kafka it reads at the follower in its rack."""
+    if not cluster.can_cut:
+        pytest.skip("skipped, because brokers have no networks of their own, whose bytes could be counted")
+    topic = unique("rack")
+    tool(cluster, "kafka-topics", "--create", "--topic", topic, "--replica-assignment", "0:1")
+    wait_for(lambda: cluster.in_sync(topic) and cluster.known_everywhere(topic), 30, f"{topic} everywhere")
+    size, count = 10_000, 400
+    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all",
+         stdin=("x" * size + "\n") * count)
+    before = [sent_bytes(b) for b in cluster.brokers]
+    consumer = toolhost.tools(KAFKA_VERSION).start(
+        "kafka-console-consumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--from-beginning",
+        "--consumer-property", "client.rack=rack1", "--consumer-property", "metadata.max.age.ms=1000")
+    consumer.wait_out(lambda out: out.count("\n") >= count, 30, "what is there")
+    sent = [sent_bytes(b) - was for b, was in zip(cluster.brokers, before)]
+    if cluster.brokers[0].kind == "kafka":  # Ottla's leaders select no replica: they serve it themselves
+        assert sent[1] > size * count > 2 * sent[0], f"bytes sent by leader, follower, and the third: {sent}"
+
+    cluster.brokers[1].kill()
+    wait_for(lambda: 1 not in cluster.state(topic).isr, 30, "an ISR without it")
+    tool(cluster, "kafka-configs", "--alter", "--topic", topic, "--add-config", "min.insync.replicas=1")
+    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="y\n" * 10)
+    consumer.wait_out(lambda out: out.count("y\n") == 10, 40, "what came after its death")
+    cluster.brokers[1].launch()
+    cluster.answers(1)
+    cluster.settle()
+    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="z\n" * 10)
+    consumer.wait_out(lambda out: out.count("z\n") == 10, 30, "what came after its return")
+    consumer.stop()
+    consumer.wait()
+
+
+@pytest.mark.whole
+def test_replicas_are_verified_after_faults(cluster, tmp_path):
+    """Each broker is killed in turn under writing; then kafka-replica-verification finds nothing."""
+    topic = cluster.create_topic(unique("verified"), 6, segment_bytes=1 << 16)
+    writer = toolhost.tools(KAFKA_VERSION).start(
+        "kafka-verifiable-producer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--throughput", 500,
+        "--acks", -1)
+    for b in cluster.brokers:
+        b.crash()
+        wait_for(lambda: cluster.in_sync(topic), 40, "the ISR to be whole")
+    writer.stop()
+    writer.wait()
+    verification = Process("kafka-replica-verification", jvm.java(
+        "-cp", jvm.classpath(jvm.KAFKA_VERSION), "org.apache.kafka.tools.ReplicaVerificationTool", "--broker-list",
+        cluster.bootstrap, "--topics-include", topic, "--report-interval-ms", 500), tmp_path / "verification.log")
+    try:
+        said = wait_for(lambda: re.findall(r"max lag is .*", verification.tail(200))[3:], 60, "some reports")
+        assert re.match(r"max lag is 0 for partition .+ among 6 partitions", said[-1]), said
+        assert "doesn't match" not in verification.tail(200), verification.tail(200)
+    finally:
+        verification.kill()
