@@ -44,9 +44,9 @@ def cluster(shared_cluster):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    c = item.funcargs.get("shared_cluster")
+    c = item.funcargs.get("shared_cluster") or item.funcargs.get("cluster")
     if report.failed and c:
-        report.sections += [(f"the log of broker {n}", b.log_tail(5)) for n, b in enumerate(c.brokers)]
+        report.sections += [(f"the log of broker {n}", b.log_tail(15)) for n, b in enumerate(c.brokers)]
 
 
 def pytest_terminal_summary(terminalreporter):

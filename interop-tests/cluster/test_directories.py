@@ -1,0 +1,199 @@
+"""One of two directories of one of three brokers has no space left, or cannot be written when the broker starts.
+
+What is in it goes offline at that broker; others lead it and its ISRs shrink. What is in the other directory goes on,
+led by whom it was. With the directory good again the broker is started anew, and catches up. A producer with acks=all, a
+reader and a group notice nothing that they do not absorb.
+
+A Kafka gives up the whole directory at the first error, an Ottla the log that had it: what nobody writes stays in sync
+there, and is served. With a directory that cannot be written when it starts a Kafka goes on without it, and an Ottla
+does not start, and says which it is.
+"""
+
+import contextlib
+import json
+import subprocess
+
+import pytest
+
+from harness import network
+from harness.life import unique
+from harness.wait import wait_for
+
+pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
+pytestmark = pytest.mark.skipif(bool(network.missing()), reason=f"skipped, because directories are mounted in namespaces: {network.missing()}")
+
+from .work import Work, everyone, tool  # noqa: E402
+
+BAD_BYTES = 96 << 20
+
+
+def on_two_directories(kinds, **properties):
+    """Each broker has data/good and data/bad; the second is a small file system of its own."""
+    from harness.cluster import Cluster
+    c = Cluster(kinds, properties)
+    for b in c.brokers:
+        for name in ("good", "bad"):
+            (b.data_dir / name).mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={BAD_BYTES}", "ottla", b.data_dir / "bad"], check=True)
+        b.properties["log.dirs"] = f"{b.data_dir}/good,{b.data_dir}/bad"
+    try:
+        return c.start()
+    except BaseException:
+        c.destroy()
+        raise
+
+
+@pytest.fixture
+def cluster(kinds, request):
+    c = on_two_directories(kinds, **getattr(request, "param", {}))
+    try:
+        yield c
+    finally:
+        c.destroy()
+
+
+def fill(directory) -> None:
+    with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as f:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while f.write(bytes(size)) == size:
+                    pass
+
+
+def partitions_in(directory, topics) -> set:
+    return {(t, int(path.name.rpartition("-")[2])) for t in topics for path in directory.glob(f"{t}-*")}
+
+
+def described_log_dirs(cluster, n: int) -> dict:
+    """The name of each directory -> its error, and how many partitions it has."""
+    out = tool(cluster, "kafka-log-dirs", "--describe", "--broker-list", n).out
+    (answer,) = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    (broker,) = answer["brokers"]
+    return {d["logDir"].rpartition("/")[2]: (d["error"], len(d["partitions"])) for d in broker["logDirs"]}
+
+
+def offline_replicas(cluster, at: int, topic: str, partition: int) -> list:
+    from harness.clients import ask
+    from wire.player import Connection
+    b = cluster.brokers[at]
+    connection = Connection(b.host, b.port)
+    try:
+        answer = ask(connection, "Metadata", 5, {"topics": [{"name": topic}], "allow_auto_topic_creation": False})
+    finally:
+        connection.close()
+    return next(p["offline_replicas"] for p in answer["topics"][0]["partitions"] if p["partition_index"] == partition)
+
+
+def left_by(cluster, victim: int, partitions: set) -> bool:
+    return all(victim not in s.isr and s.leader not in (victim, -1) for s in (cluster.state(*p) for p in partitions))
+
+
+def gives_up(broker, partitions: set, written: str) -> set:
+    return partitions if broker.kind == "kafka" else {p for p in partitions if p[0] == written}
+
+
+def is_offline_here_only(cluster, work, victim: int, bad: set, good: set, leaders: dict) -> None:
+    """What is in the bad directory has left the broker; what is in the good one has not moved."""
+    bad = gives_up(cluster.brokers[victim], bad, work.topic)
+    wait_for(lambda: left_by(cluster, victim, bad), 40, "others to lead what is in the directory")
+    others = [n for n in everyone(cluster) if n != victim]
+    for p in bad:
+        for n in others:
+            wait_for(lambda: offline_replicas(cluster, n, *p) == [victim], 20, f"broker {n} to know that {p} is offline")
+    work.goes_on()
+    work.load.group_goes_on()
+    assert cluster.brokers[victim].alive(), cluster.brokers[victim].log_tail()
+    for p in good:
+        assert victim in cluster.state(*p).isr
+    assert {p: cluster.state(*p).leader for p in good} == {p: leaders[p] for p in good}
+    found = described_log_dirs(cluster, victim)
+    assert found["good"][0] is None and found["good"][1] > 0, found
+    if cluster.brokers[victim].kind == "kafka":
+        assert found["bad"][0] is not None and found["bad"][1] == 0, found
+    assert not cluster.look.get_children("/log_dir_event_notification")
+
+
+def begun(cluster, tmp_path, request):
+    """A load, a topic that nobody writes, and what the victim, who is not the controller, has in either directory."""
+    idle = cluster.create_topic(unique("idle"), 6)
+    work = Work(cluster, tmp_path, request.node.name, partitions=6)
+    victim = next(n for n in everyone(cluster) if n != cluster.controller())
+    data, topics = cluster.brokers[victim].data_dir, (idle, work.topic)
+    bad, good = partitions_in(data / "bad", topics), partitions_in(data / "good", topics)
+    assert all({t for t, _ in found} == set(topics) for found in (bad, good)), (bad, good)
+    return work, victim, bad, good, {p: cluster.state(*p).leader for p in good | bad}
+
+
+def refuses(ottla) -> None:
+    status, said = ottla.start_refused(20)
+    assert status != 0 and str(ottla.data_dir / "bad") in said.splitlines()[-1], said
+
+
+@pytest.mark.parametrize("cluster", [{}, pytest.param({"inter.broker.protocol.version": "2.8-IV0"}, marks=pytest.mark.whole)],
+                         ids=["now", "2.8-IV0"], indirect=True)
+def test_full(cluster, tmp_path, request):
+    work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
+    try:
+        directory = cluster.brokers[victim].data_dir / "bad"
+        fill(directory)
+        is_offline_here_only(cluster, work, victim, bad, good, leaders)
+        (directory / "filler").unlink()
+        work.goes_on()
+        assert left_by(cluster, victim, gives_up(cluster.brokers[victim], bad, work.topic))  # until it is started anew
+        cluster.brokers[victim].restart()
+        work.check()
+        assert partitions_in(directory, {t for t, _ in bad}) == bad
+    finally:
+        work.load.kill()
+
+
+@pytest.mark.whole
+def test_killed_while_full(cluster, tmp_path, request):
+    """It is started with the directory still full: whatever it can read it may have, but it writes nothing there."""
+    work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
+    try:
+        b = cluster.brokers[victim]
+        fill(b.data_dir / "bad")
+        is_offline_here_only(cluster, work, victim, bad, good, leaders)
+        b.kill()
+        work.goes_on()
+        if b.kind == "ottla":
+            refuses(b)
+            work.goes_on()
+            (b.data_dir / "bad" / "filler").unlink()
+            b.launch()
+            return work.check()
+        b.launch()
+        cluster.answers(victim)
+        wait_for(lambda: all(victim in cluster.state(*p).isr for p in good), 40, "the good directory's ISRs to be whole")
+        written = {p for p in bad if p[0] == work.topic}
+        wait_for(lambda: left_by(cluster, victim, written), 40, "what is written to be without it")
+        work.goes_on()
+        (b.data_dir / "bad" / "filler").unlink()
+        b.restart()
+        work.check()
+    finally:
+        work.load.kill()
+
+
+@pytest.mark.whole
+def test_read_only_at_start(cluster, tmp_path, request):
+    work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
+    try:
+        b = cluster.brokers[victim]
+        b.stop()
+        subprocess.run(["mount", "-o", "remount,ro", b.data_dir / "bad"], check=True)
+        if b.kind == "ottla":
+            refuses(b)
+            work.goes_on()
+            subprocess.run(["mount", "-o", "remount,rw", b.data_dir / "bad"], check=True)
+            b.start()
+            return work.check()
+        b.start()
+        wait_for(lambda: all(victim in cluster.state(*p).isr for p in good), 40, "the good directory's ISRs to be whole")
+        is_offline_here_only(cluster, work, victim, bad, good, {p: cluster.state(*p).leader for p in good})
+        subprocess.run(["mount", "-o", "remount,rw", b.data_dir / "bad"], check=True)
+        b.restart()
+        work.check()
+    finally:
+        work.load.kill()
