@@ -32,6 +32,7 @@ class Fault:
     seconds: tuple  # at least, at most
     in_network: bool = False  # needs namespaces
     of_two: bool = False
+    alone: bool = False  # comes when all is whole, nothing else is on meanwhile, and only where it is named
 
 
 def _kill(c: Cluster, s: Step) -> None:
@@ -78,6 +79,27 @@ def _resume(c: Cluster, s: Step) -> None:
         c.resume(s.broker)
 
 
+def _lose_power(c: Cluster, s: Step) -> None:
+    """Of the broker, or of an Ottla in its place."""
+    may = c.power_may_fail()
+    c.lose_power(s.broker if s.broker in may else may[s.broker % len(may)])
+
+
+def _black_out(c: Cluster, s: Step) -> None:
+    """All of them at one moment."""
+    for n in c.power_may_fail():
+        c.brokers[n].kill()
+    for n in c.power_may_fail():
+        c.lose_power(n, all_of_it=True)
+
+
+def _start_all(c: Cluster, s: Step) -> None:
+    for n, b in enumerate(c.brokers):
+        if not b.alive():
+            b.kill()
+            b.launch()
+
+
 FAULTS = {
     "kill": Fault(_kill, _start, (0, 0)),  # kill -9, and a start at once
     "gone": Fault(_kill, _start, (1, 10)),  # kill -9, and a start after a while
@@ -95,11 +117,13 @@ FAULTS = {
     "loss": _of_network(lambda n, c, s: n.lose(0.05), lambda n, c, s: n.lose(0), (5, 15)),
     "delay": _of_network(lambda n, c, s: n.delay(0.05), lambda n, c, s: n.delay(0), (5, 15)),
     "disk": Fault(_fill, _empty, (3, 8), True),
+    "power": Fault(_lose_power, _start_all, (0, 6), True, alone=True),  # of an Ottla
+    "blackout": Fault(_black_out, _start_all, (0, 2), True, alone=True),  # of all of them
 }
 
 
 def possible(cluster: Cluster) -> list:
-    return [name for name, fault in FAULTS.items() if cluster.can_cut or not fault.in_network]
+    return [name for name, fault in FAULTS.items() if not fault.alone and (cluster.can_cut or not fault.in_network)]
 
 
 def schedule(seed: int, names: list, brokers: int, seconds: float) -> list:
@@ -113,6 +137,8 @@ def schedule(seed: int, names: list, brokers: int, seconds: float) -> list:
         if len(on) == 2:
             at = min(s.end_s for s in on)
             on = [s for s in on if s.end_s > at]
+        if on and (FAULTS[name].alone or any(FAULTS[s.fault].alone for s in on)):
+            at, on = max(s.end_s for s in on) + 1, []
         broker, other = chance.sample([n for n in range(brokers) if n not in [s.broker for s in on]], 2)
         length = chance.uniform(*FAULTS[name].seconds)
         if at + length > seconds:

@@ -68,7 +68,8 @@ class RunOnce:
     def run(self) -> None:
         """Violations and exposure are there afterwards; what could not be done to its end is a violation, too."""
         plan = self.plan
-        cluster, load = Cluster(plan.kinds, {"log.segment.bytes": 1 << 18} | plan.properties, self.seed), None
+        power_fails = any(FAULTS[name].alone for name in plan.faults or [])
+        cluster, load = Cluster(plan.kinds, {"log.segment.bytes": 1 << 18} | plan.properties, self.seed, power_fails), None
         names = plan.faults or possible(cluster)
         self._say(f"seed {self.seed}; brokers {', '.join(plan.kinds)}; faults " + (
             "in namespaces" if cluster.can_cut else "of processes only, since there can be no namespaces"))
@@ -86,6 +87,9 @@ class RunOnce:
         finally:
             if load:
                 load.kill()
+            if power_fails:
+                self.exposure.counts.update({"power losses": cluster.lost.times, "bytes lost": cluster.lost.bytes,
+                                             "names lost": cluster.lost.names, "names back": cluster.lost.back})
             self._keep(cluster)
             cluster.destroy()
         self._judge()
@@ -93,12 +97,15 @@ class RunOnce:
     def _play(self, cluster: Cluster, steps: list) -> None:
         began = time.monotonic()
         moments = sorted([(s.begin_s, 1, s) for s in steps] + [(s.end_s, 2, s) for s in steps], key=lambda m: m[:2])
-        on = {}
+        on, after_alone = {}, False
         for at, which, step in moments:
             while (left := began + at - time.monotonic()) > 0:
                 self._ended_by_itself(cluster)
                 time.sleep(min(left, 0.2))
             if which == 1:
+                if FAULTS[step.fault].alone or after_alone:
+                    began += self._wait_until_whole(cluster)
+                after_alone = FAULTS[step.fault].alone
                 self._say(f"{time.monotonic() - began:6.1f} {step}")
                 on[step] = time.monotonic()
                 if step.fault == "disk":
@@ -108,6 +115,14 @@ class RunOnce:
                 FAULTS[step.fault].end(cluster, step)
                 self.exposure.seconds[step.fault] += time.monotonic() - on.pop(step)
         self._say(f"{time.monotonic() - began:6.1f} healing")
+
+    @staticmethod
+    def _wait_until_whole(cluster: Cluster) -> float:
+        """How long that was: the rest of the schedule is later by so much."""
+        before = time.monotonic()
+        cluster.answers(*range(len(cluster.brokers)))
+        cluster.settle()
+        return time.monotonic() - before
 
     def _ended_by_itself(self, cluster: Cluster) -> None:
         """A broker may end when its disk is full, and refuse to start while something is wrong; it is started again.

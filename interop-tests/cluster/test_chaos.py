@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from harness import paths
+from harness import network, paths, power_loss
 
 from . import checker
 
@@ -19,11 +19,12 @@ def play(plan_of, seed: int):
     return one
 
 
-def passes(plan_of, seed: int) -> None:
+def passes(plan_of, seed: int):
     one = play(plan_of, seed)
     assert not one.violations, f"{checker.report(one.violations)}\nkept in {one.directory}"
     assert one.exposure.enough(), "no exposure"
     shutil.rmtree(one.directory)
+    return one
 
 
 def test_one(kinds):
@@ -34,6 +35,45 @@ def test_one(kinds):
 @pytest.mark.parametrize("seed", range(100, 105))
 def test_some(kinds, seed):
     passes({"kinds": kinds, "seconds": 120}, seed)
+
+
+def needs_power(kinds, all_of_them: bool = False) -> None:
+    why = network.missing() or power_loss.missing() or (
+        "power fails for Ottla only" if (set(kinds) != {"ottla"} if all_of_them else "ottla" not in kinds) else None)
+    if why:
+        pytest.skip(f"skipped, because {why}")
+
+
+def test_power(kinds):
+    """One broker at a time loses what it has not synced: others have it."""
+    needs_power(kinds)
+    one = passes({"kinds": kinds, "seconds": 9, "faults": ["power"]}, seed=1)
+    assert one.exposure.counts["bytes lost"] > 0, one.exposure
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", range(200, 203))
+def test_power_among_others(kinds, seed):
+    needs_power(kinds)
+    one = passes({"kinds": kinds, "seconds": 100, "faults": ["power", "kill", "restart", "pause", "power", "pair", "zookeeper"]},
+                 seed)
+    assert one.exposure.counts["bytes lost"] > 0, one.exposure
+
+
+@pytest.mark.whole
+def test_what_is_flushed_survives_a_blackout(kinds):
+    """All lose power at one moment, and nothing is acknowledged that is not on disks."""
+    needs_power(kinds, all_of_them=True)
+    passes({"kinds": kinds, "seconds": 30, "faults": ["blackout"], "properties": {"log.flush.interval.messages": 1}}, seed=30)
+
+
+@pytest.mark.whole
+def test_a_blackout_loses(kinds):
+    """Without flushing it is seen that power was lost."""
+    needs_power(kinds, all_of_them=True)
+    one = play({"kinds": kinds, "seconds": 20, "faults": ["blackout"]}, seed=31)
+    assert "P2 unseen" in {v.rule for v in one.violations}, one.exposure
+    shutil.rmtree(one.directory)
 
 
 @pytest.mark.whole

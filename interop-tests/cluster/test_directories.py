@@ -124,9 +124,10 @@ def begun(cluster, tmp_path, request):
     return work, victim, bad, good, {p: cluster.state(*p).leader for p in good | bad}
 
 
-def refuses(ottla) -> None:
-    status, said = ottla.start_refused(20)
-    assert status != 0 and str(ottla.data_dir / "bad") in said.splitlines()[-1], said
+def refuses(broker) -> None:
+    """Kafka's indexes are mapped: it ends by a fault in memory, and does not say where."""
+    status, said = broker.start_refused(90)
+    assert status != 0 and (broker.kind == "kafka" or str(broker.data_dir / "bad") in said.splitlines()[-1]), said
 
 
 @pytest.mark.parametrize("cluster", [{}, pytest.param({"inter.broker.protocol.version": "2.8-IV0"}, marks=pytest.mark.whole)],
@@ -149,7 +150,7 @@ def test_full(cluster, tmp_path, request):
 
 @pytest.mark.whole
 def test_killed_while_full(cluster, tmp_path, request):
-    """It is started with the directory still full: whatever it can read it may have, but it writes nothing there."""
+    """Neither kind recovers in a directory that is full: with room in it again it starts, and catches up."""
     work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
     try:
         b = cluster.brokers[victim]
@@ -157,20 +158,9 @@ def test_killed_while_full(cluster, tmp_path, request):
         is_offline_here_only(cluster, work, victim, bad, good, leaders)
         b.kill()
         work.goes_on()
-        if b.kind == "ottla":
-            refuses(b)
-            work.goes_on()
-            (b.data_dir / "bad" / "filler").unlink()
-            b.launch()
-            return work.check()
-        b.launch()
-        cluster.answers(victim)
-        wait_for(lambda: all(victim in cluster.state(*p).isr for p in good), 40, "the good directory's ISRs to be whole")
-        written = {p for p in bad if p[0] == work.topic}
-        wait_for(lambda: left_by(cluster, victim, written), 40, "what is written to be without it")
-        work.goes_on()
+        refuses(b)
         (b.data_dir / "bad" / "filler").unlink()
-        b.restart()
+        b.launch()
         work.check()
     finally:
         work.load.kill()

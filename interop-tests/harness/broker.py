@@ -94,6 +94,7 @@ class Broker:
             self.chroot = place.chroot if place else self.zookeeper.new_chroot()
             self.properties["zookeeper.connect"] = f"{self.zookeeper.host}:{self.zookeeper.port}{self.chroot}"
         self.properties |= {**self._properties(), **(overrides or {})}
+        self.environment = {}
         self.process: Process | None = None
         self._log_from = 0
 
@@ -142,7 +143,7 @@ class Broker:
         log = self.directory / "broker.log"
         self._log_from = log.stat().st_size if log.exists() else 0
         self.launched_at = time.monotonic()
-        self.process = Process(self.kind, self._argv(config), log, cwd=self.directory,
+        self.process = Process(self.kind, self._argv(config), log, env=self.environment, cwd=self.directory,
                                enter=self.place and self.place.enter)
 
     def start_refused(self, timeout_s: float) -> tuple[int, str]:

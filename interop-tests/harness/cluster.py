@@ -10,6 +10,7 @@ A broker is named by its id, 0 … N-1, which is its place in `brokers`.
 
 import contextlib
 import json
+import random
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from wire.player import Connection
 from . import network
 from .broker import KINDS, Broker, Place
 from .clients import ask
+from .power_loss import Durable, Lost
 from .process import free_port
 from .tcp_proxy import TcpProxy
 from .wait import wait_for
@@ -58,9 +60,11 @@ class PartitionState:
 
 
 class Cluster:
-    """kinds: "ottla" or "kafka" for each broker. Not started."""
+    """kinds: "ottla" or "kafka" for each broker. Not started. With power_fails each Ottla's may."""
 
-    def __init__(self, kinds: list, overrides: dict | None = None, seed: int = 0):
+    def __init__(self, kinds: list, overrides: dict | None = None, seed: int = 0, power_fails: bool = False):
+        self._durable, self._power_fails, self._chance = {}, power_fails, random.Random(seed)  # by id
+        self.lost = Lost(times=0)
         self.can_cut = network.missing() is None
         self.network = network.Network(len(kinds), seed) if self.can_cut else None
         self.zookeeper = ZooKeeper(network.OURS["zookeeper"] if self.can_cut else "127.0.0.1")
@@ -90,6 +94,9 @@ class Cluster:
         if self.can_cut:
             b.data_dir.mkdir()
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "ottla", b.data_dir], check=True)
+        if self._power_fails and kind == "ottla":
+            self._durable[n] = Durable(b.data_dir, b.directory / "durable")
+            b.environment |= self._durable[n].environment()
         return b
 
     def start(self) -> "Cluster":
@@ -220,6 +227,14 @@ class Cluster:
 
     def resume(self, n: int) -> None:
         self.brokers[n].process.signal(signal.SIGCONT)
+
+    def power_may_fail(self) -> list:
+        return sorted(self._durable)
+
+    def lose_power(self, n: int, all_of_it: bool = False) -> None:
+        """It is killed; what it had not synced is lost, or most of it."""
+        self.brokers[n].kill()
+        self.lost += self._durable[n].lose(None if all_of_it else self._chance)
 
     def cut_zookeeper(self, n: int) -> None:
         """The way of one broker to ZooKeeper, and nothing else."""
