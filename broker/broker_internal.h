@@ -1,0 +1,33 @@
+/* The broker, for its own files: broker.c (start and stop), broker_listeners.c (where it listens, and what
+ * of the machine it takes), broker_parts.c (what it is made of). All run before its threads do. */
+#ifndef OTTLA_BROKER_BROKER_INTERNAL_H
+#define OTTLA_BROKER_BROKER_INTERNAL_H
+
+#include "broker/broker.h"
+#include "storage/logs.h"
+
+/* ---- broker_listeners.c ---- */
+
+/* One half of the descriptors is for files. */
+int broker_open_files_max(void);
+/* So many as are allowed, but no more than the machine has cores. */
+int broker_threads_wanted(int32_t allowed);
+/* An option that is a socket's buffer; -1 where it is not set, so that the kernel chooses. */
+int broker_buffer_bytes(const struct config *config, const char *name, int32_t value);
+/* Has the controller a listener, and a loop, of its own? */
+bool broker_has_control_plane(const struct broker *broker);
+NODISCARD err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+/* What clients are told to connect to. */
+void broker_make_endpoints(struct broker *broker);
+
+/* ---- broker_parts.c ---- */
+
+/* The store, of which it must be known that these log directories belong to it. */
+NODISCARD err broker_connect_store(struct broker *broker, const struct logs_identity *identity,
+                                   char reason[BROKER_REASON_BYTES]);
+/* What the store has to say is read; nothing that was read may change unseen. */
+NODISCARD err broker_read_options(struct broker *broker);
+/* All that begins when logs, store and listeners are there. */
+void broker_make_parts(struct broker *broker);
+
+#endif
