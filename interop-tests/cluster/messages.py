@@ -369,6 +369,8 @@ ALLOWED = [
     Allowed("-", "(.* back.*|bounce|session expires)", r"(LeaderAndIsr|UpdateMetadata) .*\bleader=-1 ",
             "of each partition the newest state is told: a broker that has come is not told that nobody leads what it is "
             "about to lead, or to delete"),
+    Allowed("-", "controller (dies|shuts down)", r"(LeaderAndIsr|UpdateMetadata) .*\bleader=-1 ",
+            "nor is one that has not answered yet what it was told before: it hears who leads then", sometimes=True),
     Allowed("-", "broker is back after its death", r"UpdateMetadata w\[.* leader=-2 ",
             "that a topic is deleted is told once, and not to a broker that has come and never knew of it"),
     Allowed("-", "controller .* and is back", r"> C  AlterPartition .* -> 41$",
