@@ -1,13 +1,11 @@
 /* Each request becomes one transaction: the configuration node first, then the topic's node, as
  * Kafka writes them. Checks come in Kafka's order, since the first that fails is what a client
- * sees.
- *
- * Replica assignment (reference: zookeeper §9): a random start, replicas round robin, shifted by
- * one more at each turn over the brokers. */
+ * sees. */
 #include "broker/cluster/topics.h"
 
 #include "base/log.h"
 #include "base/refuse.h"
+#include "broker/cluster/placement.h"
 #include "protocol/error.h"
 
 #include <inttypes.h>
@@ -171,25 +169,6 @@ static err check_assignment(const struct metadata *metadata, const struct id_lis
 
 /* ---- assignment ---- */
 
-static void assign(struct random *random, const struct metadata *metadata, struct id_list *lists,
-                   int32_t first, int32_t count, int32_t factor)
-{
-    int32_t n = metadata->brokers_n;
-    int32_t start = (int32_t)random_below(random, (uint32_t)n);
-    int32_t shift = (int32_t)random_below(random, (uint32_t)n);
-    for (int32_t i = 0; i < count; i++) {
-        int32_t p = first + i;
-        shift += p > 0 && p % n == 0 ? 1 : 0;
-        int32_t leader = (p + start) % n;
-        lists[i].ids[0] = metadata->brokers[leader].id;
-        for (int32_t j = 0; j < factor - 1; j++) {
-            int32_t place = (leader + 1 + (shift + j) % (n - 1)) % n;
-            lists[i].ids[j + 1] = metadata->brokers[place].id;
-        }
-        lists[i].count = factor;
-    }
-}
-
 static struct id_list *assignment_new(struct arena *arena, int32_t count, int32_t factor)
 {
     struct id_list *lists = arena_array(arena, (size_t)count, sizeof(*lists));
@@ -228,8 +207,9 @@ static err exists(const struct topics *topics, struct arena *arena, const struct
                        (int)name.len, name.data);
 }
 
-static err check_factor(const struct metadata *metadata, int32_t factor,
-                        char message[TOPIC_MESSAGE_BYTES])
+/* May so many replicas be placed? */
+static err check_placement(const struct metadata *metadata, int32_t factor,
+                           char message[TOPIC_MESSAGE_BYTES])
 {
     if (factor <= 0) {
         return refuse_with(ERR_INVALID_REPLICATION_FACTOR, message, TOPIC_MESSAGE_BYTES,
@@ -240,6 +220,11 @@ static err check_factor(const struct metadata *metadata, int32_t factor,
                            "Replication factor: %" PRId32 " larger than available brokers: %" PRId32
                            ".",
                            factor, metadata->brokers_n);
+    }
+    if (placement_is_mixed(metadata)) {
+        return refuse_with(ERR_UNKNOWN_SERVER_ERROR, message, TOPIC_MESSAGE_BYTES,
+                           "Some brokers have a rack (broker.rack) and others have none, so that "
+                           "replicas cannot be placed.");
     }
     return OK;
 }
@@ -296,10 +281,10 @@ static err plan(const struct topics *topics, struct arena *arena, const struct m
                            "Number of partitions must be larger than 0 and at most %d.",
                            PARTITIONS_PER_TOPIC_MAX);
     }
-    TRY(check_factor(metadata, factor, message));
+    TRY(check_placement(metadata, factor, message));
     node->partitions_n = partitions;
     node->partitions = assignment_new(arena, partitions, factor);
-    assign(topics->random, metadata, node->partitions, 0, partitions, factor);
+    placement_choose(topics->random, metadata, node->partitions, 0, partitions, factor);
     return OK;
 }
 
@@ -535,10 +520,10 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
     }
     struct id_list *fresh = wish->assignment;
     TRY(wish->assignment_n >= 0 ? check_given(metadata, wish, added, factor, message)
-                                : check_factor(metadata, factor, message));
+                                : check_placement(metadata, factor, message));
     if (wish->assignment_n < 0) {
         fresh = assignment_new(arena, added, factor);
-        assign(topics->random, metadata, fresh, node.partitions_n, added, factor);
+        placement_choose(topics->random, metadata, fresh, node.partitions_n, added, factor);
     }
     memcpy(lists, node.partitions, (size_t)node.partitions_n * sizeof(*lists));
     memcpy(lists + node.partitions_n, fresh, (size_t)added * sizeof(*lists));
