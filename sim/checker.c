@@ -472,6 +472,56 @@ static void check_looks(struct check *c)
     }
 }
 
+/* ---- who joins ---- */
+
+/* Of an epoch of a partition: who has joined its leader since, and which life of the leader's that was, as far as it
+ * had been seen before. Another life may lead on in the epoch, from a later end. */
+struct joined {
+    const struct event *truth; /* the last one */
+    uint32_t members;
+    int life;
+};
+
+static void learn_joined(struct joined *j, const struct event *e, const int lives[WHO_MAX])
+{
+    if (j->truth == NULL || j->truth->epoch != e->epoch) {
+        j->members = 0;
+        j->life = e->who < 0 ? NOT_SEEN : lives[e->who];
+    } else {
+        j->members = (j->members | (e->isr & ~j->truth->isr)) & e->isr;
+    }
+    j->truth = e;
+}
+
+/* A leader does not know what the one before has promised: who joins has all that was there when it began. */
+static void check_joiners(struct check *c)
+{
+    struct joined all[PARTITIONS_MAX] = {{0}};
+    int lives[WHO_MAX];
+    const struct event *leader = NULL; /* the true one, of this look */
+    memset(lives, 0xff, sizeof(lives));
+    EACH_EVENT(e, c)
+    {
+        struct joined *j = &all[e->partition % PARTITIONS_MAX];
+        if (e->kind == EVENT_TRUTH) {
+            learn_joined(j, e, lives);
+            leader = NULL;
+        } else if (e->kind == EVENT_LEADER && j->truth != NULL && e->who == j->truth->who &&
+                   e->epoch == j->truth->epoch && e->life == j->life) {
+            leader = e;
+        } else if (e->kind == EVENT_LOG) {
+            lives[e->who] = e->life;
+            if (leader != NULL && leader->partition == e->partition &&
+                (j->members & 1u << e->who) != 0 && e->end_offset < leader->offset) {
+                violated(c, "early-join",
+                         "partition %d epoch %d: led from %" PRId64
+                         ", broker %d has joined, and ends at %" PRId64,
+                         e->partition, e->epoch, leader->offset, e->who, e->end_offset);
+            }
+        }
+    }
+}
+
 size_t checker_run(const struct history *history, const struct checker_config *config,
                    struct violation *violations, size_t max)
 {
@@ -485,6 +535,7 @@ size_t checker_run(const struct history *history, const struct checker_config *c
     check_replicas(&c);
     check_acks(&c);
     check_looks(&c);
+    check_joiners(&c);
     check_epochs(&c);
     check_probes(&c);
     return c.n;

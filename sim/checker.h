@@ -14,6 +14,7 @@
  *                              that is one no more has written
  *        weak-isr              below the true leader's high watermark, and not on a member of the true ISR
  *        strong-isr            below any leader's, or promised to a client, the same
+ *        early-join            who joined in a leader epoch has not all that was there when it began
  *        leader-in-isr         the true leader is not in its ISR
  *        no-divergence         a client beyond the leader's log is not told where that ends (KIP-320)
  *

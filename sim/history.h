@@ -15,7 +15,8 @@ enum event_kind {
     EVENT_POLL,  /* a consumer is given a record: who, partition, offset, value */
     EVENT_MARKS, /* what a fetch said: who is the broker, partition, high_watermark, stable_offset */
     EVENT_LEADER, /* a broker presumes to lead: who, life, partition, epoch, version (of the ISR that it
-                     knows), in_sync, high_watermark, stable_offset, end_offset */
+                     knows), in_sync, high_watermark, stable_offset, end_offset, offset (where its log
+                     ended when it began) */
     EVENT_LOG, /* a replica's log: who, life, partition, epoch (of the leader that it knows), end_offset;
                      high_watermark: what anybody was promised before that was looked at */
     EVENT_TRUTH, /* what the store says: partition, who (the leader; -1), epoch, isr, version,

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "sim/observer.h"
 
+#include "broker/replica/partition_internal.h"
 #include "protocol/batch.h"
 #include "zk/znodes.h"
 
@@ -107,6 +108,8 @@ void observer_note_truth(struct observer *o, int partition)
     if (news && observer_truth(o, partition, &truth)) {
         o->noted[partition] = version;
         o->offices[partition] = office;
+        o->joined[partition] |= (truth.isr & ~o->isrs[partition]) != 0;
+        o->isrs[partition] = truth.isr;
         history_add(o->history, &truth);
     }
 }
@@ -129,6 +132,16 @@ bool observer_is_whole(struct observer *o)
 }
 
 /* ---- the brokers ---- */
+
+/* Where its log ended when it began to lead in that epoch; 0: it does not any more. Nothing but this look needs it,
+ * so partition_look does not have it. */
+static int64_t led_from(struct partition *p, int32_t leader_epoch)
+{
+    partition_lock(p);
+    int64_t from = p->is_leader && p->state.leader_epoch == leader_epoch ? p->led_from : 0;
+    partition_unlock(p);
+    return from;
+}
 
 /* False: it has none, or none that can be read now. */
 static bool look_into(const struct observer *o, int id, int partition, struct event *leader,
@@ -158,6 +171,7 @@ static bool look_into(const struct observer *o, int id, int partition, struct ev
         leader->in_sync = look.isr_n;
         leader->high_watermark = look.high_watermark;
         leader->stable_offset = look.last_stable_offset;
+        leader->offset = led_from(p, look.role.leader_epoch);
     }
     partition_release(p);
     node_release(node, broker);
@@ -236,7 +250,7 @@ static bool same_truth(const struct event *a, const struct event *b)
     return a->version == b->version;
 }
 
-void observer_look(struct observer *o, int partition)
+static void look(struct observer *o, int partition)
 {
     struct event truth;
     struct event again;
@@ -272,6 +286,16 @@ void observer_look(struct observer *o, int partition)
         if (found[i]) {
             history_add(o->history, &logs[i]);
         }
+    }
+}
+
+void observer_look(struct observer *o, int partition)
+{
+    if (!o->looks) {
+        o->looks = true;
+        o->joined[partition] = false;
+        look(o, partition);
+        o->looks = false;
     }
 }
 

@@ -27,10 +27,13 @@ struct observer {
     char states_at[OBSERVER_PARTITIONS_MAX][OBSERVER_PATH_BYTES]; /* paths of the truth */
     int32_t noted[OBSERVER_PARTITIONS_MAX];   /* versions of the truth that were written down */
     int32_t offices[OBSERVER_PARTITIONS_MAX]; /* … and of /controller_epoch */
+    uint32_t isrs[OBSERVER_PARTITIONS_MAX];   /* … and its members */
+    bool joined[OBSERVER_PARTITIONS_MAX];     /* somebody has, and nobody has looked yet */
     int64_t
         promised[OBSERVER_PARTITIONS_MAX]; /* what lies below was acknowledged by all, given to a
                                                    consumer, or below a leader's high watermark */
-    struct state_set states;               /* that were met */
+    bool looks;
+    struct state_set states; /* that were met */
 };
 
 void observer_init(struct observer *observer);
@@ -45,7 +48,7 @@ int observer_controller(const struct observer *observer);
 /* A client has been promised what lies below. */
 void observer_note_promise(struct observer *observer, int partition, int64_t offset);
 /* One look at one partition, by a task: it takes the broker's locks. Nothing is written down when the truth
- * changes meanwhile. */
+ * changes meanwhile, or while another looks: what was seen first must stand first. */
 void observer_look(struct observer *observer, int partition);
 /* The batches of every replica's files below the least end of them. */
 void observer_read_files(struct observer *observer);

@@ -336,7 +336,7 @@ void sim_heal_all(struct sim *sim)
         disk_set_full(disk, false);
         disk_set_sync_us(disk, 0);
     }
-    sim_delay(sim, (struct network_delay){.min_us = 50, .max_us = 800});
+    sim_delay(sim, SIM_IN_TIME);
 }
 
 /* ---- its parts ---- */
@@ -399,6 +399,10 @@ static void run_truth_looker(void *context)
     while (!sim->stop_looking) {
         for (int i = 0; i < PARTITIONS; i++) {
             observer_note_truth(&sim->observer, i);
+            if (sim->observer.joined[i]) {
+                observer_look(&sim->observer, i);
+                sim->looks++;
+            }
         }
         sched_sleep(sim->sched, TRUTH_US);
     }

@@ -72,6 +72,8 @@ enum sim_direction { SIM_TO = 1, SIM_FROM = 2, SIM_BOTH = 3 };
  * (client.h). */
 void sim_cut(struct sim *sim, int a, int b, unsigned direction);
 void sim_cut_zookeeper(struct sim *sim, int broker, unsigned direction);
+/* How long messages take where nothing is broken. */
+#define SIM_IN_TIME ((struct network_delay){.min_us = 50, .max_us = 800})
 /* Of every message between all hosts. */
 void sim_delay(struct sim *sim, struct network_delay delay);
 void sim_heal_all(struct sim *sim);
@@ -97,7 +99,7 @@ struct sim_exposure {
     uint64_t controllers; /* the same */
     uint64_t isrs;        /* changes of an ISR, the same */
     uint64_t cuts;        /* of followers' logs, the same */
-    uint64_t faults[24];  /* by enum fault (nemesis.h) */
+    uint64_t faults[25];  /* by enum fault (nemesis.h) */
     uint64_t lives;       /* of brokers */
     uint64_t refusals;
     uint64_t disk_errors;

@@ -269,6 +269,35 @@ static void test_isr(void)
     expect("leader-in-isr");
 }
 
+/* Broker 2 joins one that leads from 3 on. */
+static void join_with(int64_t end_offset, int life)
+{
+    begin();
+    log_ends(0, 3);
+    truth(0, 6, 3);
+    truth(0, 6, 7);
+    add((struct event){.kind = EVENT_LEADER,
+                       .epoch = 6,
+                       .life = life,
+                       .in_sync = 3,
+                       .high_watermark = 2,
+                       .stable_offset = 2,
+                       .end_offset = 4,
+                       .offset = 3});
+    log_ends(1, 2); /* has been there before */
+    log_ends(2, end_offset);
+}
+
+static void test_joiners(void)
+{
+    join_with(2, 0);
+    expect("early-join");
+    join_with(3, 0);
+    expect(NULL);
+    join_with(2, 1); /* the leader began anew since */
+    expect(NULL);
+}
+
 static void test_epochs(void)
 {
     begin();
@@ -306,4 +335,5 @@ static void test_probes(void)
 
 SUITE("checker", TEST(test_good), TEST(test_lost), TEST(test_acks_1), TEST(test_duplicate),
       TEST(test_inconsistent), TEST(test_skip), TEST(test_sends), TEST(test_marks),
-      TEST(test_replicas), TEST(test_min_isr), TEST(test_isr), TEST(test_epochs), TEST(test_probes))
+      TEST(test_replicas), TEST(test_min_isr), TEST(test_isr), TEST(test_joiners),
+      TEST(test_epochs), TEST(test_probes))
