@@ -97,7 +97,7 @@ static void break_network(struct nemesis *n, enum fault fault, int broker)
     default:
         sim_delay(n->sim, slow);
         pass(n, n->lasts_max_us);
-        sim_delay(n->sim, (struct network_delay){.min_us = 50, .max_us = 800});
+        sim_delay(n->sim, SIM_IN_TIME);
     }
 }
 
@@ -230,6 +230,9 @@ static void break_something(struct nemesis *n)
     case FAULT_LEAD_TWICE:
         (void)script_lead_twice(n->scripts,
                                 (int)sched_below(n->sched, (uint64_t)sim_partitions(n->sim)));
+        break;
+    case FAULT_JOIN:
+        (void)script_join(n->scripts, (int)sched_below(n->sched, (uint64_t)sim_partitions(n->sim)));
         break;
     case FAULT_BOUNCE:
         (void)script_bounce(n->scripts,

@@ -28,6 +28,7 @@
     X(OUST, "oust-controller")                                                                     \
     X(FLIP, "flip")                                                                                \
     X(LEAD_TWICE, "lead-twice")                                                                    \
+    X(JOIN, "join")                                                                                \
     X(BOUNCE, "bounce")                                                                            \
     X(LAST_STANDING, "last-standing")
 

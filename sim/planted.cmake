@@ -7,7 +7,7 @@ set(PLANTED
     NO_FENCE:replica/partition.c:LONG
     OUT_OF_RANGE:replica/read.c:QUICK
     COMMITTED_ISR:replica/partition_isr.c:LONG
-    EARLY_JOINER:replica/partition_isr.c:LONG
+    EARLY_JOINER:replica/partition_isr.c:QUICK
     ACK_OF_FORMER_LIFE:replica/partition.c:QUICK
     MOVES_BELOW_MIN_ISR:replica/partition.c:QUICK
     UNFENCED_CONTROLLER:cluster/controller_store.c:LONG

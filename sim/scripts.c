@@ -7,6 +7,12 @@
  *                                while B still answers
  *   a thread of A's sleeps       what waits for an acknowledgement wakes up in the second leadership
  *
+ * A joiner. A leads B and C, and what it answers comes late: B has records whose acknowledgement it has not heard
+ * of, and C has not all of them. C's session ends, so that it is not in the ISR, and B gets the leadership. It
+ * knows an older high watermark than A did, and keeps it while A's fetches come late. C asks B for the rest, which
+ * comes late as well: were it taken into the ISR for having B's high watermark, what A has acknowledged would not
+ * be on every member.
+ *
  * A bounce. A leader whose followers have what is not on its disk yet loses power, and is there again with a new
  * session before the controller, cut off meanwhile, hears of anything. Were it to lead on in its epoch, it would
  * write other records where its followers have those.
@@ -18,6 +24,7 @@
 
 #include "sim/client.h"
 
+#include "protocol/error.h"
 #include "protocol/messages.h"
 
 #include <stdlib.h>
@@ -37,12 +44,20 @@ enum {
     LATE_MAX_US = 1000000,
     SLEEP_MIN_US = 200000,
     SLEEP_MAX_US = 1500000,
+    ANSWER_MIN_US = 40000,
+    ANSWER_MAX_US = 120000,
+    ANSWERS_N = 4,
+    REST_MIN_US = 50000,
+    REST_MAX_US = 300000,
+    BEHIND_US = 1500000,
+    OUSTED_MAX = 8,
     SLOW_SYNC_US = 400000,
     TAIL_MIN_US = 20000,
     TAIL_MAX_US = 200000,
     ALONE_MIN_US = 50000,
     ALONE_MAX_US = 600000,
     ELECT_MS = 400,
+    ELECT_TRIES = 2, /* the first may find a connection that has ended meanwhile */
     ELECT_LEADERS_VERSION = 1,
     CLIENT_NUMBER = 12, /* behind those of the workload */
 };
@@ -121,9 +136,10 @@ static void elect(struct scripts *s, int partition)
     request.topic_partitions = &topic;
     request.topic_partitions_n = 1;
     request.timeout_ms = ELECT_MS;
-    if (controller >= 0) {
-        (void)!client_ask(&s->client, controller, 43, ELECT_LEADERS_VERSION, &request, &response,
-                          ELECT_MS);
+    err e = ERR_UNKNOWN_SERVER_ERROR;
+    for (int i = 0; controller >= 0 && i < ELECT_TRIES && e != OK; i++) {
+        e = client_ask(&s->client, controller, 43, ELECT_LEADERS_VERSION, &request, &response,
+                       ELECT_MS);
     }
 }
 
@@ -226,6 +242,94 @@ bool script_lead_twice(struct scripts *s, int partition)
     }
     s->runs = true;
     lead_twice(s, partition, preferred);
+    s->runs = false;
+    return true;
+}
+
+/* ---- a joiner ---- */
+
+static void send_late(const struct scripts *s, int from, int to, int64_t us)
+{
+    network_set_delay(sim_network(s->sim), from, to,
+                      (struct network_delay){.min_us = (int32_t)us, .max_us = (int32_t)us});
+}
+
+static void send_in_time(const struct scripts *s, int from, int to)
+{
+    network_set_delay(sim_network(s->sim), from, to, SIM_IN_TIME);
+}
+
+/* Of the ISR, neither of the two; -1: there is none. */
+static int third_of(const struct scripts *s, int partition, int first, int second)
+{
+    struct event truth;
+    if (sim_truth(s->sim, partition, &truth)) {
+        for (int i = 0; i < sim_brokers(s->sim); i++) {
+            if (i != first && i != second && (truth.isr & 1u << i) != 0) {
+                return i;
+            }
+        }
+    }
+    return -1;
+}
+
+static bool is_controller(const struct scripts *s, int first, int joiner)
+{
+    int controller = sim_controller(s->sim);
+    return controller < 0 || controller == first || controller == joiner;
+}
+
+/* Neither of the two is, as far as a few elections make it so: it is not to be told late, nor to end. */
+static void let_others_control(const struct scripts *s, int first, int joiner)
+{
+    for (int i = 0; i < OUSTED_MAX && is_controller(s, first, joiner); i++) {
+        sim_oust_controller(s->sim);
+        pass(s, GATHER_MIN_US, GATHER_MAX_US);
+    }
+}
+
+static void join(struct scripts *s, int partition, int first, int second, int joiner)
+{
+    const struct aim moved = {
+        .partition = partition, .leader = second, .not_leader = -1, .member = -1};
+    int64_t us = sched_between(s->sched, ANSWER_MIN_US, ANSWER_MAX_US);
+    send_late(s, first, second, us);
+    send_late(s, first, joiner, ANSWERS_N * us);
+    pass(s, 2 * ANSWERS_N * us, 4 * ANSWERS_N * us);
+    send_late(s, second, joiner, sched_between(s->sched, REST_MIN_US, REST_MAX_US));
+    network_delay_asking(sim_network(s->sim), first, second,
+                         (struct network_delay){.min_us = BEHIND_US, .max_us = BEHIND_US});
+    sim_expire(s->sim, joiner);
+    pass(s, us, 2 * us); /* `first` hears of that, and `second` not yet what it makes of it */
+    elect(s, partition);
+    if (wait_for(s, &moved, TURN_MS)) {
+        pass(s, SECOND_MIN_US, SECOND_MAX_US);
+    }
+    send_in_time(s, first, second);
+    send_in_time(s, first, joiner);
+    send_in_time(s, second, joiner);
+    mend_network(s);
+}
+
+bool script_join(struct scripts *s, int partition)
+{
+    int second = sim_preferred(s->sim, partition);
+    if (s->runs || second < 0) {
+        return false;
+    }
+    s->runs = true;
+    if (leader_of(s, partition) == second) {
+        sim_expire(s->sim, second);
+    }
+    const struct aim both = {
+        .partition = partition, .leader = -1, .not_leader = second, .member = second};
+    bool reached = wait_for(s, &both, WHOLE_MS);
+    int first = leader_of(s, partition);
+    int joiner = third_of(s, partition, first, second);
+    if (reached && first >= 0 && joiner >= 0) {
+        let_others_control(s, first, joiner);
+        join(s, partition, first, second, joiner);
+    }
     s->runs = false;
     return true;
 }

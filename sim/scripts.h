@@ -14,6 +14,7 @@ void scripts_free(struct scripts *scripts);
 
 /* False: another script runs, or there is nothing yet that it could be about. */
 bool script_lead_twice(struct scripts *scripts, int partition);
+bool script_join(struct scripts *scripts, int partition);
 bool script_bounce(struct scripts *scripts, int partition);
 bool script_last_standing(struct scripts *scripts, int broker);
 
