@@ -4,7 +4,7 @@
 set(PLANTED
     CUT_TO_HIGH_WATERMARK:replica/partition_follower.c:QUICK
     ONE_LOOK_UP:replica/partition_follower.c:QUICK
-    NO_FENCE:replica/partition.c:LONG
+    NO_FENCE:replica/partition.c:QUICK
     OUT_OF_RANGE:replica/read.c:QUICK
     COMMITTED_ISR:replica/partition_isr.c:LONG
     EARLY_JOINER:replica/partition_isr.c:QUICK
