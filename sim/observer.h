@@ -54,7 +54,7 @@ void observer_look(struct observer *observer, int partition);
 void observer_read_files(struct observer *observer);
 /* By the store: do all partitions of the topic have a leader, and `replicas_n` in the ISR? */
 bool observer_is_whole(struct observer *observer);
-/* And by the brokers: are all of them at the same leader epoch and end? */
+/* And by the brokers: are all of them at the same leader epoch and end? By a task, as a look. */
 bool observer_is_settled(struct observer *observer);
 
 #endif
