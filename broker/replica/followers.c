@@ -15,28 +15,39 @@ bool replica_set_holds(const struct replica_set *set, int32_t id)
     return false;
 }
 
-void followers_begin(struct followers *followers, const struct replica_set *replicas,
-                     const struct replica_set *isr, int32_t self, bool led, int64_t now_ms)
+/* `before`: what was known; NULL: nothing counts. */
+static void add(struct followers *followers, int32_t id, bool in_sync,
+                const struct followers *before, int64_t now_ms)
 {
-    CHECK(replicas->count >= 0 && isr->count >= 0);
-    struct followers before = *followers;
-    *followers = (struct followers){0};
-    if (replicas->count > 1) {
-        followers->all = xcalloc((size_t)replicas->count, sizeof(*followers->all));
-    }
-    for (int32_t i = 0; i < replicas->count && followers->all != NULL; i++) {
-        int32_t id = replicas->ids[i];
-        if (id == self || followers_find(followers, id) != NULL) {
-            continue;
-        }
-        const struct follower *known = led ? followers_find(&before, id) : NULL;
-        bool in_sync = replica_set_holds(isr, id);
+    const struct follower *known = before != NULL ? followers_find(before, id) : NULL;
+    if (followers_find(followers, id) == NULL) {
         followers->all[followers->count++] =
             (struct follower){.id = id,
                               .in_sync = in_sync,
                               .end_offset = known != NULL ? known->end_offset : -1,
                               .leader_end_offset = -1,
                               .caught_up_ms = in_sync ? now_ms : 0};
+    }
+}
+
+void followers_begin(struct followers *followers, const struct replica_set *replicas,
+                     const struct replica_set *isr, int32_t self, bool led, int64_t now_ms)
+{
+    CHECK(replicas->count >= 0 && isr->count >= 0);
+    struct followers before = *followers;
+    const struct followers *known = led ? &before : NULL;
+    *followers = (struct followers){
+        .all = xcalloc((size_t)replicas->count + (size_t)isr->count, sizeof(*followers->all))};
+    for (int32_t i = 0; i < replicas->count; i++) {
+        if (replicas->ids[i] != self) {
+            add(followers, replicas->ids[i], replica_set_holds(isr, replicas->ids[i]), known,
+                now_ms);
+        }
+    }
+    for (int32_t i = 0; i < isr->count; i++) {
+        if (isr->ids[i] != self) {
+            add(followers, isr->ids[i], true, known, now_ms);
+        }
     }
     followers_deinit(&before);
 }

@@ -29,8 +29,10 @@ struct replica_set {
 
 bool replica_set_holds(const struct replica_set *set, int32_t id);
 
-/* The replicas other than `self`, as the controller told them, at the beginning of a leader epoch. What
- * was known of them counts only where this broker led before, too. */
+/* The replicas other than `self`, as the controller told them, at the beginning of a leader epoch; and who
+ * is in the ISR and a replica no more, at the end of a reassignment: as long as the controller has not
+ * dropped it, another controller may have it lead. What was known of them counts only where this broker led
+ * before, too. */
 void followers_begin(struct followers *followers, const struct replica_set *replicas,
                      const struct replica_set *isr, int32_t self, bool led, int64_t now_ms);
 void followers_deinit(struct followers *followers);

@@ -580,7 +580,7 @@ struct partition_role partition_role(struct partition *p)
 bool partition_leads_for_others(struct partition *p)
 {
     partition_lock(p);
-    bool leads = p->is_leader && p->state.replicas.count > 1;
+    bool leads = p->is_leader && p->followers.count > 0;
     partition_unlock(p);
     return leads;
 }

@@ -504,10 +504,56 @@ static void test_min_insync_while_it_joins(void)
     end();
 }
 
+/* ---- at the end of a reassignment ---- */
+
+/* The third is a replica no more, and in the ISR until the controller drops it. */
+static void leave_third(int32_t leader_epoch, int32_t isr_n)
+{
+    static const int32_t ALL[] = {ME, OTHER, THIRD};
+    struct partition_state state = {.leader = ME,
+                                    .leader_epoch = leader_epoch,
+                                    .partition_epoch = PARTITION_EPOCH + 1,
+                                    .isr = {.ids = ALL, .count = isr_n},
+                                    .replicas = {.ids = ALL, .count = 2}};
+    struct role_change change;
+    MUST(partition_become(t.p, &state, &change));
+}
+
+/* Another controller may come before that, and have it lead. */
+static void test_high_watermark_while_it_is_dropped(void)
+{
+    begin(3);
+    append(2);
+    fetched(OTHER, 2);
+    fetched(THIRD, 1);
+    leave_third(EPOCH + 1, 3);
+    fetched(OTHER, 2);
+    CU_ASSERT_EQUAL(high_watermark(), 1);
+    leave_third(EPOCH + 2, 2);
+    CU_ASSERT_EQUAL(high_watermark(), 2);
+    end();
+}
+
+/* No controller drops it: it lags. */
+static void test_leaves_without_a_replica(void)
+{
+    begin(3);
+    leave_third(EPOCH + 1, 3);
+    append(1);
+    fetched(OTHER, 1);
+    pass(LAG_MS + 1);
+    CU_ASSERT(check_lag());
+    CU_ASSERT_EQUAL(wanted(), 12);
+    grant();
+    CU_ASSERT_EQUAL(high_watermark(), 1);
+    end();
+}
+
 SUITE("partition_isr", TEST(test_joins), TEST(test_joins_not_before_the_epoch),
       TEST(test_dead_does_not_join), TEST(test_stranger_does_not_join),
       TEST(test_high_watermark_while_it_joins), TEST(test_leaves), TEST(test_all_leave),
       TEST(test_keeps_up), TEST(test_nobody_writes), TEST(test_high_watermark_while_it_leaves),
       TEST(test_one_change_at_a_time), TEST(test_answers), TEST(test_another_isr),
       TEST(test_answers_of_another_time), TEST(test_min_insync),
-      TEST(test_min_insync_while_it_joins))
+      TEST(test_min_insync_while_it_joins), TEST(test_high_watermark_while_it_is_dropped),
+      TEST(test_leaves_without_a_replica))
