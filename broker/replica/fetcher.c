@@ -181,9 +181,24 @@ static void begin(struct fetcher *f, struct followed *it)
     }
 }
 
+static void unfollow(struct fetcher *f, const struct partition *p)
+{
+    struct topic_partition name = partition_name(p);
+    struct followed *it = fetcher_find(f, name.topic, (struct uuid){{0}}, name.partition);
+    if (it == NULL || it->partition != p) {
+        return;
+    }
+    followed_free(f, it);
+    if (list_empty(&f->all)) {
+        fetcher_end_session(f);
+        f->hurried = f->busy;
+        peer_disconnect(f->peer);
+    }
+}
+
 void fetcher_follow(struct fetcher *f, struct partition *p, int32_t leader_epoch)
 {
-    fetcher_unfollow(f, p);
+    unfollow(f, p);
     struct followed *it = xcalloc(1, sizeof(*it));
     partition_retain(p);
     it->partition = p;
@@ -202,17 +217,8 @@ void fetcher_follow(struct fetcher *f, struct partition *p, int32_t leader_epoch
 
 void fetcher_unfollow(struct fetcher *f, const struct partition *p)
 {
-    struct topic_partition name = partition_name(p);
-    struct followed *it = fetcher_find(f, name.topic, (struct uuid){{0}}, name.partition);
-    if (it == NULL || it->partition != p) {
-        return;
-    }
-    followed_free(f, it);
-    if (list_empty(&f->all)) {
-        fetcher_end_session(f);
-        f->hurried = f->busy;
-        peer_disconnect(f->peer);
-    }
+    unfollow(f, p);
+    fetcher_go_on(f); /* the others may have waited for its flush */
 }
 
 /* ---- time ---- */

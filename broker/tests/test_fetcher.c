@@ -144,6 +144,28 @@ static void test_last_is_gone(void)
     end();
 }
 
+/* What was waited for goes with it: the others are fetched. */
+static void test_gone_while_it_is_flushed(void)
+{
+    struct loop *flush = NULL;
+    struct log_config config = log_config_default();
+    begin();
+    MUST(loop_new(&t.place.clock.clock, sockets_system(), &flush));
+    t.partitions.flush = flush;
+    config.flush_messages = 1;
+    partition_set_config(t.kept[0].p, &config);
+    follow_two();
+    get_fetch("0/0 a-0@0/-1 b-0@0/-1");
+    answer_records(0, 0, 1);
+    CU_ASSERT_EQUAL(end_of(0), 1);
+    CU_ASSERT(played_silence(&t.leader));
+    fetcher_unfollow(t.fetcher, t.kept[0].p);
+    get_fetch("77/1 -a-0");
+    CU_ASSERT(loop_turn(flush));
+    end();
+    loop_free(flush);
+}
+
 /* An answer about one that is followed no more, or that has begun anew, changes nothing. */
 static void test_late_answers(void)
 {
@@ -418,9 +440,9 @@ static void test_leaves(void)
 
 SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_session),
       TEST(test_forgotten_and_back), TEST(test_topic_made_again), TEST(test_without_ids),
-      TEST(test_last_is_gone), TEST(test_late_answers), TEST(test_hurry),
-      TEST(test_no_need_to_hurry), TEST(test_comes_while_out_of_reach), TEST(test_pauses_double),
-      TEST(test_one_pauses), TEST(test_divergence), TEST(test_cut_below_the_high_watermark),
-      TEST(test_leader_is_shorter), TEST(test_leader_begins_later),
-      TEST(test_common_offset_after_all), TEST(test_offsets_are_not_told), TEST(test_log_start),
-      TEST(test_leaves))
+      TEST(test_last_is_gone), TEST(test_gone_while_it_is_flushed), TEST(test_late_answers),
+      TEST(test_hurry), TEST(test_no_need_to_hurry), TEST(test_comes_while_out_of_reach),
+      TEST(test_pauses_double), TEST(test_one_pauses), TEST(test_divergence),
+      TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
+      TEST(test_leader_begins_later), TEST(test_common_offset_after_all),
+      TEST(test_offsets_are_not_told), TEST(test_log_start), TEST(test_leaves))
