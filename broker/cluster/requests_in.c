@@ -98,8 +98,8 @@ static void on_wait_over(struct timer *timer)
     struct requests_in *in = container_of(timer, struct requests_in, timer);
     log_warn(
         "replicas",
-        "options of new partitions' topics cannot be read yet; they begin with the broker's, and "
-        "nothing is deleted by retention topics=%zu first=%s",
+        "options of new partitions' topics cannot be read yet; until then nothing is deleted by "
+        "retention, and all replicas must have what is acknowledged topics=%zu first=%s",
         in->awaited->topics_n, in->awaited->topics[0].data);
     wait_ends(in);
     go_on(in);

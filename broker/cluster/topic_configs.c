@@ -95,6 +95,8 @@ bool topic_configs_in_force(void *configs, struct str topic, struct log_config *
     if (known == NULL) {
         config->retention_ms = -1;
         config->retention_bytes = -1;
+        config->flush_messages = 1;
+        config->min_insync_replicas = INT32_MAX; /* all that there are */
     }
     return known != NULL;
 }

@@ -42,8 +42,9 @@ void topic_configs_forget(struct topic_configs *configs, struct str topic);
 /* The broker's own options have changed: publishes anew what follows from them. */
 void topic_configs_republish(struct topic_configs *configs);
 
-/* Any thread: what is in force for logs of the topic. False: its overrides are not known, then
- * `config` deletes nothing by retention. `configs` as void *. */
+/* Any thread: what is in force for logs of the topic. False: its overrides are not known, then `config`
+ * deletes nothing by retention, and acknowledges only what all replicas have on their disks: the overrides
+ * may ask for that. `configs` as void *. */
 bool topic_configs_in_force(void *configs, struct str topic, struct log_config *config);
 /* Any thread: the topic is gone, and one that is made under its name has other options.
  * topic_configs_forget comes later. */

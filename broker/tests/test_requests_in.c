@@ -356,8 +356,12 @@ static void test_store_out_of_reach(void)
     settle_without_control();
     CU_ASSERT(sent.done && leads("a"));
     CU_ASSERT_EQUAL(config_of_log("a").retention_ms, -1);
+    CU_ASSERT_EQUAL(config_of_log("a").flush_messages, 1);
+    CU_ASSERT_EQUAL(config_of_log("a").min_insync_replicas, INT32_MAX);
     settle();
     CU_ASSERT_EQUAL(config_of_log("a").retention_ms, 9);
+    CU_ASSERT_EQUAL(config_of_log("a").flush_messages, INT64_MAX);
+    CU_ASSERT_EQUAL(config_of_log("a").min_insync_replicas, 1);
     CU_ASSERT_EQUAL(config_of_log("a").max_message_bytes, 7);
     end();
 }
