@@ -247,9 +247,8 @@ static void release_snapshot(struct req *r)
     metadata_release(r->state);
 }
 
-static enum req_status answer(struct req *r)
+static enum req_status answer(struct req *r, struct metadata *metadata)
 {
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
     bool missing = false;
     fill_brokers(r, metadata);
     if (wants_all(r)) {
@@ -271,18 +270,22 @@ static bool is_known(struct metadata_wait *wait, const struct metadata *metadata
     return metadata->brokers_n > 0;
 }
 
-static bool any_is_known(const struct req *r)
+/* NULL: nobody is known yet. */
+static struct metadata *acquire_known(struct req *r)
 {
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    bool known = is_known(NULL, metadata);
-    metadata_release(metadata);
-    return known;
+    if (!is_known(NULL, metadata)) {
+        metadata_release(metadata);
+        return NULL;
+    }
+    return metadata;
 }
 
 static enum req_status waited(struct req *r)
 {
     metadata_wait_remove(r->broker->metadata_waits, r->state);
-    return any_is_known(r) ? answer(r) : REQ_CLOSE;
+    struct metadata *metadata = acquire_known(r);
+    return metadata == NULL ? REQ_CLOSE : answer(r, metadata);
 }
 
 /* Until a controller has told this broker who there is. */
@@ -304,5 +307,6 @@ enum req_status handle_metadata(struct req *r)
     if (names_are_missing(r)) {
         return refuse_all(r);
     }
-    return any_is_known(r) ? answer(r) : wait_until_known(r);
+    struct metadata *metadata = acquire_known(r);
+    return metadata == NULL ? wait_until_known(r) : answer(r, metadata);
 }
