@@ -196,13 +196,19 @@ static err segment_cut(struct plog *log, struct segment *segment, int64_t offset
     return OK;
 }
 
+/* Under the guard. */
+static void promise_less(struct plog *log, int64_t offset)
+{
+    if (plog_recovery_point(log) > offset) {
+        atomic_store(&log->recovery_point, offset);
+    }
+}
+
 void plog_promise_less(struct plog *log, int64_t offset)
 {
     CHECK(offset >= 0);
     guard_lock(log);
-    if (plog_recovery_point(log) > offset) {
-        atomic_store(&log->recovery_point, offset);
-    }
+    promise_less(log, offset);
     guard_unlock(log);
 }
 
@@ -217,9 +223,7 @@ static err truncate_to(struct plog *log, int64_t offset)
     guard_lock(log);
     atomic_store(&log->end_offset, offset);
     atomic_fetch_add(&log->truncations, 1);
-    if (plog_recovery_point(log) > offset) {
-        atomic_store(&log->recovery_point, offset);
-    }
+    promise_less(log, offset);
     if (plog_start_offset(log) > offset) {
         atomic_store(&log->start_offset, offset);
     }
