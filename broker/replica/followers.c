@@ -21,6 +21,8 @@ static void add(struct followers *followers, int32_t id, bool in_sync,
 {
     const struct follower *known = before != NULL ? followers_find(before, id) : NULL;
     if (followers_find(followers, id) == NULL) {
+        followers->all =
+            xrealloc(followers->all, (size_t)(followers->count + 1) * sizeof(*followers->all));
         followers->all[followers->count++] =
             (struct follower){.id = id,
                               .in_sync = in_sync,
@@ -36,8 +38,7 @@ void followers_begin(struct followers *followers, const struct replica_set *repl
     CHECK(replicas->count >= 0 && isr->count >= 0);
     struct followers before = *followers;
     const struct followers *known = led ? &before : NULL;
-    *followers = (struct followers){
-        .all = xcalloc((size_t)replicas->count + (size_t)isr->count, sizeof(*followers->all))};
+    *followers = (struct followers){0};
     for (int32_t i = 0; i < replicas->count; i++) {
         if (replicas->ids[i] != self) {
             add(followers, replicas->ids[i], replica_set_holds(isr, replicas->ids[i]), known,
