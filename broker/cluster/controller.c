@@ -283,37 +283,25 @@ static void welcome(struct controller *c, const struct ctl_broker *broker)
     }
 }
 
-static struct id_list broker_ids(struct controller *c)
-{
-    struct id_list ids = {.ids = controller_alloc(c, (size_t)c->state.brokers_n, sizeof(*ids.ids))};
-    for (int32_t b = 0; b < c->state.brokers_n; b++) {
-        ids.ids[ids.count++] = c->state.brokers[b].id;
-    }
-    return ids;
-}
-
 /* Has a replica gone with its broker of which nothing is to be decided, since it was not in sync? */
-static bool has_lost_idle(const struct controller *c, const struct ctl_partition *p,
-                          const struct id_list *before)
+static bool has_lost_idle(const struct ctl_partition *p, const struct id_list *left)
 {
-    for (int32_t i = 0; i < p->replicas.count; i++) {
-        int32_t id = p->replicas.ids[i];
-        if (id_list_holds(before, id) && ctl_broker_find(&c->state, id) == NULL &&
-            ctl_replica_is_idle(p, id)) {
+    for (int32_t i = 0; i < left->count; i++) {
+        if (id_list_holds(&p->replicas, left->ids[i]) && ctl_replica_is_idle(p, left->ids[i])) {
             return true;
         }
     }
     return false;
 }
 
-static struct parts lost_idle(struct controller *c, const struct id_list *before)
+static struct parts lost_idle(struct controller *c, const struct topic_list *list,
+                              const struct id_list *left)
 {
     struct parts parts = {0};
-    struct topic_list all = ctl_all_topics(&c->state, &c->arena);
-    for (int32_t t = 0; t < all.count; t++) {
-        for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
-            if (has_lost_idle(c, &all.topics[t]->partitions[p], before)) {
-                parts_add(&parts, &c->arena, all.topics[t], p);
+    for (int32_t t = 0; t < list->count; t++) {
+        for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
+            if (has_lost_idle(&list->topics[t]->partitions[p], left)) {
+                parts_add(&parts, &c->arena, list->topics[t], p);
             }
         }
     }
@@ -324,9 +312,8 @@ static struct parts lost_idle(struct controller *c, const struct id_list *before
  * has begun. */
 static err on_brokers_changed(struct controller *c)
 {
-    struct id_list before = broker_ids(c);
-    bool some_left = false;
-    TRY(controller_load_brokers(c, &some_left));
+    struct id_list left;
+    TRY(controller_load_brokers(c, &left));
     struct parts none = {0};
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
     bool news = false;
@@ -337,8 +324,8 @@ static err on_brokers_changed(struct controller *c)
     }
     controller_send_targets(c);
     controller_send_metadata(c, &none);
-    if (some_left || bounced) {
-        struct parts idle = lost_idle(c, &before);
+    if (left.count > 0 || bounced) {
+        struct parts idle = lost_idle(c, &all, &left);
         TRY(controller_settle(c, &all));
         controller_send_states(c, &idle);
     }
@@ -677,8 +664,8 @@ static err take_over(struct controller *c)
     TRY(ensure_feature(c));
     TRY(drop_notifications(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH));
     TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));
-    bool some_left = false;
-    TRY(controller_load_brokers(c, &some_left));
+    struct id_list left;
+    TRY(controller_load_brokers(c, &left));
     for (int32_t b = 0; b < c->state.brokers_n; b++) {
         c->state.brokers[b].news = CTL_BROKER_STAYED;
     }

@@ -44,8 +44,8 @@ NODISCARD err controller_remove_trees(struct controller *c, const char **paths, 
 NODISCARD err controller_remove_children(struct controller *c, const char *path,
                                          const struct coord_op *list);
 
-/* Reads all brokers, and watches them. `some_left`: some that were known are gone. */
-NODISCARD err controller_load_brokers(struct controller *c, bool *some_left);
+/* Reads all brokers, and watches them. `left`: those that were known and are gone. */
+NODISCARD err controller_load_brokers(struct controller *c, struct id_list *left);
 /* Reads these topics' nodes and states into the model, and watches them. `list` are those that were
  * found. */
 NODISCARD err controller_load_topics(struct controller *c, const char *const *names, int32_t count,

@@ -34,14 +34,16 @@ static void fill_role(const struct ctl_topic *topic, int32_t partition,
     out->leader_recovery_state = in->state.leader_recovery_state;
 }
 
-static bool holds(const struct part *part, int32_t broker)
+/* What a broker has no working directory for it has refused, and would refuse again. */
+static bool is_told(const struct part *part, int32_t broker, bool also_refused)
 {
     const struct ctl_partition *p = &part->topic->partitions[part->partition];
-    return p->state_version != CTL_NO_STATE && id_list_holds(&p->replicas, broker);
+    return p->state_version != CTL_NO_STATE && id_list_holds(&p->replicas, broker) &&
+           (also_refused || !id_list_holds(&p->offline, broker));
 }
 
 bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
-                        const struct ctl_broker *to, const struct parts *parts,
+                        const struct ctl_broker *to, const struct parts *parts, bool also_refused,
                         struct leader_and_isr_request *request)
 {
     leader_and_isr_request_init(request);
@@ -54,7 +56,7 @@ bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
     const struct ctl_topic *last = NULL;
     for (int32_t i = 0; i < parts->count; i++) {
         const struct part *part = &parts->all[i];
-        if (!holds(part, to->id)) {
+        if (!is_told(part, to->id, also_refused)) {
             continue;
         }
         if (part->topic != last) {
@@ -129,7 +131,7 @@ static void fill_state(const struct ctl_state *state, struct arena *arena,
     }
 }
 
-static bool is_told(const struct part *part)
+static bool has_state(const struct part *part)
 {
     const struct ctl_partition *p = &part->topic->partitions[part->partition];
     return p->state_version != CTL_NO_STATE || p->unreadable;
@@ -154,7 +156,7 @@ void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
     const struct ctl_topic *last = NULL;
     for (int32_t i = 0; i < parts->count; i++) {
         const struct part *part = &parts->all[i];
-        if (!is_told(part)) {
+        if (!has_state(part)) {
             continue;
         }
         if (part->topic != last) {

@@ -7,9 +7,10 @@
 #include "broker/cluster/controller_state.h"
 #include "protocol/messages.h"
 
-/* The roles of these partitions to one broker that holds replicas of them. False: it holds none. */
+/* The roles of these partitions to one broker that holds replicas of them; of those that it has refused, since
+ * their directory has failed, only where that is asked for. False: there are none. */
 bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
-                        const struct ctl_broker *to, const struct parts *parts,
+                        const struct ctl_broker *to, const struct parts *parts, bool also_refused,
                         struct leader_and_isr_request *request);
 /* All registered brokers, and the states of these partitions (leader -2 where the topic is being
  * deleted). */

@@ -75,35 +75,25 @@ void controller_send_states(struct controller *c, const struct parts *parts)
     }
 }
 
-void controller_ask_roles(struct controller *c, const struct ctl_broker *to,
-                          const struct parts *parts)
+static void send_roles(struct controller *c, const struct ctl_broker *to, const struct parts *parts,
+                       bool also_refused)
 {
     struct leader_and_isr_request request;
-    if (ctl_leader_and_isr(&c->state, &c->arena, to, parts, &request)) {
+    if (ctl_leader_and_isr(&c->state, &c->arena, to, parts, also_refused, &request)) {
         send_request(c, to, KEY_LEADER_AND_ISR, c->config.versions.leader_and_isr, &request);
     }
 }
 
-static bool has_refused(const struct part *part, int32_t broker)
+void controller_ask_roles(struct controller *c, const struct ctl_broker *to,
+                          const struct parts *parts)
 {
-    return id_list_holds(&part->topic->partitions[part->partition].offline, broker);
+    send_roles(c, to, parts, true);
 }
 
-/* What a broker has no working directory for it has refused, and would refuse again. */
 void controller_send_roles_to(struct controller *c, const struct ctl_broker *to,
                               const struct parts *parts)
 {
-    struct parts usable = {0};
-    int32_t refused = 0;
-    for (int32_t i = 0; i < parts->count; i++) {
-        refused += has_refused(&parts->all[i], to->id) ? 1 : 0;
-    }
-    for (int32_t i = 0; i < parts->count && refused > 0; i++) {
-        if (!has_refused(&parts->all[i], to->id)) {
-            parts_add(&usable, &c->arena, parts->all[i].topic, parts->all[i].partition);
-        }
-    }
-    controller_ask_roles(c, to, refused > 0 ? &usable : parts);
+    send_roles(c, to, parts, false);
 }
 
 void controller_send_roles(struct controller *c, const struct parts *parts)

@@ -191,8 +191,8 @@ static bool is_among(const struct ctl_broker *brokers, int32_t count, int32_t id
     return false;
 }
 
-bool ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
-                     int32_t count)
+void ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
+                     int32_t count, struct id_list *left)
 {
     struct ctl_broker *next = xcalloc((size_t)count, sizeof(*next));
     int32_t next_n = 0;
@@ -208,14 +208,14 @@ bool ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *
         broker->news = news_of(state, broker);
         next_n++;
     }
-    bool some_left = false;
     for (int32_t i = 0; i < state->brokers_n; i++) {
-        some_left |= !is_among(next, next_n, state->brokers[i].id);
+        if (!is_among(next, next_n, state->brokers[i].id)) {
+            left->ids[left->count++] = state->brokers[i].id;
+        }
     }
     free(state->brokers);
     state->brokers = next;
     state->brokers_n = next_n;
-    return some_left;
 }
 
 struct ctl_topic *ctl_topic_find(const struct ctl_state *state, struct str name)

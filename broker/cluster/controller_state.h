@@ -119,9 +119,10 @@ struct ctl_broker_snapshot {
     struct bytes json;
 };
 /* Takes these as the registered brokers, and notes what is new of each. Of one that has come, or is in
- * another life, what was known of its directories is forgotten. True: some have gone. */
-bool ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
-                     int32_t count);
+ * another life, what was known of its directories is forgotten. Those that have gone are added to `left`, which
+ * has room for all that were known. */
+void ctl_set_brokers(struct ctl_state *state, const struct ctl_broker_snapshot *brokers,
+                     int32_t count, struct id_list *left);
 /* NULL: it is not registered. */
 struct ctl_broker *ctl_broker_find(const struct ctl_state *state, int32_t id);
 /* May it lead, and be in sync? */

@@ -144,7 +144,7 @@ err controller_remove_children(struct controller *c, const char *path, const str
 
 /* ---- loading ---- */
 
-err controller_load_brokers(struct controller *c, bool *some_left)
+err controller_load_brokers(struct controller *c, struct id_list *left)
 {
     struct coord_op ids;
     TRY(controller_read_children(c, ZNODE_BROKER_IDS, COORD_WATCH, &ids));
@@ -166,7 +166,9 @@ err controller_load_brokers(struct controller *c, bool *some_left)
                 .id = id, .epoch = gets[i].stat.czxid, .json = gets[i].value};
         }
     }
-    *some_left = ctl_set_brokers(&c->state, brokers, brokers_n);
+    size_t before = (size_t)c->state.brokers_n;
+    *left = (struct id_list){.ids = controller_alloc(c, before, sizeof(*left->ids))};
+    ctl_set_brokers(&c->state, brokers, brokers_n, left);
     return OK;
 }
 
