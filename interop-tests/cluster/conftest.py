@@ -24,9 +24,12 @@ def kinds() -> list:
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(kinds):
+def shared_cluster(kinds, request):
+    """A module may say with which OVERRIDES of options, and in which RACKS."""
     from harness.cluster import Cluster  # needs kazoo
-    c = Cluster(kinds)
+    c = Cluster(kinds, getattr(request.module, "OVERRIDES", None))
+    for b, rack in zip(c.brokers, getattr(request.module, "RACKS", ())):
+        b.properties["broker.rack"] = rack
     try:
         yield c.start()
     finally:

@@ -14,12 +14,11 @@ import kazoo.exceptions
 import pytest
 
 from harness import network
-from harness.clients import ask
+from harness.clients import ask_once
 from harness.cluster import Cluster
 from harness.life import unique
 from harness.process import free_port
 from harness.wait import wait_for
-from wire.player import Connection
 from wire.records import batch
 
 from . import messages
@@ -88,7 +87,7 @@ class Heard:
         self.cluster.settle()
         topics = self.topics()
         if topics:
-            self.at_controller("DeleteTopics", 5, {"topic_names": topics, "timeout_ms": 15000})
+            self.cluster.ask_controller("DeleteTopics", 5, {"topic_names": topics, "timeout_ms": 15000})
         wait_for(lambda: not self.topics(), 30, "topics to be gone")
 
     def topics(self) -> list:
@@ -97,14 +96,7 @@ class Heard:
         return []
 
     def at(self, n: int, api: str, version: int, body: dict) -> dict:
-        connection = Connection(self.cluster.brokers[n].host, self.cluster.brokers[n].port)
-        try:
-            return ask(connection, api, version, body)
-        finally:
-            connection.close()
-
-    def at_controller(self, api: str, version: int, body: dict) -> dict:
-        return self.at(self.cluster.controller(), api, version, body)
+        return ask_once(self.cluster.brokers[n], api, version, body)
 
     def quiet(self) -> None:
         """Waits until nobody has said anything for a while, which begins now."""
@@ -157,7 +149,7 @@ class Scenario:
     def topic(self, symbol: str, *partitions: str, **configs) -> str:
         """Creates it; back when all brokers know it."""
         name = self.names[symbol] = unique(symbol)
-        answer = self.all.at_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
+        answer = self.all.cluster.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
             "name": name, "num_partitions": -1, "replication_factor": -1,
             "assignments": [{"partition_index": n, "broker_ids": self._replicas(p)} for n, p in enumerate(partitions)],
             "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}]})
@@ -174,26 +166,26 @@ class Scenario:
     def add_partitions(self, symbol: str, *partitions: str) -> None:
         topic = self.names[symbol]
         count = len(self.cluster.assignment(topic)) + len(partitions)
-        answer = self.all.at_controller("CreatePartitions", 1, {"timeout_ms": 15000, "topics": [{
+        answer = self.all.cluster.ask_controller("CreatePartitions", 1, {"timeout_ms": 15000, "topics": [{
             "name": topic, "count": count, "assignments": [{"broker_ids": self._replicas(p)} for p in partitions]}]})
         assert answer["results"][0]["error_code"] == 0, answer
         wait_for(lambda: len(self.cluster.assignment(topic)) == count, 20, "the new partitions")
         self.settled(symbol)
 
     def delete(self, symbol: str) -> None:
-        answer = self.all.at_controller("DeleteTopics", 5, {"timeout_ms": 15000, "topic_names": [self.names[symbol]]})
+        answer = self.all.cluster.ask_controller("DeleteTopics", 5, {"timeout_ms": 15000, "topic_names": [self.names[symbol]]})
         assert answer["responses"][0]["error_code"] == 0, answer
         self.deleted.add(symbol)
 
     def elect(self, election_type: int, symbol: str, *partitions: int) -> None:
-        answer = self.all.at_controller("ElectLeaders", 2, {"timeout_ms": 15000, "election_type": election_type,
+        answer = self.all.cluster.ask_controller("ElectLeaders", 2, {"timeout_ms": 15000, "election_type": election_type,
             "topic_partitions": [{"topic": self.names[symbol], "partitions": list(partitions)}]})
         results = [p["error_code"] for t in answer["replica_election_results"] for p in t["partition_result"]]
         assert results == [0] * len(partitions), answer
 
     def allow_unclean(self, symbol: str) -> None:
         """By the topic's option."""
-        answer = self.all.at_controller("IncrementalAlterConfigs", 0, {"validate_only": False, "resources": [{
+        answer = self.all.cluster.ask_controller("IncrementalAlterConfigs", 0, {"validate_only": False, "resources": [{
             "resource_type": TOPIC_RESOURCE, "resource_name": self.names[symbol], "configs": [
                 {"name": "unclean.leader.election.enable", "config_operation": 0, "value": "true"}]}]})
         assert answer["responses"][0]["error_code"] == 0, answer

@@ -1,21 +1,10 @@
 """Leaders that go home of themselves: auto.leader.rebalance.enable."""
 
-import pytest
-
 from harness.life import unique
 from harness.wait import wait_for
 
 PARTITIONS = 6
-
-
-@pytest.fixture(scope="module")
-def shared_cluster(kinds):
-    from harness.cluster import Cluster  # needs kazoo
-    c = Cluster(kinds, {"auto.leader.rebalance.enable": "true", "leader.imbalance.check.interval.seconds": 1})
-    try:
-        yield c.start()
-    finally:
-        c.destroy()
+OVERRIDES = {"auto.leader.rebalance.enable": "true", "leader.imbalance.check.interval.seconds": 1}
 
 
 def test_preferred_leaders_of_themselves(cluster):

@@ -22,6 +22,11 @@ from harness.wait import wait_for
 pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 pytestmark = pytest.mark.skipif(bool(network.missing()), reason=f"skipped, because directories are mounted in namespaces: {network.missing()}")
 
+pytest.importorskip("kazoo", reason="skipped, because kazoo is not installed")
+
+from harness.clients import ask_once  # noqa: E402
+from harness.cluster import Cluster, fill  # noqa: E402
+
 from .work import Work, everyone, tool  # noqa: E402
 
 BAD_BYTES = 96 << 20
@@ -29,7 +34,6 @@ BAD_BYTES = 96 << 20
 
 def on_two_directories(kinds, **properties):
     """Each broker has data/good and data/bad; the second is a small file system of its own."""
-    from harness.cluster import Cluster
     c = Cluster(kinds, properties)
     for b in c.brokers:
         for name in ("good", "bad"):
@@ -52,14 +56,6 @@ def cluster(kinds, request):
         c.destroy()
 
 
-def fill(directory) -> None:
-    with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as f:
-        for size in (1 << 20, 1 << 12, 1):
-            with contextlib.suppress(OSError):
-                while f.write(bytes(size)) == size:
-                    pass
-
-
 def partitions_in(directory, topics) -> set:
     return {(t, int(path.name.rpartition("-")[2])) for t in topics for path in directory.glob(f"{t}-*")}
 
@@ -73,14 +69,7 @@ def described_log_dirs(cluster, n: int) -> dict:
 
 
 def offline_replicas(cluster, at: int, topic: str, partition: int) -> list:
-    from harness.clients import ask
-    from wire.player import Connection
-    b = cluster.brokers[at]
-    connection = Connection(b.host, b.port)
-    try:
-        answer = ask(connection, "Metadata", 5, {"topics": [{"name": topic}], "allow_auto_topic_creation": False})
-    finally:
-        connection.close()
+    answer = ask_once(cluster.brokers[at], "Metadata", 5, {"topics": [{"name": topic}], "allow_auto_topic_creation": False})
     return next(p["offline_replicas"] for p in answer["topics"][0]["partitions"] if p["partition_index"] == partition)
 
 

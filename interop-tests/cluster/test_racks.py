@@ -1,45 +1,20 @@
 """Racks: where replicas go, and what clients are told of it."""
 
-import pytest
-
-from harness.clients import ask
 from harness.life import unique
-from wire.player import Connection
 
 RACKS = ("a", "b", "b")
 UNKNOWN_SERVER_ERROR, INVALID_REPLICATION_FACTOR = -1, 38
 
 
-@pytest.fixture(scope="module")
-def shared_cluster(kinds):
-    from harness.cluster import Cluster  # needs kazoo
-    c = Cluster(kinds)
-    for b, rack in zip(c.brokers, RACKS):
-        b.properties["broker.rack"] = rack
-    try:
-        yield c.start()
-    finally:
-        c.destroy()
-
-
-def at_controller(cluster, api: str, version: int, values: dict) -> dict:
-    b = cluster.brokers[cluster.controller()]
-    connection = Connection(b.host, b.port)
-    try:
-        return ask(connection, api, version, {"timeout_ms": 15000, **values})
-    finally:
-        connection.close()
-
-
 def create(cluster, factor: int) -> dict:
-    return at_controller(cluster, "CreateTopics", 5, {"topics": [
+    return cluster.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [
         {"name": unique("t"), "num_partitions": 2, "replication_factor": factor, "configs": []}]})["topics"][0]
 
 
 def test_a_replica_in_each_rack(cluster):
     topic = cluster.create_topic(unique("racks"), 12, replicas=2)
-    assert at_controller(cluster, "CreatePartitions", 0, {"topics": [{"name": topic, "count": 18, "assignments": None}]})[
-        "results"][0]["error_code"] == 0
+    more = {"timeout_ms": 15000, "topics": [{"name": topic, "count": 18, "assignments": None}]}
+    assert cluster.ask_controller("CreatePartitions", 0, more)["results"][0]["error_code"] == 0
     for replicas in cluster.assignment(topic).values():
         assert {RACKS[n] for n in replicas} == {"a", "b"}
     assert len(cluster.assignment(topic)) == 18

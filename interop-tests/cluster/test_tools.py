@@ -33,17 +33,9 @@ TOPICS = {  # name: assignment, min.insync.replicas
 FILTERS = ("under-replicated-partitions", "at-min-isr-partitions", "under-min-isr-partitions", "unavailable-partitions")
 
 
-@pytest.fixture(scope="module")
-def shared_cluster(kinds):
-    """Each broker in a rack of its own, from which its consumers read."""
-    from harness.cluster import Cluster
-    c = Cluster(kinds, {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"})
-    for n, b in enumerate(c.brokers):
-        b.properties["broker.rack"] = f"rack{n}"
-    try:
-        yield c.start()
-    finally:
-        c.destroy()
+# Each broker in a rack of its own, from which its consumers read.
+OVERRIDES = {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
+RACKS = ("rack0", "rack1", "rack2")
 
 
 class Session:

@@ -89,13 +89,18 @@ def create_topic(broker, name: str, partitions: int = 1, **configs) -> str:
 
 
 def end_offsets(broker, topic: str, partitions: int) -> list:
+    answer = ask_once(broker, "ListOffsets", 1, {"topics": [{"name": topic, "partitions": [
+        {"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})
+    found = {p["partition_index"]: p for p in answer["topics"][0]["partitions"]}
+    assert all(p["error_code"] == 0 for p in found.values()), answer
+    return [found[p]["offset"] for p in range(partitions)]
+
+
+def ask_once(broker, name: str, version: int, values: dict) -> dict:
+    """On a connection of its own."""
     connection = Connection(broker.host, broker.port)
     try:
-        answer = ask(connection, "ListOffsets", 1, {"topics": [{"name": topic, "partitions": [
-            {"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})
-        found = {p["partition_index"]: p for p in answer["topics"][0]["partitions"]}
-        assert all(p["error_code"] == 0 for p in found.values()), answer
-        return [found[p]["offset"] for p in range(partitions)]
+        return ask(connection, name, version, values)
     finally:
         connection.close()
 

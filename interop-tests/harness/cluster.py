@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import kazoo.client
 import kazoo.exceptions
 
-from wire.player import Connection
 
 from . import network
 from .broker import KINDS, Broker, Place
-from .clients import ask
+from .clients import ask_once
 from .power_loss import Durable, Lost
 from .process import free_port
 from .tcp_proxy import TcpProxy
@@ -186,15 +185,13 @@ class Cluster:
 
     # --- what the brokers know
 
+    def ask_controller(self, api: str, version: int, values: dict) -> dict:
+        return ask_once(self.brokers[self.controller()], api, version, values)
+
     def metadata(self, n: int, *topics: str) -> dict:
         """Metadata as broker n answers it."""
-        b = self.brokers[n]
-        connection = Connection(b.host, b.port)
-        try:
-            return ask(connection, "Metadata", 4, {"topics": [{"name": t} for t in topics],
-                                                   "allow_auto_topic_creation": False})
-        finally:
-            connection.close()
+        return ask_once(self.brokers[n], "Metadata", 4, {"topics": [{"name": t} for t in topics],
+                                                         "allow_auto_topic_creation": False})
 
     def known_everywhere(self, topic: str) -> bool:
         """All brokers name the same leader, which is ZooKeeper's, for every partition of it."""
@@ -207,14 +204,10 @@ class Cluster:
 
     def create_topic(self, name: str, partitions: int = 1, replicas: int | None = None, **configs) -> str:
         """By the wire, at whoever is the controller; back when all brokers know it and all replicas are in sync."""
-        controller = self.brokers[wait_for(lambda: (self.controller() or 0) + 1, 30, "a controller") - 1]
-        connection = Connection(controller.host, controller.port)
-        try:
-            answer = ask(connection, "CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
-                "name": name, "num_partitions": partitions, "replication_factor": replicas or min(3, len(self.brokers)),
-                "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}]})
-        finally:
-            connection.close()
+        wait_for(lambda: self.controller() is not None, 30, "a controller")
+        answer = self.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
+            "name": name, "num_partitions": partitions, "replication_factor": replicas or min(3, len(self.brokers)),
+            "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}]})
         assert answer["topics"][0]["error_code"] == 0, answer
         wait_for(lambda: self.in_sync(name) and self.known_everywhere(name), 30, f"{name} to be known everywhere")
         return name
@@ -251,18 +244,22 @@ class Cluster:
 
     def fill_disk(self, n: int) -> None:
         """Nothing more can be written to its data."""
-        filler = self.brokers[n].data_dir / "filler"
-        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as f:
-            for size in (1 << 20, 1 << 12):
-                with contextlib.suppress(OSError):
-                    while f.write(bytes(size)) == size:
-                        pass
+        fill(self.brokers[n].data_dir)
 
     def empty_disk(self, n: int) -> None:
         (self.brokers[n].data_dir / "filler").unlink(missing_ok=True)
 
     def disk_is_full(self, n: int) -> bool:
         return (self.brokers[n].data_dir / "filler").exists()
+
+
+def fill(directory) -> None:
+    """Its file system has no space left, until `filler` is gone."""
+    with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as f:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while f.write(bytes(size)) == size:
+                    pass
 
 
 def partition_state(data: bytes, version: int) -> PartitionState:

@@ -30,28 +30,20 @@ class Running:
         self.b.destroy()
 
 
-def ask(b, name: str, version: int, values: dict) -> dict:
-    c = Connection("127.0.0.1", b.port)
-    try:
-        return clients.ask(c, name, version, values)
-    finally:
-        c.close()
-
-
 def create(b, name: str, partitions: int = -1, factor: int = -1, **configs) -> int:
-    answer = ask(b, "CreateTopics", 5, {"topics": [{"name": name, "num_partitions": partitions, "replication_factor": factor, "configs": [
+    answer = clients.ask_once(b, "CreateTopics", 5, {"topics": [{"name": name, "num_partitions": partitions, "replication_factor": factor, "configs": [
         {"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}], "timeout_ms": 5000})
     return answer["topics"][0]["error_code"]
 
 
 def produce(b, topic: str, batch: dict | None = None) -> int:
-    answer = ask(b, "Produce", 8, {"acks": -1, "timeout_ms": 5000, "topic_data": [{"name": topic, "partition_data": [
+    answer = clients.ask_once(b, "Produce", 8, {"acks": -1, "timeout_ms": 5000, "topic_data": [{"name": topic, "partition_data": [
         {"index": 0, "records": records.batch(batch)}]}]})
     return answer["responses"][0]["partition_responses"][0]["error_code"]
 
 
 def offset(b, topic: str, timestamp: int) -> int:
-    answer = ask(b, "ListOffsets", 2, {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [
+    answer = clients.ask_once(b, "ListOffsets", 2, {"replica_id": -1, "isolation_level": 0, "topics": [{"name": topic, "partitions": [
         {"partition_index": 0, "timestamp": timestamp}]}]})
     return answer["topics"][0]["partitions"][0]["offset"]
 
@@ -65,12 +57,12 @@ def checkpointed(b, file: str, topic: str) -> int | None:
 @pytest.mark.skipif(brokers.coordination() != "embedded", reason="skipped, because the chroot is new")
 def test_generated_id():
     with Running(broker_id=-1, reserved_broker_max_id=2000) as b:
-        assert ask(b, "Metadata", 1, {"topics": []})["brokers"][0]["node_id"] == 2001
+        assert clients.ask_once(b, "Metadata", 1, {"topics": []})["brokers"][0]["node_id"] == 2001
 
 
 def test_rack():
     with Running(broker_rack="r1") as b:
-        assert ask(b, "Metadata", 1, {"topics": []})["brokers"][0]["rack"] == "r1"
+        assert clients.ask_once(b, "Metadata", 1, {"topics": []})["brokers"][0]["rack"] == "r1"
 
 
 def test_defaults_of_a_new_topic():
@@ -78,7 +70,7 @@ def test_defaults_of_a_new_topic():
         assert create(b, unique("t")) == 38  # a second replica cannot be
         topic = unique("t")
         assert create(b, topic, factor=1) == 0
-        assert len(ask(b, "Metadata", 1, {"topics": [{"name": topic}]})["topics"][0]["partitions"]) == 3
+        assert len(clients.ask_once(b, "Metadata", 1, {"topics": [{"name": topic}]})["topics"][0]["partitions"]) == 3
     with Running(default_replication_factor=0) as b:
         assert create(b, unique("t")) == 38
 
@@ -221,7 +213,7 @@ def test_topic_options_without_effect():
         topic = unique("t")
         assert create(b, topic, 1, 1, preallocate="true", min_compaction_lag_ms=5, retention_ms=5, unclean_leader_election_enable="false") == 0
         for _ in range(2):
-            ask(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": topic, "configuration_keys": None}],
+            clients.ask_once(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": topic, "configuration_keys": None}],
                                           "include_synonyms": False})
         said = re.findall(rf"WARN override has no effect topic={topic} option=(\S+) reason=", b.said())
         assert sorted(said) == ["min.compaction.lag.ms", "preallocate"]
@@ -229,17 +221,17 @@ def test_topic_options_without_effect():
 
 def test_offsets_topic():
     with Running(offsets_topic_segment_bytes=54321, offsets_topic_compression_codec=1, offsets_topic_num_partitions=2) as b:
-        ask(b, "FindCoordinator", 2, {"key": "g", "key_type": 0})
+        clients.ask_once(b, "FindCoordinator", 2, {"key": "g", "key_type": 0})
         topic = unique("t")
         assert create(b, topic, 1, 1) == 0
 
         def commit():
-            answer = ask(b, "OffsetCommit", 2, {"group_id": "g", "generation_id_or_member_epoch": -1, "member_id": "",
+            answer = clients.ask_once(b, "OffsetCommit", 2, {"group_id": "g", "generation_id_or_member_epoch": -1, "member_id": "",
                                                 "retention_time_ms": -1, "topics": [{"name": topic, "partitions": [
                                                     {"partition_index": 0, "committed_offset": 1, "committed_metadata": "m" * 500}]}]})
             return answer["topics"][0]["partitions"][0]["error_code"] == 0
         wait_for(commit, 10, "a commit")
-        answer = ask(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": "__consumer_offsets",
+        answer = clients.ask_once(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": "__consumer_offsets",
                                                               "configuration_keys": ["segment.bytes"]}], "include_synonyms": False})
         assert answer["results"][0]["configs"][0]["value"] == "54321"
         logs = list(b.data_dir.glob("__consumer_offsets-*/*.log"))
@@ -251,12 +243,12 @@ def test_offsets_topic():
 def test_transactions_topic():
     topic = [{"name": "__transaction_state"}]
     with Running(transaction_state_log_replication_factor=2) as b:
-        wait_for(lambda: ask(b, "Metadata", 4, {"topics": topic, "allow_auto_topic_creation": True})["topics"][0]["error_code"] == 38,
+        wait_for(lambda: clients.ask_once(b, "Metadata", 4, {"topics": topic, "allow_auto_topic_creation": True})["topics"][0]["error_code"] == 38,
                  10, "the refusal: there is one broker")
 
 
 def test_transaction_timeout():
     with Running(transaction_max_timeout_ms=1000) as b:
         def code(timeout):
-            return ask(b, "InitProducerId", 0, {"transactional_id": "x", "transaction_timeout_ms": timeout})["error_code"]
+            return clients.ask_once(b, "InitProducerId", 0, {"transactional_id": "x", "transaction_timeout_ms": timeout})["error_code"]
         assert code(1001) == 50 and code(1000) != 50

@@ -14,7 +14,6 @@ from harness import clients, paths
 from harness.life import unique
 from harness.wait import wait_for
 from wire import records
-from wire.player import Connection
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")]
 
@@ -70,16 +69,8 @@ def assert_sleeps(b, what: str) -> None:
     wait_for(sleeps, 10, f"the broker to sleep with {what}")
 
 
-def ask(b, name: str, version: int, values: dict) -> dict:
-    c = Connection("127.0.0.1", b.port)
-    try:
-        return clients.ask(c, name, version, values)
-    finally:
-        c.close()
-
-
 def produce(b, topic: str) -> int:
-    answer = ask(b, "Produce", 8, {"acks": -1, "timeout_ms": 5000, "topic_data": [{"name": topic, "partition_data": [
+    answer = clients.ask_once(b, "Produce", 8, {"acks": -1, "timeout_ms": 5000, "topic_data": [{"name": topic, "partition_data": [
         {"index": 0, "records": records.batch({"records": [{"key": b"k", "value": b"v"}, {"key": b"k", "value": b"w"}]})}]}]})
     return answer["responses"][0]["partition_responses"][0]["error_code"]
 
@@ -87,16 +78,16 @@ def produce(b, topic: str) -> int:
 def use(b, what: str) -> None:
     """Some of everything: whatever is answered is fine."""
     topic = unique("t")
-    ask(b, "CreateTopics", 5, {"topics": [{"name": topic, "num_partitions": 1, "replication_factor": 1}], "timeout_ms": 5000})
+    clients.ask_once(b, "CreateTopics", 5, {"topics": [{"name": topic, "num_partitions": 1, "replication_factor": 1}], "timeout_ms": 5000})
     for _ in range(3):
         produce(b, topic)
-    ask(b, "Fetch", 11, {"replica_id": -1, "max_wait_ms": 10, "min_bytes": 1, "max_bytes": 1 << 20, "session_id": 0,
+    clients.ask_once(b, "Fetch", 11, {"replica_id": -1, "max_wait_ms": 10, "min_bytes": 1, "max_bytes": 1 << 20, "session_id": 0,
                          "session_epoch": 0, "topics": [{"topic": topic, "partitions": [
                              {"partition": 0, "current_leader_epoch": -1, "fetch_offset": 0, "partition_max_bytes": 1 << 20}]}]})
-    ask(b, "FindCoordinator", 2, {"key": "g", "key_type": 0})
-    ask(b, "JoinGroup", 2, {"group_id": "g", "session_timeout_ms": 6000, "rebalance_timeout_ms": 100, "member_id": "",
+    clients.ask_once(b, "FindCoordinator", 2, {"key": "g", "key_type": 0})
+    clients.ask_once(b, "JoinGroup", 2, {"group_id": "g", "session_timeout_ms": 6000, "rebalance_timeout_ms": 100, "member_id": "",
                             "protocol_type": "consumer", "protocols": [{"name": "range", "metadata": b""}]})
-    ask(b, "OffsetCommit", 2, {"group_id": "h", "generation_id_or_member_epoch": -1, "member_id": "", "retention_time_ms": -1, "topics": [
+    clients.ask_once(b, "OffsetCommit", 2, {"group_id": "h", "generation_id_or_member_epoch": -1, "member_id": "", "retention_time_ms": -1, "topics": [
         {"name": topic, "partitions": [{"partition_index": 0, "committed_offset": 1, "committed_metadata": "m"}]}]})
     assert b.alive(), what
 
@@ -147,14 +138,14 @@ def test_every_topic_option():
                 continue
             for value in values(kind.lower(), allowed.replace("|", "/")):
                 topic = unique("t")
-                answer = ask(b, "CreateTopics", 5, {"topics": [{"name": topic, "num_partitions": 1, "replication_factor": 1, "configs": [
+                answer = clients.ask_once(b, "CreateTopics", 5, {"topics": [{"name": topic, "num_partitions": 1, "replication_factor": 1, "configs": [
                     {"name": name, "value": str(value)}]}], "timeout_ms": 5000})
                 assert answer["topics"][0]["error_code"] == 0, (name, value, answer)
                 for _ in range(3):
                     code = produce(b, topic)
                     assert code in (0, 10, 18, 19, 32), (name, value, code)  # too large, segment too small, replicas, time
                 if n % 2:  # the others stay under retention and flush
-                    ask(b, "DeleteTopics", 3, {"topic_names": [topic], "timeout_ms": 5000})
+                    clients.ask_once(b, "DeleteTopics", 3, {"topic_names": [topic], "timeout_ms": 5000})
                 n += 1
         assert n > 60 and b.alive()
         time.sleep(0.5)  # a few rounds of retention
