@@ -102,15 +102,19 @@ def is_offline_here_only(cluster, work, victim: int, bad: set, good: set, leader
     assert not cluster.look.get_children("/log_dir_event_notification")
 
 
+@pytest.fixture
 def begun(cluster, tmp_path, request):
     """A load, a topic that nobody writes, and what the victim, who is not the controller, has in either directory."""
     idle = cluster.create_topic(unique("idle"), 6)
     work = Work(cluster, tmp_path, request.node.name, partitions=6)
-    victim = next(n for n in everyone(cluster) if n != cluster.controller())
-    data, topics = cluster.brokers[victim].data_dir, (idle, work.topic)
-    bad, good = partitions_in(data / "bad", topics), partitions_in(data / "good", topics)
-    assert all({t for t, _ in found} == set(topics) for found in (bad, good)), (bad, good)
-    return work, victim, bad, good, {p: cluster.state(*p).leader for p in good | bad}
+    try:
+        victim = next(n for n in everyone(cluster) if n != cluster.controller())
+        data, topics = cluster.brokers[victim].data_dir, (idle, work.topic)
+        bad, good = partitions_in(data / "bad", topics), partitions_in(data / "good", topics)
+        assert all({t for t, _ in found} == set(topics) for found in (bad, good)), (bad, good)
+        yield work, victim, bad, good, {p: cluster.state(*p).leader for p in good | bad}
+    finally:
+        work.load.kill()
 
 
 def refuses(broker) -> None:
@@ -121,58 +125,49 @@ def refuses(broker) -> None:
 
 @pytest.mark.parametrize("cluster", [{}, pytest.param({"inter.broker.protocol.version": "2.8-IV0"}, marks=pytest.mark.whole)],
                          ids=["now", "2.8-IV0"], indirect=True)
-def test_full(cluster, tmp_path, request):
-    work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
-    try:
-        directory = cluster.brokers[victim].data_dir / "bad"
-        fill(directory)
-        is_offline_here_only(cluster, work, victim, bad, good, leaders)
-        (directory / "filler").unlink()
-        work.goes_on()
-        assert left_by(cluster, victim, gives_up(cluster.brokers[victim], bad, work.topic))  # until it is started anew
-        cluster.brokers[victim].restart()
-        work.check()
-        assert partitions_in(directory, {t for t, _ in bad}) == bad
-    finally:
-        work.load.kill()
+def test_full(cluster, begun):
+    work, victim, bad, good, leaders = begun
+    directory = cluster.brokers[victim].data_dir / "bad"
+    fill(directory)
+    is_offline_here_only(cluster, work, victim, bad, good, leaders)
+    (directory / "filler").unlink()
+    work.goes_on()
+    assert left_by(cluster, victim, gives_up(cluster.brokers[victim], bad, work.topic))  # until it is started anew
+    cluster.brokers[victim].restart()
+    work.check()
+    assert partitions_in(directory, {t for t, _ in bad}) == bad
 
 
 @pytest.mark.whole
-def test_killed_while_full(cluster, tmp_path, request):
+def test_killed_while_full(cluster, begun):
     """Neither kind recovers in a directory that is full: with room in it again it starts, and catches up."""
-    work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
-    try:
-        b = cluster.brokers[victim]
-        fill(b.data_dir / "bad")
-        is_offline_here_only(cluster, work, victim, bad, good, leaders)
-        b.kill()
-        work.goes_on()
-        refuses(b)
-        (b.data_dir / "bad" / "filler").unlink()
-        b.launch()
-        work.check()
-    finally:
-        work.load.kill()
+    work, victim, bad, good, leaders = begun
+    b = cluster.brokers[victim]
+    fill(b.data_dir / "bad")
+    is_offline_here_only(cluster, work, victim, bad, good, leaders)
+    b.kill()
+    work.goes_on()
+    refuses(b)
+    (b.data_dir / "bad" / "filler").unlink()
+    b.launch()
+    work.check()
 
 
 @pytest.mark.whole
-def test_read_only_at_start(cluster, tmp_path, request):
-    work, victim, bad, good, leaders = begun(cluster, tmp_path, request)
-    try:
-        b = cluster.brokers[victim]
-        b.stop()
-        subprocess.run(["mount", "-o", "remount,ro", b.data_dir / "bad"], check=True)
-        if b.kind == "ottla":
-            refuses(b)
-            work.goes_on()
-            subprocess.run(["mount", "-o", "remount,rw", b.data_dir / "bad"], check=True)
-            b.start()
-            return work.check()
-        b.start()
-        wait_for(lambda: all(victim in cluster.state(*p).isr for p in good), 40, "the good directory's ISRs to be whole")
-        is_offline_here_only(cluster, work, victim, bad, good, {p: cluster.state(*p).leader for p in good})
+def test_read_only_at_start(cluster, begun):
+    work, victim, bad, good, leaders = begun
+    b = cluster.brokers[victim]
+    b.stop()
+    subprocess.run(["mount", "-o", "remount,ro", b.data_dir / "bad"], check=True)
+    if b.kind == "ottla":
+        refuses(b)
+        work.goes_on()
         subprocess.run(["mount", "-o", "remount,rw", b.data_dir / "bad"], check=True)
-        b.restart()
-        work.check()
-    finally:
-        work.load.kill()
+        b.start()
+        return work.check()
+    b.start()
+    wait_for(lambda: all(victim in cluster.state(*p).isr for p in good), 40, "the good directory's ISRs to be whole")
+    is_offline_here_only(cluster, work, victim, bad, good, {p: cluster.state(*p).leader for p in good})
+    subprocess.run(["mount", "-o", "remount,rw", b.data_dir / "bad"], check=True)
+    b.restart()
+    work.check()
