@@ -1,4 +1,4 @@
-/* The event loop: a poller (base/sockets.h), a binary heap of timers, a queue of posted tasks.
+/* The event loop: a poller (base/sockets.h), timers (base/heap.h), a queue of posted tasks.
  *
  * One turn: wait (until the next timer, or for ever), read the clock once, handle ready
  * descriptors, fire due timers, run posted tasks, call the end-of-turn hook. A task posted by the
@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "base/loop.h"
 
+#include "base/list.h"
 #include "base/log.h"
 
 #include <pthread.h>
@@ -32,9 +33,7 @@ struct loop {
     struct loop_task *last;
     bool awake; /* the loop will look at the queue before it sleeps */
 
-    struct timer **heap; /* heap[1] is the next due */
-    size_t heap_n;
-    size_t heap_cap;
+    struct heap timers;
 
     struct epoll_event events[EVENTS_MAX];
     int events_n;
@@ -68,7 +67,7 @@ void loop_free(struct loop *loop)
     }
     loop->poller->ops->free(loop->poller);
     pthread_mutex_destroy(&loop->lock);
-    free(loop->heap);
+    heap_deinit(&loop->timers);
     free(loop);
 }
 
@@ -147,78 +146,27 @@ static void awoken(struct loop *loop)
 
 /* ---- timers ---- */
 
-static void heap_put(struct loop *loop, size_t place, struct timer *timer)
-{
-    loop->heap[place] = timer;
-    timer->place = place;
-}
-
-static void heap_up(struct loop *loop, size_t place, struct timer *timer)
-{
-    while (place > 1 && loop->heap[place / 2]->due_ms > timer->due_ms) {
-        heap_put(loop, place, loop->heap[place / 2]);
-        place /= 2;
-    }
-    heap_put(loop, place, timer);
-}
-
-static void heap_down(struct loop *loop, size_t place, struct timer *timer)
-{
-    for (;;) {
-        size_t child = place * 2;
-        if (child > loop->heap_n) {
-            break;
-        }
-        if (child < loop->heap_n && loop->heap[child + 1]->due_ms < loop->heap[child]->due_ms) {
-            child++;
-        }
-        if (loop->heap[child]->due_ms >= timer->due_ms) {
-            break;
-        }
-        heap_put(loop, place, loop->heap[child]);
-        place = child;
-    }
-    heap_put(loop, place, timer);
-}
-
 void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms)
 {
-    timer_stop(loop, timer);
-    if (loop->heap_n + 1 >= loop->heap_cap) {
-        loop->heap_cap = loop->heap_cap == 0 ? 64 : loop->heap_cap * 2;
-        loop->heap = xrealloc(loop->heap, loop->heap_cap * sizeof(struct timer *));
-    }
     if (!atomic_load_explicit(&loop->running, memory_order_relaxed)) {
         loop->now_ms = clock_monotonic_ms(loop->clock); /* before the first turn it would be old */
     }
     delay_ms = delay_ms < 0 ? 0 : delay_ms;
-    timer->due_ms = delay_ms > INT64_MAX - loop->now_ms ? INT64_MAX : loop->now_ms + delay_ms;
-    heap_up(loop, ++loop->heap_n, timer);
+    heap_put(&loop->timers, &timer->item,
+             delay_ms > INT64_MAX - loop->now_ms ? INT64_MAX : loop->now_ms + delay_ms);
 }
 
 void timer_stop(struct loop *loop, struct timer *timer)
 {
-    if (timer->place == 0) {
-        return;
-    }
-    size_t place = timer->place;
-    timer->place = 0;
-    struct timer *moved = loop->heap[loop->heap_n--];
-    if (moved == timer) {
-        return;
-    }
-    if (place > 1 && loop->heap[place / 2]->due_ms > moved->due_ms) {
-        heap_up(loop, place, moved);
-    } else {
-        heap_down(loop, place, moved);
-    }
+    heap_remove(&loop->timers, &timer->item);
 }
 
 static bool fire_timers(struct loop *loop)
 {
     bool any = false;
-    while (loop->heap_n > 0 && loop->heap[1]->due_ms <= loop->now_ms) {
-        struct timer *timer = loop->heap[1];
+    struct heap_item *first;
+    while ((first = heap_first(&loop->timers)) != NULL && first->due <= loop->now_ms) {
+        struct timer *timer = container_of(first, struct timer, item);
         timer_stop(loop, timer);
         timer->fire(timer);
         any = true;
@@ -228,10 +176,10 @@ static bool fire_timers(struct loop *loop)
 
 static int sleep_ms(const struct loop *loop)
 {
-    if (loop->heap_n == 0) {
+    if (heap_first(&loop->timers) == NULL) {
         return -1;
     }
-    int64_t left = loop->heap[1]->due_ms - clock_monotonic_ms(loop->clock);
+    int64_t left = loop_next_due_ms(loop) - clock_monotonic_ms(loop->clock);
     return left < 0 ? 0 : left > 3600000 ? 3600000 : (int)left;
 }
 
@@ -335,7 +283,8 @@ bool loop_turn(struct loop *loop)
 
 int64_t loop_next_due_ms(const struct loop *loop)
 {
-    return loop->heap_n == 0 ? INT64_MAX : loop->heap[1]->due_ms;
+    const struct heap_item *first = heap_first(&loop->timers);
+    return first == NULL ? INT64_MAX : first->due;
 }
 
 bool loop_is_stopping(const struct loop *loop)

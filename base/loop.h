@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/heap.h"
 #include "base/sockets.h"
 
 struct loop;
@@ -21,8 +22,7 @@ struct loop_task {
 
 /* A one-shot timer. Embedded in its owner; must be stopped before its memory goes. */
 struct timer {
-    int64_t due_ms;
-    size_t place; /* in the loop's heap; 0: not running */
+    struct heap_item item; /* due in ms; in the loop's heap while it runs */
     void (*fire)(struct timer *timer);
 };
 
@@ -61,7 +61,7 @@ void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms);
 void timer_stop(struct loop *loop, struct timer *timer);
 static inline bool timer_is_running(const struct timer *timer)
 {
-    return timer->place != 0;
+    return timer->item.place != 0;
 }
 
 /* Starts, changes, or with events 0 ends the interest in watch->fd. */

@@ -3,8 +3,8 @@
  * inside of a stream. A stream holds WINDOW_BYTES at most, arrived or not: more is EAGAIN.
  *
  * A heap has the time of each socket's first piece. It may be too early (a stall), the piece may be gone or
- * meet a cut, the socket may be there twice: who takes it out looks. What becomes possible earlier than the
- * heap knows (a heal, a new first piece) is put in again.
+ * meet a cut: who takes it out looks. What becomes possible earlier than the heap knows (a heal, a new first
+ * piece) is put in again.
  *
  * A connection begins with a piece to the listener's host (SYN), answered by one that says yes or no; its end
  * is a piece too (FIN, RESET), and so is noticed late, or, behind a cut, never.
@@ -29,46 +29,12 @@ enum {
 
 /* ---- what is due ---- */
 
-static void arrival_add(struct network *network, int64_t due_us, int fd)
-{
-    if (network->arrivals_n == network->arrivals_cap) {
-        network->arrivals_cap = network->arrivals_cap == 0 ? 64 : network->arrivals_cap * 2;
-        network->arrivals =
-            xrealloc(network->arrivals, network->arrivals_cap * sizeof(*network->arrivals));
-    }
-    size_t at = ++network->arrivals_n;
-    struct arrival *heap = network->arrivals - 1; /* from 1 on */
-    for (; at > 1 && heap[at / 2].due_us > due_us; at /= 2) {
-        heap[at] = heap[at / 2];
-    }
-    heap[at] = (struct arrival){.due_us = due_us, .fd = fd};
-}
-
-static struct arrival arrival_take(struct network *network)
-{
-    struct arrival *heap = network->arrivals - 1;
-    struct arrival first = heap[1];
-    struct arrival last = heap[network->arrivals_n--];
-    size_t at = 1;
-    for (size_t child; (child = at * 2) <= network->arrivals_n; at = child) {
-        if (child < network->arrivals_n && heap[child + 1].due_us < heap[child].due_us) {
-            child++;
-        }
-        if (heap[child].due_us >= last.due_us) {
-            break;
-        }
-        heap[at] = heap[child];
-    }
-    heap[at] = last;
-    return first;
-}
-
 /* It has a first piece, or can be reached again. */
-static void expect_arrival(const struct socket *s)
+static void expect_arrival(struct socket *s)
 {
     if (!list_empty(&s->pieces)) {
         const struct piece *piece = container_of(s->pieces.next, struct piece, link);
-        arrival_add(s->host->network, piece->due_us, s->fd);
+        heap_put(&s->host->network->arrivals, &s->arrival, piece->due_us);
     }
 }
 
@@ -130,6 +96,7 @@ static void socket_free(struct socket *s)
 {
     struct network *network = s->host->network;
     drop_pieces(s);
+    heap_remove(&network->arrivals, &s->arrival);
     if (s->other != NULL) {
         s->other->other = NULL;
         network->may_collect = true;
@@ -311,9 +278,11 @@ static void network_turn(struct sched_source *source)
     struct network *network = container_of(source, struct network, source);
     int fds[ARRIVALS_MAX];
     size_t n = 0;
-    while (n < ARRIVALS_MAX && network->arrivals_n > 0 &&
-           network->arrivals[0].due_us <= sched_now_us(network->sched)) {
-        int fd = arrival_take(network).fd;
+    struct heap_item *first;
+    while (n < ARRIVALS_MAX && (first = heap_first(&network->arrivals)) != NULL &&
+           first->due <= sched_now_us(network->sched)) {
+        int fd = container_of(first, struct socket, arrival)->fd;
+        heap_remove(&network->arrivals, first);
         size_t at = n++;
         for (; at > 0 && fds[at - 1] > fd; at--) {
             fds[at] = fds[at - 1];
@@ -321,9 +290,7 @@ static void network_turn(struct sched_source *source)
         fds[at] = fd;
     }
     for (size_t i = 0; i < n; i++) {
-        if (i == 0 || fds[i] != fds[i - 1]) {
-            deliver(network, fds[i]);
-        }
+        deliver(network, fds[i]);
     }
     if (network->may_collect) {
         collect(network);
@@ -333,14 +300,15 @@ static void network_turn(struct sched_source *source)
 static int64_t network_next_due_us(struct sched_source *source)
 {
     struct network *network = container_of(source, struct network, source);
-    while (network->arrivals_n > 0) {
-        const struct piece *piece = next_piece(by_fd(network, network->arrivals[0].fd));
-        if (piece != NULL && piece->due_us <= network->arrivals[0].due_us) {
+    struct heap_item *first;
+    while ((first = heap_first(&network->arrivals)) != NULL) {
+        const struct piece *piece = next_piece(container_of(first, struct socket, arrival));
+        if (piece != NULL && piece->due_us <= first->due) {
             return piece->due_us;
         }
-        struct arrival arrival = arrival_take(network);
+        heap_remove(&network->arrivals, first);
         if (piece != NULL) {
-            arrival_add(network, piece->due_us, arrival.fd);
+            heap_put(&network->arrivals, first, piece->due_us);
         }
     }
     return INT64_MAX;
@@ -384,7 +352,7 @@ void network_free(struct network *network)
         free(container_of(item2, struct process, link));
     }
     free(network->by_fd);
-    free(network->arrivals);
+    heap_deinit(&network->arrivals);
     free(network);
 }
 
@@ -392,7 +360,7 @@ void network_free(struct network *network)
 static void resume(struct network *network, int to, int from)
 {
     list_each (item, &network->sockets) {
-        const struct socket *s = container_of(item, struct socket, link);
+        struct socket *s = container_of(item, struct socket, link);
         if (s->host->number == to && (from == ANYBODY || socket_sender(s) == from)) {
             expect_arrival(s);
         }

@@ -9,6 +9,7 @@
 #define OTTLA_SIM_NETWORK_INTERNAL_H
 
 #include "base/err.h"
+#include "base/heap.h"
 #include "sim/network.h"
 
 #include <netinet/in.h>
@@ -52,9 +53,10 @@ struct socket {
     bool closed; /* by its owner: nobody will ask any more */
     struct sockaddr_in local;
     struct sockaddr_in remote;
-    struct socket *other; /* of the same connection; NULL: gone */
-    struct list pieces;   /* on their way here */
-    int64_t last_due_us;  /* of those */
+    struct socket *other;     /* of the same connection; NULL: gone */
+    struct list pieces;       /* on their way here */
+    struct heap_item arrival; /* of the first of them, in network.arrivals; may be too early */
+    int64_t last_due_us;      /* of those */
     size_t pieces_bytes;
 
     bool listens;
@@ -83,12 +85,6 @@ struct net_poller {
     struct list watched; /* struct socket */
 };
 
-/* Something comes to that socket then, or later, or not at all. */
-struct arrival {
-    int64_t due_us;
-    int fd;
-};
-
 struct network {
     struct sched_source source;
     struct sched *sched;
@@ -101,9 +97,7 @@ struct network {
     struct socket **by_fd; /* from NETWORK_FD_FIRST on; NULL: gone */
     size_t by_fd_n;
     size_t by_fd_cap;
-    struct arrival *arrivals; /* a heap, by due_us */
-    size_t arrivals_n;
-    size_t arrivals_cap;
+    struct heap arrivals; /* struct socket */
     bool may_collect;
     struct list processes;
     uint64_t delivered;

@@ -4,6 +4,7 @@
 #include "sim/sched.h"
 
 #include "base/err.h"
+#include "base/heap.h"
 #include "sim/fiber.h"
 #include "sim/locks.h"
 
@@ -30,8 +31,7 @@ struct task {
     uint64_t number;
     enum task_state state;
     bool woken;
-    int64_t until_us; /* blocked */
-    size_t heap_at;   /* in sched.waiting, from 1 on; 0: not there */
+    struct heap_item wait; /* blocked until then: in sched.waiting; in none: for ever */
     int64_t starves_until_us;
     struct task *joiner; /* or NULL */
     char name[NAME_BYTES];
@@ -47,9 +47,7 @@ struct sched {
     struct task **ready;
     size_t ready_n;
     size_t ready_cap;
-    struct task **waiting; /* a heap, by until_us */
-    size_t waiting_n;
-    size_t waiting_cap;
+    struct heap waiting;
     struct task **due; /* some of let_happen */
     size_t due_cap;
     uint64_t tasks_made;
@@ -136,7 +134,7 @@ void sched_free(struct sched *sched)
     }
     free(sched->spare);
     free(sched->ready);
-    free(sched->waiting);
+    heap_deinit(&sched->waiting);
     free(sched->due);
     free(sched);
 }
@@ -173,49 +171,10 @@ static struct task **grow(struct task **array, size_t n, size_t *cap)
     return xrealloc(array, *cap * sizeof(*array));
 }
 
-static void heap_put(struct sched *sched, size_t at, struct task *task)
-{
-    sched->waiting[at - 1] = task;
-    task->heap_at = at;
-}
-
-/* Up or down from there, to where it belongs. */
-static void heap_settle(struct sched *sched, size_t at, struct task *task)
-{
-    for (; at > 1 && sched->waiting[at / 2 - 1]->until_us > task->until_us; at /= 2) {
-        heap_put(sched, at, sched->waiting[at / 2 - 1]);
-    }
-    for (size_t child; (child = at * 2) <= sched->waiting_n; at = child) {
-        if (child < sched->waiting_n &&
-            sched->waiting[child]->until_us < sched->waiting[child - 1]->until_us) {
-            child++;
-        }
-        if (sched->waiting[child - 1]->until_us >= task->until_us) {
-            break;
-        }
-        heap_put(sched, at, sched->waiting[child - 1]);
-    }
-    heap_put(sched, at, task);
-}
-
 static void wait_until(struct sched *sched, struct task *task, int64_t until_us)
 {
-    task->until_us = until_us;
     if (until_us != SCHED_FOREVER_US) {
-        sched->waiting = grow(sched->waiting, ++sched->waiting_n, &sched->waiting_cap);
-        heap_settle(sched, sched->waiting_n, task);
-    }
-}
-
-static void wait_no_more(struct sched *sched, struct task *task)
-{
-    size_t at = task->heap_at;
-    if (at > 0) {
-        struct task *last = sched->waiting[--sched->waiting_n];
-        task->heap_at = 0;
-        if (last != task) {
-            heap_settle(sched, at, last);
-        }
+        heap_put(&sched->waiting, &task->wait, until_us);
     }
 }
 
@@ -223,7 +182,7 @@ static void wait_no_more(struct sched *sched, struct task *task)
 
 static void make_ready(struct sched *sched, struct task *task)
 {
-    wait_no_more(sched, task);
+    heap_remove(&sched->waiting, &task->wait);
     task->state = TASK_READY;
     sched->ready = grow(sched->ready, sched->ready_n + 1, &sched->ready_cap);
     sched->ready[sched->ready_n++] = task;
@@ -415,7 +374,8 @@ static void turn_sources(struct sched *sched)
 
 static int64_t next_due_us(struct sched *sched)
 {
-    int64_t due_us = sched->waiting_n == 0 ? INT64_MAX : sched->waiting[0]->until_us;
+    const struct heap_item *first = heap_first(&sched->waiting);
+    int64_t due_us = first == NULL ? INT64_MAX : first->due;
     for (size_t i = 0; i < sched->ready_n; i++) {
         int64_t until_us = sched->ready[i]->starves_until_us;
         due_us = until_us > sched->now_us && until_us < due_us ? until_us : due_us;
@@ -431,10 +391,11 @@ static int64_t next_due_us(struct sched *sched)
 static void end_waits(struct sched *sched)
 {
     size_t n = 0;
-    while (sched->waiting_n > 0 && sched->waiting[0]->until_us <= sched->now_us) {
-        struct task *task = sched->waiting[0];
+    struct heap_item *first;
+    while ((first = heap_first(&sched->waiting)) != NULL && first->due <= sched->now_us) {
+        struct task *task = container_of(first, struct task, wait);
         size_t at = n++;
-        wait_no_more(sched, task);
+        heap_remove(&sched->waiting, &task->wait);
         sched->due = grow(sched->due, n, &sched->due_cap);
         for (; at > 0 && sched->due[at - 1]->number > task->number; at--) {
             sched->due[at] = sched->due[at - 1];

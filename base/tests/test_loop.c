@@ -44,9 +44,9 @@ static int timers_left;
 static void on_timer(struct timer *timer)
 {
     struct test_timer *t = container_of(timer, struct test_timer, timer);
-    CU_ASSERT(t->timer.due_ms >= last_due_ms);
-    CU_ASSERT(loop_now_ms(loop) >= t->timer.due_ms);
-    last_due_ms = t->timer.due_ms;
+    CU_ASSERT(t->timer.item.due >= last_due_ms);
+    CU_ASSERT(loop_now_ms(loop) >= t->timer.item.due);
+    last_due_ms = t->timer.item.due;
     t->fired++;
     timers_left--;
     if (t->stops != NULL && t->stops->fired == 0 && !t->stops->stopped) {

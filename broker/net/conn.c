@@ -56,7 +56,7 @@ static void start_idle_timer(struct net_loop *net)
     }
     if (due_ms == INT64_MAX) {
         timer_stop(net->loop, &net->idle_timer);
-    } else if (net->idle_timer.place == 0 || net->idle_timer.due_ms > due_ms) {
+    } else if (!timer_is_running(&net->idle_timer) || net->idle_timer.item.due > due_ms) {
         timer_start(net->loop, &net->idle_timer, due_ms - loop_now_ms(net->loop));
     }
 }
@@ -274,7 +274,7 @@ static void starve(struct conn *conn)
 {
     struct net_loop *net = conn->net;
     list_append(&net->starved, &conn->starved_link);
-    if (net->starved_timer.place == 0) {
+    if (!timer_is_running(&net->starved_timer)) {
         timer_start(net->loop, &net->starved_timer, STARVED_RETRY_MS);
     }
 }
