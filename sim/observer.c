@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "sim/observer.h"
 
-#include "broker/replica/partition_internal.h"
 #include "protocol/batch.h"
 #include "zk/znodes.h"
 
@@ -133,16 +132,6 @@ bool observer_is_whole(struct observer *o)
 
 /* ---- the brokers ---- */
 
-/* Where its log ended when it began to lead in that epoch; 0: it does not any more. Nothing but this look needs it,
- * so partition_look does not have it. */
-static int64_t led_from(struct partition *p, int32_t leader_epoch)
-{
-    partition_lock(p);
-    int64_t from = p->is_leader && p->state.leader_epoch == leader_epoch ? p->led_from : 0;
-    partition_unlock(p);
-    return from;
-}
-
 /* False: it has none, or none that can be read now. */
 static bool look_into(const struct observer *o, int id, int partition, struct event *leader,
                       struct event *log)
@@ -171,7 +160,7 @@ static bool look_into(const struct observer *o, int id, int partition, struct ev
         leader->in_sync = look.isr_n;
         leader->high_watermark = look.high_watermark;
         leader->stable_offset = look.last_stable_offset;
-        leader->offset = led_from(p, look.role.leader_epoch);
+        leader->offset = look.led_from;
     }
     partition_release(p);
     node_release(node, broker);

@@ -99,6 +99,7 @@ struct partition_look {
     int64_t high_watermark;
     int64_t last_stable_offset;
     int64_t end_offset;
+    int64_t led_from; /* where the log ended when it began to lead; as a follower: nothing */
 };
 /* KAFKA_STORAGE_ERROR (56), or why it has gone. */
 NODISCARD err partition_look(struct partition *p, struct partition_look *look);

@@ -168,6 +168,7 @@ err partition_look(struct partition *p, struct partition_look *look)
             .high_watermark = high_watermark,
             .last_stable_offset = plog_last_stable_offset(p->log, high_watermark),
             .end_offset = plog_end_offset(p->log),
+            .led_from = p->led_from,
         };
     }
     partition_unlock(p);
