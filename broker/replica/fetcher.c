@@ -4,7 +4,13 @@
  * A leader holds a fetch back until there is something new, up to half a second. Who begins to follow
  * meanwhile would wait as long before the leader hears of it, and the leader, if it is a new one, cannot
  * acknowledge anything before. So, unless the answer comes within HURRY_MS, the connection is given up
- * and everything is asked on another one. Pauses need no hurry: a request's wait ends with the next. */
+ * and everything is asked on another one. Pauses need no hurry: a request's wait ends with the next.
+ *
+ * Sharing. Who produces with acks=all waits until all of the ISR have fetched twice, and so for whatever
+ * else these answers bring: with a megabyte of a partition that is behind, ten times as long as without.
+ * A replica below the high watermark is in no ISR, so nobody waits for it. While there are both, those
+ * for whom somebody waits and those who are behind, an answer may have SHARED_BYTES, and twice what the
+ * former have brought in the last one, so that they are not held up by the bound. */
 #include "broker/replica/fetcher_internal.h"
 
 #include "base/log.h"
@@ -21,6 +27,8 @@ enum {
     RECONNECT_MIN_MS = 10,
     VERSION_WITHOUT_IDS = 12,
     FIRST_TOPIC_ID_VERSION = 13,
+    SHARED_BYTES = 256 << 10,
+    SHARED_MS = 100, /* so long after it was last seen, there is one */
 };
 
 static void on_wake(struct timer *timer);
@@ -391,6 +399,15 @@ static void on_fetched(struct peer_request *asked, err outcome, uint8_t *frame, 
     fetcher_go_on(f);
 }
 
+/* How much an answer may bring; see Sharing. */
+static int32_t answer_bytes(const struct fetcher *f)
+{
+    int64_t since_ms = loop_now_ms(f->loop) - SHARED_MS;
+    size_t shared = SHARED_BYTES + 2 * f->shared_bytes;
+    bool shares = f->behind_ms > since_ms && f->shared_ms > since_ms;
+    return shares && shared < (size_t)f->env->max_bytes ? (int32_t)shared : f->env->max_bytes;
+}
+
 static void ask(struct fetcher *f)
 {
     struct fetch_request request;
@@ -404,7 +421,7 @@ static void ask(struct fetcher *f)
     request.replica_state.replica_epoch = atomic_load(&f->env->broker_epoch);
     request.max_wait_ms = (int32_t)next_pause_ms(f, f->env->wait_ms);
     request.min_bytes = f->env->min_bytes;
-    request.max_bytes = f->env->max_bytes;
+    request.max_bytes = answer_bytes(f);
     request.session_id = f->session_id;
     request.session_epoch = f->session_epoch;
     request.rack_id = STR("");
@@ -476,6 +493,7 @@ struct fetcher *fetcher_new(struct fetcher_env *env, struct loop *loop, struct s
     f->loop = loop;
     f->leader = leader;
     f->version = env->fetch_version;
+    f->behind_ms = f->shared_ms = INT64_MIN;
     char *client_id = xasprintf("broker-%d-fetcher-%d", env->broker_id, number);
     f->client_id = str_of(client_id);
     list_init(&f->all);

@@ -127,6 +127,20 @@ static void take_session(struct fetcher *f, const struct fetch_response *respons
     }
 }
 
+/* How many bytes of it were waited for; see Sharing in fetcher.c. */
+static size_t shared_bytes(struct fetcher *f, const struct followed *it,
+                           const struct fetch_response_partition *in)
+{
+    if (it == NULL || it->state != FOLLOW_FETCHES) {
+        return 0;
+    }
+    if (it->at.offset < in->high_watermark) {
+        f->behind_ms = loop_now_ms(f->loop);
+        return 0;
+    }
+    return in->records.data.len;
+}
+
 void fetcher_take_answer(struct fetcher *f, const struct fetch_response *response)
 {
     if (response->error_code != OK) {
@@ -134,6 +148,7 @@ void fetcher_take_answer(struct fetcher *f, const struct fetch_response *respons
         return;
     }
     bool sound = true;
+    size_t shared = 0;
     for (int32_t t = 0; t < response->topics_n; t++) {
         const struct fetch_response_topic *topic = &response->topics[t];
         struct str name = topic->topic.len > 0 ? topic->topic : (struct str){0};
@@ -141,7 +156,12 @@ void fetcher_take_answer(struct fetcher *f, const struct fetch_response *respons
             struct followed *it =
                 fetcher_find(f, name, topic->topic_id, topic->partitions[i].partition_index);
             sound &= it == NULL || take_partition(f, it, &topic->partitions[i]);
+            shared += shared_bytes(f, it, &topic->partitions[i]);
         }
+    }
+    if (shared > 0) {
+        f->shared_bytes = shared;
+        f->shared_ms = loop_now_ms(f->loop);
     }
     take_session(f, response);
     if (!sound) {

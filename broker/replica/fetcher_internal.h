@@ -86,6 +86,11 @@ struct fetcher {
     struct timer hurry;
     bool out_of_reach; /* said in the log */
 
+    /* See Sharing in fetcher.c. */
+    int64_t behind_ms;   /* when a partition was last seen behind */
+    int64_t shared_ms;   /* when records last came that were waited for */
+    size_t shared_bytes; /* of them, in the last answer that had some */
+
     struct followed *asks; /* for offsets; NULL: nobody, or it is followed no more */
     bool asks_earliest;
 };

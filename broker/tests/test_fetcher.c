@@ -128,6 +128,36 @@ static void test_without_ids(void)
     end();
 }
 
+/* Who is in the ISR is not made to wait for what another lacks; see Sharing in fetcher.c. */
+static void test_shared(void)
+{
+    begin();
+    follow_two();
+    get_fetch("0/0 a-0@0/-1 b-0@0/-1");
+    struct said both[] = {{.index = 0, .high_watermark = 1}, {.index = 1, .high_watermark = 9}};
+    writer_init(&both[0].records, 1 << 20);
+    writer_init(&both[1].records, 1 << 20);
+    put_batch(&both[0].records, 0, EPOCH, 1);
+    put_batch(&both[1].records, 0, EPOCH, 3);
+    answer_all(SESSION, both, 2);
+    get_fetch("77/1 a-0@1/5 b-0@3/5");
+    CU_ASSERT_EQUAL(t.asked->max_bytes, (256 << 10) + 2 * both[0].records.len);
+    pass(99);
+    answer_nothing();
+    get_fetch("77/2");
+    CU_ASSERT(t.asked->max_bytes < 1 << 20);
+    pass(1);
+    answer_nothing();
+    get_fetch("77/3");
+    CU_ASSERT_EQUAL(t.asked->max_bytes, 10 << 20);
+    answer_records(0, 1, 1);
+    get_fetch("77/4 a-0@2/5");
+    CU_ASSERT_EQUAL(t.asked->max_bytes, 10 << 20); /* nobody is behind any more */
+    writer_deinit(&both[0].records);
+    writer_deinit(&both[1].records);
+    end();
+}
+
 static void test_last_is_gone(void)
 {
     begin();
@@ -440,9 +470,9 @@ static void test_leaves(void)
 
 SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_session),
       TEST(test_forgotten_and_back), TEST(test_topic_made_again), TEST(test_without_ids),
-      TEST(test_last_is_gone), TEST(test_gone_while_it_is_flushed), TEST(test_late_answers),
-      TEST(test_hurry), TEST(test_no_need_to_hurry), TEST(test_comes_while_out_of_reach),
-      TEST(test_pauses_double), TEST(test_one_pauses), TEST(test_divergence),
-      TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
+      TEST(test_shared), TEST(test_last_is_gone), TEST(test_gone_while_it_is_flushed),
+      TEST(test_late_answers), TEST(test_hurry), TEST(test_no_need_to_hurry),
+      TEST(test_comes_while_out_of_reach), TEST(test_pauses_double), TEST(test_one_pauses),
+      TEST(test_divergence), TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
       TEST(test_leader_begins_later), TEST(test_common_offset_after_all),
       TEST(test_offsets_are_not_told), TEST(test_log_start), TEST(test_leaves))
