@@ -79,7 +79,7 @@ class Cluster:
         } | (overrides or {})
         self.brokers = [self._member(n, kind, properties) for n, kind in enumerate(kinds)]
         self.bootstrap = ",".join(b.bootstrap for b in self.brokers)
-        self.look = kazoo.client.KazooClient(f"{self.zookeeper.host}:{self.zookeeper.port}{CHROOT}", timeout=10)
+        self.look = kazoo.client.KazooClient(f"{self.zookeeper.host}:{self.zookeeper.port}{CHROOT}", timeout=40)
         self.look.start(10)
 
     def _member(self, n: int, kind: str, properties: dict) -> Broker:
