@@ -6,9 +6,12 @@
  * must be on disk before it is acknowledged (flush.messages=1), the request waits until the high
  * watermark has passed what it appended. (reference: requests §4.1, hardening §1) */
 #include "base/seen.h"
+#include "broker/api/leaders.h"
 #include "broker/api/lookup.h"
 #include "broker/api/produce_check.h"
 #include "broker/broker.h"
+
+enum { FIRST_CURRENT_LEADER_VERSION = 10 };
 
 /* A partition that was appended and is not yet safe. */
 struct pending {
@@ -299,6 +302,41 @@ static err outcome(const struct req *r, const struct pending *pending, bool *wai
     return *wait && r->timed_out ? ERR_REQUEST_TIMED_OUT : e;
 }
 
+static void tell_nodes(struct req *r, const struct leaders *leaders)
+{
+    struct produce_response *out = r->out;
+    out->node_endpoints = req_array(r, leaders->brokers_n, sizeof(*out->node_endpoints));
+    out->node_endpoints_n = out->node_endpoints == NULL ? 0 : leaders->brokers_n;
+    for (int32_t i = 0; i < out->node_endpoints_n; i++) {
+        const struct client_broker *broker = &leaders->brokers[i];
+        out->node_endpoints[i] =
+            (struct produce_response_node_endpoint){.node_id = broker->id,
+                                                    .host = broker->endpoint.host,
+                                                    .port = broker->endpoint.port,
+                                                    .rack = broker->rack};
+    }
+}
+
+/* Who leads what this broker does not. */
+static void tell_leaders(struct req *r)
+{
+    struct leaders leaders = {0};
+    struct produce_response *out = r->out;
+    for (int32_t t = 0; t < out->topics_n; t++) {
+        struct produce_response_topic *topic = &out->topics[t];
+        for (int32_t i = 0; i < topic->partitions_n; i++) {
+            struct produce_response_partition *partition = &topic->partitions[i];
+            if (partition->error_code == ERR_NOT_LEADER_OR_FOLLOWER) {
+                leaders_find(r, &leaders, topic->name, partition->index,
+                             &partition->current_leader.leader_id,
+                             &partition->current_leader.leader_epoch);
+            }
+        }
+    }
+    leaders_done(&leaders);
+    tell_nodes(r, &leaders);
+}
+
 /* An append that is there but not safe keeps its offset in the answer, beside the error. */
 static enum req_status produce_finish(struct req *r, struct produce *work)
 {
@@ -313,6 +351,9 @@ static enum req_status produce_finish(struct req *r, struct produce *work)
     release_all(work);
     if (r->no_answer && work->failed_n > 0) {
         return REQ_CLOSE; /* the only way to tell */
+    }
+    if (work->failed_n > 0 && r->version >= FIRST_CURRENT_LEADER_VERSION) {
+        tell_leaders(r);
     }
     return REQ_DONE;
 }
