@@ -157,6 +157,14 @@ const char *topic_option_default(const struct config *config, const struct topic
 /* The options with overrides applied over the broker's values; overrides are valid. */
 struct log_config topic_log_config(const struct config *config, const struct properties *overrides);
 
+/* Are consumers sent to a replica in their own rack? */
+static inline bool config_selects_by_rack(const struct config *config)
+{
+    const char *class = config->replica_selector_class;
+    return class != NULL &&
+           strcmp(class, "org.apache.kafka.common.replica.RackAwareReplicaSelector") == 0;
+}
+
 /* Coordinated by ZooKeeper, or alone? */
 static inline bool config_uses_zookeeper(const struct config *config)
 {

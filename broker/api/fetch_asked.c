@@ -44,6 +44,7 @@ static void add(struct fetch_asked *asked, const struct session_partition *from,
         .offset = from->fetch_offset,
         .leader_epoch = from->leader_epoch,
         .last_fetched_epoch = from->last_fetched_epoch,
+        .replica_log_start_offset = from->log_start_offset,
         .max_bytes = from->max_bytes < 0 ? 0 : (size_t)from->max_bytes,
         .told_high_watermark = from->high_watermark,
         .told_log_start_offset = from->told_log_start_offset,
@@ -132,7 +133,8 @@ err fetch_asked_read(struct req *r, struct fetch_asked *asked)
 bool fetch_asked_tells(const struct fetch_asked *asked, const struct asked_partition *partition)
 {
     return !asked->incremental || partition->failed || partition->has_bytes ||
-           partition->diverged || partition->high_watermark != partition->told_high_watermark ||
+           partition->diverged || partition->sent_away ||
+           partition->high_watermark != partition->told_high_watermark ||
            partition->log_start_offset != partition->told_log_start_offset;
 }
 

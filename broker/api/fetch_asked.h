@@ -16,8 +16,9 @@ struct asked_partition {
     struct uuid topic_id;
     int32_t number;
     int64_t offset;
-    int32_t leader_epoch;       /* -1: not told */
-    int32_t last_fetched_epoch; /* -1: not told */
+    int32_t leader_epoch;             /* -1: not told */
+    int32_t last_fetched_epoch;       /* -1: not told */
+    int64_t replica_log_start_offset; /* where the log of who asks begins; -1: not told */
     size_t max_bytes;
     int64_t told_high_watermark; /* by the session's last answer; -1: nothing, or an error */
     int64_t told_log_start_offset;
@@ -27,6 +28,7 @@ struct asked_partition {
     int64_t log_start_offset;
     bool failed;
     bool diverged;
+    bool sent_away; /* to another replica */
     bool has_bytes;
 };
 

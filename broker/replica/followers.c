@@ -27,6 +27,7 @@ static void add(struct followers *followers, int32_t id, bool in_sync,
             (struct follower){.id = id,
                               .in_sync = in_sync,
                               .end_offset = known != NULL ? known->end_offset : -1,
+                              .log_start_offset = known != NULL ? known->log_start_offset : -1,
                               .leader_end_offset = -1,
                               .caught_up_ms = in_sync ? now_ms : 0};
     }
@@ -69,18 +70,18 @@ struct follower *followers_find(const struct followers *followers, int32_t id)
     return NULL;
 }
 
-void follower_fetched(struct follower *follower, int64_t offset, int64_t leader_end_offset,
-                      int64_t now_ms)
+void follower_fetched(struct follower *follower, const struct replica_fetch *fetch, int64_t now_ms)
 {
-    CHECK(offset >= 0 && leader_end_offset >= 0);
-    if (offset >= leader_end_offset) {
+    CHECK(fetch->offset >= 0 && fetch->leader_end_offset >= 0);
+    if (fetch->offset >= fetch->leader_end_offset) {
         follower->caught_up_ms = now_ms;
-    } else if (follower->leader_end_offset >= 0 && offset >= follower->leader_end_offset &&
+    } else if (follower->leader_end_offset >= 0 && fetch->offset >= follower->leader_end_offset &&
                follower->fetched_ms > follower->caught_up_ms) {
         follower->caught_up_ms = follower->fetched_ms; /* it had all that was here then */
     }
-    follower->end_offset = offset;
-    follower->leader_end_offset = leader_end_offset;
+    follower->end_offset = fetch->offset;
+    follower->log_start_offset = fetch->log_start_offset;
+    follower->leader_end_offset = fetch->leader_end_offset;
     follower->fetched_ms = now_ms;
 }
 

@@ -11,6 +11,7 @@ struct follower {
     int32_t id;
     bool in_sync;              /* a member of the ISR */
     int64_t end_offset;        /* of its log; -1: not known yet */
+    int64_t log_start_offset;  /* of its log; -1: not known yet */
     int64_t fetched_ms;        /* its last fetch */
     int64_t leader_end_offset; /* our log's, at its last fetch */
     int64_t caught_up_ms; /* when it last had all that was here; 0: never, as far as is known */
@@ -39,9 +40,13 @@ void followers_deinit(struct followers *followers);
 /* NULL: the broker has no replica. */
 struct follower *followers_find(const struct followers *followers, int32_t id);
 
-/* It fetches from `offset` on, so that it has all below; `leader_end_offset` is where our log ends. */
-void follower_fetched(struct follower *follower, int64_t offset, int64_t leader_end_offset,
-                      int64_t now_ms);
+/* What a replica's fetch tells. */
+struct replica_fetch {
+    int64_t offset;            /* from which on it fetches: it has all below */
+    int64_t log_start_offset;  /* where its log begins; -1: not told */
+    int64_t leader_end_offset; /* where ours ended when it was read */
+};
+void follower_fetched(struct follower *follower, const struct replica_fetch *fetch, int64_t now_ms);
 /* The least offset up to which all have fetched that count: the members of the ISR, and those who have
  * been caught up within `lag_ms` and are alive, since they are about to join it. At most `own`, what is
  * safe here; -1: of one it is not known yet. */

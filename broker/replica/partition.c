@@ -379,17 +379,27 @@ void partition_advance(struct partition *p, int64_t appended_bytes)
     partition_set_high_watermark(p, safe, appended_bytes);
 }
 
-void partition_replica_fetched(struct partition *p, int32_t replica_id, int64_t offset,
-                               int64_t leader_end_offset)
+void partition_replica_fetched(struct partition *p, int32_t replica_id,
+                               const struct replica_fetch *fetch)
 {
     partition_lock(p);
     struct follower *follower = followers_find(&p->followers, replica_id);
     if (partition_check_role(p, -1, false) == OK && follower != NULL) {
-        follower_fetched(follower, offset, leader_end_offset, clock_monotonic_ms(p->env->clock));
+        follower_fetched(follower, fetch, clock_monotonic_ms(p->env->clock));
         partition_isr_consider(p, follower);
         partition_advance(p, INT32_MAX);
     }
     partition_unlock(p);
+}
+
+int32_t partition_choose_replica(struct partition *p, const struct selector *selector,
+                                 int64_t offset)
+{
+    partition_lock(p);
+    int32_t chosen =
+        p->is_leader ? selector_choose(selector, &p->followers, p->env->broker_id, offset) : -1;
+    partition_unlock(p);
+    return chosen;
 }
 
 bool partition_knows_high_watermark(struct partition *p)

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "base/waiter.h"
 #include "broker/replica/followers.h"
+#include "broker/replica/selector.h"
 #include "storage/plog.h"
 
 #include <stdatomic.h>
@@ -142,10 +143,12 @@ void partition_unpin(struct partition *p);
  * assigned it, else UNKNOWN_LEADER_EPOCH (75), or NOT_LEADER_OR_FOLLOWER (6) without an epoch. */
 NODISCARD err partition_pin_for_replica(struct partition *p, int32_t leader_epoch,
                                         int32_t replica_id, struct plog **log);
-/* That replica fetches from `offset` on, and has all below: moves the high watermark.
- * `leader_end_offset`: where our log ended when it was read. */
-void partition_replica_fetched(struct partition *p, int32_t replica_id, int64_t offset,
-                               int64_t leader_end_offset);
+/* A replica on another broker fetches: moves the high watermark. */
+void partition_replica_fetched(struct partition *p, int32_t replica_id,
+                               const struct replica_fetch *fetch);
+/* The replica that a consumer should read from, where this broker leads (selector.h); -1: this one. */
+int32_t partition_choose_replica(struct partition *p, const struct selector *selector,
+                                 int64_t offset);
 /* Does this broker know the high watermark of its leadership yet? Not before the followers that count
  * have fetched what was there when it began. */
 bool partition_knows_high_watermark(struct partition *p);

@@ -1,7 +1,7 @@
 /* What a reader may see: a consumer up to the high watermark, or with read_committed up to the last
  * stable offset; a replica all of the log. An offset above that, but not above the log's end, is no
  * error: there is nothing to read yet. A replica that has diverged has not fetched: what it has is not
- * what is here. (reference: requests §4.2, zookeeper §7, replication §5) */
+ * what is here. A consumer that is sent to another replica gets nothing here. (reference: requests §4.2, zookeeper §7, replication §5) */
 #include "broker/replica/read.h"
 
 #include "base/planted.h"
@@ -48,6 +48,12 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     result->last_stable_offset = plog_last_stable_offset(log, high_watermark);
     result->log_start_offset = plog_start_offset(log);
     result->end_offset = plog_end_offset(log);
+    if (request->selector != NULL) {
+        result->preferred = partition_choose_replica(p, request->selector, request->offset);
+        if (result->preferred >= 0) {
+            return;
+        }
+    }
     if (request->last_fetched_epoch >= 0 && request->offset >= result->log_start_offset &&
         !(planted(MISTAKE_OUT_OF_RANGE) && request->offset > result->end_offset)) {
         note_divergence(log, request, result);
@@ -71,7 +77,10 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
         }
     }
     if (result->error == OK && replica && !request->again) {
-        partition_replica_fetched(p, request->replica_id, request->offset, result->end_offset);
+        const struct replica_fetch fetch = {.offset = request->offset,
+                                            .log_start_offset = request->log_start_offset,
+                                            .leader_end_offset = result->end_offset};
+        partition_replica_fetched(p, request->replica_id, &fetch);
         result->high_watermark = partition_high_watermark(p);
     }
     if (result->error == OK && request->read_committed && !replica && result->range.len > 0) {
@@ -83,7 +92,7 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
 void partition_read(struct partition *p, const struct read_request *request, struct arena *arena,
                     struct read_result *result)
 {
-    *result = (struct read_result){0};
+    *result = (struct read_result){.preferred = -1};
     struct plog *log = NULL;
     result->error =
         request->replica_id >= 0

@@ -9,9 +9,11 @@ struct read_request {
     int32_t leader_epoch;       /* -1: not told */
     int32_t last_fetched_epoch; /* -1: not told */
     int32_t replica_id;         /* -1: a consumer */
+    int64_t log_start_offset;   /* the replica's; -1: not told */
     bool again;                 /* it has waited: where a replica is was noted */
     bool read_committed;
-    bool any_replica; /* a follower will do */
+    bool any_replica;                /* a follower will do */
+    const struct selector *selector; /* sends it to another replica; NULL: nobody does */
     size_t max_bytes;
     bool min_one; /* the first batch is returned whole, however large */
 };
@@ -23,6 +25,7 @@ struct read_result {
     int64_t log_start_offset;
     int64_t end_offset;     /* of the log, when it was read; -1 with an error */
     struct log_range range; /* a reference: log_range_release() */
+    int32_t preferred;      /* the replica to read from instead, and nothing was read; -1 */
     bool diverged;
     int32_t diverging_epoch;
     int64_t diverging_end_offset;

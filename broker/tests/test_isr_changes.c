@@ -230,7 +230,8 @@ static void lead(int i, int32_t leader_epoch, int isr_n)
 static void catch_up(int i)
 {
     int64_t end = plog_end_offset(t.kept[i].log);
-    partition_replica_fetched(t.kept[i].p, OTHER, end, end);
+    const struct replica_fetch fetch = {.offset = end, .leader_end_offset = end};
+    partition_replica_fetched(t.kept[i].p, OTHER, &fetch);
 }
 
 static void want(int i)

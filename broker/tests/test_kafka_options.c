@@ -30,7 +30,7 @@ static const char *const DIFFERENT[] = {
     "principal.builder.class", "sasl.client.callback.handler.class", "sasl.login.class",
     "sasl.login.callback.handler.class", "sasl.server.callback.handler.class",
     "ssl.engine.factory.class", "group.consumer.assignors", "metric.reporters",
-    "kafka.metrics.reporters",
+    "kafka.metrics.reporters", "replica.selector.class",
     /* of tiered storage; Kafka refuses no text */
     "remote.log.metadata.manager.class.name", "remote.log.metadata.manager.impl.prefix",
     "remote.log.metadata.manager.listener.name", "remote.log.storage.manager.class.name",

@@ -99,7 +99,9 @@ static err append_all(struct partition_append *appended)
 
 static void fetched(int32_t id, int64_t offset)
 {
-    partition_replica_fetched(t.p, id, offset, plog_end_offset(t.kept.log));
+    const struct replica_fetch fetch = {.offset = offset,
+                                        .leader_end_offset = plog_end_offset(t.kept.log)};
+    partition_replica_fetched(t.p, id, &fetch);
 }
 
 static void pass(int64_t ms)

@@ -11,6 +11,7 @@
  * three system calls), larger ones go out by sendfile. Versions before 4 get converted record
  * formats. (reference: requests §4.2, coordinators §5 and §6) */
 #include "broker/api/fetch_asked.h"
+#include "broker/api/leaders.h"
 #include "broker/broker.h"
 #include "broker/replica/read.h"
 #include "protocol/legacy.h"
@@ -44,6 +45,7 @@ struct fetch {
     int32_t min_bytes;
     int32_t max_bytes;
     bool committed;
+    struct leaders leaders; /* of the answer */
     _Atomic int64_t wanted_bytes;
 };
 
@@ -138,8 +140,42 @@ static err check_readable(struct req *r, struct part *part)
     return converts && !config.message_downconversion_enable ? ERR_UNSUPPORTED_VERSION : OK;
 }
 
+/* Consumers that tell their rack, where replica.selector.class has them read in it. */
+struct racks {
+    struct req *r;
+    struct metadata *metadata; /* NULL: nobody is sent away */
+    struct selector selector;
+};
+
+static struct str rack_of(void *context, int32_t broker_id)
+{
+    const struct racks *racks = context;
+    const struct broker_info *info = metadata_broker(racks->metadata, broker_id);
+    bool reachable = info != NULL && (info->id == racks->r->broker->id ||
+                                      broker_endpoint_of(info, racks->r->listener->name) != NULL);
+    return reachable && info->rack != NULL ? str_of(info->rack) : (struct str){0};
+}
+
+static void racks_begin(struct req *r, struct racks *racks)
+{
+    const struct fetch_request *in = r->in;
+    *racks = (struct racks){.r = r};
+    racks->selector = (struct selector){.rack = in->rack_id, .rack_of = rack_of, .context = racks};
+    if (in->rack_id.len > 0 && replica_of(r) < 0 && config_selects_by_rack(r->broker->config)) {
+        racks->metadata = metadata_acquire(r->broker->metadata);
+    }
+}
+
+static void racks_end(struct racks *racks)
+{
+    if (racks->metadata != NULL) {
+        metadata_release(racks->metadata);
+    }
+}
+
 /* Reads one partition, `left` bytes of it at most; with `min_one` its first batch, however large. */
-static void part_read(struct req *r, struct part *part, int64_t left, bool min_one)
+static void part_read(struct req *r, struct part *part, const struct racks *racks, int64_t left,
+                      bool min_one)
 {
     const struct fetch_request *in = r->in;
     const struct asked_partition *asked = part->asked;
@@ -149,9 +185,11 @@ static void part_read(struct req *r, struct part *part, int64_t left, bool min_o
         .leader_epoch = asked->leader_epoch,
         .last_fetched_epoch = asked->last_fetched_epoch,
         .replica_id = replica_of(r),
+        .log_start_offset = asked->replica_log_start_offset,
         .again = part->noted,
         .read_committed = in->isolation_level == 1,
         .any_replica = r->version >= FIRST_FOLLOWER_READ_VERSION,
+        .selector = racks->metadata == NULL ? NULL : &racks->selector,
         .max_bytes = limit < 0 ? 0 : (size_t)limit,
         .min_one = min_one,
     };
@@ -170,7 +208,8 @@ static bool ends_wait(const struct req *r, const struct part *part)
 {
     err e = part->result.error;
     bool comes = replica_of(r) >= 0 && e == ERR_UNKNOWN_LEADER_EPOCH;
-    return (e != OK && !comes) || part->result.diverged || part->result.range.next_segment;
+    return (e != OK && !comes) || part->result.diverged || part->result.preferred >= 0 ||
+           part->result.range.next_segment;
 }
 
 /* One round over all partitions. Returns true when the answer need not wait. */
@@ -180,19 +219,22 @@ static bool read_round(struct req *r, struct fetch *f)
     int64_t found = 0;
     bool at_once = false;
     int32_t readable = 0;
+    struct racks racks;
     release_ranges(f);
+    racks_begin(r, &racks);
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused != OK) {
             continue;
         }
         readable++;
-        part_read(r, part, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
+        part_read(r, part, &racks, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
         /* A range that ends with its segment may hold all that is there: it counts as enough. */
         at_once |= ends_wait(r, part);
         found += (int64_t)part->result.range.len;
         left -= (int64_t)part->result.range.len;
     }
+    racks_end(&racks);
     atomic_store(&f->wanted_bytes, f->min_bytes - found);
     return at_once || readable == 0 || found >= f->min_bytes;
 }
@@ -268,7 +310,7 @@ static void fill_aborted(struct req *r, const struct part *part,
 }
 
 /* Who leads now, for a client that asked the wrong broker or with an old epoch. */
-static void fill_leader(struct req *r, const struct part *part,
+static void fill_leader(struct req *r, struct fetch *f, const struct part *part,
                         struct fetch_response_partition *out)
 {
     bool misled =
@@ -276,13 +318,24 @@ static void fill_leader(struct req *r, const struct part *part,
     if (r->version < FIRST_CURRENT_LEADER_VERSION || !misled) {
         return;
     }
-    struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    const struct topic_info *topic = metadata_topic(metadata, part->asked->topic);
-    if (topic != NULL && part->asked->number >= 0 && part->asked->number < topic->partitions_n) {
-        out->current_leader.leader_id = topic->partitions[part->asked->number].leader;
-        out->current_leader.leader_epoch = topic->partitions[part->asked->number].leader_epoch;
+    leaders_find(r, &f->leaders, part->asked->topic, part->asked->number,
+                 &out->current_leader.leader_id, &out->current_leader.leader_epoch);
+}
+
+static void fill_nodes(struct req *r, struct fetch *f)
+{
+    struct fetch_response *out = r->out;
+    leaders_done(&f->leaders);
+    out->node_endpoints = req_array(r, f->leaders.brokers_n, sizeof(*out->node_endpoints));
+    out->node_endpoints_n = out->node_endpoints == NULL ? 0 : f->leaders.brokers_n;
+    for (int32_t i = 0; i < out->node_endpoints_n; i++) {
+        const struct client_broker *broker = &f->leaders.brokers[i];
+        out->node_endpoints[i] =
+            (struct fetch_response_node_endpoint){.node_id = broker->id,
+                                                  .host = broker->endpoint.host,
+                                                  .port = broker->endpoint.port,
+                                                  .rack = broker->rack};
     }
-    metadata_release(metadata);
 }
 
 static void fill_partition(struct req *r, struct fetch *f, struct part *part,
@@ -308,9 +361,10 @@ static void fill_partition(struct req *r, struct fetch *f, struct part *part,
     out->last_stable_offset = e == OK ? result->last_stable_offset : -1;
     out->log_start_offset = e == OK ? result->log_start_offset : -1;
     if (e != OK) {
-        fill_leader(r, part, out);
+        fill_leader(r, f, part, out);
         return;
     }
+    out->preferred_read_replica = result->preferred;
     if (result->diverged) {
         out->diverging_epoch.epoch = result->diverging_epoch;
         out->diverging_epoch.end_offset = result->diverging_end_offset;
@@ -327,6 +381,7 @@ static void part_found(struct part *part)
     part->asked->failed = failed;
     part->asked->has_bytes = part->result.range.len > 0;
     part->asked->diverged = part->result.diverged;
+    part->asked->sent_away = part->result.preferred >= 0;
     part->asked->high_watermark = part->result.high_watermark;
     part->asked->log_start_offset = part->result.log_start_offset;
 }
@@ -362,6 +417,7 @@ static enum req_status build_answer(struct req *r, struct fetch *f)
         fill_partition(r, f, &f->parts[i], partitions++);
         topic->partitions_n++;
     }
+    fill_nodes(r, f);
     release_partitions(f);
     return REQ_DONE;
 }
