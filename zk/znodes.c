@@ -560,6 +560,58 @@ err znode_partitions_decode(struct arena *arena, struct bytes json, struct znode
     return e;
 }
 
+struct bytes znode_reassignments_encode(struct arena *arena, const struct znode_reassignments *list)
+{
+    json_t *object = json_object();
+    json_t *array = json_array();
+    for (int32_t i = 0; i < list->count; i++) {
+        const struct znode_reassignment *in = &list->all[i];
+        json_t *item = json_object();
+        put(item, "topic", text_json(in->topic));
+        put(item, "partition", json_integer(in->partition));
+        put(item, "replicas", ids_json(&in->replicas));
+        CHECK(json_array_append_new(array, item) == 0);
+    }
+    put(object, "version", json_integer(1));
+    put(object, "partitions", array);
+    return dump(arena, object);
+}
+
+static err read_reassignments(struct arena *arena, const json_t *array,
+                              struct znode_reassignments *list)
+{
+    size_t count = json_array_size(array);
+    if (!json_is_array(array) || count > PARTITIONS_MAX) {
+        return E_MALFORMED;
+    }
+    list->all = arena_array(arena, count, sizeof(*list->all));
+    if (list->all == NULL) {
+        return E_LIMIT;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        struct znode_reassignment *out = &list->all[i];
+        out->topic = read_text(arena, json_object_get(item, "topic"));
+        if (out->topic.data == NULL || !read_i32(item, "partition", &out->partition)) {
+            return E_MALFORMED;
+        }
+        TRY(read_ids(arena, json_object_get(item, "replicas"), &out->replicas));
+    }
+    list->count = (int32_t)count;
+    return OK;
+}
+
+err znode_reassignments_decode(struct arena *arena, struct bytes json,
+                               struct znode_reassignments *list)
+{
+    *list = (struct znode_reassignments){0};
+    json_t *object = load_object(json);
+    err e = object == NULL ? E_MALFORMED
+                           : read_reassignments(arena, json_object_get(object, "partitions"), list);
+    json_decref(object);
+    return e;
+}
+
 struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id)
 {
     enum { LOG_DIR_FAILURE = 1 };

@@ -24,6 +24,7 @@
 #define ZNODE_ISR_CHANGES          "/isr_change_notification"
 #define ZNODE_LOG_DIR_EVENTS       "/log_dir_event_notification"
 #define ZNODE_PREFERRED_ELECTION   "/admin/preferred_replica_election"
+#define ZNODE_REASSIGNMENTS        "/admin/reassign_partitions"
 
 /* What must be there before a broker registers; parents first. */
 extern const char *const ZNODE_PERSISTENT[];
@@ -129,6 +130,21 @@ struct znode_partitions {
 };
 NODISCARD err znode_partitions_decode(struct arena *arena, struct bytes json,
                                       struct znode_partitions *list);
+
+/* /admin/reassign_partitions */
+struct znode_reassignment {
+    struct str topic;
+    int32_t partition;
+    struct id_list replicas;
+};
+struct znode_reassignments {
+    struct znode_reassignment *all;
+    int32_t count;
+};
+struct bytes znode_reassignments_encode(struct arena *arena,
+                                        const struct znode_reassignments *list);
+NODISCARD err znode_reassignments_decode(struct arena *arena, struct bytes json,
+                                         struct znode_reassignments *list);
 
 /* /log_dir_event_notification/log_dir_event_N: a directory of this broker has failed. */
 struct bytes znode_log_dir_event_encode(struct arena *arena, int32_t broker_id);

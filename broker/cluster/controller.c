@@ -15,6 +15,7 @@ struct controller *controller_new(const struct controller_config *config)
     struct controller *c = xcalloc(1, sizeof(*c));
     c->config = *config;
     c->known_leader = -1;
+    c->requested_n = -1;
     ctl_state_init(&c->state, config->broker_id);
     c->state.unclean_allowed = config->unclean_allowed;
     c->state.context = config->unclean_context;
@@ -84,7 +85,7 @@ static err finish_deletion(struct controller *c, struct ctl_topic *topic)
     TRY(delete_znodes(c, topic));
     log_info("controller", "topic deleted topic=%.*s", (int)topic->name.len, topic->name.data);
     ctl_remove_topic(&c->state, topic);
-    return OK;
+    return controller_note_requested(c);
 }
 
 static void tell_deletion(struct controller *c, struct ctl_topic *topic)
@@ -276,6 +277,7 @@ static void welcome(struct controller *c, const struct ctl_broker *broker)
              (long long)broker->epoch, its.count);
     controller_send_metadata_to(c, broker, &all);
     controller_send_roles_to(c, broker, &its);
+    controller_stop_left(c, broker);
     for (int32_t b = 0; b < c->state.brokers_n && its.count > 0; b++) {
         if (c->state.brokers[b].id != broker->id) {
             controller_send_metadata_to(c, &c->state.brokers[b], &its);
@@ -341,6 +343,7 @@ static err on_brokers_changed(struct controller *c)
     if (news) {
         TRY(controller_settle(c, &all));
     }
+    TRY(controller_check_all_moves(c));
     return on_delete_requests(c); /* one may have waited for this broker */
 }
 
@@ -481,34 +484,58 @@ static err on_roles_answered(struct controller *c, int32_t broker,
     return OK;
 }
 
-/* Topics that are being deleted: each broker answers twice, when it has stopped and when it has deleted
- * their replicas. */
+/* Of a topic that is being deleted: each broker answers twice, when it has stopped and when it has deleted
+ * its replicas. */
+static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_topic *topic,
+                            err failed)
+{
+    if (failed != OK) {
+        forget_asked(topic, broker); /* again with the next deletion, or broker */
+    } else if (!controller_send_deletion_next(c, topic, broker) &&
+               ctl_confirm_deletion(topic, broker)) {
+        return finish_deletion(c, topic);
+    }
+    return OK;
+}
+
+/* Of others, the partitions that have stopped, or not. */
+static void add_stopped(struct controller *c, struct ctl_topic *topic, int32_t partition, bool done,
+                        struct parts *stopped, struct parts *refused)
+{
+    if (topic != NULL && !topic->deleting && partition >= 0 && partition < topic->partitions_n) {
+        parts_add(done ? stopped : refused, &c->arena, topic, partition);
+    }
+}
+
 static err on_stop_answered(struct controller *c, int32_t broker,
                             const struct stop_replica_response *response)
 {
+    struct parts stopped = {0};
+    struct parts refused = {0};
+    if (ctl_broker_find(&c->state, broker) == NULL) {
+        return OK; /* it is asked again when it comes back */
+    }
     for (int32_t i = 0; i < response->partition_errors_n;) {
         struct str name = response->partition_errors[i].topic_name;
+        struct ctl_topic *topic = ctl_topic_find(&c->state, name);
         err failed = response->error_code;
         for (; i < response->partition_errors_n &&
                str_equal(response->partition_errors[i].topic_name, name);
              i++) {
-            failed = failed == OK ? response->partition_errors[i].error_code : failed;
-        }
-        struct ctl_topic *topic = ctl_topic_find(&c->state, name);
-        bool is_there = ctl_broker_find(&c->state, broker) != NULL;
-        if (topic == NULL || !topic->deleting || !is_there) {
-            continue; /* one that is gone is asked again when it comes back */
+            const struct stop_replica_response_partition_error *in = &response->partition_errors[i];
+            err e = response->error_code != OK ? response->error_code : in->error_code;
+            failed = failed == OK ? e : failed;
+            add_stopped(c, topic, in->partition_index, e == OK, &stopped, &refused);
         }
         if (failed != OK) {
-            log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s",
-                      broker, (int)topic->name.len, topic->name.data, kafka_error_name(failed));
-            forget_asked(topic, broker); /* again with the next deletion, or broker */
-        } else if (!controller_send_deletion_next(c, topic, broker) &&
-                   ctl_confirm_deletion(topic, broker)) {
-            TRY(finish_deletion(c, topic));
+            log_error("controller", "replicas cannot be stopped broker=%d topic=%.*s error=%s",
+                      broker, (int)name.len, name.data, kafka_error_name(failed));
+        }
+        if (topic != NULL && topic->deleting) {
+            TRY(on_topic_stopped(c, broker, topic, failed));
         }
     }
-    return OK;
+    return controller_on_left(c, broker, &stopped, &refused);
 }
 
 /* ---- events ---- */
@@ -552,6 +579,7 @@ void controller_on_watch(struct controller *c, enum coord_watch_type type, const
         {ZNODE_BROKER_IDS, on_brokers_changed},
         {ZNODE_LOG_DIR_EVENTS, on_log_dir_events},
         {ZNODE_PREFERRED_ELECTION, controller_prefer_requested},
+        {ZNODE_REASSIGNMENTS, controller_move_requested},
     };
     if (strcmp(path, ZNODE_CONTROLLER) == 0) {
         controller_event_done(c, on_controller_changed(c), path);
@@ -678,6 +706,8 @@ static err take_over(struct controller *c)
     TRY(controller_load_topics(c, names.children, names.children_n, &all));
     TRY(take_over_states(c, &all));
     TRY(on_delete_requests(c));
+    TRY(controller_resume_moves(c));
+    TRY(controller_move_requested(c));
     return controller_prefer_requested(c);
 }
 

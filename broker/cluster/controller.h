@@ -121,6 +121,35 @@ NODISCARD err controller_elect_leaders(struct controller *controller,
 int32_t controller_partitions(struct controller *controller, struct arena *arena,
                               struct controller_election **elections);
 
+/* A partition that is to have these replicas, or (cancel) those of before, and what became of it: OK it
+ * is under way, or there. INVALID_REPLICA_ASSIGNMENT (39), NO_REASSIGNMENT_IN_PROGRESS (85),
+ * UNKNOWN_TOPIC_OR_PARTITION (3), with a message. */
+struct controller_reassignment {
+    struct str topic;
+    int32_t partition;
+    struct id_list replicas;
+    bool cancel;
+    bool by_node; /* /admin/reassign_partitions asks for it */
+    err error;
+    struct str message;
+};
+/* Each partition is named once. NOT_CONTROLLER (41), with which nothing is under way. */
+NODISCARD err controller_reassign(struct controller *controller,
+                                  struct controller_reassignment *plans, int32_t count,
+                                  struct arena *arena);
+
+/* One that is under way. */
+struct controller_move {
+    struct str topic;
+    int32_t partition;
+    struct id_list replicas;
+    struct id_list adding;
+    struct id_list removing;
+};
+/* All of them, by topic. NOT_CONTROLLER (41), UNKNOWN_SERVER_ERROR (-1). */
+NODISCARD err controller_reassignments(struct controller *controller, struct arena *arena,
+                                       struct controller_move **moves, int32_t *count);
+
 /* A transaction for somebody else on the control thread: behind the check of the epoch while this
  * is the controller, so that a deposed one writes nothing; plain otherwise. Results are not given
  * back, but for the error. */

@@ -86,18 +86,6 @@ static void decide_alter(struct controller *c, struct ctl_decision *d,
     }
 }
 
-static struct topic_list topics_of(struct controller *c, const struct parts *parts)
-{
-    struct topic_list list = {.topics =
-                                  controller_alloc(c, (size_t)parts->count, sizeof(*list.topics))};
-    for (int32_t i = 0; i < parts->count; i++) {
-        if (list.count == 0 || list.topics[list.count - 1] != parts->all[i].topic) {
-            list.topics[list.count++] = parts->all[i].topic;
-        }
-    }
-    return list;
-}
-
 /* Where somebody else has written to one of the partitions, the others are decided on again: that one is
  * refused by its epoch then. */
 static err write_altered(struct controller *c, const struct alter_partition_request *request,
@@ -113,7 +101,7 @@ static err write_altered(struct controller *c, const struct alter_partition_requ
         if (e != E_VERSION || !c->active) {
             return e;
         }
-        struct topic_list list = topics_of(c, named);
+        struct topic_list list = parts_topics(named, &c->arena);
         TRY(controller_load_states(c, &list));
     }
     return e;
@@ -184,6 +172,7 @@ void controller_alter_partition(struct controller *c, int version,
     if (e == OK) {
         fill_altered(c, request, arena, version < FIRST_INELIGIBLE_VERSION, response);
         controller_send_metadata(c, &named);
+        e = controller_check_moves(c, &named);
     }
     e = failed(c, e, "AlterPartition");
     if (e != OK) {

@@ -14,7 +14,7 @@
  * went on): a leader would go on in the same epoch with another log. "Lives" means that the broker
  * is registered, does not shut down, and has not refused the partition for its directory. All but the
  * leader's wish raise the leader epoch by one. */
-#include "broker/cluster/controller_state.h"
+#include "broker/cluster/controller_decide.h"
 
 #include "base/log.h"
 #include "base/planted.h"
@@ -24,8 +24,7 @@
 
 enum { PERCENT = 100, RECOVERED = 0, RECOVERING = 1 };
 
-static bool replica_is_live(const struct ctl_state *state, const struct ctl_partition *p,
-                            int32_t id)
+bool ctl_replica_is_live(const struct ctl_state *state, const struct ctl_partition *p, int32_t id)
 {
     return ctl_broker_is_live(state, id) && !id_list_holds(&p->offline, id);
 }
@@ -46,15 +45,15 @@ bool ctl_is_led_by_former_life(const struct ctl_state *state, const struct ctl_p
 }
 
 /* The assigned replicas that live, of those in `among` if it is given. */
-static struct id_list live_replicas(const struct ctl_decision *d, const struct ctl_partition *p,
-                                    const struct id_list *among)
+struct id_list ctl_live_replicas(const struct ctl_decision *d, const struct ctl_partition *p,
+                                 const struct id_list *among)
 {
     struct id_list live = {.ids =
                                arena_array(d->arena, (size_t)p->replicas.count, sizeof(*live.ids))};
     CHECK(live.ids != NULL);
     for (int32_t i = 0; i < p->replicas.count; i++) {
         int32_t id = p->replicas.ids[i];
-        if (replica_is_live(d->state, p, id) && (among == NULL || id_list_holds(among, id))) {
+        if (ctl_replica_is_live(d->state, p, id) && (among == NULL || id_list_holds(among, id))) {
             live.ids[live.count++] = id;
         }
     }
@@ -70,7 +69,7 @@ static struct id_list live_members(const struct ctl_decision *d, const struct ct
     for (int pass = 0; pass < 2 && live.count == 0; pass++) {
         for (int32_t i = 0; i < isr->count; i++) {
             int32_t id = isr->ids[i];
-            if (replica_is_live(d->state, p, id) &&
+            if (ctl_replica_is_live(d->state, p, id) &&
                 (pass == 1 || !has_restarted(d->state, p, id))) {
                 live.ids[live.count++] = id;
             }
@@ -127,7 +126,7 @@ static void write_state(struct ctl_decision *d, struct ctl_topic *topic, int32_t
     parts_add(&d->changed, d->arena, topic, partition);
 }
 
-static void write_next_epoch(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition)
+void ctl_write_next_epoch(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition)
 {
     topic->partitions[partition].state.leader_epoch++;
     write_state(d, topic, partition);
@@ -138,7 +137,7 @@ static void write_next_epoch(struct ctl_decision *d, struct ctl_topic *topic, in
 /* False: nobody lives. */
 static bool elect_first(struct ctl_decision *d, struct ctl_partition *p)
 {
-    struct id_list live = live_replicas(d, p, NULL);
+    struct id_list live = ctl_live_replicas(d, p, NULL);
     if (live.count == 0) {
         return false;
     }
@@ -151,7 +150,7 @@ static bool elect_first(struct ctl_decision *d, struct ctl_partition *p)
 
 static bool elect_unclean(const struct ctl_decision *d, struct ctl_partition *p)
 {
-    struct id_list live = live_replicas(d, p, NULL);
+    struct id_list live = ctl_live_replicas(d, p, NULL);
     if (live.count == 0) {
         return false;
     }
@@ -188,7 +187,7 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
 {
     struct ctl_partition *p = &topic->partitions[partition];
     struct id_list isr = live_members(d, p);
-    struct id_list live = live_replicas(d, p, &isr);
+    struct id_list live = ctl_live_replicas(d, p, &isr);
     if (live.count > 0) {
         p->state.leader = live.ids[0];
         id_list_set(&p->state.isr, isr.ids, isr.count);
@@ -206,10 +205,10 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
     return news;
 }
 
-static bool leader_lives(const struct ctl_decision *d, const struct ctl_partition *p)
+bool ctl_leader_lives(const struct ctl_decision *d, const struct ctl_partition *p)
 {
     int32_t leader = p->state.leader;
-    return leader != CTL_NO_LEADER && replica_is_live(d->state, p, leader) &&
+    return leader != CTL_NO_LEADER && ctl_replica_is_live(d->state, p, leader) &&
            !has_restarted(d->state, p, leader);
 }
 
@@ -237,9 +236,9 @@ static void settle_partition(struct ctl_decision *d, struct ctl_topic *topic, in
         return;
     }
     bool changed =
-        leader_lives(d, p) ? drop_dead_members(d, p) : elect_another(d, topic, partition);
+        ctl_leader_lives(d, p) ? drop_dead_members(d, p) : elect_another(d, topic, partition);
     if (changed) {
-        write_next_epoch(d, topic, partition);
+        ctl_write_next_epoch(d, topic, partition);
     }
 }
 
@@ -269,12 +268,12 @@ void ctl_drop_dead(struct ctl_decision *d, const struct topic_list *list)
                 continue;
             }
             bool changed = drop_dead_members(d, p);
-            if (p->state.leader != CTL_NO_LEADER && !leader_lives(d, p)) {
+            if (p->state.leader != CTL_NO_LEADER && !ctl_leader_lives(d, p)) {
                 p->state.leader = CTL_NO_LEADER;
                 changed = true;
             }
             if (changed) {
-                write_next_epoch(d, list->topics[t], i);
+                ctl_write_next_epoch(d, list->topics[t], i);
             }
         }
     }
@@ -294,18 +293,18 @@ static void hand_over(struct ctl_decision *d, struct ctl_topic *topic, int32_t p
     if (p->state.leader != broker) {
         if (id_list_holds(&p->state.isr, broker) && p->state.isr.count > 1) {
             id_list_remove(&p->state.isr, broker);
-            write_next_epoch(d, topic, partition);
+            ctl_write_next_epoch(d, topic, partition);
         }
         return;
     }
-    struct id_list live = live_replicas(d, p, &p->state.isr);
+    struct id_list live = ctl_live_replicas(d, p, &p->state.isr);
     if (live.count == 0) {
         parts_add(remaining, d->arena, topic, partition);
         return;
     }
     p->state.leader = live.ids[0];
     id_list_remove(&p->state.isr, broker);
-    write_next_epoch(d, topic, partition);
+    ctl_write_next_epoch(d, topic, partition);
     parts_add(led, d->arena, topic, partition);
 }
 
@@ -332,11 +331,11 @@ err ctl_prefer(struct ctl_decision *d, struct ctl_topic *topic, int32_t partitio
     if (p->state.leader == preferred) {
         return ERR_ELECTION_NOT_NEEDED;
     }
-    if (!replica_is_live(d->state, p, preferred) || !id_list_holds(&p->state.isr, preferred)) {
+    if (!ctl_replica_is_live(d->state, p, preferred) || !id_list_holds(&p->state.isr, preferred)) {
         return ERR_PREFERRED_LEADER_NOT_AVAILABLE;
     }
     p->state.leader = preferred;
-    write_next_epoch(d, topic, partition);
+    ctl_write_next_epoch(d, topic, partition);
     return OK;
 }
 
@@ -346,10 +345,10 @@ err ctl_elect_unclean(struct ctl_decision *d, struct ctl_topic *topic, int32_t p
     if (p->state_version == CTL_NO_STATE) {
         return OK;
     }
-    if (leader_lives(d, p)) {
+    if (ctl_leader_lives(d, p)) {
         return ERR_ELECTION_NOT_NEEDED;
     }
-    struct id_list live = live_replicas(d, p, &p->state.isr);
+    struct id_list live = ctl_live_replicas(d, p, &p->state.isr);
     if (live.count > 0) {
         (void)elect_another(d, topic, partition);
     } else if (elect_unclean(d, p)) {
@@ -357,7 +356,7 @@ err ctl_elect_unclean(struct ctl_decision *d, struct ctl_topic *topic, int32_t p
     } else {
         return ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE;
     }
-    write_next_epoch(d, topic, partition);
+    ctl_write_next_epoch(d, topic, partition);
     return OK;
 }
 

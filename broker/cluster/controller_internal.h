@@ -1,5 +1,5 @@
 /* The controller, for its own files: controller.c (events), controller_election.c,
- * controller_preferred.c (preferred leaders), controller_send.c (what brokers are told) and
+ * controller_preferred.c (preferred leaders), controller_moves.c (reassignments), controller_send.c (what brokers are told) and
  * controller_store.c (reading and writing). */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_INTERNAL_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_INTERNAL_H
@@ -20,6 +20,7 @@ struct controller {
     int32_t known_leader;   /* the controller that was last read; -1 */
     bool follows;           /* another is the controller, and its node is watched */
     const char *unreadable; /* the node that an election stumbled over, or NULL */
+    int32_t requested_n;    /* partitions in /admin/reassign_partitions; -1: it is not there */
     struct map ignored;     /* topics whose nodes cannot be read, until they change; value unused */
     struct arena arena;     /* of the current event */
 };
@@ -87,7 +88,28 @@ NODISCARD err controller_decide(struct controller *c, const struct topic_list *l
                                 void (*decide)(struct ctl_decision *d,
                                                const struct topic_list *list),
                                 struct ctl_decision *d);
+/* The same of some partitions, one by one. */
+NODISCARD err controller_decide_each(struct controller *c, const struct parts *parts,
+                                     void (*decide)(struct ctl_decision *d, struct ctl_topic *topic,
+                                                    int32_t partition));
 NODISCARD err controller_settle(struct controller *c, const struct topic_list *list);
+
+/* ---- controller_moves.c ---- */
+
+/* Something has changed of these: reassignments that have come to their end are completed. */
+NODISCARD err controller_check_moves(struct controller *c, const struct parts *parts);
+NODISCARD err controller_check_all_moves(struct controller *c);
+/* A new controller: those that are under way go on. */
+NODISCARD err controller_resume_moves(struct controller *c);
+/* Those that /admin/reassign_partitions asks for, and watches it. */
+NODISCARD err controller_move_requested(struct controller *c);
+/* A broker has come: it is told of replicas that it had, and that are not its own any more. */
+void controller_stop_left(struct controller *c, const struct ctl_broker *broker);
+/* A broker has stopped, or deleted, its replicas of these, or cannot. */
+NODISCARD err controller_on_left(struct controller *c, int32_t broker, const struct parts *stopped,
+                                 const struct parts *refused);
+/* /admin/reassign_partitions has what is still to be done; when that is nothing it goes. */
+NODISCARD err controller_note_requested(struct controller *c);
 
 /* ---- controller_preferred.c ---- */
 

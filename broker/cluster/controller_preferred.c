@@ -38,10 +38,11 @@ static void prefer_imbalanced(struct ctl_decision *d, const struct topic_list *l
 {
     for (int32_t t = 0; t < list->count; t++) {
         for (int32_t p = 0; p < list->topics[t]->partitions_n; p++) {
-            const struct id_list *replicas = &list->topics[t]->partitions[p].replicas;
+            const struct ctl_partition *partition = &list->topics[t]->partitions[p];
+            const struct id_list *replicas = &partition->replicas;
             const struct ctl_broker *broker =
                 replicas->count == 0 ? NULL : ctl_broker_find(d->state, replicas->ids[0]);
-            if (broker != NULL && broker->wants_more) {
+            if (broker != NULL && broker->wants_more && !ctl_is_moving(partition)) {
                 err_ignore(ctl_prefer(d, list->topics[t], p));
             }
         }

@@ -12,7 +12,7 @@ static void *alloc(struct arena *arena, size_t count, size_t size)
 
 /* ---- LeaderAndIsr ---- */
 
-static void fill_role(const struct ctl_topic *topic, int32_t partition,
+static void fill_role(const struct ctl_topic *topic, int32_t partition, int32_t to,
                       struct leader_and_isr_request_partition_state *out)
 {
     const struct ctl_partition *in = &topic->partitions[partition];
@@ -30,7 +30,7 @@ static void fill_role(const struct ctl_topic *topic, int32_t partition,
     out->adding_replicas_n = in->adding.count;
     out->removing_replicas = in->removing.ids;
     out->removing_replicas_n = in->removing.count;
-    out->is_new = in->is_new;
+    out->is_new = in->is_new || id_list_holds(&in->fresh, to);
     out->leader_recovery_state = in->state.leader_recovery_state;
 }
 
@@ -65,7 +65,7 @@ bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
                 (struct leader_and_isr_request_topic_state){
                     .topic_name = last->name, .topic_id = last->id, .partition_states = states};
         }
-        fill_role(part->topic, part->partition, states++);
+        fill_role(part->topic, part->partition, to->id, states++);
         request->topic_states[request->topic_states_n - 1].partition_states_n++;
     }
     return request->topic_states_n > 0;
@@ -187,7 +187,7 @@ bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
     for (int32_t i = 0; i < parts->count; i++) {
         const struct part *part = &parts->all[i];
         const struct ctl_partition *p = &part->topic->partitions[part->partition];
-        if (!id_list_holds(&p->replicas, to->id)) {
+        if (!id_list_holds(&p->replicas, to->id) && !id_list_holds(&p->leaving, to->id)) {
             continue;
         }
         if (part->topic != last) {

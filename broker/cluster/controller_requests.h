@@ -17,7 +17,8 @@ bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
 void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
                          const struct ctl_broker *to, const struct parts *parts,
                          struct update_metadata_request *request);
-/* Stops a broker's replicas of these partitions, or deletes them. False: it holds none. */
+/* Stops a broker's replicas of these partitions, or deletes them; also those that it is to have no more.
+ * False: it holds none. */
 bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
                       const struct ctl_broker *to, const struct parts *parts, bool delete_partition,
                       struct stop_replica_request *request);

@@ -102,7 +102,9 @@ void controller_send_roles(struct controller *c, const struct parts *parts)
         controller_send_roles_to(c, &c->state.brokers[b], parts);
     }
     for (int32_t i = 0; i < parts->count; i++) {
-        parts->all[i].topic->partitions[parts->all[i].partition].is_new = false;
+        struct ctl_partition *p = &parts->all[i].topic->partitions[parts->all[i].partition];
+        p->is_new = false;
+        p->fresh.count = 0;
     }
 }
 
@@ -164,7 +166,18 @@ err controller_carry_out(struct controller *c, struct ctl_decision *d)
     return OK;
 }
 
-/* Another's write came in between: what is there now is read, and decided on again. */
+static bool is_conflict(const struct controller *c, err e)
+{
+    return (e == E_VERSION || e == E_EXISTS || e == E_NOT_FOUND) && c->active;
+}
+
+/* Another's write came in between: what is there now is read. */
+static err read_again(struct controller *c, const struct topic_list *list)
+{
+    log_warn("controller", "a partition's state was changed by somebody else, reading again");
+    return controller_load_states(c, list);
+}
+
 err controller_decide(struct controller *c, const struct topic_list *list,
                       void (*decide)(struct ctl_decision *d, const struct topic_list *list),
                       struct ctl_decision *d)
@@ -174,11 +187,31 @@ err controller_decide(struct controller *c, const struct topic_list *list,
         controller_decision_init(c, d);
         decide(d, list);
         e = controller_carry_out(c, d);
-        if ((e != E_VERSION && e != E_EXISTS && e != E_NOT_FOUND) || !c->active) {
+        if (!is_conflict(c, e)) {
             return e;
         }
-        log_warn("controller", "a partition's state was changed by somebody else, reading again");
-        TRY(controller_load_states(c, list));
+        TRY(read_again(c, list));
+    }
+    return e;
+}
+
+err controller_decide_each(struct controller *c, const struct parts *parts,
+                           void (*decide)(struct ctl_decision *d, struct ctl_topic *topic,
+                                          int32_t partition))
+{
+    err e = OK;
+    for (int tries = 0; tries < TRIES_MAX && parts->count > 0; tries++) {
+        struct ctl_decision d;
+        controller_decision_init(c, &d);
+        for (int32_t i = 0; i < parts->count; i++) {
+            decide(&d, parts->all[i].topic, parts->all[i].partition);
+        }
+        e = controller_carry_out(c, &d);
+        if (!is_conflict(c, e)) {
+            return e;
+        }
+        struct topic_list topics = parts_topics(parts, &c->arena);
+        TRY(read_again(c, &topics));
     }
     return e;
 }

@@ -75,6 +75,19 @@ void parts_add_topics(struct parts *parts, struct arena *arena, const struct top
     }
 }
 
+struct topic_list parts_topics(const struct parts *parts, struct arena *arena)
+{
+    struct topic_list list = {
+        .topics = arena_array(arena, (size_t)parts->count, sizeof(struct ctl_topic *))};
+    CHECK(list.topics != NULL);
+    for (int32_t i = 0; i < parts->count; i++) {
+        if (list.count == 0 || list.topics[list.count - 1] != parts->all[i].topic) {
+            list.topics[list.count++] = parts->all[i].topic;
+        }
+    }
+    return list;
+}
+
 /* ---- the model ---- */
 
 void ctl_state_init(struct ctl_state *state, int32_t broker_id)
@@ -91,6 +104,9 @@ static void topic_free(struct ctl_topic *topic)
         free(topic->partitions[i].replicas.ids);
         free(topic->partitions[i].adding.ids);
         free(topic->partitions[i].removing.ids);
+        free(topic->partitions[i].fresh.ids);
+        free(topic->partitions[i].leaving.ids);
+        free(topic->partitions[i].told.ids);
         free(topic->partitions[i].offline.ids);
         free(topic->partitions[i].state.isr.ids);
     }
@@ -234,9 +250,12 @@ struct ctl_topic *ctl_topic_by_id(const struct ctl_state *state, struct uuid id)
 }
 
 struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
-                                const struct znode_topic *node)
+                                const struct znode_topic *node, int32_t version)
 {
     struct ctl_topic *topic = ctl_topic_find(state, name);
+    if (topic != NULL && topic->version == version) {
+        return topic;
+    }
     if (topic == NULL) {
         topic = xcalloc(1, sizeof(*topic));
         topic->name = (struct str){.data = str_dup(name), .len = name.len};
@@ -244,6 +263,7 @@ struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
     }
     (void)map_remove(&state->ids, id_key(&topic->id));
     topic->id = node->id;
+    topic->version = version;
     (void)map_set(&state->ids, id_key(&topic->id), topic);
     if (node->partitions_n > topic->partitions_n) {
         topic->partitions =
@@ -258,6 +278,7 @@ struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
         id_list_set(&p->replicas, node->partitions[i].ids, node->partitions[i].count);
         id_list_set(&p->adding, node->adding[i].ids, node->adding[i].count);
         id_list_set(&p->removing, node->removing[i].ids, node->removing[i].count);
+        p->node_due = false;
     }
     return topic;
 }

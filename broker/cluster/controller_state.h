@@ -24,7 +24,12 @@ struct ctl_partition {
     struct id_list replicas; /* malloc'd; the first is the preferred leader */
     struct id_list adding;   /* malloc'd; of a reassignment that is under way */
     struct id_list removing; /* malloc'd */
-    struct id_list offline;  /* malloc'd: brokers that live and have no working directory for it */
+    struct id_list fresh;    /* malloc'd: of those that are added, who has not been told of it */
+    struct id_list leaving;  /* malloc'd: replicas no more, that have not confirmed to be deleted */
+    struct id_list told; /* malloc'd: those of them that have stopped, and are to delete theirs */
+    bool node_due;       /* the topic's node still has a reassignment that has come to its end */
+    bool requested;      /* a reassignment that /admin/reassign_partitions asked for */
+    struct id_list offline; /* malloc'd: brokers that live and have no working directory for it */
     struct znode_state state;
     int32_t state_version; /* of the znode: the partition epoch; CTL_NO_STATE */
     int64_t state_zxid; /* at or before the znode's last change: who registered later has not been
@@ -37,6 +42,7 @@ struct ctl_partition {
 struct ctl_topic {
     struct str name; /* owned */
     struct uuid id;
+    int32_t version; /* of its znode */
     struct ctl_partition *partitions;
     int32_t partitions_n;
     bool partitions_there; /* the znode above the partitions */
@@ -95,6 +101,8 @@ struct parts {
 void parts_add(struct parts *parts, struct arena *arena, struct ctl_topic *topic,
                int32_t partition);
 void parts_add_topics(struct parts *parts, struct arena *arena, const struct topic_list *list);
+/* Their topics; each once, where its partitions come together. */
+struct topic_list parts_topics(const struct parts *parts, struct arena *arena);
 
 /* Writes in the order in which they are to be made. Paths and data in the arena of the call. */
 struct ctl_writes {
@@ -130,9 +138,9 @@ bool ctl_broker_is_live(const struct ctl_state *state, int32_t id);
 
 struct ctl_topic *ctl_topic_find(const struct ctl_state *state, struct str name);
 struct ctl_topic *ctl_topic_by_id(const struct ctl_state *state, struct uuid id);
-/* Makes or grows the model of a topic. */
+/* Makes or grows the model of a topic. In a version of the node that the model has already, nothing else. */
 struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
-                                const struct znode_topic *node);
+                                const struct znode_topic *node, int32_t version);
 /* E_MALFORMED, and the partition is left alone, if the state makes no sense. */
 NODISCARD err ctl_set_partition(struct ctl_topic *topic, int32_t partition,
                                 const struct znode_state *state, const struct coord_stat *stat);
@@ -191,6 +199,31 @@ err ctl_alter_isr(struct ctl_decision *d, struct ctl_topic *topic, int32_t parti
                   const struct ctl_isr_wish *wish);
 /* Does this broker lead so much less than it should that more than `percent` of it are led by others? */
 bool ctl_is_imbalanced(const struct ctl_state *state, int32_t broker, int32_t percent);
+
+/* ---- reassignments: controller_reassign.c ---- */
+
+/* Are replicas added or removed? */
+bool ctl_is_moving(const struct ctl_partition *p);
+/* Where it is to be: the replicas without those that are removed. In the arena. */
+struct id_list ctl_target(const struct ctl_partition *p, struct arena *arena);
+/* Takes these as the replicas that the partition is to have; none: those that it had. The model's lists of
+ * replicas alone are changed. INVALID_REPLICA_ASSIGNMENT (39), NO_REASSIGNMENT_IN_PROGRESS (85), with a
+ * `message` in the arena. */
+err ctl_reassign(const struct ctl_state *state, struct arena *arena, struct ctl_topic *topic,
+                 int32_t partition, const struct id_list *target, struct str *message);
+/* Are all replicas of the target in sync, and does one of them live? */
+bool ctl_is_reached(const struct ctl_state *state, struct arena *arena,
+                    const struct ctl_partition *p);
+/* The target alone are the replicas. The model's lists alone are changed. */
+void ctl_arrive(struct ctl_topic *topic, int32_t partition, struct arena *arena);
+/* Another leader epoch, and another leader if it is no replica any more. */
+void ctl_lead_assigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition);
+/* Who is no replica any more leaves the ISR. */
+void ctl_drop_unassigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition);
+/* The topic's node, as the model has it; what is `node_due` as if it were still on the move. */
+void ctl_write_node(struct ctl_decision *d, struct ctl_topic *topic);
+
+/* ---- deletion ---- */
 
 /* Begins a deletion: `topic->stops` are the brokers that have to confirm it. */
 void ctl_begin_deletion(struct ctl_topic *topic);

@@ -290,10 +290,11 @@ err controller_load_topics(struct controller *c, const char *const *names, int32
             (void)map_set_str(&c->ignored, str_of(names[i]), c);
             continue;
         }
+        int32_t version = gets[i].stat.version;
         if (uuid_is_zero(node.id)) {
-            TRY(assign_id(c, gets[i].path, &node, gets[i].stat.version));
+            TRY(assign_id(c, gets[i].path, &node, version++));
         }
-        list->topics[list->count++] = ctl_set_topic(&c->state, str_of(names[i]), &node);
+        list->topics[list->count++] = ctl_set_topic(&c->state, str_of(names[i]), &node, version);
     }
     return controller_load_states(c, list);
 }

@@ -324,29 +324,6 @@ static void test_version_moves(void)
     end();
 }
 
-/* ---- reassignments that somebody else has begun ---- */
-
-static void test_adding_and_removing(void)
-{
-    begin();
-    register_broker(2);
-    register_broker(3);
-    create_text("/brokers/topics/a",
-                "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\","
-                "\"partitions\":{\"0\":[2,3,1]},\"adding_replicas\":{\"0\":[3]},"
-                "\"removing_replicas\":{\"0\":[1]}}");
-    write_state("a", 0,
-                "{\"controller_epoch\":1,\"leader\":1,\"version\":1,\"leader_epoch\":1,"
-                "\"isr\":[1,2]}");
-    elect();
-    deliver();
-    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent,
-                                  "lisr to=3 epoch=1 a-0 leader=1/1 version=0 replicas=2,3,1 "
-                                  "isr=1,2 adding=3 removing=1\n"));
-    CU_ASSERT(state_is("a", 0, 1, 1, "1,2"));
-    end();
-}
-
 /* ---- deletions ---- */
 
 /* Every broker has stopped before it deletes; each goes on by itself. */
@@ -418,6 +395,6 @@ SUITE("controller_cluster", TEST(test_joins_without_replicas), TEST(test_joins_w
       TEST(test_idle_follower_dies), TEST(test_two_die_at_once), TEST(test_bounce),
       TEST(test_failover), TEST(test_failover_after_a_bounce), TEST(test_failover_without_heirs),
       TEST(test_unclean), TEST(test_clean_comes_first), TEST(test_unclean_is_switched_on),
-      TEST(test_imbalance_of_one), TEST(test_version_moves), TEST(test_adding_and_removing),
+      TEST(test_imbalance_of_one), TEST(test_version_moves),
       TEST(test_deletion_in_two_phases), TEST(test_dies_between_the_phases),
       TEST(test_bounces_between_the_phases))
