@@ -485,6 +485,16 @@ static err refuse_total(int32_t present, int32_t total, char message[TOPIC_MESSA
                        (int)PARTITIONS_PER_TOPIC_MAX);
 }
 
+static bool is_moving(const struct znode_topic *node)
+{
+    for (int32_t i = 0; i < node->partitions_n; i++) {
+        if (node->adding[i].count > 0 || node->removing[i].count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static err grow(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
                 const struct partitions_wish *wish, char message[TOPIC_MESSAGE_BYTES])
 {
@@ -508,6 +518,11 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
     e = znode_topic_decode(arena, get.value, &node);
     if (e != OK || node.partitions_n == 0) {
         return store_err(message, e == OK ? E_MALFORMED : e);
+    }
+    if (is_moving(&node)) {
+        return refuse_with(ERR_REASSIGNMENT_IN_PROGRESS, message, TOPIC_MESSAGE_BYTES,
+                           "A reassignment of the topic '%.*s' is in progress.",
+                           (int)wish->name.len, wish->name.data);
     }
     int32_t added = wish->total - node.partitions_n;
     int32_t factor = node.partitions[0].count;
