@@ -490,6 +490,8 @@ static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_top
                             err failed)
 {
     if (failed != OK) {
+        log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s", broker,
+                  (int)topic->name.len, topic->name.data, kafka_error_name(failed));
         forget_asked(topic, broker); /* again with the next deletion, or broker */
     } else if (!controller_send_deletion_next(c, topic, broker) &&
                ctl_confirm_deletion(topic, broker)) {
@@ -526,10 +528,6 @@ static err on_stop_answered(struct controller *c, int32_t broker,
             err e = response->error_code != OK ? response->error_code : in->error_code;
             failed = failed == OK ? e : failed;
             add_stopped(c, topic, in->partition_index, e == OK, &stopped, &refused);
-        }
-        if (failed != OK) {
-            log_error("controller", "replicas cannot be stopped broker=%d topic=%.*s error=%s",
-                      broker, (int)name.len, name.data, kafka_error_name(failed));
         }
         if (topic != NULL && topic->deleting) {
             TRY(on_topic_stopped(c, broker, topic, failed));

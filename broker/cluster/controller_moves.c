@@ -221,8 +221,12 @@ err controller_on_left(struct controller *c, int32_t broker, const struct parts 
     }
     for (int32_t i = 0; i < refused->count; i++) {
         const struct part *part = &refused->all[i];
-        id_list_remove(&of(part)->leaving, broker); /* its directory has failed */
-        parts_add(&gone, &c->arena, part->topic, part->partition);
+        if (id_list_holds(&of(part)->leaving, broker)) {
+            log_error("controller", "replica cannot be deleted broker=%d topic=%.*s partition=%d",
+                      broker, (int)part->topic->name.len, part->topic->name.data, part->partition);
+            id_list_remove(&of(part)->leaving, broker); /* its directory has failed */
+            parts_add(&gone, &c->arena, part->topic, part->partition);
+        }
     }
     controller_send_stops(c, ctl_broker_find(&c->state, broker), &next, true);
     return finish(c, &gone);
