@@ -22,6 +22,7 @@ enum mistake {
     MISTAKE_UNFENCED_CONTROLLER,   /* writes without a check of /controller_epoch */
     MISTAKE_ANY_WISH,        /* an ISR is changed for whoever led once, from whatever it was */
     MISTAKE_NO_BOUNCE,       /* another life of a broker is not the end of the last one */
+    MISTAKE_LEAVES_EARLY,    /* a move ends before its target is in sync */
     MISTAKE_TELLS_UNFLUSHED, /* a follower tells what is not on its disk */
 };
 

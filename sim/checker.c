@@ -468,6 +468,10 @@ static void check_looks(struct check *c)
             leader = e;
         } else if (e->kind == EVENT_LOG && is_member(truth, e->who)) {
             check_member(c, truth, leader, e);
+        } else if (e->kind == EVENT_NO_LOG && is_member(truth, e->who) && e->high_watermark > 0) {
+            violated(c, "isr-without-log",
+                     "partition %d: promised below %" PRId64 ", broker %d of the ISR has no log",
+                     e->partition, e->high_watermark, e->who);
         }
     }
 }

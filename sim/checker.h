@@ -15,6 +15,7 @@
  *        weak-isr              below the true leader's high watermark, and not on a member of the true ISR
  *        strong-isr            below any leader's, or promised to a client, the same
  *        early-join            who joined in a leader epoch has not all that was there when it began
+ *        isr-without-log       a member of the true ISR has no files of the partition at all
  *        leader-in-isr         the true leader is not in its ISR
  *        no-divergence         a client beyond the leader's log is not told where that ends (KIP-320)
  *

@@ -17,9 +17,10 @@ enum event_kind {
     EVENT_LEADER, /* a broker presumes to lead: who, life, partition, epoch, version (of the ISR that it
                      knows), in_sync, high_watermark, stable_offset, end_offset, offset (where its log
                      ended when it began) */
+    EVENT_NO_LOG, /* who is in the ISR and has no directory of the partition; high_watermark as below */
     EVENT_LOG, /* a replica's log: who, life, partition, epoch (of the leader that it knows), end_offset;
                      high_watermark: what anybody was promised before that was looked at */
-    EVENT_TRUTH, /* what the store says: partition, who (the leader; -1), epoch, isr, version,
+    EVENT_TRUTH, /* what the store says: partition, who (the leader; -1), epoch, isr, replicas, version,
                      controller_epoch (who wrote it), office (the present one) */
     EVENT_PROBE, /* who has been asked for what lies beyond its log, of an epoch that it knows: partition,
                      acks (the error), epoch and end_offset (of the divergence; -1: none was told) */
@@ -36,8 +37,9 @@ struct event {
     int partition;
     int acks;
     int32_t epoch;
-    uint32_t isr; /* bits by broker */
-    int in_sync;  /* how many */
+    uint32_t isr;      /* bits by broker */
+    uint32_t replicas; /* of the truth, by the topic's node */
+    int in_sync;       /* how many */
     int32_t controller_epoch;
     int32_t office;
     int32_t version; /* of the truth: the store counts its changes */

@@ -10,6 +10,8 @@
  *   --sees NAME       the same, until one fails by a property whose name begins so
  *   --last-standing page-cache|flush
  *                     only that (sim/scripts.c), with brokers that flush before they acknowledge, or do not
+ *   --moves always|never
+ *                     somebody moves partitions; a seed draws it otherwise
  *   --repeat          each seed twice: must be the same to the byte
  *
  * An even seed has brokers that flush before they acknowledge, and loses power; an odd one has the page cache,
@@ -32,6 +34,7 @@ struct run {
     const char *before; /* other seeds, with commas; or NULL */
     uint64_t seeds;     /* that were run */
     int brokers_n;
+    int moves; /* as sim_options has it */
     bool trace;
     bool repeat;
     bool find;
@@ -47,7 +50,8 @@ static int usage(void)
 {
     fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
                     "[--trace] [--repeat] [--find] [--sees NAME] "
-                    "[--last-standing page-cache|flush] [--plant ack-before-flush|lying-disk]\n");
+                    "[--last-standing page-cache|flush] [--moves always|never] [--plant "
+                    "ack-before-flush|lying-disk]\n");
     return 2;
 }
 
@@ -68,6 +72,12 @@ static bool parse(struct run *run, int argc, char **argv)
                 return false;
             }
             run->last_standing = value;
+            i++;
+        } else if (strcmp(argv[i], "--moves") == 0) {
+            if (strcmp(value, "always") != 0 && strcmp(value, "never") != 0) {
+                return false;
+            }
+            run->moves = strcmp(value, "always") == 0 ? 1 : 0;
             i++;
         } else if (strcmp(argv[i], "--repeat") == 0) {
             run->repeat = true;
@@ -112,6 +122,12 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     sum->controllers += one->controllers;
     sum->isrs += one->isrs;
     sum->cuts += one->cuts;
+    sum->moves.begun += one->moves.begun;
+    sum->moves.completed += one->moves.completed;
+    sum->moves.cancelled += one->moves.cancelled;
+    sum->moves.replaced += one->moves.replaced;
+    sum->moves.left_alive += one->moves.left_alive;
+    sum->moves.left_behind += one->moves.left_behind;
     sum->refusals += one->refusals;
     sum->disk_errors += one->disk_errors;
     sum->sectors_lost += one->sectors_lost;
@@ -140,6 +156,7 @@ static void run_seed(struct run *run, uint64_t seed)
                                   .brokers_n = run->brokers_n,
                                   .trace = run->trace ? stdout : NULL,
                                   .plant = run->plant,
+                                  .moves = run->moves,
                                   .durable = is_durable(run, seed),
                                   .last_standing = run->last_standing != NULL};
     struct violation violations[VIOLATIONS_MAX];
@@ -195,6 +212,10 @@ static void print_exposure(const struct run *run, double seconds)
     printf("leaders elected %" PRIu64 ", controllers %" PRIu64 ", ISRs changed %" PRIu64
            ", logs cut %" PRIu64 "\n",
            sum->leaders, sum->controllers, sum->isrs, sum->cuts);
+    printf("moves begun %" PRIu64 ", completed %" PRIu64 ", cancelled %" PRIu64
+           ", replaced %" PRIu64 ", replicas left behind %" PRIu64 " (%" PRIu64 " by who lived)\n",
+           sum->moves.begun, sum->moves.completed, sum->moves.cancelled, sum->moves.replaced,
+           sum->moves.left_behind, sum->moves.left_alive);
     printf("states %" PRIu64 ", lives of brokers %" PRIu64 ", starts refused %" PRIu64
            ", disk errors %" PRIu64 ", sectors lost %" PRIu64 "\nfaults:",
            state_set_count(&sum->states), sum->lives, sum->refusals, sum->disk_errors,
@@ -207,7 +228,7 @@ static void print_exposure(const struct run *run, double seconds)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.first = 1, .last = 100, .brokers_n = 1};
+    struct run run = {.first = 1, .last = 100, .brokers_n = 1, .moves = SIM_DRAWN};
     struct timespec from;
     struct timespec to;
     if (!parse(&run, argc, argv)) {

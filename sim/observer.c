@@ -18,15 +18,30 @@ static struct event event_of(const struct observer *o, enum event_kind kind, int
         .kind = kind, .at_us = sched_now_us(o->sched), .partition = partition, .who = -1};
 }
 
+static uint32_t bits(const struct id_list *list)
+{
+    uint32_t all = 0;
+    for (int32_t i = 0; i < list->count; i++) {
+        CHECK(list->ids[i] >= 0 && list->ids[i] < HISTORY_BROKERS_MAX);
+        all |= 1u << list->ids[i];
+    }
+    return all;
+}
+
 /* ---- the store ---- */
 
 void observer_init(struct observer *o)
 {
     for (int i = 0; i < OBSERVER_PARTITIONS_MAX; i++) {
         o->noted[i] = o->offices[i] = -1;
+        for (int id = 0; id < HISTORY_BROKERS_MAX; id++) {
+            o->left[i][id].office = -1;
+        }
         snprintf(o->states_at[i], OBSERVER_PATH_BYTES, ZNODE_TOPICS "/%s/partitions/%d/state",
                  o->topic, i);
     }
+    o->topic_noted = -1;
+    snprintf(o->topic_at, OBSERVER_PATH_BYTES, ZNODE_TOPICS "/%s", o->topic);
 }
 
 static int32_t read_office(const struct observer *o, int32_t *version)
@@ -57,28 +72,113 @@ bool observer_truth(const struct observer *o, int partition, struct event *truth
         truth->epoch = state.leader_epoch;
         truth->controller_epoch = state.controller_epoch;
         truth->office = read_office(o, &version);
-        for (int32_t i = 0; i < state.isr.count; i++) {
-            truth->isr |= 1u << state.isr.ids[i];
-        }
+        truth->isr = bits(&state.isr);
+        truth->replicas = o->placings[partition].all;
     }
     arena_deinit(&arena);
     return found;
 }
 
-int observer_preferred(const struct observer *o, int partition)
+/* ---- where partitions are ---- */
+
+static void place(struct placing *placing, const struct znode_topic *topic, int partition)
+{
+    const struct id_list *replicas = &topic->partitions[partition];
+    CHECK(replicas->count <= HISTORY_BROKERS_MAX);
+    *placing = (struct placing){.replicas_n = replicas->count,
+                                .all = bits(replicas),
+                                .adding = bits(&topic->adding[partition]),
+                                .removing = bits(&topic->removing[partition])};
+    for (int32_t i = 0; i < replicas->count; i++) {
+        placing->replicas[i] = replicas->ids[i];
+    }
+}
+
+static bool is_moving(const struct placing *placing)
+{
+    return placing->adding != 0 || placing->removing != 0;
+}
+
+static bool is_same(const struct placing *a, const struct placing *b)
+{
+    return a->adding == b->adding && a->removing == b->removing && a->replicas_n == b->replicas_n &&
+           memcmp(a->replicas, b->replicas, (size_t)a->replicas_n * sizeof(a->replicas[0])) == 0;
+}
+
+static uint32_t target_of(const struct placing *placing)
+{
+    return placing->all & ~placing->removing;
+}
+
+static void count_move(struct observer *o, int partition, const struct placing *now)
+{
+    const struct placing *before = &o->placings[partition];
+    if (!is_moving(before)) {
+        o->begun_at[partition] = *before;
+        o->moves.begun++;
+        o->moves.completed += is_moving(now) ? 0 : 1;
+    } else if (is_moving(now)) {
+        o->moves.replaced += target_of(now) != target_of(before) ? 1 : 0;
+    } else if (now->all == o->begun_at[partition].all && now->all != target_of(before)) {
+        o->moves.cancelled++;
+    } else {
+        o->moves.completed++;
+    }
+}
+
+static bool is_registered(const struct observer *o, int id)
+{
+    char path[OBSERVER_PATH_BYTES];
+    struct bytes value;
+    int32_t version = 0;
+    snprintf(path, sizeof(path), ZNODE_BROKER_IDS "/%d", id);
+    return coord_model_peek(o->store, path, &value, &version);
+}
+
+static void note_placing(struct observer *o, int partition, const struct placing *now)
+{
+    struct placing *known = &o->placings[partition];
+    int32_t version = 0;
+    int32_t office = read_office(o, &version);
+    for (int id = 0; id < o->nodes_n; id++) {
+        struct leaving *left = &o->left[partition][id];
+        if ((now->all & 1u << id) != 0) {
+            left->office = -1;
+        } else if ((known->all & 1u << id) != 0) {
+            *left = (struct leaving){.office = office, .was_registered = is_registered(o, id)};
+        }
+    }
+    if (known->replicas_n > 0 && !is_same(known, now)) {
+        count_move(o, partition, now);
+    }
+    *known = *now;
+}
+
+void observer_note_placings(struct observer *o)
 {
     struct arena arena;
     struct znode_topic topic;
     struct bytes json;
-    int32_t version = 0;
+    int32_t version = -1;
+    if (!coord_model_peek(o->store, o->topic_at, &json, &version) || version == o->topic_noted) {
+        return;
+    }
     arena_init(&arena, ARENA_BYTES);
-    bool found =
-        coord_model_peek(o->store, znode_topic_path(&arena, str_of(o->topic)), &json, &version) &&
-        znode_topic_decode(&arena, json, &topic) == OK && partition < topic.partitions_n &&
-        topic.partitions[partition].count > 0;
-    int preferred = found ? topic.partitions[partition].ids[0] : -1;
+    bool news = znode_topic_decode(&arena, json, &topic) == OK;
+    for (int i = 0; news && i < topic.partitions_n && i < o->partitions_n; i++) {
+        struct placing now;
+        place(&now, &topic, i);
+        note_placing(o, i, &now);
+    }
+    o->topic_noted = news ? version : o->topic_noted;
     arena_deinit(&arena);
-    return preferred;
+}
+
+int observer_preferred(struct observer *o, int partition)
+{
+    observer_note_placings(o);
+    const struct placing *placing = &o->placings[partition];
+    return placing->replicas_n > 0 ? placing->replicas[0] : -1;
 }
 
 int observer_controller(const struct observer *o)
@@ -120,11 +220,68 @@ void observer_note_promise(struct observer *o, int partition, int64_t offset)
 
 bool observer_is_whole(struct observer *o)
 {
+    observer_note_placings(o);
     for (int i = 0; i < o->partitions_n; i++) {
         struct event truth;
-        if (!observer_truth(o, i, &truth) || truth.who < 0 ||
-            __builtin_popcount(truth.isr) != o->replicas_n) {
+        if (!observer_truth(o, i, &truth) || truth.who < 0 || truth.replicas == 0 ||
+            truth.isr != truth.replicas || is_moving(&o->placings[i])) {
             return false;
+        }
+    }
+    return true;
+}
+
+/* ---- directories ---- */
+
+static void count_name(void *context, const char *name)
+{
+    (void)name;
+    ++*(int *)context;
+}
+
+static void dir_of(const struct observer *o, int partition, char dir[static PATH_BYTES])
+{
+    snprintf(dir, PATH_BYTES, "/data/%s-%d", o->topic, partition);
+}
+
+static bool has_files(const struct observer *o, int id, int partition)
+{
+    char dir[PATH_BYTES];
+    int names = 0;
+    dir_of(o, partition, dir);
+    disk_peek_names(node_disk(o->nodes[id]), dir, count_name, &names);
+    return names > 0;
+}
+
+/* It has what it should not have. */
+static bool is_stray(const struct observer *o, int id, int partition)
+{
+    return (o->placings[partition].all & 1u << id) == 0 && has_files(o, id, partition);
+}
+
+/* Somebody still has to see to it that it goes: its disk has never failed, and who was the controller is. */
+static bool is_to_go(const struct observer *o, int id, int partition, int32_t office)
+{
+    struct disk_counts disk = disk_counts(node_disk(o->nodes[id]));
+    return o->left[partition][id].office == office && disk.errors == 0 && disk.full == 0;
+}
+
+bool observer_is_tidy(struct observer *o)
+{
+    int32_t version = 0;
+    int32_t office = read_office(o, &version);
+    o->moves.left_behind = o->moves.left_alive = 0;
+    observer_note_placings(o);
+    for (int i = 0; i < o->partitions_n; i++) {
+        for (int id = 0; id < o->nodes_n; id++) {
+            if (!is_stray(o, id, i)) {
+                continue;
+            }
+            if (is_to_go(o, id, i, office)) {
+                return false;
+            }
+            o->moves.left_behind++;
+            o->moves.left_alive += o->left[i][id].was_registered ? 1 : 0;
         }
     }
     return true;
@@ -170,9 +327,10 @@ static bool look_into(const struct observer *o, int id, int partition, struct ev
 static bool are_equal(struct observer *o, int partition)
 {
     struct event leader, log, first = {.end_offset = -1};
+    uint32_t replicas = o->placings[partition].all;
     int found = 0;
     for (int id = 0; id < o->nodes_n; id++) {
-        if (!look_into(o, id, partition, &leader, &log)) {
+        if ((replicas & 1u << id) == 0 || !look_into(o, id, partition, &leader, &log)) {
             continue;
         }
         first = found++ == 0 ? log : first;
@@ -180,7 +338,7 @@ static bool are_equal(struct observer *o, int partition)
             return false;
         }
     }
-    return found == o->replicas_n;
+    return found == __builtin_popcount(replicas);
 }
 
 bool observer_is_settled(struct observer *o)
@@ -246,6 +404,7 @@ static void look(struct observer *o, int partition)
     struct event leaders[HISTORY_BROKERS_MAX] = {{0}};
     struct event logs[HISTORY_BROKERS_MAX] = {{0}};
     bool found[HISTORY_BROKERS_MAX] = {false};
+    uint32_t missing = 0;
     CHECK(o->nodes_n <= HISTORY_BROKERS_MAX);
     if (!observer_truth(o, partition, &truth)) {
         return;
@@ -261,6 +420,9 @@ static void look(struct observer *o, int partition)
          i++) { /* ends of logs once more, now that all marks are known */
         found[i] = found[i] && look_into(o, i, partition, &ignored, &logs[i]);
     }
+    for (int i = 0; i < o->nodes_n; i++) {
+        missing |= has_files(o, i, partition) ? 0 : truth.isr & 1u << i;
+    }
     if (!observer_truth(o, partition, &again) || !same_truth(&truth, &again)) {
         return;
     }
@@ -274,6 +436,11 @@ static void look(struct observer *o, int partition)
     for (int i = 0; i < o->nodes_n; i++) {
         if (found[i]) {
             history_add(o->history, &logs[i]);
+        } else if ((missing & 1u << i) != 0) {
+            struct event none = event_of(o, EVENT_NO_LOG, partition);
+            none.who = i;
+            none.high_watermark = o->promised[partition];
+            history_add(o->history, &none);
         }
     }
 }
@@ -342,7 +509,7 @@ static void read_replica(const struct observer *o, int id, int partition)
     struct segments segments = {.n = 0};
     char dir[PATH_BYTES];
     char path[PATH_BYTES + NAME_BYTES];
-    snprintf(dir, sizeof(dir), "/data/%s-%d", o->topic, partition);
+    dir_of(o, partition, dir);
     disk_peek_names(node_disk(o->nodes[id]), dir, take_segment, &segments);
     qsort(segments.names, segments.n, NAME_BYTES, compare_segments);
     for (size_t i = 0; i < segments.n; i++) {
@@ -355,7 +522,9 @@ void observer_read_files(struct observer *o)
 {
     for (int id = 0; id < o->nodes_n; id++) {
         for (int partition = 0; partition < o->partitions_n; partition++) {
-            read_replica(o, id, partition);
+            if ((o->placings[partition].all & 1u << id) != 0) {
+                read_replica(o, id, partition);
+            }
         }
     }
 }

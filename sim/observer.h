@@ -15,6 +15,32 @@ struct state_set {
 void state_set_add_all(struct state_set *set, const struct state_set *more);
 uint64_t state_set_count(const struct state_set *set);
 
+/* What became of plans, as the topic's node tells. One that is over within TRUTH_US of its beginning counts
+ * only when the replicas, or their order, are others. */
+struct move_counts {
+    uint64_t begun;
+    uint64_t completed;
+    uint64_t cancelled; /* the replicas are those of before */
+    uint64_t replaced;
+    uint64_t left_behind; /* replicas at who is no replica's broker: Kafka leaves those, too */
+    uint64_t left_alive;  /* of these, where the broker was registered when it left */
+};
+
+/* Where a partition is, and where it goes. */
+struct placing {
+    int32_t replicas[HISTORY_BROKERS_MAX];
+    int32_t replicas_n;
+    uint32_t all; /* bits by broker, as the next ones */
+    uint32_t adding;
+    uint32_t removing;
+};
+
+/* Who is no replica any more. */
+struct leaving {
+    int32_t office; /* the controller's epoch then; -1: it was never one, or is one */
+    bool was_registered;
+};
+
 struct observer {
     struct sched *sched;
     struct coord_model *store;
@@ -23,7 +49,6 @@ struct observer {
     int nodes_n;
     const char *topic;
     int partitions_n;
-    int replicas_n;
     char states_at[OBSERVER_PARTITIONS_MAX][OBSERVER_PATH_BYTES]; /* paths of the truth */
     int32_t noted[OBSERVER_PARTITIONS_MAX];   /* versions of the truth that were written down */
     int32_t offices[OBSERVER_PARTITIONS_MAX]; /* … and of /controller_epoch */
@@ -33,17 +58,25 @@ struct observer {
         promised[OBSERVER_PARTITIONS_MAX]; /* what lies below was acknowledged by all, given to a
                                                    consumer, or below a leader's high watermark */
     bool looks;
-    struct state_set states; /* that were met */
+    struct state_set states;               /* that were met */
+    char topic_at[OBSERVER_PATH_BYTES];
+    int32_t topic_noted; /* the version of the topic's node; -1: none */
+    struct placing placings[OBSERVER_PARTITIONS_MAX]; /* … and what it said */
+    struct placing begun_at[OBSERVER_PARTITIONS_MAX]; /* before it moved */
+    struct leaving left[OBSERVER_PARTITIONS_MAX][HISTORY_BROKERS_MAX];
+    struct move_counts moves;
 };
 
 void observer_init(struct observer *observer);
 
 /* What the store says of a partition now, where that is news. */
 void observer_note_truth(struct observer *observer, int partition);
-/* The same, whether it is news or not. False: there is none. */
+/* Where partitions are, where that is news. */
+void observer_note_placings(struct observer *observer);
+/* What it says of a partition's leader and ISR now, whether it is news or not. False: there is none. */
 bool observer_truth(const struct observer *observer, int partition, struct event *truth);
 /* The preferred leader, and the controller's broker; -1: none. */
-int observer_preferred(const struct observer *observer, int partition);
+int observer_preferred(struct observer *observer, int partition);
 int observer_controller(const struct observer *observer);
 /* A client has been promised what lies below. */
 void observer_note_promise(struct observer *observer, int partition, int64_t offset);
@@ -52,9 +85,14 @@ void observer_note_promise(struct observer *observer, int partition, int64_t off
 void observer_look(struct observer *observer, int partition);
 /* The batches of every replica's files below the least end of them. */
 void observer_read_files(struct observer *observer);
-/* By the store: do all partitions of the topic have a leader, and `replicas_n` in the ISR? */
+/* By the store: do all partitions of the topic have a leader, all of their replicas in the ISR, and is none on
+ * the move? */
 bool observer_is_whole(struct observer *observer);
 /* And by the brokers: are all of them at the same leader epoch and end? By a task, as a look. */
 bool observer_is_settled(struct observer *observer);
+/* Does nobody have files of a partition of which it is no replica? Passed over, and counted: who has left under
+ * another controller than the present one, which does not know of it; whose disk has
+ * had errors or was full. */
+bool observer_is_tidy(struct observer *observer);
 
 #endif

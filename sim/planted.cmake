@@ -12,6 +12,7 @@ set(PLANTED
     MOVES_BELOW_MIN_ISR:replica/partition.c:QUICK
     UNFENCED_CONTROLLER:cluster/controller_store.c:LONG
     ANY_WISH:cluster/controller_decide.c:QUICK
+    LEAVES_EARLY:cluster/controller_reassign.c:QUICK
     NO_BOUNCE:cluster/controller_state.c,cluster/controller_decide.c:QUICK
     TELLS_UNFLUSHED:replica/partition_follower.c:QUICK)
 foreach(each ${PLANTED})

@@ -11,6 +11,7 @@
 #include "sim/sim.h"
 
 #include "sim/client.h"
+#include "sim/mover.h"
 #include "sim/nemesis.h"
 #include "zk/znodes.h"
 
@@ -166,8 +167,7 @@ struct sim *sim_new(const struct sim_options *options)
                                       .nodes = sim->nodes,
                                       .nodes_n = options->brokers_n,
                                       .topic = WORKLOAD_TOPIC,
-                                      .partitions_n = PARTITIONS,
-                                      .replicas_n = sim->replicas_n};
+                                      .partitions_n = PARTITIONS};
     observer_init(&sim->observer);
     return sim;
 }
@@ -278,7 +278,7 @@ bool sim_truth(const struct sim *sim, int partition, struct event *truth)
     return observer_truth(&sim->observer, partition, truth);
 }
 
-int sim_preferred(const struct sim *sim, int partition)
+int sim_preferred(struct sim *sim, int partition)
 {
     return observer_preferred(&sim->observer, partition);
 }
@@ -377,6 +377,7 @@ struct test {
     struct sim *sim;
     struct workload *workload;
     struct nemesis *nemesis;
+    struct mover *mover; /* NULL: nobody moves partitions */
     uint64_t acks_before;
     struct violation *violations;
     size_t max;
@@ -397,6 +398,7 @@ static void run_truth_looker(void *context)
 {
     struct sim *sim = context;
     while (!sim->stop_looking) {
+        observer_note_placings(&sim->observer);
         for (int i = 0; i < PARTITIONS; i++) {
             observer_note_truth(&sim->observer, i);
             if (sim->observer.joined[i]) {
@@ -476,6 +478,12 @@ static bool is_settled(struct test *t)
     return settling.settled;
 }
 
+/* And who has left has nothing any more. */
+static bool is_tidy(struct test *t)
+{
+    return is_settled(t) && observer_is_tidy(&t->sim->observer);
+}
+
 /* Producers are served again. */
 static bool is_used(struct test *t)
 {
@@ -492,9 +500,14 @@ static bool is_read(struct test *t)
     return workload_has_read_all(t->workload);
 }
 
+static bool mover_is_over(struct test *t)
+{
+    return t->mover == NULL || mover_has_ended(t->mover);
+}
+
 static bool has_ended(struct test *t)
 {
-    return workload_has_ended(t->workload) && task_has_ended(t->sim->looker) &&
+    return mover_is_over(t) && workload_has_ended(t->workload) && task_has_ended(t->sim->looker) &&
            task_has_ended(t->sim->truth_looker);
 }
 
@@ -507,6 +520,10 @@ static void break_and_mend(struct test *t)
     trace_line(&t->sim->trace, "all is healed");
     history_add(&t->sim->history,
                 &(struct event){.kind = EVENT_HEALED, .at_us = sched_now_us(t->sim->sched)});
+    if (t->mover != NULL) {
+        mover_stop(t->mover);
+    }
+    (void)run_until(t, mover_is_over, HEAL_MS, "a mover has no answer");
     bool goes_on = run_until(t, is_whole, HEAL_MS, "not whole");
     t->acks_before = workload_counts(t->workload).acks;
     if (goes_on && run_until(t, is_used, PATIENCE_MS, "nothing is acknowledged")) {
@@ -514,7 +531,8 @@ static void break_and_mend(struct test *t)
         if (run_until(t, is_sent, PATIENCE_MS, "a producer has no answer")) {
             workload_read_all(t->workload);
             (void)run_until(t, is_read, PATIENCE_MS, "not everything can be read");
-            (void)run_until(t, is_settled, HEAL_MS, "replicas do not get equal");
+            bool settled = run_until(t, is_settled, HEAL_MS, "replicas do not get equal");
+            (void)(settled && run_until(t, is_tidy, HEAL_MS, "a replica is not deleted"));
         }
     }
 }
@@ -553,6 +571,23 @@ static struct workload_config workload_of(struct sim *sim)
     };
 }
 
+static struct mover *mover_of(struct sim *sim, const struct workload_config *workload)
+{
+    int moves = sim->options.moves;
+    bool asked = moves == SIM_DRAWN ? sched_below(sim->sched, 2) == 0 : moves != 0;
+    if (workload->brokers_n == 1 || !asked || sim->options.last_standing) {
+        return NULL;
+    }
+    const struct mover_config config = {.sched = sim->sched,
+                                        .trace = &sim->trace,
+                                        .network = sim->network,
+                                        .topic = WORKLOAD_TOPIC,
+                                        .brokers_n = workload->brokers_n,
+                                        .partitions_n = workload->partitions_n,
+                                        .replicas_min = workload->min_isr};
+    return mover_new(&config);
+}
+
 /* What the observer has seen of leaders, ISRs and logs that went back. */
 static void count_changes(const struct history *history, struct sim_exposure *exposure)
 {
@@ -566,6 +601,10 @@ static void count_changes(const struct history *history, struct sim_exposure *ex
             exposure->controllers += first ? (uint64_t)(e->office - before->office) : 0;
             exposure->isrs += before != NULL && before->isr != e->isr ? 1 : 0;
             truths[e->partition] = e;
+            for (int id = 0; id < HISTORY_BROKERS_MAX; id++) { /* who comes again begins again */
+                bool is_replica = (e->replicas & 1u << id) != 0;
+                ends[id][e->partition] = is_replica ? ends[id][e->partition] : 0;
+            }
         } else if (e->kind == EVENT_LOG) {
             exposure->cuts += e->end_offset < ends[e->who][e->partition] ? 1 : 0;
             ends[e->who][e->partition] = e->end_offset;
@@ -584,6 +623,7 @@ static void fill_exposure(const struct test *t, int64_t began_ms, struct sim_exp
                                       .messages = network_delivered(t->sim->network),
                                       .virtual_ms = sim_now_ms(t->sim) - began_ms};
     exposure->states = t->sim->observer.states;
+    exposure->moves = t->sim->observer.moves;
     count_changes(&t->sim->history, exposure);
     memcpy(exposure->faults, nemesis_counts(t->nemesis), FAULTS_N * sizeof(exposure->faults[0]));
     for (int i = 0; i < t->sim->options.brokers_n; i++) {
@@ -607,6 +647,7 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     t.sim->looker = task_spawn(t.sim->sched, NULL, "looker", run_looker, t.sim);
     t.sim->truth_looker = task_spawn(t.sim->sched, NULL, "truth", run_truth_looker, t.sim);
     t.nemesis = nemesis_new(t.sim, options);
+    t.mover = mover_of(t.sim, &workload);
     break_and_mend(&t);
     t.sim->stop_looking = true;
     workload_stop(t.workload);
@@ -628,6 +669,9 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     fill_exposure(&t, began_ms, exposure);
     nemesis_free(t.nemesis);
     workload_free(t.workload);
+    if (t.mover != NULL) {
+        mover_free(t.mover);
+    }
     *hash = sim_hash(t.sim);
     sim_free(t.sim);
     return t.n;

@@ -22,12 +22,15 @@ enum sim_plant {
     PLANT_LYING_DISK,       /* a sync does nothing */
 };
 
+enum { SIM_DRAWN = -1 };
+
 struct sim_options {
     uint64_t seed;
     int brokers_n;
     FILE *trace; /* NULL: nobody reads */
     enum sim_plant plant;
     bool durable; /* flush.messages=1: acknowledged means on the disk */
+    int moves;    /* does somebody move partitions? SIM_DRAWN, or 0 or 1 */
     bool
         last_standing; /* no other fault than that one (sim/scripts.c); power goes whether durable or not */
 };
@@ -60,7 +63,7 @@ bool sim_broker_serves(const struct sim *sim, int broker);
 /* What the store says: of a partition, false when it says nothing; who should lead it, who is the controller, -1
  * when nobody is. */
 bool sim_truth(const struct sim *sim, int partition, struct event *truth);
-int sim_preferred(const struct sim *sim, int partition);
+int sim_preferred(struct sim *sim, int partition);
 int sim_controller(const struct sim *sim);
 int sim_partitions(const struct sim *sim);
 
@@ -99,8 +102,9 @@ struct sim_exposure {
     uint64_t controllers; /* the same */
     uint64_t isrs;        /* changes of an ISR, the same */
     uint64_t cuts;        /* of followers' logs, the same */
-    uint64_t faults[25];  /* by enum fault (nemesis.h) */
-    uint64_t lives;       /* of brokers */
+    struct move_counts moves;
+    uint64_t faults[25]; /* by enum fault (nemesis.h) */
+    uint64_t lives;      /* of brokers */
     uint64_t refusals;
     uint64_t disk_errors;
     uint64_t sectors_lost;
