@@ -500,12 +500,14 @@ static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_top
     return OK;
 }
 
-/* Of others, the partitions that have stopped, or not. */
-static void add_stopped(struct controller *c, struct ctl_topic *topic, int32_t partition, bool done,
+/* Of others, the partitions that have stopped, or not. Who has been told of a later leader epoch answers a
+ * request that is not meant any more: it is to be a replica again, or another request is on its way. */
+static void add_stopped(struct controller *c, struct ctl_topic *topic, int32_t partition, err e,
                         struct parts *stopped, struct parts *refused)
 {
-    if (topic != NULL && !topic->deleting && partition >= 0 && partition < topic->partitions_n) {
-        parts_add(done ? stopped : refused, &c->arena, topic, partition);
+    if (topic != NULL && !topic->deleting && partition >= 0 && partition < topic->partitions_n &&
+        e != ERR_FENCED_LEADER_EPOCH) {
+        parts_add(e == OK ? stopped : refused, &c->arena, topic, partition);
     }
 }
 
@@ -527,7 +529,7 @@ static err on_stop_answered(struct controller *c, int32_t broker,
             const struct stop_replica_response_partition_error *in = &response->partition_errors[i];
             err e = response->error_code != OK ? response->error_code : in->error_code;
             failed = failed == OK ? e : failed;
-            add_stopped(c, topic, in->partition_index, e == OK, &stopped, &refused);
+            add_stopped(c, topic, in->partition_index, e, &stopped, &refused);
         }
         if (topic != NULL && topic->deleting) {
             TRY(on_topic_stopped(c, broker, topic, failed));

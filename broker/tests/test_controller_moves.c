@@ -335,6 +335,24 @@ static void test_old_replica_cannot_delete(void)
     end();
 }
 
+/* It leaves, is to stay, and leaves again: that it did not do the first is not said of the second. */
+static void test_old_replica_answers_late(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2]}");
+    MUST(MOVE(1, 3));
+    t.stop_error = ERR_FENCED_LEADER_EPOCH;
+    IN_SYNC(1, 2, 3);
+    t.stop_error = OK;
+    MUST(MOVE(2, 1));
+    MUST(cancel());
+    t.sent[0] = '\0';
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=2 a-0 epoch=5 delete\n"));
+    CU_ASSERT(node_is("1,3", "", ""));
+    end();
+}
+
 static void test_new_replica_dies(void)
 {
     begin_cluster(3);
@@ -478,6 +496,7 @@ static void test_no_balance_meanwhile(void)
 SUITE("controller_moves", TEST(test_moves), TEST(test_leader_stays), TEST(test_without_a_move),
       TEST(test_refusals), TEST(test_cancel), TEST(test_another_plan), TEST(test_no_way_back),
       TEST(test_old_replica_is_dead), TEST(test_old_replica_dies),
-      TEST(test_old_replica_cannot_delete), TEST(test_new_replica_dies), TEST(test_never_led),
-      TEST(test_deleted_meanwhile), TEST(test_failover), TEST(test_conflicts), TEST(test_by_node),
+      TEST(test_old_replica_cannot_delete), TEST(test_old_replica_answers_late),
+      TEST(test_new_replica_dies), TEST(test_never_led), TEST(test_deleted_meanwhile),
+      TEST(test_failover), TEST(test_conflicts), TEST(test_by_node),
       TEST(test_no_balance_meanwhile))
