@@ -126,7 +126,6 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     sum->moves.completed += one->moves.completed;
     sum->moves.cancelled += one->moves.cancelled;
     sum->moves.replaced += one->moves.replaced;
-    sum->moves.left_alive += one->moves.left_alive;
     sum->moves.left_behind += one->moves.left_behind;
     sum->refusals += one->refusals;
     sum->disk_errors += one->disk_errors;
@@ -213,9 +212,9 @@ static void print_exposure(const struct run *run, double seconds)
            ", logs cut %" PRIu64 "\n",
            sum->leaders, sum->controllers, sum->isrs, sum->cuts);
     printf("moves begun %" PRIu64 ", completed %" PRIu64 ", cancelled %" PRIu64
-           ", replaced %" PRIu64 ", replicas left behind %" PRIu64 " (%" PRIu64 " by who lived)\n",
+           ", replaced %" PRIu64 ", replicas left behind %" PRIu64 "\n",
            sum->moves.begun, sum->moves.completed, sum->moves.cancelled, sum->moves.replaced,
-           sum->moves.left_behind, sum->moves.left_alive);
+           sum->moves.left_behind);
     printf("states %" PRIu64 ", lives of brokers %" PRIu64 ", starts refused %" PRIu64
            ", disk errors %" PRIu64 ", sectors lost %" PRIu64 "\nfaults:",
            state_set_count(&sum->states), sum->lives, sum->refusals, sum->disk_errors,

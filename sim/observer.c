@@ -145,7 +145,9 @@ static void note_placing(struct observer *o, int partition, const struct placing
         if ((now->all & 1u << id) != 0) {
             left->office = -1;
         } else if ((known->all & 1u << id) != 0) {
-            *left = (struct leaving){.office = office, .was_registered = is_registered(o, id)};
+            bool ended = (known->removing & 1u << id) != 0 && !is_moving(now);
+            *left =
+                (struct leaving){.office = office, .was_waited_for = ended && is_registered(o, id)};
         }
     }
     if (known->replicas_n > 0 && !is_same(known, now)) {
@@ -259,18 +261,20 @@ static bool is_stray(const struct observer *o, int id, int partition)
     return (o->placings[partition].all & 1u << id) == 0 && has_files(o, id, partition);
 }
 
-/* Somebody still has to see to it that it goes: its disk has never failed, and who was the controller is. */
+/* It has gone before the end, or somebody still has to see to it that it goes. */
 static bool is_to_go(const struct observer *o, int id, int partition, int32_t office)
 {
+    const struct leaving *left = &o->left[partition][id];
     struct disk_counts disk = disk_counts(node_disk(o->nodes[id]));
-    return o->left[partition][id].office == office && disk.errors == 0 && disk.full == 0;
+    bool sound = disk.errors == 0 && disk.full == 0;
+    return sound && (left->was_waited_for || left->office == office);
 }
 
 bool observer_is_tidy(struct observer *o)
 {
     int32_t version = 0;
     int32_t office = read_office(o, &version);
-    o->moves.left_behind = o->moves.left_alive = 0;
+    o->moves.left_behind = 0;
     observer_note_placings(o);
     for (int i = 0; i < o->partitions_n; i++) {
         for (int id = 0; id < o->nodes_n; id++) {
@@ -281,7 +285,6 @@ bool observer_is_tidy(struct observer *o)
                 return false;
             }
             o->moves.left_behind++;
-            o->moves.left_alive += o->left[i][id].was_registered ? 1 : 0;
         }
     }
     return true;

@@ -23,7 +23,6 @@ struct move_counts {
     uint64_t cancelled; /* the replicas are those of before */
     uint64_t replaced;
     uint64_t left_behind; /* replicas at who is no replica's broker: Kafka leaves those, too */
-    uint64_t left_alive;  /* of these, where the broker was registered when it left */
 };
 
 /* Where a partition is, and where it goes. */
@@ -37,8 +36,8 @@ struct placing {
 
 /* Who is no replica any more. */
 struct leaving {
-    int32_t office; /* the controller's epoch then; -1: it was never one, or is one */
-    bool was_registered;
+    int32_t office;      /* the controller's epoch then; -1: it was never one, or is one */
+    bool was_waited_for; /* the move ended, and its broker was registered */
 };
 
 struct observer {
@@ -90,9 +89,9 @@ void observer_read_files(struct observer *observer);
 bool observer_is_whole(struct observer *observer);
 /* And by the brokers: are all of them at the same leader epoch and end? By a task, as a look. */
 bool observer_is_settled(struct observer *observer);
-/* Does nobody have files of a partition of which it is no replica? Passed over, and counted: who has left under
- * another controller than the present one, which does not know of it; whose disk has
- * had errors or was full. */
+/* Does nobody have files of a partition of which it is no replica? Passed over, and counted: who was not there
+ * when its move ended, or was left out by another plan, under another controller than the present one, which
+ * does not know of it; whose disk has had errors or was full. */
 bool observer_is_tidy(struct observer *observer);
 
 #endif
