@@ -7,7 +7,7 @@ import pytest
 from harness.life import unique
 from harness.wait import wait_for
 
-from .test_scenarios import Work, everyone, tool
+from .work import Work, everyone, tool
 
 PARTITIONS = 3
 
@@ -102,7 +102,7 @@ def test_cancel(cluster, work, tmp_path):
     work.check()
 
 
-@pytest.mark.parametrize("role", ["controller", "target", "leader"])
+@pytest.mark.parametrize("role", ["controller", *(pytest.param(r, marks=pytest.mark.whole) for r in ("target", "leader"))])
 def test_killed_meanwhile(cluster, work, tmp_path, role):
     plan = Plan(cluster, tmp_path, work.topic, rotated(cluster, work.topic))
     victim = {"controller": cluster.controller(), "leader": work.leader(),
