@@ -66,12 +66,15 @@ static void say(const char *what, const struct parts *parts)
 
 /* ---- who leaves ---- */
 
+/* Each is asked once in its life: a second answer would be taken for that of what comes next. */
 static void stop_leaving_of(struct controller *c, const struct ctl_broker *broker,
                             const struct parts *parts)
 {
     struct parts its = {0};
     for (int32_t i = 0; i < parts->count; i++) {
-        if (id_list_holds(&of(&parts->all[i])->leaving, broker->id)) {
+        struct ctl_partition *p = of(&parts->all[i]);
+        if (id_list_holds(&p->leaving, broker->id) && !id_list_holds(&p->asked, broker->id)) {
+            id_list_add(&p->asked, broker->id);
             parts_add(&its, &c->arena, parts->all[i].topic, parts->all[i].partition);
         }
     }
@@ -91,6 +94,7 @@ void controller_stop_left(struct controller *c, const struct ctl_broker *broker)
     struct topic_list topics = ctl_all_topics(&c->state, &c->arena);
     parts_add_topics(&all, &c->arena, &topics);
     for (int32_t i = 0; i < all.count; i++) {
+        id_list_remove(&of(&all.all[i])->asked, broker->id);
         id_list_remove(&of(&all.all[i])->told, broker->id);
     }
     stop_leaving_of(c, broker, &all);
@@ -207,13 +211,14 @@ err controller_on_left(struct controller *c, int32_t broker, const struct parts 
     for (int32_t i = 0; i < stopped->count; i++) {
         const struct part *part = &stopped->all[i];
         struct ctl_partition *p = of(part);
-        if (!id_list_holds(&p->leaving, broker)) {
+        if (!id_list_holds(&p->leaving, broker) || !id_list_holds(&p->asked, broker)) {
             continue;
         }
         if (!id_list_holds(&p->told, broker)) {
             id_list_add(&p->told, broker);
             parts_add(&next, &c->arena, part->topic, part->partition);
         } else {
+            id_list_remove(&p->asked, broker);
             id_list_remove(&p->told, broker);
             id_list_remove(&p->leaving, broker);
             parts_add(&gone, &c->arena, part->topic, part->partition);

@@ -165,6 +165,7 @@ static void take_replicas(struct ctl_partition *p, struct arena *arena,
     add_all(&p->leaving, &gone);
     remove_all(&p->fresh, &gone);
     remove_all(&p->leaving, replicas);
+    remove_all(&p->asked, replicas);
     remove_all(&p->told, replicas);
     id_list_set(&p->replicas, replicas->ids, replicas->count);
     id_list_set(&p->adding, adding.ids, adding.count);

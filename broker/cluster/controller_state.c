@@ -106,6 +106,7 @@ static void topic_free(struct ctl_topic *topic)
         free(topic->partitions[i].removing.ids);
         free(topic->partitions[i].fresh.ids);
         free(topic->partitions[i].leaving.ids);
+        free(topic->partitions[i].asked.ids);
         free(topic->partitions[i].told.ids);
         free(topic->partitions[i].offline.ids);
         free(topic->partitions[i].state.isr.ids);

@@ -26,6 +26,8 @@ struct ctl_partition {
     struct id_list removing; /* malloc'd */
     struct id_list fresh;    /* malloc'd: of those that are added, who has not been told of it */
     struct id_list leaving;  /* malloc'd: replicas no more, that have not confirmed to be deleted */
+    struct id_list
+        asked; /* malloc'd: those of them that were told, in their present life, to stop */
     struct id_list told; /* malloc'd: those of them that have stopped, and are to delete theirs */
     bool node_due;       /* the topic's node still has a reassignment that has come to its end */
     bool requested;      /* a reassignment that /admin/reassign_partitions asked for */
