@@ -146,8 +146,8 @@ static void note_placing(struct observer *o, int partition, const struct placing
             left->office = -1;
         } else if ((known->all & 1u << id) != 0) {
             bool ended = (known->removing & 1u << id) != 0 && !is_moving(now);
-            *left =
-                (struct leaving){.office = office, .was_waited_for = ended && is_registered(o, id)};
+            bool there = is_registered(o, id) && (o->absent[partition] & 1u << id) == 0;
+            *left = (struct leaving){.office = office, .was_waited_for = ended && there};
         }
     }
     if (known->replicas_n > 0 && !is_same(known, now)) {
@@ -156,12 +156,26 @@ static void note_placing(struct observer *o, int partition, const struct placing
     *known = *now;
 }
 
+/* Who is not there while its replica is to go is not waited for, though it may be back when it has gone. */
+static void note_absent(struct observer *o, int partition)
+{
+    const struct placing *known = &o->placings[partition];
+    o->absent[partition] &= known->removing;
+    for (int id = 0; id < o->nodes_n && known->removing != 0; id++) {
+        bool leaves = (known->removing & 1u << id) != 0;
+        o->absent[partition] |= leaves && !is_registered(o, id) ? 1u << id : 0;
+    }
+}
+
 void observer_note_placings(struct observer *o)
 {
     struct arena arena;
     struct znode_topic topic;
     struct bytes json;
     int32_t version = -1;
+    for (int i = 0; i < o->partitions_n; i++) {
+        note_absent(o, i);
+    }
     if (!coord_model_peek(o->store, o->topic_at, &json, &version) || version == o->topic_noted) {
         return;
     }

@@ -37,7 +37,7 @@ struct placing {
 /* Who is no replica any more. */
 struct leaving {
     int32_t office;      /* the controller's epoch then; -1: it was never one, or is one */
-    bool was_waited_for; /* the move ended, and its broker was registered */
+    bool was_waited_for; /* the move ended, and its broker was registered all the while */
 };
 
 struct observer {
@@ -57,11 +57,12 @@ struct observer {
         promised[OBSERVER_PARTITIONS_MAX]; /* what lies below was acknowledged by all, given to a
                                                    consumer, or below a leader's high watermark */
     bool looks;
-    struct state_set states;               /* that were met */
+    struct state_set states; /* that were met */
     char topic_at[OBSERVER_PATH_BYTES];
     int32_t topic_noted; /* the version of the topic's node; -1: none */
     struct placing placings[OBSERVER_PARTITIONS_MAX]; /* … and what it said */
     struct placing begun_at[OBSERVER_PARTITIONS_MAX]; /* before it moved */
+    uint32_t absent[OBSERVER_PARTITIONS_MAX]; /* of those that leave, who was not registered */
     struct leaving left[OBSERVER_PARTITIONS_MAX][HISTORY_BROKERS_MAX];
     struct move_counts moves;
 };
