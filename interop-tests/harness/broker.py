@@ -167,6 +167,9 @@ class Broker:
             return f.read().decode(errors="replace")
 
     def _answers(self) -> bool:
+        if self.gave_up():
+            self.kill()
+            self.launch()
         if not self.process.running():
             tail = self.process.tail()
             raise RuntimeError(f"{self.kind} ended with status {self.process.wait(1)} at start\n{tail}")

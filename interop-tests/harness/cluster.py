@@ -109,16 +109,9 @@ class Cluster:
         for n in ids:
             b = self.brokers[n]
             try:
-                wait_for(lambda: self._is_there(n), b.start_timeout_s, f"broker {n} to answer")
+                wait_for(lambda: b._answers() and n in self.registered(), b.start_timeout_s, f"broker {n} to answer")
             except AssertionError as e:
                 raise AssertionError(f"{e}\n{b.log_tail()}") from None
-
-    def _is_there(self, n: int) -> bool:
-        b = self.brokers[n]
-        if b.gave_up():
-            b.kill()
-            b.launch()
-        return b._answers() and n in self.registered()
 
     def heal(self) -> None:
         """Whatever was done to them: nothing is wrong any more, and all answer."""
