@@ -206,3 +206,17 @@ void properties_set(struct properties *properties, const char *name, const char 
     properties->items[properties->count++] =
         (struct property){.name = xstrdup(name), .value = xstrdup(value)};
 }
+
+void properties_remove(struct properties *properties, const char *name)
+{
+    for (size_t i = 0; i < properties->count; i++) {
+        struct property *item = &properties->items[i];
+        if (strcmp(item->name, name) == 0) {
+            free(item->name);
+            free(item->value);
+            properties->count--;
+            memmove(item, item + 1, (properties->count - i) * sizeof(*item));
+            return;
+        }
+    }
+}

@@ -27,5 +27,6 @@ NODISCARD err properties_parse(struct properties *properties, const char *text, 
 /* NULL when absent. */
 const char *properties_get(const struct properties *properties, const char *name);
 void properties_set(struct properties *properties, const char *name, const char *value);
+void properties_remove(struct properties *properties, const char *name);
 
 #endif

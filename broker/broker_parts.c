@@ -387,6 +387,7 @@ static void make_editors(struct broker *broker)
                                                      .changed = on_inherited_config_changed,
                                                      .context = broker};
     broker->config_editor = (struct config_editor){.broker_id = broker->id,
+                                                   .coord = broker->coord,
                                                    .config = broker->config,
                                                    .topic_configs = broker->topic_configs,
                                                    .metadata = broker->metadata,

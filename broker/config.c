@@ -406,7 +406,7 @@ err config_listener_connections(const struct config *config, const char *listene
 
 /* ---- dynamic values ---- */
 
-static err check_dynamic(const struct option *option, enum config_source source, const char *value,
+err config_check_dynamic(const struct option *option, enum config_source source, const char *value,
                          char reason[CONFIG_REASON_BYTES])
 {
     struct value parsed = {0};
@@ -434,22 +434,6 @@ static err check_dynamic(const struct option *option, enum config_source source,
     return OK;
 }
 
-static void layer_put(struct properties *layer, const char *name, const char *value)
-{
-    if (value != NULL) {
-        properties_set(layer, name, value);
-        return;
-    }
-    for (size_t i = 0; i < layer->count; i++) {
-        if (strcmp(layer->items[i].name, name) == 0) {
-            free(layer->items[i].name);
-            free(layer->items[i].value);
-            layer->items[i] = layer->items[--layer->count];
-            return;
-        }
-    }
-}
-
 err config_set_dynamic(struct config *config, const struct option *option,
                        enum config_source source, const char *value,
                        char reason[CONFIG_REASON_BYTES])
@@ -458,10 +442,12 @@ err config_set_dynamic(struct config *config, const struct option *option,
     struct properties *layer =
         source == CONFIG_SOURCE_DYNAMIC_BROKER ? &config->dynamic : &config->dynamic_default;
     char *text = value == NULL ? NULL : config_trimmed(value);
-    err e = text == NULL ? OK : check_dynamic(option, source, text, reason);
+    err e = text == NULL ? OK : config_check_dynamic(option, source, text, reason);
     if (e == OK) {
-        layer_put(layer, option->name, text);
-        if (text != NULL) {
+        if (text == NULL) {
+            properties_remove(layer, option->name);
+        } else {
+            properties_set(layer, option->name, text);
             config_warn_passed(option, option->name, text);
         }
         e = field_set(config, option, reason);

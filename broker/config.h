@@ -118,6 +118,10 @@ NODISCARD err config_finish(struct config *config, char reason[CONFIG_REASON_BYT
 NODISCARD err config_listener_connections(const struct config *config, const char *listener,
                                           int32_t *conns_max, char reason[CONFIG_REASON_BYTES]);
 
+/* May the option have this value in a dynamic layer (`source` is one of the two)? E_CONFIG with the reason,
+ * without the value. */
+NODISCARD err config_check_dynamic(const struct option *option, enum config_source source,
+                                   const char *value, char reason[CONFIG_REASON_BYTES]);
 /* Sets the value of a dynamic layer (`source` is one of the two), or removes it (NULL), and the field
  * after it. E_CONFIG, with nothing changed and the reason without the value, if the option or the
  * layer does not permit it, or the value is not allowed. */

@@ -4,7 +4,7 @@
  * While the broker runs, only options that topics inherit change: nothing but the control thread
  * reads them, which publishes what topics have by them. Other dynamic
  * options (threads, connections, listeners) were used at the start and stay as they were in force;
- * a line says so.
+ * a line says so. Clients cannot set those (broker_config_alter.c), but an Apache broker's can.
  *
  * A node can hold secrets (passwords of key stores, encrypted, under names that are not known here):
  * values are never logged. */
@@ -20,6 +20,11 @@
 
 enum { ARENA_BYTES = 64 << 20 };
 
+struct str broker_config_path(struct arena *arena, const char *entity)
+{
+    return arena_format(arena, "/config/brokers/%s", entity);
+}
+
 /* A layer and its node. */
 struct layer {
     enum config_source source;
@@ -28,7 +33,7 @@ struct layer {
 
 static struct layer layer_of_all(void)
 {
-    return (struct layer){.source = CONFIG_SOURCE_DYNAMIC_DEFAULT, .entity = "<default>"};
+    return (struct layer){.source = CONFIG_SOURCE_DYNAMIC_DEFAULT, .entity = BROKER_CONFIGS_OF_ALL};
 }
 
 static struct layer layer_of_broker(int32_t broker_id)
@@ -38,23 +43,35 @@ static struct layer layer_of_broker(int32_t broker_id)
     return layer;
 }
 
-/* A node that is not there, or cannot be read, says nothing. */
-static err read_node(struct coord *coord, const struct layer *layer, struct arena *arena,
-                     struct znode_config *node)
+err broker_configs_read(struct coord *coord, const char *entity, struct arena *arena,
+                        struct znode_config *node, int32_t *version)
 {
-    struct str path = arena_format(arena, "/config/brokers/%s", layer->entity);
+    struct str path = broker_config_path(arena, entity);
     struct coord_op get = {.type = COORD_GET, .path = path.data};
     *node = (struct znode_config){0};
+    *version = -1;
     TRY(coord_run(coord, &get, 1, arena));
     if (get.error == E_NOT_FOUND) {
         return OK;
     }
     TRY(get.error);
-    if (get.value.data != NULL && znode_config_decode(arena, get.value, node) != OK) {
-        log_warn(AREA, "node unreadable, its options are ignored path=%s", path.data);
+    *version = get.stat.version;
+    return get.value.data == NULL ? OK : znode_config_decode(arena, get.value, node);
+}
+
+/* A node that is not there, or cannot be read, says nothing. */
+static err read_node(struct coord *coord, const struct layer *layer, struct arena *arena,
+                     struct znode_config *node)
+{
+    int32_t version = -1;
+    err e = broker_configs_read(coord, layer->entity, arena, node, &version);
+    if (e == E_MALFORMED) {
+        log_warn(AREA, "node unreadable, its options are ignored path=%s",
+                 broker_config_path(arena, layer->entity).data);
         *node = (struct znode_config){0};
+        return OK;
     }
-    return OK;
+    return e;
 }
 
 static const char *node_value(const struct znode_config *node, const struct option *option)
@@ -77,8 +94,7 @@ static void warn_of_unknown(const struct layer *layer, const struct znode_config
     }
 }
 
-/* May it change while the broker runs? */
-static bool is_live(const struct option *option)
+bool broker_option_is_live(const struct option *option)
 {
     size_t count = 0;
     const struct topic_option *options = topic_options(&count);
@@ -129,7 +145,7 @@ static int set_layer(struct config *config, const struct layer *layer,
         if (value == NULL && known == NULL) {
             continue;
         }
-        if (running && option->dynamic != READ_ONLY && !is_live(option)) {
+        if (running && option->dynamic != READ_ONLY && !broker_option_is_live(option)) {
             if (value == NULL || known == NULL || strcmp(value, known) != 0) {
                 log_info(AREA, "option changes at the next start broker=%s name=%s", layer->entity,
                          option->name);

@@ -9,6 +9,9 @@
 
 #include "broker/cluster/topic_configs.h"
 #include "zk/coord.h"
+#include "zk/znodes.h"
+
+#define BROKER_CONFIGS_OF_ALL "<default>" /* as an entity: all brokers */
 
 /* What changes of them take effect on, while a broker runs. */
 struct broker_configs {
@@ -25,6 +28,15 @@ struct broker_configs {
  * not dynamic, not allowed or not readable is ignored with a warning each, as Kafka does it. Returns
  * errors of the store only. */
 NODISCARD err broker_configs_load(struct config *config, struct coord *coord, int32_t broker_id);
+
+/* Takes effect on a running broker? */
+bool broker_option_is_live(const struct option *option);
+
+/* An entity's node, and what it says; `version` -1: it is not there. In the arena. E_MALFORMED, or an error
+ * of the store. */
+struct str broker_config_path(struct arena *arena, const char *entity);
+NODISCARD err broker_configs_read(struct coord *coord, const char *entity, struct arena *arena,
+                                  struct znode_config *node, int32_t *version);
 
 /* A notification names "brokers/<entity>". If that is this broker or <default>, its node is read
  * again: what topics inherit takes effect on every log at once, the rest at the next start. Errors

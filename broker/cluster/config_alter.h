@@ -1,4 +1,4 @@
-/* Changes of topics' options: written as Kafka writes them (the node, then a notification below
+/* Changes of topics' and brokers' options: written as Kafka writes them (the node, then a notification below
  * /config/changes), and applied by every broker when it sees the notification (config_changes.h).
  *
  * Thread: the control thread. (reference: zookeeper §1, §2) */
@@ -20,6 +20,7 @@ enum config_resource {
 /* What they are changed with. */
 struct config_editor {
     int32_t broker_id; /* whose loggers can be altered */
+    struct coord *coord;
     const struct config *config;
     struct topic_configs *topic_configs;
     struct metadata_cache *metadata;
@@ -44,8 +45,8 @@ struct config_change {
     bool validate_only;
 };
 
-/* Checks and writes, for topics; sets levels of loggers (loggers.h); options of brokers are not
- * dynamic. INVALID_CONFIG, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
+/* Checks and writes; sets levels of loggers (loggers.h). Of brokers' options those that take effect while
+ * they run (broker_config_alter.h). INVALID_CONFIG, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION, with words. */
 NODISCARD err config_alter(const struct config_editor *editor, const struct config_change *change,
                            char message[CONFIG_REASON_BYTES]);
 

@@ -125,7 +125,8 @@ static void begin_with_seed(uint64_t seed)
                                .metadata = t.metadata,
                                .config = &t.config,
                                .random = &t.random.random};
-    t.editor = (struct config_editor){.config = &t.config,
+    t.editor = (struct config_editor){.coord = t.coord,
+                                      .config = &t.config,
                                       .topic_configs = t.topic_configs,
                                       .metadata = t.metadata,
                                       .controller = t.controller};
@@ -318,14 +319,42 @@ static void know_topic(const char *name)
     metadata_update(t.metadata, &request, NULL, NULL);
 }
 
+static char message[CONFIG_REASON_BYTES];
+
 static err alter(const char *topic, const char *name, const char *value, int8_t operation)
 {
-    char message[CONFIG_REASON_BYTES];
     struct config_edit edit = {
         .name = str_of(name), .value = str_of(value), .operation = operation};
     struct config_change change = {
         .resource_type = 2, .name = str_of(topic), .edits = &edit, .edits_n = 1};
     return config_alter(&t.editor, &change, message);
+}
+
+/* Of this broker, number 0, or of all: "". */
+static err alter_broker(const char *broker, const char *name, const char *value, int8_t operation)
+{
+    struct config_edit edit = {
+        .name = str_of(name), .value = str_of(value), .operation = operation};
+    struct config_change change = {
+        .resource_type = RESOURCE_BROKER, .name = str_of(broker), .edits = &edit, .edits_n = 1};
+    return config_alter(&t.editor, &change, message);
+}
+
+static bool node_is(const char *path, const char *text)
+{
+    struct bytes value = get(path).value;
+    return value.len == strlen(text) && memcmp(value.data, text, value.len) == 0;
+}
+
+/* Another has written it. */
+static void put(const char *path, const char *text)
+{
+    struct coord_op op = {.type = is_there(path) ? COORD_SET : COORD_CREATE,
+                          .path = path,
+                          .data = bytes_of(text, strlen(text)),
+                          .version = COORD_ANY_VERSION};
+    MUST(coord_run(t.coord, &op, 1, &t.arena));
+    MUST(op.error);
 }
 
 static const char *override_of(const char *topic, const char *name)
@@ -334,6 +363,47 @@ static const char *override_of(const char *topic, const char *name)
     MUST(topic_configs_refresh(t.topic_configs, str_of(topic), NULL));
     MUST(topic_configs_get(t.topic_configs, str_of(topic), &overrides));
     return properties_get(overrides, name);
+}
+
+static void test_options_of_brokers_are_altered(void)
+{
+    begin();
+    struct config_changes *changes = changes_new();
+    MUST(config_changes_begin(changes));
+    MUST(alter_broker("0", "log.retention.ms", "77", CONFIG_SET));
+    CU_ASSERT(
+        node_is("/config/brokers/0", "{\"version\":1,\"config\":{\"log.retention.ms\":\"77\"}}"));
+    MUST(config_changes_on_watch(changes));
+    CU_ASSERT(was_told("broker 0;"));
+    MUST(alter_broker("", "log.cleanup.policy", "compact", CONFIG_APPEND));
+    CU_ASSERT(node_is("/config/brokers/<default>", "{\"version\":1,\"config\":{\"log.cleanup."
+                                                   "policy\":\"delete,compact\"}}"));
+    MUST(config_changes_on_watch(changes));
+    CU_ASSERT(was_told("broker <default>;"));
+    MUST(alter_broker("0", "log.retention.ms", NULL, CONFIG_DELETE));
+    MUST(alter_broker("0", "leader.replication.throttled.rate", NULL, CONFIG_DELETE));
+    CU_ASSERT(node_is("/config/brokers/0", "{\"version\":1,\"config\":{}}"));
+    config_changes_free(changes);
+    end();
+}
+
+/* What an Apache broker has left there stays, and is not judged. */
+static void test_options_of_brokers_that_are_there(void)
+{
+    begin();
+    put("/config/brokers/0", "{\"version\":1,\"config\":{\"num.io.threads\":\"9\"}}");
+    MUST(alter_broker("0", "min.insync.replicas", "2", CONFIG_SET));
+    CU_ASSERT(node_is("/config/brokers/0", "{\"version\":1,\"config\":{\"num.io.threads\":\"9\","
+                                           "\"min.insync.replicas\":\"2\"}}"));
+    CU_ASSERT_EQUAL(alter_broker("0", "num.io.threads", "10", CONFIG_SET), ERR_INVALID_REQUEST);
+    CU_ASSERT_STRING_EQUAL(message, "Cannot update these configs dynamically: Set(num.io.threads)");
+    CU_ASSERT_EQUAL(alter_broker("0", "leader.replication.throttled.rate", "1", CONFIG_SET),
+                    ERR_INVALID_REQUEST);
+    MUST(alter_broker("0", "num.io.threads", NULL, CONFIG_DELETE));
+    put("/config/brokers/0", "no json");
+    CU_ASSERT_EQUAL(alter_broker("0", "min.insync.replicas", "1", CONFIG_SET),
+                    ERR_UNKNOWN_SERVER_ERROR);
+    end();
 }
 
 static void test_options_are_altered(void)
@@ -531,4 +601,5 @@ static void test_another_cluster(void)
 
 SUITE("cluster", TEST(test_topics_are_written), TEST(test_topics_are_refused),
       TEST(test_more_partitions), TEST(test_placement), TEST(test_options_are_altered),
+      TEST(test_options_of_brokers_are_altered), TEST(test_options_of_brokers_that_are_there),
       TEST(test_notifications), TEST(test_membership), TEST(test_another_cluster))

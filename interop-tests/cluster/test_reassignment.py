@@ -53,7 +53,7 @@ class Plan:
 
     def wait(self) -> None:
         wait_for(self.is_done, 60, "all to have moved", interval_s=0.1)
-        out = self.tool("--verify", "--preserve-throttles")
+        out = self.tool("--verify")
         assert out.count("is completed") == len(self.replicas), out
 
     def nothing_is_left(self) -> None:
@@ -95,7 +95,7 @@ def test_cancel(cluster, work, tmp_path):
     listed = tool(cluster, "kafka-reassign-partitions", "--list").out
     assert f"{work.topic}-0: replicas: {','.join(map(str, [*before[:-1], new, old]))}." in listed, listed
     assert f"adding: {new}. removing: {old}." in listed, listed
-    plan.tool("--cancel", "--preserve-throttles")
+    plan.tool("--cancel")
     wait_for(lambda: cluster.assignment(work.topic)[0] == before, 30, "the plan to be gone")
     assert "No partition reassignments found" in tool(cluster, "kafka-reassign-partitions", "--list").out
     cluster.network.join(str(new), str(leader))

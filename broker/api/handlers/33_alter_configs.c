@@ -1,4 +1,4 @@
-/* AlterConfigs: replaces all overrides of a topic. (reference: requests §7.2) */
+/* AlterConfigs: replaces all overrides of a topic or a broker. (reference: requests §7.2) */
 #include "broker/api/alter_configs.h"
 
 static bool read_change(struct req *r, int32_t at, struct config_change *change)

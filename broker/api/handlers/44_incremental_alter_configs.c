@@ -1,4 +1,4 @@
-/* IncrementalAlterConfigs: sets, deletes, appends to or subtracts from options of topics.
+/* IncrementalAlterConfigs: sets, deletes, appends to or subtracts from options of topics and brokers.
  * (reference: requests §7.2) */
 #include "broker/api/alter_configs.h"
 
