@@ -489,6 +489,9 @@ static err on_roles_answered(struct controller *c, int32_t broker,
 static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_topic *topic,
                             err failed)
 {
+    if (!id_list_holds(&topic->stops, broker)) {
+        return OK; /* one that had left before */
+    }
     if (failed != OK) {
         log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s", broker,
                   (int)topic->name.len, topic->name.data, kafka_error_name(failed));
@@ -689,6 +692,7 @@ static err take_over(struct controller *c)
     ctl_state_clear(&c->state);
     map_deinit(&c->ignored);
     map_init(&c->ignored);
+    c->requested_n = -1; /* until it is read */
     TRY(ensure_feature(c));
     TRY(drop_notifications(c, ZNODE_LOG_DIR_EVENTS, COORD_WATCH));
     TRY(drop_notifications(c, ZNODE_ISR_CHANGES, 0));

@@ -174,8 +174,7 @@ static bool unclean_allowed(const struct ctl_state *state, struct str topic)
     return state->unclean_allowed != NULL && state->unclean_allowed(state->context, topic);
 }
 
-/* A leader that shuts down, and that nobody can follow, leads on until it is gone. */
-static bool leads_on(const struct ctl_state *state, const struct ctl_partition *p)
+bool ctl_leads_on(const struct ctl_state *state, const struct ctl_partition *p)
 {
     const struct ctl_broker *leader = ctl_broker_find(state, p->state.leader);
     return leader != NULL && leader->shuts_down && !id_list_holds(&p->offline, leader->id);
@@ -193,7 +192,7 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
         id_list_set(&p->state.isr, isr.ids, isr.count);
         return true;
     }
-    if (leads_on(d->state, p)) {
+    if (ctl_leads_on(d->state, p)) {
         return false;
     }
     if (unclean_allowed(d->state, topic->name) && elect_unclean(d, p)) {

@@ -17,19 +17,24 @@ static struct ctl_partition *of(const struct part *part)
     return &part->topic->partitions[part->partition];
 }
 
-/* Those that are on the move; of all topics. */
-static struct parts all_moving(struct controller *c)
+/* Those of all topics that are so. */
+static struct parts all_that(struct controller *c, bool (*are)(const struct ctl_partition *p))
 {
-    struct parts moving = {0};
+    struct parts found = {0};
     struct topic_list all = ctl_all_topics(&c->state, &c->arena);
     for (int32_t t = 0; t < all.count; t++) {
         for (int32_t p = 0; p < all.topics[t]->partitions_n; p++) {
-            if (ctl_is_moving(&all.topics[t]->partitions[p])) {
-                parts_add(&moving, &c->arena, all.topics[t], p);
+            if (are(&all.topics[t]->partitions[p])) {
+                parts_add(&found, &c->arena, all.topics[t], p);
             }
         }
     }
-    return moving;
+    return found;
+}
+
+static bool is_requested(const struct ctl_partition *p)
+{
+    return p->requested && (ctl_is_moving(p) || p->node_due);
 }
 
 /* Their nodes are not as the model took them to be. */
@@ -132,7 +137,7 @@ static err finish(struct controller *c, const struct parts *parts)
     struct parts due = {0};
     for (int32_t i = 0; i < parts->count; i++) {
         const struct part *part = &parts->all[i];
-        if (of(part)->node_due && !is_waited_for(c, of(part))) {
+        if (of(part)->node_due && !part->topic->deleting && !is_waited_for(c, of(part))) {
             parts_add(&due, &c->arena, part->topic, part->partition);
         }
     }
@@ -181,7 +186,8 @@ static struct parts reached(struct controller *c, const struct parts *parts)
     struct parts list = {0};
     for (int32_t i = 0; i < parts->count; i++) {
         const struct part *part = &parts->all[i];
-        if (ctl_is_moving(of(part)) && ctl_is_reached(&c->state, &c->arena, of(part))) {
+        if (ctl_is_moving(of(part)) && !part->topic->deleting &&
+            ctl_is_reached(&c->state, &c->arena, of(part))) {
             parts_add(&list, &c->arena, part->topic, part->partition);
         }
     }
@@ -243,13 +249,18 @@ static err reassign_one(struct controller *c, struct arena *arena,
                         struct controller_reassignment *plan, struct parts *taken)
 {
     struct ctl_topic *topic = ctl_topic_find(&c->state, plan->topic);
-    bool there = topic != NULL && !topic->deleting && plan->partition >= 0 &&
-                 plan->partition < topic->partitions_n;
-    if (!there && plan->cancel) {
+    const struct ctl_partition *p =
+        topic != NULL && plan->partition >= 0 && plan->partition < topic->partitions_n
+            ? &topic->partitions[plan->partition]
+            : NULL;
+    if (plan->cancel && (p == NULL || !ctl_is_moving(p))) {
         plan->message = STR("No reassignment of the partition is in progress.");
         return ERR_NO_REASSIGNMENT_IN_PROGRESS;
     }
-    if (!there) {
+    if (!plan->cancel) {
+        TRY(ctl_check_target(&c->state, arena, p, &plan->replicas, &plan->message));
+    }
+    if (p == NULL || topic->deleting) {
         plan->message = STR("The partition does not exist.");
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
@@ -271,6 +282,7 @@ static err write_plans(struct controller *c, struct arena *arena,
         for (int32_t i = 0; i < count; i++) {
             plans[i].error = reassign_one(c, arena, &plans[i], taken);
         }
+        TRY(controller_note_requested(c)); /* what asked for another target is not to come back */
         struct topic_list topics = parts_topics(taken, &c->arena);
         controller_decision_init(c, &d);
         for (int32_t t = 0; t < topics.count; t++) {
@@ -312,12 +324,13 @@ static err reassign(struct controller *c, struct controller_reassignment *plans,
     say("reassignments begun", &taken);
     TRY(begin(c, &taken));
     struct topic_list topics = parts_topics(&taken, &c->arena);
-    return controller_settle(c, &topics); /* one that had no replica alive may have one now */
+    TRY(controller_settle(c, &topics)); /* one that had no replica alive may have one now */
+    return controller_check_moves(c, &taken);
 }
 
 err controller_resume_moves(struct controller *c)
 {
-    struct parts moving = all_moving(c);
+    struct parts moving = all_that(c, ctl_is_moving);
     say("reassignments go on", &moving);
     return moving.count == 0 ? OK : begin(c, &moving);
 }
@@ -326,17 +339,15 @@ err controller_resume_moves(struct controller *c)
 
 static struct bytes requested(struct controller *c, int32_t *count)
 {
-    struct parts moving = all_moving(c);
+    struct parts parts = all_that(c, is_requested);
     struct znode_reassignments list = {
-        .all = controller_alloc(c, (size_t)moving.count, sizeof(*list.all))};
-    for (int32_t i = 0; i < moving.count; i++) {
-        const struct part *part = &moving.all[i];
-        if (of(part)->requested) {
-            list.all[list.count++] =
-                (struct znode_reassignment){.topic = part->topic->name,
-                                            .partition = part->partition,
-                                            .replicas = ctl_target(of(part), &c->arena)};
-        }
+        .all = controller_alloc(c, (size_t)parts.count, sizeof(*list.all))};
+    for (int32_t i = 0; i < parts.count; i++) {
+        const struct part *part = &parts.all[i];
+        list.all[list.count++] =
+            (struct znode_reassignment){.topic = part->topic->name,
+                                        .partition = part->partition,
+                                        .replicas = ctl_target(of(part), &c->arena)};
     }
     *count = list.count;
     return znode_reassignments_encode(&c->arena, &list);
@@ -445,7 +456,7 @@ err controller_reassignments(struct controller *c, struct arena *arena,
     if (!c->active) {
         return ERR_NOT_CONTROLLER;
     }
-    struct parts moving = all_moving(c);
+    struct parts moving = all_that(c, ctl_is_moving);
     *moves = arena_array(arena, (size_t)moving.count, sizeof(**moves));
     *count = *moves == NULL ? 0 : moving.count;
     for (int32_t i = 0; i < *count; i++) {

@@ -83,14 +83,21 @@ static bool names_none(const struct id_list *list)
     return false;
 }
 
-static err check_plan(const struct ctl_state *state, struct arena *arena,
-                      const struct ctl_partition *p, const struct id_list *target,
-                      struct str *message)
+/* The replicas of before any plan. */
+static struct id_list origin_of(const struct ctl_partition *p, struct arena *arena)
 {
+    return without(arena, &p->replicas, &p->adding);
+}
+
+err ctl_check_target(const struct ctl_state *state, struct arena *arena,
+                     const struct ctl_partition *p, const struct id_list *target,
+                     struct str *message)
+{
+    struct id_list origin = p == NULL ? (struct id_list){0} : origin_of(p, arena);
     if (target->count <= 0) {
         return refuse_plan(message, STR("The list of replicas is empty."));
     }
-    if (target->count > state->brokers_n + p->replicas.count) {
+    if (target->count > state->brokers_n + origin.count) {
         return refuse_plan(message, STR("The list of replicas is longer than there are brokers."));
     }
     if (names_one_twice(target)) {
@@ -101,7 +108,7 @@ static err check_plan(const struct ctl_state *state, struct arena *arena,
         return refuse_plan(message, arena_format(arena, "There is no such broker id: %s.",
                                                  list_text(arena, target).data));
     }
-    struct id_list added = without(arena, target, &p->replicas);
+    struct id_list added = without(arena, target, &origin);
     for (int32_t i = 0; i < added.count; i++) {
         if (!ctl_broker_is_live(state, added.ids[i])) {
             return refuse_plan(message, arena_format(arena,
@@ -176,19 +183,20 @@ err ctl_reassign(const struct ctl_state *state, struct arena *arena, struct ctl_
                  int32_t partition, const struct id_list *target, struct str *message)
 {
     struct ctl_partition *p = &topic->partitions[partition];
-    struct id_list origin = without(arena, &p->replicas, &p->adding);
+    struct id_list origin = origin_of(p, arena);
     if (target == NULL && !ctl_is_moving(p)) {
         *message = STR("No reassignment of the partition is in progress.");
         return ERR_NO_REASSIGNMENT_IN_PROGRESS;
     }
     target = target == NULL ? &origin : target;
-    TRY(check_plan(state, arena, p, target, message));
+    TRY(ctl_check_target(state, arena, p, target, message));
     struct id_list rest = without(arena, &origin, target);
     struct id_list replicas = joined(arena, target, &rest);
     if (!any_in_sync(p, &replicas)) {
         return refuse_plan(message, STR("None of the replicas that would be left is in sync."));
     }
     take_replicas(p, arena, &replicas, target, &origin);
+    p->node_due = false; /* the node is written now, and what it says is this plan */
     return OK;
 }
 
@@ -224,7 +232,12 @@ void ctl_lead_assigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t 
     }
     if (!id_list_holds(&p->replicas, p->state.leader) || !ctl_leader_lives(d, p)) {
         struct id_list live = ctl_live_replicas(d, p, &p->state.isr);
-        p->state.leader = live.count == 0 ? CTL_NO_LEADER : live.ids[0];
+        bool stays = id_list_holds(&p->replicas, p->state.leader) && ctl_leads_on(d->state, p);
+        if (live.count > 0) {
+            p->state.leader = live.ids[0];
+        } else if (!stays) {
+            p->state.leader = CTL_NO_LEADER;
+        }
     }
     ctl_write_next_epoch(d, topic, partition);
 }

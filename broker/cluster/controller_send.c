@@ -126,13 +126,26 @@ static void send_stops_of(struct controller *c, const struct ctl_broker *to,
     controller_send_stops(c, to, &parts, delete_partitions);
 }
 
+/* Has it left replicas of the topic that it may still have? */
+static bool has_left(const struct ctl_topic *topic, int32_t broker)
+{
+    for (int32_t p = 0; p < topic->partitions_n; p++) {
+        if (id_list_holds(&topic->partitions[p].leaving, broker)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who has left is told to delete at once, and not waited for. */
 void controller_send_deletion(struct controller *c, struct ctl_topic *topic)
 {
     for (int32_t b = 0; b < c->state.brokers_n; b++) {
         const struct ctl_broker *to = &c->state.brokers[b];
-        if (id_list_holds(&topic->stops, to->id) && !id_list_holds(&topic->asked, to->id)) {
+        bool waited_for = id_list_holds(&topic->stops, to->id);
+        if (!id_list_holds(&topic->asked, to->id) && (waited_for || has_left(topic, to->id))) {
             id_list_add(&topic->asked, to->id);
-            send_stops_of(c, to, topic, false);
+            send_stops_of(c, to, topic, !waited_for);
         }
     }
 }

@@ -75,14 +75,26 @@ void parts_add_topics(struct parts *parts, struct arena *arena, const struct top
     }
 }
 
+static int by_name(const void *one, const void *other)
+{
+    struct str a = (*(struct ctl_topic *const *)one)->name;
+    struct str b = (*(struct ctl_topic *const *)other)->name;
+    int differ = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+    return differ != 0 ? differ : (a.len > b.len) - (a.len < b.len);
+}
+
 struct topic_list parts_topics(const struct parts *parts, struct arena *arena)
 {
     struct topic_list list = {
         .topics = arena_array(arena, (size_t)parts->count, sizeof(struct ctl_topic *))};
     CHECK(list.topics != NULL);
     for (int32_t i = 0; i < parts->count; i++) {
-        if (list.count == 0 || list.topics[list.count - 1] != parts->all[i].topic) {
-            list.topics[list.count++] = parts->all[i].topic;
+        list.topics[i] = parts->all[i].topic;
+    }
+    qsort(list.topics, (size_t)parts->count, sizeof(*list.topics), by_name);
+    for (int32_t i = 0; i < parts->count; i++) {
+        if (list.count == 0 || list.topics[list.count - 1] != list.topics[i]) {
+            list.topics[list.count++] = list.topics[i];
         }
     }
     return list;

@@ -103,7 +103,7 @@ struct parts {
 void parts_add(struct parts *parts, struct arena *arena, struct ctl_topic *topic,
                int32_t partition);
 void parts_add_topics(struct parts *parts, struct arena *arena, const struct topic_list *list);
-/* Their topics; each once, where its partitions come together. */
+/* Their topics; each once, by name. */
 struct topic_list parts_topics(const struct parts *parts, struct arena *arena);
 
 /* Writes in the order in which they are to be made. Paths and data in the arena of the call. */
@@ -208,6 +208,11 @@ bool ctl_is_imbalanced(const struct ctl_state *state, int32_t broker, int32_t pe
 bool ctl_is_moving(const struct ctl_partition *p);
 /* Where it is to be: the replicas without those that are removed. In the arena. */
 struct id_list ctl_target(const struct ctl_partition *p, struct arena *arena);
+/* May these be the replicas of a partition (NULL: that is not there)? Those that it had before any plan, and
+ * brokers that live; as ctl_reassign answers it. */
+err ctl_check_target(const struct ctl_state *state, struct arena *arena,
+                     const struct ctl_partition *p, const struct id_list *target,
+                     struct str *message);
 /* Takes these as the replicas that the partition is to have; none: those that it had. The model's lists of
  * replicas alone are changed. INVALID_REPLICA_ASSIGNMENT (39), NO_REASSIGNMENT_IN_PROGRESS (85), with a
  * `message` in the arena. */

@@ -1,15 +1,15 @@
 /* What the controller reads from the store and writes to it.
  *
  * Reading fills the model. What makes no sense there is told once, with its path, and left alone, so
- * that one bad node does not stop the others. Writes are grouped, at most MULTI_MAX operations in a
- * transaction, each behind the check of the controller's epoch. */
+ * that one bad node does not stop the others. Writes are grouped, at most MULTI_MAX operations and
+ * MULTI_BYTES in a transaction (or one operation), each behind the check of the controller's epoch. */
 #include "broker/cluster/controller_internal.h"
 
 #include "base/log.h"
 #include "base/planted.h"
 #include "broker/cluster/metadata.h"
 
-enum { MULTI_MAX = 900 };
+enum { MULTI_MAX = 900, MULTI_BYTES = 512 << 10 };
 
 void *controller_alloc(struct controller *c, size_t count, size_t size)
 {
@@ -73,12 +73,28 @@ err controller_multi(struct controller *c, const struct coord_op *ops, size_t co
     return coord_multi(c->config.coord, copy, count, arena);
 }
 
+/* How many operations from there on go into one transaction. */
+static size_t group_size(const struct ctl_writes *writes, size_t at)
+{
+    size_t n = 0;
+    size_t bytes = 0;
+    while (at + n < writes->count && n < MULTI_MAX) {
+        const struct coord_op *op = &writes->ops[at + n];
+        bytes += strlen(op->path) + op->data.len;
+        if (n > 0 && bytes > MULTI_BYTES) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
 err controller_commit(struct controller *c, struct ctl_writes *writes)
 {
     err e = OK;
-    for (size_t at = 0; e == OK && at < writes->count; at += MULTI_MAX) {
-        size_t left = writes->count - at;
-        e = controller_checked_multi(c, writes->ops + at, left < MULTI_MAX ? left : MULTI_MAX);
+    for (size_t at = 0, n = 0; e == OK && at < writes->count; at += n) {
+        n = group_size(writes, at);
+        e = controller_checked_multi(c, writes->ops + at, n);
     }
     ctl_writes_deinit(writes);
     return e;
@@ -265,7 +281,8 @@ err controller_load_states(struct controller *c, const struct topic_list *list)
     return look_for_nodes(c, list);
 }
 
-/* Reads these topics' nodes (and watches them) into the model. */
+/* Reads these topics' nodes (and watches them) into the model, and the states of those whose node is not as the
+ * model has it. */
 err controller_load_topics(struct controller *c, const char *const *names, int32_t count,
                            struct topic_list *list)
 {
@@ -278,6 +295,7 @@ err controller_load_topics(struct controller *c, const char *const *names, int32
     TRY(coord_run(c->config.coord, gets, (size_t)count, &c->arena));
     list->topics = controller_alloc(c, (size_t)count, sizeof(*list->topics));
     list->count = 0;
+    struct topic_list news = {.topics = controller_alloc(c, (size_t)count, sizeof(*news.topics))};
     for (int32_t i = 0; i < count; i++) {
         struct znode_topic node;
         if (gets[i].error == E_NOT_FOUND) {
@@ -294,7 +312,13 @@ err controller_load_topics(struct controller *c, const char *const *names, int32
         if (uuid_is_zero(node.id)) {
             TRY(assign_id(c, gets[i].path, &node, version++));
         }
-        list->topics[list->count++] = ctl_set_topic(&c->state, str_of(names[i]), &node, version);
+        const struct ctl_topic *known = ctl_topic_find(&c->state, str_of(names[i]));
+        bool is_news = known == NULL || known->version != version;
+        struct ctl_topic *topic = ctl_set_topic(&c->state, str_of(names[i]), &node, version);
+        list->topics[list->count++] = topic;
+        if (is_news) {
+            news.topics[news.count++] = topic;
+        }
     }
-    return controller_load_states(c, list);
+    return controller_load_states(c, &news);
 }

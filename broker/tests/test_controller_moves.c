@@ -38,6 +38,14 @@ static struct znode_topic node_of_a(void)
     return node;
 }
 
+static int32_t version_of(const char *path)
+{
+    struct coord_op get = {.type = COORD_GET, .path = path};
+    MUST(coord_run(t.coord, &get, 1, &t.arena));
+    MUST(get.error);
+    return get.stat.version;
+}
+
 static bool same_list(const struct id_list *list, const char *expected)
 {
     char text[64] = "";
@@ -200,6 +208,7 @@ static void test_refusals(void)
     CU_ASSERT_EQUAL(plan_of("a", -1, (const int32_t[]){1}, 1), ERR_UNKNOWN_TOPIC_OR_PARTITION);
     CU_ASSERT_EQUAL(plan_of("b", 0, (const int32_t[]){1}, 1), ERR_UNKNOWN_TOPIC_OR_PARTITION);
     CU_ASSERT_EQUAL(plan_of("b", 0, NULL, 0), ERR_NO_REASSIGNMENT_IN_PROGRESS);
+    CU_ASSERT_EQUAL(plan_of("b", 0, (const int32_t[]){7}, 1), ERR_INVALID_REPLICA_ASSIGNMENT);
     CU_ASSERT(was_sent("") && node_is("1,2", "", "") && state_is("a", 0, 1, 0, "1,2"));
     delete ("/brokers/ids/2");
     deliver();
@@ -210,7 +219,7 @@ static void test_refusals(void)
     create_text("/admin/delete_topics/a", "");
     deliver();
     CU_ASSERT_EQUAL(MOVE(1, 3), ERR_UNKNOWN_TOPIC_OR_PARTITION);
-    CU_ASSERT_EQUAL(cancel(), ERR_NO_REASSIGNMENT_IN_PROGRESS);
+    CU_ASSERT_EQUAL(cancel(), ERR_UNKNOWN_TOPIC_OR_PARTITION);
     CU_ASSERT(controller_is_active(t.controller));
     controller_resign(t.controller, "a test");
     CU_ASSERT_EQUAL(MOVE(1, 3), ERR_NOT_CONTROLLER);
@@ -258,6 +267,25 @@ static void test_another_plan(void)
     IN_SYNC(1, 2, 3, 4);
     deliver();
     CU_ASSERT(node_is("3,4", "", "") && state_is("a", 0, 3, 5, "3,4"));
+    end();
+}
+
+/* Before all of the first have deleted what they had. */
+static void test_another_before_the_end(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2]}");
+    MUST(MOVE(1, 3));
+    t.keep_answers = true;
+    IN_SYNC(1, 2, 3);
+    CU_ASSERT(node_is("1,3,2", "3", "2") && under_way() == 0);
+    MUST(MOVE(2, 1));
+    CU_ASSERT(node_is("2,1,3", "2", "3"));
+    t.keep_answers = false;
+    fail_over();
+    IN_SYNC(1, 2, 3);
+    deliver();
+    CU_ASSERT(node_is("2,1", "", "") && state_is("a", 0, 1, 7, "1,2"));
     end();
 }
 
@@ -378,10 +406,7 @@ static void test_never_led(void)
     begin_cluster(2);
     make_topic("a", "{\"0\":[7,8]}");
     MUST(MOVE(2));
-    CU_ASSERT(node_is("2,7,8", "2", "7,8") && state_is("a", 0, 2, 0, "2"));
-    deliver();
-    fail_over();
-    CU_ASSERT(node_is("2", "", ""));
+    CU_ASSERT(node_is("2", "", "") && state_is("a", 0, 2, 1, "2"));
     end();
 }
 
@@ -394,6 +419,37 @@ static void test_deleted_meanwhile(void)
     deliver();
     CU_ASSERT(holds("/brokers/topics/a", NULL) && holds("/admin/delete_topics/a", NULL));
     CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=3 a-0 epoch=-2 delete\n"));
+    end();
+}
+
+/* Who has left and has not deleted yet is not forgotten. */
+static void test_deleted_while_one_leaves(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2]}");
+    MUST(MOVE(1, 3));
+    t.keep_answers = true;
+    IN_SYNC(1, 2, 3);
+    create_text("/admin/delete_topics/a", "");
+    t.sent[0] = '\0';
+    deliver();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=2 a-0 epoch=-2 delete\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=1 a-0 epoch=-2\n"));
+    end();
+}
+
+/* A topic on its way out does not come back with the end of a move. */
+static void test_ends_while_it_is_deleted(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2]}");
+    MUST(MOVE(1, 3));
+    t.keep_answers = true;
+    create_text("/admin/delete_topics/a", "");
+    deliver();
+    t.sent[0] = '\0';
+    IN_SYNC(1, 2, 3);
+    CU_ASSERT_PTR_NULL(strstr(t.sent, "lisr"));
     end();
 }
 
@@ -482,6 +538,45 @@ static void test_by_node(void)
     end();
 }
 
+/* Each topic's node is written once, in whatever order its partitions come. */
+static void test_by_node_in_any_order(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2],\"1\":[1,2]}");
+    make_topic("b", "{\"0\":[1,2],\"1\":[1,2]}");
+    int32_t version = version_of("/brokers/topics/a");
+    create_text(PLAN, "{\"version\":1,\"partitions\":["
+                      "{\"topic\":\"a\",\"partition\":0,\"replicas\":[1,3]},"
+                      "{\"topic\":\"b\",\"partition\":0,\"replicas\":[1,3]},"
+                      "{\"topic\":\"a\",\"partition\":1,\"replicas\":[1,3]},"
+                      "{\"topic\":\"b\",\"partition\":1,\"replicas\":[1,3]}]}");
+    deliver();
+    CU_ASSERT_EQUAL(under_way(), 4);
+    CU_ASSERT_EQUAL(version_of("/brokers/topics/a"), version + 1);
+    end();
+}
+
+/* Elected again it does not take what it knew of the node for what is there. */
+static void test_by_node_in_two_offices(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2]}");
+    create_text(PLAN, "{\"version\":1,\"partitions\":["
+                      "{\"topic\":\"a\",\"partition\":0,\"replicas\":[1,3]}]}");
+    deliver();
+    controller_resign(t.controller, "a test");
+    set_text("/brokers/topics/a",
+             "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\",\"partitions\":{\"0\":[2,1]},"
+             "\"adding_replicas\":{\"0\":[2]},\"removing_replicas\":{}}");
+    delete ("/controller");
+    t.queue_n = 0;
+    elect(); /* what is under way has come to its end */
+    CU_ASSERT(node_is("1,3,2", "3", "2") && under_way() == 1);
+    CU_ASSERT(holds(PLAN, "{\"version\":1,\"partitions\":[{\"topic\":\"a\",\"partition\":0,"
+                          "\"replicas\":[1,3]}]}"));
+    end();
+}
+
 /* What is under way is left where it is by who balances leaders. */
 static void test_no_balance_meanwhile(void)
 {
@@ -494,9 +589,11 @@ static void test_no_balance_meanwhile(void)
 }
 
 SUITE("controller_moves", TEST(test_moves), TEST(test_leader_stays), TEST(test_without_a_move),
-      TEST(test_refusals), TEST(test_cancel), TEST(test_another_plan), TEST(test_no_way_back),
-      TEST(test_old_replica_is_dead), TEST(test_old_replica_dies),
-      TEST(test_old_replica_cannot_delete), TEST(test_old_replica_answers_late),
-      TEST(test_new_replica_dies), TEST(test_never_led), TEST(test_deleted_meanwhile),
-      TEST(test_failover), TEST(test_conflicts), TEST(test_by_node),
+      TEST(test_refusals), TEST(test_cancel), TEST(test_another_plan),
+      TEST(test_another_before_the_end), TEST(test_no_way_back), TEST(test_old_replica_is_dead),
+      TEST(test_old_replica_dies), TEST(test_old_replica_cannot_delete),
+      TEST(test_old_replica_answers_late), TEST(test_new_replica_dies), TEST(test_never_led),
+      TEST(test_deleted_meanwhile), TEST(test_deleted_while_one_leaves),
+      TEST(test_ends_while_it_is_deleted), TEST(test_failover), TEST(test_conflicts),
+      TEST(test_by_node), TEST(test_by_node_in_any_order), TEST(test_by_node_in_two_offices),
       TEST(test_no_balance_meanwhile))
