@@ -1,6 +1,7 @@
 #include "broker/cluster/isr_changes.h"
 
 #include "base/log.h"
+#include "base/map.h"
 #include "protocol/error.h"
 #include "protocol/messages.h"
 
@@ -67,34 +68,29 @@ static void *alloc(struct isr_changes *changes, size_t count, size_t size)
     return memory;
 }
 
-static bool is_asked(const struct isr_changes *changes, const struct partition *p)
-{
-    list_each (item, &changes->asked) {
-        if (container_of(item, struct told, link)->partition == p) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* From `wanted` to `asked`: those that still want something. Returns how many. */
+/* From `wanted` to `asked`: those that still want something, each once. Returns how many. */
 static size_t choose(struct isr_changes *changes)
 {
     size_t count = 0;
+    struct map chosen;
+    map_init(&chosen);
     list_each_safe (item, &changes->wanted) {
         struct told *told = container_of(item, struct told, link);
         if (count == IN_ONE_REQUEST_MAX) {
             break;
         }
-        if (is_asked(changes, told->partition) ||
+        int64_t key = (int64_t)(intptr_t)told->partition;
+        if (map_get_i64(&chosen, key) != NULL ||
             !partition_isr_proposal(told->partition, &changes->arena, &told->proposal)) {
             told_free(told);
             continue;
         }
+        (void)map_set_i64(&chosen, key, told);
         list_remove(item);
         list_append(&changes->asked, item);
         count++;
     }
+    map_deinit(&chosen);
     return count;
 }
 
@@ -169,29 +165,51 @@ static void go_on(struct isr_changes *changes)
 
 /* ---- answers ---- */
 
-static const struct alter_partition_response_partition *
-answer_to(const struct alter_partition_response *response, struct partition *p)
+/* Where in an answer the last one was found: the next one is after it, mostly. */
+struct place {
+    const struct alter_partition_response *in;
+    int32_t topic;
+    int32_t partition;
+};
+
+static const struct alter_partition_response_partition *find_in(struct place *place, int32_t t,
+                                                                int32_t partition)
 {
-    struct topic_partition name = partition_name(p);
-    struct uuid id = partition_topic_id(p);
-    for (int32_t t = 0; t < response->topics_n; t++) {
-        const struct alter_partition_response_topic *topic = &response->topics[t];
-        if (!str_equal(topic->topic_name, name.topic) && !uuid_equal(topic->topic_id, id)) {
-            continue;
-        }
-        for (int32_t i = 0; i < topic->partitions_n; i++) {
-            if (topic->partitions[i].partition_index == name.partition) {
-                return &topic->partitions[i];
-            }
+    const struct alter_partition_response_topic *topic = &place->in->topics[t];
+    int32_t from = t == place->topic ? place->partition : 0;
+    for (int32_t i = 0; i < topic->partitions_n; i++) {
+        int32_t at = (from + i) % topic->partitions_n;
+        if (topic->partitions[at].partition_index == partition) {
+            place->topic = t;
+            place->partition = at;
+            return &topic->partitions[at];
         }
     }
     return NULL;
 }
 
-/* True: it must be asked again. */
-static bool take(const struct told *told, const struct alter_partition_response *response)
+static const struct alter_partition_response_partition *answer_to(struct place *place,
+                                                                  struct partition *p)
 {
-    const struct alter_partition_response_partition *in = answer_to(response, told->partition);
+    struct topic_partition name = partition_name(p);
+    struct uuid id = partition_topic_id(p);
+    const struct alter_partition_response *in = place->in;
+    const struct alter_partition_response_partition *found = NULL;
+    int32_t from = place->topic;
+    for (int32_t i = 0; i < in->topics_n && found == NULL; i++) {
+        int32_t t = (from + i) % in->topics_n;
+        if (str_equal(in->topics[t].topic_name, name.topic) ||
+            uuid_equal(in->topics[t].topic_id, id)) {
+            found = find_in(place, t, name.partition);
+        }
+    }
+    return found;
+}
+
+/* True: it must be asked again. */
+static bool take(const struct told *told, struct place *place)
+{
+    const struct alter_partition_response_partition *in = answer_to(place, told->partition);
     if (in == NULL) {
         return true;
     }
@@ -213,9 +231,10 @@ static void on_answer(struct question *question, err outcome)
                  e > 0 ? kafka_error_name((int16_t)e) : err_text(e));
     }
     changes->said = e != OK;
+    struct place place = {.in = &changes->response};
     list_each_safe (item, &changes->asked) {
         struct told *told = container_of(item, struct told, link);
-        if (e != OK || take(told, &changes->response)) {
+        if (e != OK || take(told, &place)) {
             again = true;
             list_remove(item);
             list_append(&changes->wanted, item);
