@@ -100,10 +100,18 @@ void replicas_each(struct replicas *replicas, void (*each)(void *context, struct
                    void *context)
 {
     pthread_rwlock_rdlock(&replicas->lock);
+    size_t count = 0;
+    struct partition **all = xcalloc(replicas->partitions.count + 1, sizeof(struct partition *));
     map_each (entry, &replicas->partitions) {
-        each(context, entry->value);
+        all[count] = entry->value;
+        partition_retain(all[count++]);
     }
     pthread_rwlock_unlock(&replicas->lock);
+    for (size_t i = 0; i < count; i++) {
+        each(context, all[i]);
+        partition_release(all[i]);
+    }
+    free(all);
 }
 
 size_t replicas_count(struct replicas *replicas)
