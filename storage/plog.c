@@ -338,9 +338,16 @@ static err restart_if_spanned(struct plog *log, const struct append *append)
         return OK;
     }
     int64_t end = plog_end_offset(log);
-    bool spans =
-        batch.base_offset >= 0 && batch.base_offset < end && batch_last_offset(&batch) >= end;
+    bool spans = batch.base_offset >= 0 && batch.base_offset < end &&
+                 batch_last_offset(&batch) >= end && batch_is_sound(append->batches, &batch);
     return spans ? plog_truncate_fully_and_start_at(log, batch.base_offset) : OK;
+}
+
+/* What made it begin anew is not good: it begins again where it did. */
+static err went_back(struct plog *log, int64_t end, err why)
+{
+    err e = plog_truncate_fully_and_start_at(log, end);
+    return e == OK ? why : e;
 }
 
 /* A client's batches have been measured by validate_batches(), a coordinator's one by nobody; what a
@@ -362,8 +369,12 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
     plog_take_config(log);
     TRY(check_message_size(log, len, origin));
     struct append append = {.batches = batches, .len = len, .origin = origin};
+    int64_t end = plog_end_offset(log);
     TRY(restart_if_spanned(log, &append));
-    TRY(append_examine(log, &append, leader_epoch));
+    err e = append_examine(log, &append, leader_epoch);
+    if (e != OK) {
+        return plog_end_offset(log) == end ? e : went_back(log, end, e);
+    }
     if (append.duplicate != NULL) {
         result->duplicate = true;
         result->base_offset = append.duplicate->last_offset - append.duplicate->offset_delta;

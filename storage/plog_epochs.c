@@ -20,7 +20,15 @@
 err plog_write_epochs(struct plog *log)
 {
     char *path = xasprintf("%s/leader-epoch-checkpoint", log->dir);
-    err e = epoch_checkpoint_write(log->env->fs, path, log->epochs.entries, log->epochs.count);
+    guard_lock(log); /* a reader that proves the table may put another in its place */
+    size_t count = log->epochs.count;
+    struct epoch_entry *entries = xcalloc(count + 1, sizeof(*entries));
+    for (size_t i = 0; i < count; i++) {
+        entries[i] = log->epochs.entries[i];
+    }
+    guard_unlock(log);
+    err e = epoch_checkpoint_write(log->env->fs, path, entries, count);
+    free(entries);
     free(path);
     log->idle_epoch_on_disk = false;
     return e;
