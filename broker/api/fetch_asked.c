@@ -7,8 +7,13 @@
 
 enum { FIRST_TOPIC_ID_VERSION = 13 };
 
+/* Who asks in another leader epoch may not have taken what was told in the one before. */
 static void remember(struct session_partition *p, const struct fetch_request_partition *in)
 {
+    if (p->leader_epoch != in->current_leader_epoch) {
+        p->high_watermark = -1;
+        p->told_log_start_offset = -1;
+    }
     p->fetch_offset = in->fetch_offset;
     p->log_start_offset = in->log_start_offset;
     p->max_bytes = in->partition_max_bytes;
@@ -142,8 +147,9 @@ static void session_note(struct fetch_session *session, const struct asked_parti
 {
     struct session_partition *p =
         fetch_session_partition(session, told->topic, told->topic_id, told->number);
-    p->high_watermark = told->failed ? -1 : told->high_watermark;
-    p->told_log_start_offset = told->failed ? -1 : told->log_start_offset;
+    bool taken = !told->failed && !told->diverged; /* who cuts its log takes nothing else */
+    p->high_watermark = taken ? told->high_watermark : -1;
+    p->told_log_start_offset = taken ? told->log_start_offset : -1;
     if (told->has_bytes) {
         list_remove(&p->link);
         list_append(&session->partitions, &p->link);
@@ -153,8 +159,11 @@ static void session_note(struct fetch_session *session, const struct asked_parti
 /* A full request that wants a session gets one with what it asked for, while there is room. */
 static int32_t session_make(struct req *r, const struct fetch_asked *asked)
 {
-    struct fetch_session *session = fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, false);
-    session_update(session, r->in);
+    const struct fetch_request *in = r->in;
+    bool replica = in->replica_id >= 0 || in->replica_state.replica_id >= 0;
+    struct fetch_session *session =
+        fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, replica);
+    session_update(session, in);
     for (int32_t i = 0; i < asked->partitions_n; i++) {
         session_note(session, &asked->partitions[i]);
     }

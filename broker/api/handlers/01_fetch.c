@@ -225,6 +225,7 @@ static bool read_round(struct req *r, struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused != OK) {
+            at_once |= part->refused == ERR_NOT_LEADER_OR_FOLLOWER && replica_of(r) < 0;
             continue;
         }
         readable++;
