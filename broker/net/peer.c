@@ -112,6 +112,11 @@ bool peer_is_connected(const struct peer *peer)
     return peer->state == READY;
 }
 
+bool peer_is_receiving(const struct peer *peer)
+{
+    return peer->state == READY && stream_holds_input(&peer->stream);
+}
+
 /* ---- failures ---- */
 
 /* One request is told: the one that was being sent, or would have been next. */

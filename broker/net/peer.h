@@ -70,5 +70,7 @@ void peer_disconnect(struct peer *peer);
  * the pause, which grows. */
 void peer_refuse(struct peer *peer);
 bool peer_is_connected(const struct peer *peer);
+/* Has an answer begun to come? */
+bool peer_is_receiving(const struct peer *peer);
 
 #endif

@@ -4,13 +4,15 @@
  * A leader holds a fetch back until there is something new, up to half a second. Who begins to follow
  * meanwhile would wait as long before the leader hears of it, and the leader, if it is a new one, cannot
  * acknowledge anything before. So, unless the answer comes within HURRY_MS, the connection is given up
- * and everything is asked on another one. Pauses need no hurry: a request's wait ends with the next.
+ * and everything is asked on another one; not where it has begun to come, and not again before there was
+ * time for another. Pauses need no hurry: a request's wait ends with the next.
  *
  * Sharing. Who produces with acks=all waits until all of the ISR have fetched twice, and so for whatever
  * else these answers bring: with a megabyte of a partition that is behind, ten times as long as without.
  * A replica below the high watermark is in no ISR, so nobody waits for it. While there are both, those
  * for whom somebody waits and those who are behind, an answer may have SHARED_BYTES, and twice what the
- * former have brought in the last one, so that they are not held up by the bound. */
+ * former have brought in the last one, so that they are not held up by the bound. Where an answer takes its
+ * time anyhow, since the leader is far away, it may have as much more for each SHARED_ROUND_MS. */
 #include "broker/replica/fetcher_internal.h"
 
 #include "base/log.h"
@@ -24,11 +26,13 @@ enum {
     ARENA_BYTES = 512 << 20,
     PAUSE_MIN_MS = 10,
     HURRY_MS = 5,
+    HURRY_AGAIN_MS = 200,
     RECONNECT_MIN_MS = 10,
     VERSION_WITHOUT_IDS = 12,
     FIRST_TOPIC_ID_VERSION = 13,
     SHARED_BYTES = 256 << 10,
     SHARED_MS = 100, /* so long after it was last seen, there is one */
+    SHARED_ROUND_MS = 2,
 };
 
 static void on_wake(struct timer *timer);
@@ -262,6 +266,11 @@ static void on_wake(struct timer *timer)
 static void on_hurry(struct timer *timer)
 {
     struct fetcher *f = container_of(timer, struct fetcher, hurry);
+    int64_t now_ms = loop_now_ms(f->loop);
+    if (peer_is_receiving(f->peer) || now_ms < f->hurry_again_ms) {
+        return;
+    }
+    f->hurry_again_ms = now_ms + HURRY_AGAIN_MS;
     if (f->busy && peer_is_connected(f->peer)) {
         f->hurried = true;
         peer_disconnect(f->peer);
@@ -274,9 +283,9 @@ static void on_hurry(struct timer *timer)
 
 /* ---- the session ---- */
 
+/* The next request begins another, and ends this one by its id where the leader still has it. */
 void fetcher_end_session(struct fetcher *f)
 {
-    f->session_id = 0;
     f->session_epoch = 0;
     list_each (item, &f->all) {
         struct followed *it = container_of(item, struct followed, link);
@@ -388,12 +397,16 @@ static void on_fetched(struct peer_request *asked, err outcome, uint8_t *frame, 
     struct fetch_response *response = alloc(f, 1, sizeof(*response));
     f->busy = false;
     timer_stop(f->loop, &f->hurry);
+    if (len > SHARED_BYTES / 2) { /* it was not waited for */
+        f->shared_round_ms = loop_now_ms(f->loop) - f->asked_ms;
+    }
     outcome = outcome == OK ? exchange_decode(&exchange, bytes_of(frame, len), &f->arena, response)
                             : outcome;
     if (outcome != OK) {
         fetcher_failed(f, outcome);
     } else {
         f->out_of_reach = false;
+        f->hurry_again_ms = 0;
         fetcher_take_answer(f, response);
     }
     fetcher_go_on(f);
@@ -403,7 +416,8 @@ static void on_fetched(struct peer_request *asked, err outcome, uint8_t *frame, 
 static int32_t answer_bytes(const struct fetcher *f)
 {
     int64_t since_ms = loop_now_ms(f->loop) - SHARED_MS;
-    size_t shared = SHARED_BYTES + 2 * f->shared_bytes;
+    size_t rounds = 1 + (size_t)(f->shared_round_ms / SHARED_ROUND_MS);
+    size_t shared = SHARED_BYTES * rounds + 2 * f->shared_bytes;
     bool shares = f->behind_ms > since_ms && f->shared_ms > since_ms;
     return shares && shared < (size_t)f->env->max_bytes ? (int32_t)shared : f->env->max_bytes;
 }
@@ -440,6 +454,7 @@ void fetcher_send(struct fetcher *f, const struct exchange *exchange, const void
     CHECK(e == OK); /* its texts are names of topics */
     arena_reset(&f->arena, ARENA_BYTES);
     f->busy = true;
+    f->asked_ms = loop_now_ms(f->loop);
     f->asked = (struct peer_request){.frame = f->frame.data,
                                      .frame_len = f->frame.len,
                                      .timeout_ms = f->env->wait_ms + f->env->timeout_ms,

@@ -121,6 +121,7 @@ static void take_session(struct fetcher *f, const struct fetch_response *respons
 {
     if (response->session_id == 0) {
         fetcher_end_session(f);
+        f->session_id = 0;
     } else {
         f->session_id = response->session_id;
         f->session_epoch = f->session_epoch == INT32_MAX ? 1 : f->session_epoch + 1;

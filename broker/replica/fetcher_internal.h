@@ -84,12 +84,15 @@ struct fetcher {
     struct arena arena; /* of the request, then of its answer */
     struct timer wake;  /* the next pause is over */
     struct timer hurry;
-    bool out_of_reach; /* said in the log */
+    int64_t hurry_again_ms; /* not before */
+    int64_t asked_ms;       /* when the request that is on its way was sent */
+    bool out_of_reach;      /* said in the log */
 
     /* See Sharing in fetcher.c. */
-    int64_t behind_ms;   /* when a partition was last seen behind */
-    int64_t shared_ms;   /* when records last came that were waited for */
-    size_t shared_bytes; /* of them, in the last answer that had some */
+    int64_t behind_ms;       /* when a partition was last seen behind */
+    int64_t shared_ms;       /* when records last came that were waited for */
+    size_t shared_bytes;     /* of them, in the last answer that had some */
+    int64_t shared_round_ms; /* how long the last large answer took */
 
     struct followed *asks; /* for offsets; NULL: nobody, or it is followed no more */
     bool asks_earliest;

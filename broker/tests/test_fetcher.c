@@ -123,7 +123,7 @@ static void test_without_ids(void)
     MUST(partition_take_topic_id(t.kept[0].p, id_of(NAMES[0].topic)));
     CU_ASSERT(played_is_left(&t.leader));
     fetcher_follow(t.fetcher, t.kept[0].p, EPOCH);
-    get_fetch("0/0 a-0@2/5");
+    get_fetch("77/0 a-0@2/5");
     CU_ASSERT_EQUAL(t.leader.asked.version, 17);
     end();
 }
@@ -170,7 +170,7 @@ static void test_last_is_gone(void)
     CU_ASSERT(played_silence(&t.leader));
     CU_ASSERT_EQUAL(loop_next_due_ms(t.loop), INT64_MAX);
     fetcher_follow(t.fetcher, t.kept[0].p, EPOCH);
-    get_fetch("0/0 a-0@0/-1");
+    get_fetch("77/0 a-0@0/-1");
     end();
 }
 
@@ -212,7 +212,7 @@ static void test_late_answers(void)
     CU_ASSERT(played_silence(&t.leader));
     fetcher_follow(t.fetcher, t.kept[1].p, EPOCH + 1);
     CU_ASSERT(played_is_left(&t.leader)); /* nobody else is followed, so it begins from the front */
-    get_fetch("0/0 b-0@0/-1");
+    get_fetch("77/0 b-0@0/-1");
     end();
 }
 
@@ -230,7 +230,44 @@ static void test_hurry(void)
     CU_ASSERT(played_silence(&t.leader));
     pass(1);
     CU_ASSERT(played_is_left(&t.leader));
-    get_fetch("0/0 a-0@0/-1 b-0@0/-1"); /* on another connection, at once */
+    get_fetch("77/0 a-0@0/-1 b-0@0/-1"); /* on another connection, at once */
+    end();
+}
+
+/* Others come one by one: what is asked anew has its time. */
+static void test_no_hurry_again(void)
+{
+    begin();
+    follow(0);
+    get_fetch("0/0 a-0@0/-1");
+    answer_nothing();
+    get_fetch("77/1");
+    follow(1);
+    pass(HURRY_MS);
+    CU_ASSERT(played_is_left(&t.leader));
+    get_fetch("77/0 a-0@0/-1 b-0@0/-1");
+    follow(2);
+    pass(HURRY_MS);
+    CU_ASSERT(played_silence(&t.leader));
+    answer_nothing();
+    get_fetch("77/1 a-1@0/-1");
+    end();
+}
+
+/* What has begun to come is taken. */
+static void test_no_hurry_while_it_comes(void)
+{
+    begin();
+    follow(0);
+    get_fetch("0/0 a-0@0/-1");
+    answer_nothing();
+    get_fetch("77/1");
+    static const uint8_t HEAD[] = {0, 1, 0, 0, 0, 0};
+    played_send(&t.leader, HEAD, sizeof(HEAD));
+    follow(1);
+    pass(HURRY_MS);
+    CU_ASSERT(played_silence(&t.leader));
+    CU_ASSERT_FALSE(played_is_left(&t.leader));
     end();
 }
 
@@ -471,7 +508,8 @@ static void test_leaves(void)
 SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_session),
       TEST(test_forgotten_and_back), TEST(test_topic_made_again), TEST(test_without_ids),
       TEST(test_shared), TEST(test_last_is_gone), TEST(test_gone_while_it_is_flushed),
-      TEST(test_late_answers), TEST(test_hurry), TEST(test_no_need_to_hurry),
+      TEST(test_late_answers), TEST(test_hurry), TEST(test_no_hurry_again),
+      TEST(test_no_hurry_while_it_comes), TEST(test_no_need_to_hurry),
       TEST(test_comes_while_out_of_reach), TEST(test_pauses_double), TEST(test_one_pauses),
       TEST(test_divergence), TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
       TEST(test_leader_begins_later), TEST(test_common_offset_after_all),

@@ -73,7 +73,7 @@ static void test_fenced(void)
     become(0, LEADER, EPOCH + 1);
     fetcher_follow(t.fetcher, t.kept[0].p, EPOCH + 1);
     CU_ASSERT(played_is_left(&t.leader));
-    get_fetch("0/0 a-0@0/-1");
+    get_fetch("77/0 a-0@0/-1");
     CU_ASSERT_EQUAL(t.asked->topics[0].partitions[0].current_leader_epoch, EPOCH + 1);
     end();
 }
@@ -85,11 +85,11 @@ static void check_session_error(int16_t error)
     answer_records(0, 0, 2);
     get_fetch("77/1 a-0@2/5");
     answer_error(error);
-    get_fetch("0/0 a-0@2/5");
+    get_fetch("77/0 a-0@2/5");
     for (int i = 0; i < 3; i++) {
         answer_error(error);
         CU_ASSERT(pauses(10 << i));
-        get_fetch("0/0 a-0@2/5");
+        get_fetch("77/0 a-0@2/5");
     }
     end();
 }
@@ -108,7 +108,7 @@ static void check_whole_error(int16_t error)
     get_fetch("77/1");
     answer_error(error);
     CU_ASSERT(pauses(10));
-    get_fetch("0/0 a-0@0/-1");
+    get_fetch("77/0 a-0@0/-1");
     end();
 }
 
@@ -195,7 +195,7 @@ static void check_refused(struct writer *records)
     writer_deinit(records);
     CU_ASSERT(played_is_left(&t.leader));
     CU_ASSERT(pauses(10));
-    get_fetch("0/0 a-0@0/-1");
+    get_fetch("77/0 a-0@0/-1");
     CU_ASSERT_EQUAL(end_of(0), 0);
     CU_ASSERT_EQUAL(plog_size_bytes(t.kept[0].log), 0);
     end();
@@ -519,13 +519,13 @@ static void test_reset(void)
     for (int i = 0; i < 3; i++) {
         played_reset(&t.leader);
         CU_ASSERT(pauses(10 << i));
-        get_fetch("0/0 a-0@0/-1");
+        get_fetch("77/0 a-0@0/-1");
     }
     answer_records(0, 0, 1);
     get_fetch("77/1 a-0@1/5");
     played_hang_up(&t.leader);
     CU_ASSERT(pauses(10));
-    get_fetch("0/0 a-0@1/5");
+    get_fetch("77/0 a-0@1/5");
     end();
 }
 
