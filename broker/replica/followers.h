@@ -45,6 +45,7 @@ struct replica_fetch {
     int64_t offset;            /* from which on it fetches: it has all below */
     int64_t log_start_offset;  /* where its log begins; -1: not told */
     int64_t leader_end_offset; /* where ours ended when it was read */
+    int32_t leader_epoch;      /* ours, then: what is told counts in no other */
 };
 void follower_fetched(struct follower *follower, const struct replica_fetch *fetch, int64_t now_ms);
 /* The least offset up to which all have fetched that count: the members of the ISR, and those who have

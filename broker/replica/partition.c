@@ -318,9 +318,10 @@ static err check_replica(const struct partition *p, int32_t leader_epoch, int32_
 }
 
 err partition_pin_for_replica(struct partition *p, int32_t leader_epoch, int32_t replica_id,
-                              struct plog **log)
+                              struct plog **log, int32_t *own_epoch)
 {
     partition_lock(p);
+    *own_epoch = p->state.leader_epoch;
     err e = pin_if(p, check_replica(p, leader_epoch, replica_id), log);
     partition_unlock(p);
     return e;
@@ -384,7 +385,8 @@ void partition_replica_fetched(struct partition *p, int32_t replica_id,
 {
     partition_lock(p);
     struct follower *follower = followers_find(&p->followers, replica_id);
-    if (partition_check_role(p, -1, false) == OK && follower != NULL) {
+    bool same = p->state.leader_epoch == fetch->leader_epoch;
+    if (same && partition_check_role(p, -1, false) == OK && follower != NULL) {
         follower_fetched(follower, fetch, clock_monotonic_ms(p->env->clock));
         partition_isr_consider(p, follower);
         partition_advance(p, INT32_MAX);

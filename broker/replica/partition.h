@@ -140,10 +140,11 @@ NODISCARD err partition_pin(struct partition *p, int32_t leader_epoch, bool any_
 void partition_unpin(struct partition *p);
 
 /* For a replica of the partition on another broker: a leader only, and only where the controller has
- * assigned it, else UNKNOWN_LEADER_EPOCH (75), or NOT_LEADER_OR_FOLLOWER (6) without an epoch. */
+ * assigned it, else UNKNOWN_LEADER_EPOCH (75), or NOT_LEADER_OR_FOLLOWER (6) without an epoch. `own_epoch`:
+ * the leader epoch here. */
 NODISCARD err partition_pin_for_replica(struct partition *p, int32_t leader_epoch,
-                                        int32_t replica_id, struct plog **log);
-/* A replica on another broker fetches: moves the high watermark. */
+                                        int32_t replica_id, struct plog **log, int32_t *own_epoch);
+/* A replica on another broker fetches: moves the high watermark, unless the leader epoch is another by now. */
 void partition_replica_fetched(struct partition *p, int32_t replica_id,
                                const struct replica_fetch *fetch);
 /* The replica that a consumer should read from, where this broker leads (selector.h); -1: this one. */

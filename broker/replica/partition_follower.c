@@ -207,8 +207,9 @@ static err take(struct partition *p, int32_t leader_epoch, const struct fetched 
         TRY(append_all(p, leader_epoch, fetched->batches, fetched->len));
     }
     int64_t end = plog_end_offset(p->log);
+    /* What it passes may have come long before. */
     partition_set_high_watermark(p, fetched->high_watermark < end ? fetched->high_watermark : end,
-                                 (int64_t)fetched->len);
+                                 INT32_MAX);
     int64_t start = fetched->log_start_offset;
     if (start > plog_start_offset(p->log) && start <= partition_high_watermark(p)) {
         TRY(plog_advance_start(p->log, start));

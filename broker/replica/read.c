@@ -40,8 +40,10 @@ static err drop_cut_batch(const struct read_request *request, struct log_range *
     return OK;
 }
 
-static void read_log(struct partition *p, struct plog *log, const struct read_request *request,
-                     struct arena *arena, struct read_result *result)
+/* `own_epoch`: of a replica's fetch. */
+static void read_log(struct partition *p, struct plog *log, int32_t own_epoch,
+                     const struct read_request *request, struct arena *arena,
+                     struct read_result *result)
 {
     int64_t high_watermark = partition_high_watermark(p);
     result->high_watermark = high_watermark;
@@ -69,7 +71,7 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     int64_t end = replica                   ? result->end_offset
                   : request->read_committed ? result->last_stable_offset
                                             : high_watermark;
-    if (request->offset < end) {
+    if (request->offset < end && (request->max_bytes > 0 || request->min_one)) {
         result->error = plog_read(log, request->offset, end, request->max_bytes, request->min_one,
                                   &result->range);
         if (result->error == OK) {
@@ -79,7 +81,8 @@ static void read_log(struct partition *p, struct plog *log, const struct read_re
     if (result->error == OK && replica && !request->again) {
         const struct replica_fetch fetch = {.offset = request->offset,
                                             .log_start_offset = request->log_start_offset,
-                                            .leader_end_offset = result->end_offset};
+                                            .leader_end_offset = result->end_offset,
+                                            .leader_epoch = own_epoch};
         partition_replica_fetched(p, request->replica_id, &fetch);
         result->high_watermark = partition_high_watermark(p);
     }
@@ -94,12 +97,13 @@ void partition_read(struct partition *p, const struct read_request *request, str
 {
     *result = (struct read_result){.preferred = -1};
     struct plog *log = NULL;
-    result->error =
-        request->replica_id >= 0
-            ? partition_pin_for_replica(p, request->leader_epoch, request->replica_id, &log)
-            : partition_pin(p, request->leader_epoch, request->any_replica, &log);
+    int32_t own_epoch = -1;
+    result->error = request->replica_id >= 0
+                        ? partition_pin_for_replica(p, request->leader_epoch, request->replica_id,
+                                                    &log, &own_epoch)
+                        : partition_pin(p, request->leader_epoch, request->any_replica, &log);
     if (result->error == OK) {
-        read_log(p, log, request, arena, result);
+        read_log(p, log, own_epoch, request, arena, result);
         partition_unpin(p);
     }
     if (result->error != OK) {

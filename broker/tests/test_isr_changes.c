@@ -230,7 +230,9 @@ static void lead(int i, int32_t leader_epoch, int isr_n)
 static void catch_up(int i)
 {
     int64_t end = plog_end_offset(t.kept[i].log);
-    const struct replica_fetch fetch = {.offset = end, .leader_end_offset = end};
+    const struct replica_fetch fetch = {.offset = end,
+                                        .leader_end_offset = end,
+                                        .leader_epoch = partition_role(t.kept[i].p).leader_epoch};
     partition_replica_fetched(t.kept[i].p, OTHER, &fetch);
 }
 

@@ -557,10 +557,11 @@ static void test_whose_fetch_counts(void)
     lead_others(3, 2);
     (void)appended(1, 1);
     (void)fetch_as(77, 1, ERR_UNKNOWN_LEADER_EPOCH); /* has no replica */
+    int32_t own = -1;
     struct plog *log = NULL;
-    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, -1, 77, &log), ERR_NOT_LEADER_OR_FOLLOWER);
-    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, 2, OTHER, &log), ERR_FENCED_LEADER_EPOCH);
-    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, 4, OTHER, &log), ERR_UNKNOWN_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, -1, 77, &log, &own), ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, 2, OTHER, &log, &own), ERR_FENCED_LEADER_EPOCH);
+    CU_ASSERT_EQUAL(partition_pin_for_replica(t.p, 4, OTHER, &log, &own), ERR_UNKNOWN_LEADER_EPOCH);
     CU_ASSERT_EQUAL(partition_high_watermark(t.p), 0);
     (void)become(OTHER, 4);
     (void)fetch_as(OTHER, 1, ERR_NOT_LEADER_OR_FOLLOWER);

@@ -346,8 +346,38 @@ static void test_topic_id_later(void)
     end();
 }
 
-SUITE("partition_follower", TEST(test_begins_at_its_end), TEST(test_without_epochs),
-      TEST(test_several_epochs), TEST(test_later_epoch), TEST(test_larger_than_a_segment),
-      TEST(test_end_has_moved), TEST(test_high_watermark_stays), TEST(test_cut),
-      TEST(test_empty_epoch_at_the_end), TEST(test_no_divergence), TEST(test_cut_at_the_start),
-      TEST(test_anew), TEST(test_recovery_points_first), TEST(test_topic_id_later))
+/* ---- who reads here ---- */
+
+static int woken;
+
+static void on_wake(struct waiter *waiter)
+{
+    (void)waiter;
+    woken++;
+}
+
+/* Records come, and in a later answer that all have them. */
+static void test_readers_hear_of_the_high_watermark(void)
+{
+    begin();
+    hold(1, 3, 0);
+    _Atomic int64_t wanted = 1;
+    struct waiter waiter = {.wake = on_wake};
+    struct watch watch = {
+        .waiter = &waiter, .offset = -1, .seen = partition_seen(t.p), .wanted_bytes = &wanted};
+    woken = 0;
+    watch_add(&watch, t.p);
+    MUST(take(1, 3, NULL, 0, 0, 0));
+    CU_ASSERT_EQUAL(woken, 0);
+    MUST(take(1, 3, NULL, 0, 0, 3));
+    CU_ASSERT_EQUAL(woken, 1);
+    watch_remove(&watch);
+    end();
+}
+
+SUITE("partition_follower", TEST(test_readers_hear_of_the_high_watermark),
+      TEST(test_begins_at_its_end), TEST(test_without_epochs), TEST(test_several_epochs),
+      TEST(test_later_epoch), TEST(test_larger_than_a_segment), TEST(test_end_has_moved),
+      TEST(test_high_watermark_stays), TEST(test_cut), TEST(test_empty_epoch_at_the_end),
+      TEST(test_no_divergence), TEST(test_cut_at_the_start), TEST(test_anew),
+      TEST(test_recovery_points_first), TEST(test_topic_id_later))

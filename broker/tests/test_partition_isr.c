@@ -97,11 +97,18 @@ static err append_all(struct partition_append *appended)
     return e;
 }
 
-static void fetched(int32_t id, int64_t offset)
+/* It was read in this leader epoch. */
+static void fetched_in(int32_t leader_epoch, int32_t id, int64_t offset)
 {
     const struct replica_fetch fetch = {.offset = offset,
-                                        .leader_end_offset = plog_end_offset(t.kept.log)};
+                                        .leader_end_offset = plog_end_offset(t.kept.log),
+                                        .leader_epoch = leader_epoch};
     partition_replica_fetched(t.p, id, &fetch);
+}
+
+static void fetched(int32_t id, int64_t offset)
+{
+    fetched_in(partition_role(t.p).leader_epoch, id, offset);
 }
 
 static void pass(int64_t ms)
@@ -205,6 +212,19 @@ static void test_joins_not_before_the_epoch(void)
     CU_ASSERT_EQUAL(wanted(), 0);
     fetched(THIRD, 2);
     CU_ASSERT_EQUAL(wanted(), 123);
+    end();
+}
+
+/* What a follower had in another leader epoch, before it was cut perhaps, says nothing of this one. */
+static void test_fetch_of_another_epoch(void)
+{
+    begin(1);
+    append(4);
+    become(ME, EPOCH + 1, 1);
+    fetched_in(EPOCH, OTHER, 4);
+    CU_ASSERT_EQUAL(t.wanted_n, 0);
+    fetched_in(EPOCH + 1, OTHER, 4);
+    CU_ASSERT_EQUAL(t.wanted_n, 1);
     end();
 }
 
@@ -552,10 +572,10 @@ static void test_leaves_without_a_replica(void)
 }
 
 SUITE("partition_isr", TEST(test_joins), TEST(test_joins_not_before_the_epoch),
-      TEST(test_dead_does_not_join), TEST(test_stranger_does_not_join),
-      TEST(test_high_watermark_while_it_joins), TEST(test_leaves), TEST(test_all_leave),
-      TEST(test_keeps_up), TEST(test_nobody_writes), TEST(test_high_watermark_while_it_leaves),
-      TEST(test_one_change_at_a_time), TEST(test_answers), TEST(test_another_isr),
-      TEST(test_answers_of_another_time), TEST(test_min_insync),
-      TEST(test_min_insync_while_it_joins), TEST(test_high_watermark_while_it_is_dropped),
-      TEST(test_leaves_without_a_replica))
+      TEST(test_fetch_of_another_epoch), TEST(test_dead_does_not_join),
+      TEST(test_stranger_does_not_join), TEST(test_high_watermark_while_it_joins),
+      TEST(test_leaves), TEST(test_all_leave), TEST(test_keeps_up), TEST(test_nobody_writes),
+      TEST(test_high_watermark_while_it_leaves), TEST(test_one_change_at_a_time),
+      TEST(test_answers), TEST(test_another_isr), TEST(test_answers_of_another_time),
+      TEST(test_min_insync), TEST(test_min_insync_while_it_joins),
+      TEST(test_high_watermark_while_it_is_dropped), TEST(test_leaves_without_a_replica))
