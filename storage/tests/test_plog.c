@@ -433,6 +433,14 @@ static void test_replication(void)
     w.data[w.len - 1] ^= 1;
     batch_set_base_offset(w.data, 100);
     batch_set_base_offset(w.data + first, 110);
+    const size_t wrong_at[] = {first - 1, w.len - 1};
+    for (size_t i = 0; i < 2; i++) { /* one that is not good changes nothing */
+        w.data[wrong_at[i]] ^= 1;
+        CU_ASSERT_EQUAL(plog_append(log, w.data, w.len, APPEND_REPLICATION, 7, &result),
+                        ERR_CORRUPT_MESSAGE);
+        CU_ASSERT(plog_start_offset(log) == 101 && plog_end_offset(log) == 101);
+        w.data[wrong_at[i]] ^= 1;
+    }
     MUST(plog_append(log, w.data, w.len, APPEND_REPLICATION, 7, &result));
     CU_ASSERT_EQUAL(plog_start_offset(log), 100);
     CU_ASSERT_EQUAL(plog_end_offset(log), 112);
