@@ -30,6 +30,22 @@ static void name(struct req *r, struct leaders *leaders, int32_t id)
     leaders->brokers_n++;
 }
 
+/* A replica hears of its leader before all hear of it by metadata. */
+static void look_here(struct req *r, struct str topic, int32_t partition, int32_t *leader_id,
+                      int32_t *leader_epoch)
+{
+    struct partition *p = replicas_find(r->broker->replicas, topic, partition);
+    if (p == NULL) {
+        return;
+    }
+    struct partition_role role = partition_role(p);
+    if (role.leader_epoch > *leader_epoch) {
+        *leader_id = role.leader;
+        *leader_epoch = role.leader_epoch;
+    }
+    partition_release(p);
+}
+
 void leaders_find(struct req *r, struct leaders *leaders, struct str topic, int32_t partition,
                   int32_t *leader_id, int32_t *leader_epoch)
 {
@@ -43,8 +59,9 @@ void leaders_find(struct req *r, struct leaders *leaders, struct str topic, int3
             &metadata_topic(leaders->metadata, topic)->partitions[partition];
         *leader_id = info->leader;
         *leader_epoch = info->leader_epoch;
-        name(r, leaders, info->leader);
     }
+    look_here(r, topic, partition, leader_id, leader_epoch);
+    name(r, leaders, *leader_id);
 }
 
 void leaders_done(struct leaders *leaders)

@@ -583,8 +583,10 @@ void partition_flush_if_due(struct partition *p, int64_t now_ms)
 struct partition_role partition_role(struct partition *p)
 {
     partition_lock(p);
-    struct partition_role role = {
-        .leader_epoch = p->state.leader_epoch, .led_since = p->led_since, .leads = p->is_leader};
+    struct partition_role role = {.leader = p->state.leader,
+                                  .leader_epoch = p->state.leader_epoch,
+                                  .led_since = p->led_since,
+                                  .leads = p->is_leader};
     partition_unlock(p);
     return role;
 }

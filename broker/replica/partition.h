@@ -86,6 +86,7 @@ int64_t partition_high_watermark(const struct partition *p);
 /* ---- the role ---- */
 
 struct partition_role {
+    int32_t leader;       /* -1: none */
     int32_t leader_epoch; /* -1: none yet */
     int32_t led_since;    /* the epoch since which it has led without interruption */
     bool leads;
