@@ -570,7 +570,7 @@ static void test_by_node_in_two_offices(void)
              "\"adding_replicas\":{\"0\":[2]},\"removing_replicas\":{}}");
     delete ("/controller");
     t.queue_n = 0;
-    elect(); /* what is under way has come to its end */
+    MUST(controller_elect(t.controller)); /* what is under way has come to its end */
     CU_ASSERT(node_is("1,3,2", "3", "2") && under_way() == 1);
     CU_ASSERT(holds(PLAN, "{\"version\":1,\"partitions\":[{\"topic\":\"a\",\"partition\":0,"
                           "\"replicas\":[1,3]}]}"));
