@@ -141,7 +141,7 @@ static void test_shared(void)
     put_batch(&both[1].records, 0, EPOCH, 3);
     answer_all(SESSION, both, 2);
     get_fetch("77/1 a-0@1/5 b-0@3/5");
-    CU_ASSERT_EQUAL(t.asked->max_bytes, (256 << 10) + 2 * both[0].records.len);
+    CU_ASSERT_EQUAL(t.asked->max_bytes, (256 << 10) + 2 * (int32_t)both[0].records.len);
     pass(99);
     answer_nothing();
     get_fetch("77/2");

@@ -241,7 +241,7 @@ class Rendering:
         self._put(message, f"v{message.version} client={client} {head} replica_id="
                   f"{'its own' if state.get('replica_id') == message.sender else state.get('replica_id')} "
                   f"replica_epoch={'its own' if state.get('replica_epoch') in own else 'another'}")
-        begins = r["session_id"] == 0
+        begins = r["session_id"] == 0 or r["session_epoch"] == 0  # with 0 the id says only which one ends (KIP-227)
         self._put(message, f"session {'0' if begins else 'n'}/{'0' if r['session_epoch'] == 0 else 'k'}, "
                   f"{'some' if r['topics'] else 'no'} partitions")
         for topic in r["topics"]:
