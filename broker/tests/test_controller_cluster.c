@@ -395,6 +395,5 @@ SUITE("controller_cluster", TEST(test_joins_without_replicas), TEST(test_joins_w
       TEST(test_idle_follower_dies), TEST(test_two_die_at_once), TEST(test_bounce),
       TEST(test_failover), TEST(test_failover_after_a_bounce), TEST(test_failover_without_heirs),
       TEST(test_unclean), TEST(test_clean_comes_first), TEST(test_unclean_is_switched_on),
-      TEST(test_imbalance_of_one), TEST(test_version_moves),
-      TEST(test_deletion_in_two_phases), TEST(test_dies_between_the_phases),
-      TEST(test_bounces_between_the_phases))
+      TEST(test_imbalance_of_one), TEST(test_version_moves), TEST(test_deletion_in_two_phases),
+      TEST(test_dies_between_the_phases), TEST(test_bounces_between_the_phases))
