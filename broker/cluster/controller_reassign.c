@@ -196,7 +196,6 @@ err ctl_reassign(const struct ctl_state *state, struct arena *arena, struct ctl_
         return refuse_plan(message, STR("None of the replicas that would be left is in sync."));
     }
     take_replicas(p, arena, &replicas, target, &origin);
-    p->node_due = false; /* the node is written now, and what it says is this plan */
     return OK;
 }
 
@@ -254,13 +253,14 @@ void ctl_drop_unassigned(struct ctl_decision *d, struct ctl_topic *topic, int32_
     ctl_write_next_epoch(d, topic, partition);
 }
 
-/* What the node says of a partition: one that has arrived is said to move until its end is due. */
+/* What the node says of a partition: one that has arrived is said to move until its end is due, and who has left
+ * then stays in the lists over another plan, too. */
 static void fill_lists(struct ctl_decision *d, const struct ctl_partition *p,
                        struct id_list *replicas, struct id_list *adding, struct id_list *removing)
 {
     *replicas = p->node_due ? joined(d->arena, &p->replicas, &p->leaving) : p->replicas;
     *adding = p->adding;
-    *removing = p->node_due ? p->leaving : p->removing;
+    *removing = p->node_due ? joined(d->arena, &p->removing, &p->leaving) : p->removing;
 }
 
 void ctl_write_node(struct ctl_decision *d, struct ctl_topic *topic)
