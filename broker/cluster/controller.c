@@ -508,7 +508,7 @@ static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_top
 static void add_stopped(struct controller *c, struct ctl_topic *topic, int32_t partition, err e,
                         struct parts *stopped, struct parts *refused)
 {
-    if (topic != NULL && !topic->deleting && partition >= 0 && partition < topic->partitions_n &&
+    if (ctl_partition_find(topic, partition) != NULL && !topic->deleting &&
         e != ERR_FENCED_LEADER_EPOCH) {
         parts_add(e == OK ? stopped : refused, &c->arena, topic, partition);
     }

@@ -43,7 +43,7 @@ static struct id_list isr_of(struct controller *c, const alter_partition *in)
 static err alter_one(struct controller *c, struct ctl_decision *d, int32_t leader,
                      struct ctl_topic *topic, const alter_partition *in)
 {
-    if (in->partition_index < 0 || in->partition_index >= topic->partitions_n) {
+    if (ctl_partition_find(topic, in->partition_index) == NULL) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     const struct ctl_isr_wish wish = {.leader = leader,
@@ -77,9 +77,7 @@ static void decide_alter(struct controller *c, struct ctl_decision *d,
             }
             out->partitions[i].partition_index = in->partitions[i].partition_index;
             out->partitions[i].error_code = (int16_t)e;
-            bool known = topic != NULL && in->partitions[i].partition_index >= 0 &&
-                         in->partitions[i].partition_index < topic->partitions_n;
-            if (known) {
+            if (ctl_partition_find(topic, in->partitions[i].partition_index) != NULL) {
                 parts_add(named, d->arena, topic, in->partitions[i].partition_index);
             }
         }
@@ -312,7 +310,7 @@ static err elect_one(struct controller *c, struct ctl_decision *d,
                      const struct controller_election *election)
 {
     struct ctl_topic *topic = ctl_topic_find(&c->state, election->topic);
-    if (topic == NULL || election->partition < 0 || election->partition >= topic->partitions_n) {
+    if (ctl_partition_find(topic, election->partition) == NULL) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     if (topic->deleting) {

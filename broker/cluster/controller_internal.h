@@ -1,6 +1,6 @@
 /* The controller, for its own files: controller.c (events), controller_election.c,
- * controller_preferred.c (preferred leaders), controller_moves.c (reassignments), controller_send.c (what brokers are told) and
- * controller_store.c (reading and writing). */
+ * controller_preferred.c (preferred leaders), controller_moves.c (reassignments), controller_send.c (what
+ * brokers are told) and controller_store.c (reading and writing). */
 #ifndef OTTLA_BROKER_CLUSTER_CONTROLLER_INTERNAL_H
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_INTERNAL_H
 

@@ -249,21 +249,6 @@ static err reassign_one(struct controller *c, struct arena *arena,
                         struct controller_reassignment *plan, struct parts *taken)
 {
     struct ctl_topic *topic = ctl_topic_find(&c->state, plan->topic);
-    const struct ctl_partition *p =
-        topic != NULL && plan->partition >= 0 && plan->partition < topic->partitions_n
-            ? &topic->partitions[plan->partition]
-            : NULL;
-    if (plan->cancel && (p == NULL || !ctl_is_moving(p))) {
-        plan->message = STR("No reassignment of the partition is in progress.");
-        return ERR_NO_REASSIGNMENT_IN_PROGRESS;
-    }
-    if (!plan->cancel) {
-        TRY(ctl_check_target(&c->state, arena, p, &plan->replicas, &plan->message));
-    }
-    if (p == NULL || topic->deleting) {
-        plan->message = STR("The partition does not exist.");
-        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
-    }
     TRY(ctl_reassign(&c->state, arena, topic, plan->partition,
                      plan->cancel ? NULL : &plan->replicas, &plan->message));
     topic->partitions[plan->partition].requested = plan->by_node;
@@ -382,11 +367,11 @@ static bool same_ids(const struct id_list *one, const struct id_list *other)
 /* Is the partition on its way there already, or there? It is noted whose wish that is. */
 static bool is_under_way(struct controller *c, const struct znode_reassignment *wish)
 {
-    struct ctl_topic *topic = ctl_topic_find(&c->state, wish->topic);
-    if (topic == NULL || wish->partition < 0 || wish->partition >= topic->partitions_n) {
+    struct ctl_partition *p =
+        ctl_partition_find(ctl_topic_find(&c->state, wish->topic), wish->partition);
+    if (p == NULL) {
         return false;
     }
-    struct ctl_partition *p = &topic->partitions[wish->partition];
     struct id_list target = ctl_target(p, &c->arena);
     bool same = same_ids(&target, &wish->replicas);
     p->requested |= same;
@@ -445,7 +430,6 @@ err controller_reassign(struct controller *c, struct controller_reassignment *pl
         return ERR_NOT_CONTROLLER;
     }
     err e = reassign(c, plans, count, arena);
-    e = e == OK ? controller_note_requested(c) : e;
     controller_event_done(c, e, "reassignment");
     return e == OK ? OK : ERR_NOT_CONTROLLER;
 }

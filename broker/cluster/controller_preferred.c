@@ -22,8 +22,7 @@ err controller_prefer_requested(struct controller *c)
     controller_decision_init(c, &d);
     for (int32_t i = 0; i < wish.count; i++) {
         struct ctl_topic *topic = ctl_topic_find(&c->state, wish.topics[i]);
-        if (topic != NULL && !topic->deleting && wish.partitions[i] >= 0 &&
-            wish.partitions[i] < topic->partitions_n) {
+        if (ctl_partition_find(topic, wish.partitions[i]) != NULL && !topic->deleting) {
             err_ignore(ctl_prefer(&d, topic, wish.partitions[i])); /* nobody waits for an answer */
         }
     }

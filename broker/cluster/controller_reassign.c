@@ -83,21 +83,15 @@ static bool names_none(const struct id_list *list)
     return false;
 }
 
-/* The replicas of before any plan. */
-static struct id_list origin_of(const struct ctl_partition *p, struct arena *arena)
+/* `origin` are the replicas of before any plan. */
+static err check_target(const struct ctl_state *state, struct arena *arena,
+                        const struct id_list *origin, const struct id_list *target,
+                        struct str *message)
 {
-    return without(arena, &p->replicas, &p->adding);
-}
-
-err ctl_check_target(const struct ctl_state *state, struct arena *arena,
-                     const struct ctl_partition *p, const struct id_list *target,
-                     struct str *message)
-{
-    struct id_list origin = p == NULL ? (struct id_list){0} : origin_of(p, arena);
     if (target->count <= 0) {
         return refuse_plan(message, STR("The list of replicas is empty."));
     }
-    if (target->count > state->brokers_n + origin.count) {
+    if (target->count > state->brokers_n + origin->count) {
         return refuse_plan(message, STR("The list of replicas is longer than there are brokers."));
     }
     if (names_one_twice(target)) {
@@ -108,7 +102,7 @@ err ctl_check_target(const struct ctl_state *state, struct arena *arena,
         return refuse_plan(message, arena_format(arena, "There is no such broker id: %s.",
                                                  list_text(arena, target).data));
     }
-    struct id_list added = without(arena, target, &origin);
+    struct id_list added = without(arena, target, origin);
     for (int32_t i = 0; i < added.count; i++) {
         if (!ctl_broker_is_live(state, added.ids[i])) {
             return refuse_plan(message, arena_format(arena,
@@ -182,14 +176,19 @@ static void take_replicas(struct ctl_partition *p, struct arena *arena,
 err ctl_reassign(const struct ctl_state *state, struct arena *arena, struct ctl_topic *topic,
                  int32_t partition, const struct id_list *target, struct str *message)
 {
-    struct ctl_partition *p = &topic->partitions[partition];
-    struct id_list origin = origin_of(p, arena);
-    if (target == NULL && !ctl_is_moving(p)) {
+    struct ctl_partition *p = ctl_partition_find(topic, partition);
+    struct id_list origin =
+        p == NULL ? (struct id_list){0} : without(arena, &p->replicas, &p->adding);
+    if (target == NULL && (p == NULL || !ctl_is_moving(p))) {
         *message = STR("No reassignment of the partition is in progress.");
         return ERR_NO_REASSIGNMENT_IN_PROGRESS;
     }
     target = target == NULL ? &origin : target;
-    TRY(ctl_check_target(state, arena, p, target, message));
+    TRY(check_target(state, arena, &origin, target, message));
+    if (p == NULL || topic->deleting) {
+        *message = STR("The partition does not exist.");
+        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
     struct id_list rest = without(arena, &origin, target);
     struct id_list replicas = joined(arena, target, &rest);
     if (!any_in_sync(p, &replicas)) {

@@ -262,11 +262,18 @@ struct ctl_topic *ctl_topic_by_id(const struct ctl_state *state, struct uuid id)
     return map_get(&state->ids, id_key(&id));
 }
 
+struct ctl_partition *ctl_partition_find(const struct ctl_topic *topic, int32_t partition)
+{
+    bool there = topic != NULL && partition >= 0 && partition < topic->partitions_n;
+    return there ? &topic->partitions[partition] : NULL;
+}
+
 struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
-                                const struct znode_topic *node, int32_t version)
+                                const struct znode_topic *node, int32_t version, bool *news)
 {
     struct ctl_topic *topic = ctl_topic_find(state, name);
-    if (topic != NULL && topic->version == version) {
+    *news = topic == NULL || topic->version != version;
+    if (!*news) {
         return topic;
     }
     if (topic == NULL) {
@@ -349,13 +356,11 @@ struct topic_list ctl_all_topics(const struct ctl_state *state, struct arena *ar
 bool ctl_set_replica_offline(struct ctl_topic *topic, int32_t partition, int32_t broker,
                              bool offline)
 {
-    if (partition < 0 || partition >= topic->partitions_n) {
+    struct ctl_partition *p = ctl_partition_find(topic, partition);
+    if (p == NULL || id_list_holds(&p->offline, broker) == offline) {
         return false;
     }
-    struct id_list *list = &topic->partitions[partition].offline;
-    if (id_list_holds(list, broker) == offline) {
-        return false;
-    }
+    struct id_list *list = &p->offline;
     if (offline) {
         id_list_add(list, broker);
     } else {

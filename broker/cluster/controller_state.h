@@ -140,9 +140,11 @@ bool ctl_broker_is_live(const struct ctl_state *state, int32_t id);
 
 struct ctl_topic *ctl_topic_find(const struct ctl_state *state, struct str name);
 struct ctl_topic *ctl_topic_by_id(const struct ctl_state *state, struct uuid id);
-/* Makes or grows the model of a topic. In a version of the node that the model has already, nothing else. */
+/* NULL: the topic has none of that number, or is NULL. */
+struct ctl_partition *ctl_partition_find(const struct ctl_topic *topic, int32_t partition);
+/* Makes or grows the model of a topic. `news`: false where the model has that version of the node already. */
 struct ctl_topic *ctl_set_topic(struct ctl_state *state, struct str name,
-                                const struct znode_topic *node, int32_t version);
+                                const struct znode_topic *node, int32_t version, bool *news);
 /* E_MALFORMED, and the partition is left alone, if the state makes no sense. */
 NODISCARD err ctl_set_partition(struct ctl_topic *topic, int32_t partition,
                                 const struct znode_state *state, const struct coord_stat *stat);
@@ -208,14 +210,10 @@ bool ctl_is_imbalanced(const struct ctl_state *state, int32_t broker, int32_t pe
 bool ctl_is_moving(const struct ctl_partition *p);
 /* Where it is to be: the replicas without those that are removed. In the arena. */
 struct id_list ctl_target(const struct ctl_partition *p, struct arena *arena);
-/* May these be the replicas of a partition (NULL: that is not there)? Those that it had before any plan, and
- * brokers that live; as ctl_reassign answers it. */
-err ctl_check_target(const struct ctl_state *state, struct arena *arena,
-                     const struct ctl_partition *p, const struct id_list *target,
-                     struct str *message);
-/* Takes these as the replicas that the partition is to have; none: those that it had. The model's lists of
- * replicas alone are changed. INVALID_REPLICA_ASSIGNMENT (39), NO_REASSIGNMENT_IN_PROGRESS (85), with a
- * `message` in the arena. */
+/* Takes these as the replicas that the partition is to have; NULL: those that it had before any plan. The
+ * model's lists of replicas alone are changed. In this order NO_REASSIGNMENT_IN_PROGRESS (85),
+ * INVALID_REPLICA_ASSIGNMENT (39), UNKNOWN_TOPIC_OR_PARTITION (3; `topic` may be NULL), with a `message` in the
+ * arena. */
 err ctl_reassign(const struct ctl_state *state, struct arena *arena, struct ctl_topic *topic,
                  int32_t partition, const struct id_list *target, struct str *message);
 /* Are all replicas of the target in sync, and does one of them live? */

@@ -312,9 +312,9 @@ err controller_load_topics(struct controller *c, const char *const *names, int32
         if (uuid_is_zero(node.id)) {
             TRY(assign_id(c, gets[i].path, &node, version++));
         }
-        const struct ctl_topic *known = ctl_topic_find(&c->state, str_of(names[i]));
-        bool is_news = known == NULL || known->version != version;
-        struct ctl_topic *topic = ctl_set_topic(&c->state, str_of(names[i]), &node, version);
+        bool is_news = false;
+        struct ctl_topic *topic =
+            ctl_set_topic(&c->state, str_of(names[i]), &node, version, &is_news);
         list->topics[list->count++] = topic;
         if (is_news) {
             news.topics[news.count++] = topic;
