@@ -43,19 +43,16 @@ static bool is_throttle(const char *name)
            strcmp(name, "replica.alter.log.dirs.io.max.bytes.per.second") == 0;
 }
 
-/* Adds the names of what is new and `is_wrong`, as Kafka lists them. */
-static err refuse_those(const struct properties *before, const struct properties *after,
+/* The names of those that are wrong, as Kafka lists them. */
+static err refuse_those(const struct properties *news,
                         bool (*is_wrong)(const struct option *option), const char *words,
                         char message[CONFIG_REASON_BYTES])
 {
     message[0] = '\0';
-    for (size_t i = 0; i < after->count; i++) {
-        const struct property *item = &after->items[i];
-        const char *known = properties_get(before, item->name);
-        const struct option *option = config_option(item->name);
-        bool same = known != NULL && strcmp(known, item->value) == 0;
-        if (!same && option != NULL && is_wrong(option)) {
-            refuse_name(message, CONFIG_REASON_BYTES, words, ", ", str_of(item->name));
+    for (size_t i = 0; i < news->count; i++) {
+        const struct option *option = config_option(news->items[i].name);
+        if (option != NULL && is_wrong(option)) {
+            refuse_name(message, CONFIG_REASON_BYTES, words, ", ", str_of(news->items[i].name));
         }
     }
     size_t len = strlen(message);
@@ -76,18 +73,13 @@ static bool is_per_broker(const struct option *option)
     return option->dynamic == PER_BROKER;
 }
 
-/* What is there already, perhaps by an Apache broker, is not judged. */
-static err check_values(const struct properties *before, const struct properties *after,
-                        enum config_source source, char message[CONFIG_REASON_BYTES])
+static err check_values(const struct properties *news, enum config_source source,
+                        char message[CONFIG_REASON_BYTES])
 {
     char reason[CONFIG_REASON_BYTES];
-    for (size_t i = 0; i < after->count; i++) {
-        const struct property *item = &after->items[i];
-        const char *known = properties_get(before, item->name);
+    for (size_t i = 0; i < news->count; i++) {
+        const struct property *item = &news->items[i];
         const struct option *option = config_option(item->name);
-        if (known != NULL && strcmp(known, item->value) == 0) {
-            continue;
-        }
         if (is_throttle(item->name)) {
             return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
                                "Replication is not throttled here, %s cannot be set", item->name);
@@ -101,19 +93,35 @@ static err check_values(const struct properties *before, const struct properties
     return OK;
 }
 
-static err check(const struct properties *before, const struct properties *after, bool all,
-                 char message[CONFIG_REASON_BYTES])
+static err check_news(const struct properties *news, bool all, char message[CONFIG_REASON_BYTES])
 {
     if (all) {
-        TRY(refuse_those(before, after, is_per_broker,
+        TRY(refuse_those(news, is_per_broker,
                          "Cannot update these configs at default cluster level, broker id must be "
                          "specified: Set(",
                          message));
     }
-    TRY(refuse_those(before, after, is_not_live, "Cannot update these configs dynamically: Set(",
-                     message));
-    return check_values(
-        before, after, all ? CONFIG_SOURCE_DYNAMIC_DEFAULT : CONFIG_SOURCE_DYNAMIC_BROKER, message);
+    TRY(refuse_those(news, is_not_live, "Cannot update these configs dynamically: Set(", message));
+    return check_values(news, all ? CONFIG_SOURCE_DYNAMIC_DEFAULT : CONFIG_SOURCE_DYNAMIC_BROKER,
+                        message);
+}
+
+/* What is there already, perhaps by an Apache broker, is not judged. */
+static err check(const struct properties *before, const struct properties *after, bool all,
+                 char message[CONFIG_REASON_BYTES])
+{
+    struct properties news;
+    properties_init(&news);
+    for (size_t i = 0; i < after->count; i++) {
+        const struct property *item = &after->items[i];
+        const char *known = properties_get(before, item->name);
+        if (known == NULL || strcmp(known, item->value) != 0) {
+            properties_set(&news, item->name, item->value);
+        }
+    }
+    err e = check_news(&news, all, message);
+    properties_deinit(&news);
+    return e;
 }
 
 /* A list that has no override is what the default says, whatever server.properties has, as in Kafka. */
