@@ -159,11 +159,9 @@ static void session_note(struct fetch_session *session, const struct asked_parti
 /* A full request that wants a session gets one with what it asked for, while there is room. */
 static int32_t session_make(struct req *r, const struct fetch_asked *asked)
 {
-    const struct fetch_request *in = r->in;
-    bool replica = in->replica_id >= 0 || in->replica_state.replica_id >= 0;
     struct fetch_session *session =
-        fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, replica);
-    session_update(session, in);
+        fetch_session_new(r->version >= FIRST_TOPIC_ID_VERSION, fetch_replica_of(r->in) >= 0);
+    session_update(session, r->in);
     for (int32_t i = 0; i < asked->partitions_n; i++) {
         session_note(session, &asked->partitions[i]);
     }

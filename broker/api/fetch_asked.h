@@ -11,6 +11,12 @@
 
 #include "broker/api/request.h"
 
+/* Who fetches: a replica's broker, or -1: a consumer. */
+static inline int32_t fetch_replica_of(const struct fetch_request *in)
+{
+    return in->replica_id >= 0 ? in->replica_id : in->replica_state.replica_id;
+}
+
 struct asked_partition {
     struct str topic; /* null: only the id is known */
     struct uuid topic_id;

@@ -115,13 +115,6 @@ static void fetch_abandon(struct req *r)
     }
 }
 
-/* -1: a consumer */
-static int32_t replica_of(const struct req *r)
-{
-    const struct fetch_request *in = r->in;
-    return in->replica_id >= 0 ? in->replica_id : in->replica_state.replica_id;
-}
-
 /* What an old client cannot read: a topic that is compressed with zstd by configuration, or one whose
  * configuration forbids converting it. */
 static err check_readable(struct req *r, struct part *part)
@@ -161,7 +154,8 @@ static void racks_begin(struct req *r, struct racks *racks)
     const struct fetch_request *in = r->in;
     *racks = (struct racks){.r = r};
     racks->selector = (struct selector){.rack = in->rack_id, .rack_of = rack_of, .context = racks};
-    if (in->rack_id.len > 0 && replica_of(r) < 0 && config_selects_by_rack(r->broker->config)) {
+    if (in->rack_id.len > 0 && fetch_replica_of(r->in) < 0 &&
+        config_selects_by_rack(r->broker->config)) {
         racks->metadata = metadata_acquire(r->broker->metadata);
     }
 }
@@ -184,7 +178,7 @@ static void part_read(struct req *r, struct part *part, const struct racks *rack
         .offset = asked->offset,
         .leader_epoch = asked->leader_epoch,
         .last_fetched_epoch = asked->last_fetched_epoch,
-        .replica_id = replica_of(r),
+        .replica_id = fetch_replica_of(r->in),
         .log_start_offset = asked->replica_log_start_offset,
         .again = part->noted,
         .read_committed = in->isolation_level == 1,
@@ -207,7 +201,7 @@ static void part_read(struct req *r, struct part *part, const struct racks *rack
 static bool ends_wait(const struct req *r, const struct part *part)
 {
     err e = part->result.error;
-    bool comes = replica_of(r) >= 0 && e == ERR_UNKNOWN_LEADER_EPOCH;
+    bool comes = fetch_replica_of(r->in) >= 0 && e == ERR_UNKNOWN_LEADER_EPOCH;
     return (e != OK && !comes) || part->result.diverged || part->result.preferred >= 0 ||
            part->result.range.next_segment;
 }
@@ -225,7 +219,7 @@ static bool read_round(struct req *r, struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused != OK) {
-            at_once |= part->refused == ERR_NOT_LEADER_OR_FOLLOWER && replica_of(r) < 0;
+            at_once |= part->refused == ERR_NOT_LEADER_OR_FOLLOWER && fetch_replica_of(r->in) < 0;
             continue;
         }
         readable++;
@@ -454,7 +448,7 @@ static enum req_status fetch_wait(struct req *r, struct fetch *f)
         if (part->refused == OK) {
             part->watch = (struct watch){.waiter = &r->waiter,
                                          .offset = -1,
-                                         .to_end = replica_of(r) >= 0,
+                                         .to_end = fetch_replica_of(r->in) >= 0,
                                          .seen = part->watch.seen,
                                          .wanted_bytes = &f->wanted_bytes};
             watch_add(&part->watch, part->partition);
