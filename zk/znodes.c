@@ -528,6 +528,14 @@ err znode_producer_ids_decode(struct arena *arena, struct bytes json,
     return read ? OK : E_MALFORMED;
 }
 
+/* Of one item in a list of partitions: which it is. */
+static bool read_partition(struct arena *arena, const json_t *item, struct str *topic,
+                           int32_t *partition)
+{
+    *topic = read_text(arena, json_object_get(item, "topic"));
+    return topic->data != NULL && read_i32(item, "partition", partition);
+}
+
 static err read_partitions(struct arena *arena, const json_t *array, struct znode_partitions *list)
 {
     size_t count = json_array_size(array);
@@ -540,9 +548,8 @@ static err read_partitions(struct arena *arena, const json_t *array, struct znod
         return E_LIMIT;
     }
     for (size_t i = 0; i < count; i++) {
-        const json_t *item = json_array_get(array, i);
-        list->topics[i] = read_text(arena, json_object_get(item, "topic"));
-        if (list->topics[i].data == NULL || !read_i32(item, "partition", &list->partitions[i])) {
+        if (!read_partition(arena, json_array_get(array, i), &list->topics[i],
+                            &list->partitions[i])) {
             return E_MALFORMED;
         }
     }
@@ -591,8 +598,7 @@ static err read_reassignments(struct arena *arena, const json_t *array,
     for (size_t i = 0; i < count; i++) {
         const json_t *item = json_array_get(array, i);
         struct znode_reassignment *out = &list->all[i];
-        out->topic = read_text(arena, json_object_get(item, "topic"));
-        if (out->topic.data == NULL || !read_i32(item, "partition", &out->partition)) {
+        if (!read_partition(arena, item, &out->topic, &out->partition)) {
             return E_MALFORMED;
         }
         TRY(read_ids(arena, json_object_get(item, "replicas"), &out->replicas));
