@@ -14,6 +14,16 @@ static void follow_two(void)
     pass(PAUSE_MAX_MS);
 }
 
+/* The first is followed, and its leader holds the next fetch back. */
+static void begin_held(void)
+{
+    begin();
+    follow(0);
+    get_fetch("0/0 a-0@0/-1");
+    answer_nothing();
+    get_fetch("77/1");
+}
+
 /* ---- sessions ---- */
 
 static void test_first_fetch(void)
@@ -160,11 +170,7 @@ static void test_shared(void)
 
 static void test_last_is_gone(void)
 {
-    begin();
-    follow(0);
-    get_fetch("0/0 a-0@0/-1");
-    answer_nothing();
-    get_fetch("77/1");
+    begin_held();
     fetcher_unfollow(t.fetcher, t.kept[0].p);
     CU_ASSERT(played_is_left(&t.leader));
     CU_ASSERT(played_silence(&t.leader));
@@ -220,11 +226,7 @@ static void test_late_answers(void)
 
 static void test_hurry(void)
 {
-    begin();
-    follow(0);
-    get_fetch("0/0 a-0@0/-1");
-    answer_nothing();
-    get_fetch("77/1");
+    begin_held();
     follow(1);
     pass(HURRY_MS - 1);
     CU_ASSERT(played_silence(&t.leader));
@@ -237,11 +239,7 @@ static void test_hurry(void)
 /* Others come one by one: what is asked anew has its time. */
 static void test_no_hurry_again(void)
 {
-    begin();
-    follow(0);
-    get_fetch("0/0 a-0@0/-1");
-    answer_nothing();
-    get_fetch("77/1");
+    begin_held();
     follow(1);
     pass(HURRY_MS);
     CU_ASSERT(played_is_left(&t.leader));
@@ -257,11 +255,7 @@ static void test_no_hurry_again(void)
 /* What has begun to come is taken. */
 static void test_no_hurry_while_it_comes(void)
 {
-    begin();
-    follow(0);
-    get_fetch("0/0 a-0@0/-1");
-    answer_nothing();
-    get_fetch("77/1");
+    begin_held();
     static const uint8_t HEAD[] = {0, 1, 0, 0, 0, 0};
     played_send(&t.leader, HEAD, sizeof(HEAD));
     follow(1);
@@ -274,11 +268,7 @@ static void test_no_hurry_while_it_comes(void)
 /* The answer comes in time: the session goes on. */
 static void test_no_need_to_hurry(void)
 {
-    begin();
-    follow(0);
-    get_fetch("0/0 a-0@0/-1");
-    answer_nothing();
-    get_fetch("77/1");
+    begin_held();
     follow(1);
     pass(HURRY_MS - 1);
     answer_nothing();
