@@ -25,9 +25,10 @@ def kinds() -> list:
 
 @pytest.fixture(scope="module")
 def shared_cluster(kinds, request):
-    """A module may say with which OVERRIDES of options, and in which RACKS."""
+    """A module may say how many BROKERS, with which OVERRIDES of options, and in which RACKS."""
     from harness.cluster import Cluster  # needs kazoo
-    c = Cluster(kinds, getattr(request.module, "OVERRIDES", None))
+    more = getattr(request.module, "BROKERS", len(kinds)) - len(kinds)
+    c = Cluster(kinds + kinds[:1] * more, getattr(request.module, "OVERRIDES", None))
     for b, rack in zip(c.brokers, getattr(request.module, "RACKS", ())):
         b.properties["broker.rack"] = rack
     try:
@@ -42,6 +43,17 @@ def cluster(shared_cluster):
     shared_cluster.heal()
     shared_cluster.settle()
     return shared_cluster
+
+
+@pytest.fixture
+def work(cluster, tmp_path, request):
+    """A load on a topic of its own, on three brokers."""
+    from .work import Work  # needs confluent-kafka
+    w = Work(cluster, tmp_path, request.node.name)
+    try:
+        yield w
+    finally:
+        w.load.kill()
 
 
 @pytest.hookimpl(hookwrapper=True)

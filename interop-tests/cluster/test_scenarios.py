@@ -22,15 +22,6 @@ ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-k
 from .work import PARTITIONS, Work, described, errors_of_produce, everyone, tool  # noqa: E402
 
 
-@pytest.fixture
-def work(cluster, tmp_path, request):
-    w = Work(cluster, tmp_path, request.node.name)
-    try:
-        yield w
-    finally:
-        w.load.kill()
-
-
 def test_topic_is_seen_everywhere(cluster):
     topic = unique("seen")
     tool(cluster, "kafka-topics", "--create", "--topic", topic, "--partitions", 6, "--replication-factor", 3, at=0)
