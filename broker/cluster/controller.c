@@ -6,6 +6,7 @@
 #include "broker/cluster/controller_internal.h"
 
 #include "base/log.h"
+#include "broker/cluster/untold.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
@@ -487,17 +488,18 @@ static err on_roles_answered(struct controller *c, int32_t broker,
 /* Of a topic that is being deleted: each broker answers twice, when it has stopped and when it has deleted
  * its replicas. */
 static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_topic *topic,
-                            err failed)
+                            bool deletes, err failed)
 {
-    if (!id_list_holds(&topic->stops, broker)) {
-        return OK; /* one that had left before */
+    if (!id_list_holds(&topic->stops, broker) || id_list_holds(&topic->told, broker) != deletes) {
+        return OK; /* one that had left before, or of what was asked before */
     }
     if (failed != OK) {
         log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s", broker,
                   (int)topic->name.len, topic->name.data, kafka_error_name(failed));
         forget_asked(topic, broker); /* again with the next deletion, or broker */
-    } else if (!controller_send_deletion_next(c, topic, broker) &&
-               ctl_confirm_deletion(topic, broker)) {
+    } else if (!deletes) {
+        controller_send_deletion_next(c, topic, broker);
+    } else if (ctl_confirm_deletion(topic, broker)) {
         return finish_deletion(c, topic);
     }
     return OK;
@@ -505,20 +507,19 @@ static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_top
 
 /* Of others, the partitions that have stopped, or not. Who has been told of a later leader epoch answers a
  * request that is not meant any more: it is to be a replica again, or another request is on its way. */
-static void add_stopped(struct controller *c, struct ctl_topic *topic, int32_t partition, err e,
-                        struct parts *stopped, struct parts *refused)
+static void add_stopped(struct controller *c, struct left_answer *answer, struct ctl_topic *topic,
+                        int32_t partition, err e)
 {
     if (ctl_partition_find(topic, partition) != NULL && !topic->deleting &&
         e != ERR_FENCED_LEADER_EPOCH) {
-        parts_add(e == OK ? stopped : refused, &c->arena, topic, partition);
+        parts_add(e == OK ? &answer->done : &answer->refused, &c->arena, topic, partition);
     }
 }
 
-static err on_stop_answered(struct controller *c, int32_t broker,
+static err on_stop_answered(struct controller *c, int32_t broker, bool deletes,
                             const struct stop_replica_response *response)
 {
-    struct parts stopped = {0};
-    struct parts refused = {0};
+    struct left_answer left = {.broker = broker, .deletes = deletes};
     if (ctl_broker_find(&c->state, broker) == NULL) {
         return OK; /* it is asked again when it comes back */
     }
@@ -532,13 +533,13 @@ static err on_stop_answered(struct controller *c, int32_t broker,
             const struct stop_replica_response_partition_error *in = &response->partition_errors[i];
             err e = response->error_code != OK ? response->error_code : in->error_code;
             failed = failed == OK ? e : failed;
-            add_stopped(c, topic, in->partition_index, e, &stopped, &refused);
+            add_stopped(c, &left, topic, in->partition_index, e);
         }
         if (topic != NULL && topic->deleting) {
-            TRY(on_topic_stopped(c, broker, topic, failed));
+            TRY(on_topic_stopped(c, broker, topic, deletes, failed));
         }
     }
-    return controller_on_left(c, broker, &stopped, &refused);
+    return controller_on_left(c, &left);
 }
 
 /* ---- events ---- */
@@ -600,17 +601,17 @@ void controller_on_watch(struct controller *c, enum coord_watch_type type, const
     controller_event_done(c, on_child_of(c, type, path), path);
 }
 
-void controller_on_answer(struct controller *c, int32_t broker_id, int16_t api_key,
-                          int32_t controller_epoch, const void *response)
+void controller_on_answer(struct controller *c, int32_t broker_id, const struct told_request *told,
+                          const void *response)
 {
-    if (!c->active || controller_epoch != c->state.epoch) {
+    if (!c->active || told->controller_epoch != c->state.epoch) {
         return; /* to a controller that is no more */
     }
     err e = OK;
-    if (api_key == KEY_LEADER_AND_ISR) {
+    if (told->api_key == KEY_LEADER_AND_ISR) {
         e = on_roles_answered(c, broker_id, response);
-    } else if (api_key == KEY_STOP_REPLICA) {
-        e = on_stop_answered(c, broker_id, response);
+    } else if (told->api_key == KEY_STOP_REPLICA) {
+        e = on_stop_answered(c, broker_id, told->deletes, response);
     }
     controller_event_done(c, e, "answer");
 }

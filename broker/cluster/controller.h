@@ -69,9 +69,10 @@ void controller_resign(struct controller *controller, const char *why);
 /* Something that a controller, or one in waiting, watches has changed. */
 void controller_on_watch(struct controller *controller, enum coord_watch_type type,
                          const char *path);
-/* A broker has answered a request that was sent in this epoch. `response` is of the API's type. */
-void controller_on_answer(struct controller *controller, int32_t broker_id, int16_t api_key,
-                          int32_t controller_epoch, const void *response);
+struct told_request; /* untold.h */
+/* A broker has answered what it was told. `response` is of the API's type. */
+void controller_on_answer(struct controller *controller, int32_t broker_id,
+                          const struct told_request *told, const void *response);
 /* The options of a topic, or (null) of all of them, have changed: perhaps others may lead now. */
 void controller_reconsider(struct controller *controller, struct str topic);
 /* Gives partitions back to their preferred leaders where too many are led by others. */

@@ -77,8 +77,8 @@ void controller_send_stops(struct controller *c, const struct ctl_broker *to,
 /* A topic that is being deleted: brokers that hold it, and have not been asked, are to stop its replicas
  * first. */
 void controller_send_deletion(struct controller *c, struct ctl_topic *topic);
-/* This one, which is registered, has: it is to delete them now. False: it was told so before, and has. */
-bool controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker);
+/* This one, which is registered, has: it is to delete them now. */
+void controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker);
 
 void controller_decision_init(struct controller *c, struct ctl_decision *d);
 /* Makes the writes, then tells the brokers of what has changed. */
@@ -105,9 +105,14 @@ NODISCARD err controller_resume_moves(struct controller *c);
 NODISCARD err controller_move_requested(struct controller *c);
 /* A broker has come: it is told of replicas that it had, and that are not its own any more. */
 void controller_stop_left(struct controller *c, const struct ctl_broker *broker);
-/* A broker has stopped, or deleted, its replicas of these, or cannot. */
-NODISCARD err controller_on_left(struct controller *c, int32_t broker, const struct parts *stopped,
-                                 const struct parts *refused);
+/* What a broker says of partitions that it was told to stop, or to delete. */
+struct left_answer {
+    int32_t broker;
+    bool deletes;
+    struct parts done;
+    struct parts refused;
+};
+NODISCARD err controller_on_left(struct controller *c, const struct left_answer *answer);
 /* /admin/reassign_partitions has what is still to be done; when that is nothing it goes. */
 NODISCARD err controller_note_requested(struct controller *c);
 

@@ -71,7 +71,7 @@ static void say(const char *what, const struct parts *parts)
 
 /* ---- who leaves ---- */
 
-/* Each is asked once in its life: a second answer would be taken for that of what comes next. */
+/* Each is asked once in its life. */
 static void stop_leaving_of(struct controller *c, const struct ctl_broker *broker,
                             const struct parts *parts)
 {
@@ -209,37 +209,46 @@ err controller_check_all_moves(struct controller *c)
     return controller_check_moves(c, &all);
 }
 
-err controller_on_left(struct controller *c, int32_t broker, const struct parts *stopped,
-                       const struct parts *refused)
+/* Is it what is waited for of this partition? The broker may have been told to stop, or to delete, for
+ * another reason, or in a move before this one. */
+static bool is_answered(const struct ctl_partition *p, const struct left_answer *answer)
+{
+    return id_list_holds(&p->leaving, answer->broker) && id_list_holds(&p->asked, answer->broker) &&
+           id_list_holds(&p->told, answer->broker) == answer->deletes;
+}
+
+static void has_left(struct ctl_partition *p, int32_t broker)
+{
+    id_list_remove(&p->asked, broker);
+    id_list_remove(&p->told, broker);
+    id_list_remove(&p->leaving, broker);
+}
+
+err controller_on_left(struct controller *c, const struct left_answer *answer)
 {
     struct parts next = {0};
     struct parts gone = {0};
-    for (int32_t i = 0; i < stopped->count; i++) {
-        const struct part *part = &stopped->all[i];
-        struct ctl_partition *p = of(part);
-        if (!id_list_holds(&p->leaving, broker) || !id_list_holds(&p->asked, broker)) {
-            continue;
-        }
-        if (!id_list_holds(&p->told, broker)) {
-            id_list_add(&p->told, broker);
+    for (int32_t i = 0; i < answer->done.count; i++) {
+        const struct part *part = &answer->done.all[i];
+        if (is_answered(of(part), answer) && !answer->deletes) {
+            id_list_add(&of(part)->told, answer->broker);
             parts_add(&next, &c->arena, part->topic, part->partition);
-        } else {
-            id_list_remove(&p->asked, broker);
-            id_list_remove(&p->told, broker);
-            id_list_remove(&p->leaving, broker);
+        } else if (is_answered(of(part), answer)) {
+            has_left(of(part), answer->broker);
             parts_add(&gone, &c->arena, part->topic, part->partition);
         }
     }
-    for (int32_t i = 0; i < refused->count; i++) {
-        const struct part *part = &refused->all[i];
-        if (id_list_holds(&of(part)->leaving, broker)) {
+    for (int32_t i = 0; i < answer->refused.count; i++) {
+        const struct part *part = &answer->refused.all[i];
+        if (is_answered(of(part), answer)) {
             log_error("controller", "replica cannot be deleted broker=%d topic=%.*s partition=%d",
-                      broker, (int)part->topic->name.len, part->topic->name.data, part->partition);
-            id_list_remove(&of(part)->leaving, broker); /* its directory has failed */
+                      answer->broker, (int)part->topic->name.len, part->topic->name.data,
+                      part->partition);
+            has_left(of(part), answer->broker); /* its directory has failed */
             parts_add(&gone, &c->arena, part->topic, part->partition);
         }
     }
-    controller_send_stops(c, ctl_broker_find(&c->state, broker), &next, true);
+    controller_send_stops(c, ctl_broker_find(&c->state, answer->broker), &next, true);
     return finish(c, &gone);
 }
 

@@ -150,16 +150,12 @@ void controller_send_deletion(struct controller *c, struct ctl_topic *topic)
     }
 }
 
-bool controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker)
+void controller_send_deletion_next(struct controller *c, struct ctl_topic *topic, int32_t broker)
 {
     const struct ctl_broker *to = ctl_broker_find(&c->state, broker);
     CHECK(to != NULL);
-    if (id_list_holds(&topic->told, broker)) {
-        return false;
-    }
     id_list_add(&topic->told, broker);
     send_stops_of(c, to, topic, true);
-    return true;
 }
 
 /* ---- deciding, writing, telling ---- */

@@ -94,8 +94,7 @@ static void on_answer(struct loop_task *task)
     struct sending *sending = container_of(task, struct sending, answer);
     struct controller *controller = sending->links->controller;
     if (controller != NULL && sending->told.api_key != KEY_UPDATE_METADATA) {
-        controller_on_answer(controller, sending->broker_id, sending->told.api_key,
-                             sending->told.controller_epoch, &sending->response);
+        controller_on_answer(controller, sending->broker_id, &sending->told, &sending->response);
     }
     sending_free(sending);
 }

@@ -1,4 +1,4 @@
-/* A round has four parts, told in their order. A state is one block of memory with copies of all that
+/* A round has five parts, told in their order. A state is one block of memory with copies of all that
  * it points to; a part keeps its states by topic and number. */
 #include "broker/cluster/untold.h"
 
@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum part_of_round { BROKERS, ROLES, METADATA, STOPS, PARTS_N };
+enum part_of_round { BROKERS, ROLES, METADATA, STOPS, DELETIONS, PARTS_N };
 
 enum { LEADER_DURING_DELETE = -2, BROKERS_ARENA_BYTES = 64 << 20, BUILD_ARENA_BYTES = 1 << 30 };
 
@@ -272,11 +272,13 @@ static void add_metadata(struct untold *untold, const struct heading *heading,
 static void add_stops(struct untold *untold, const struct heading *heading,
                       const struct stop_replica_request *request)
 {
-    struct part *part = part_begin(last_round(untold), STOPS, heading);
     for (int32_t t = 0; t < request->topic_states_n; t++) {
         const struct stop_replica_request_topic_state *topic = &request->topic_states[t];
         for (int32_t i = 0; i < topic->partition_states_n; i++) {
-            part_set(part, copy_stop(topic->topic_name, &topic->partition_states[i]));
+            const stop_state *in = &topic->partition_states[i];
+            part_set(
+                part_begin(last_round(untold), in->delete_partition ? DELETIONS : STOPS, heading),
+                copy_stop(topic->topic_name, in));
         }
     }
 }
@@ -357,9 +359,8 @@ int32_t untold_leaders(const struct untold *untold, int32_t *ids, int32_t count,
 /* Is the partition deleted in this round, so that what is new of it must come after it? */
 static bool is_deleted(const struct round *round, const struct told *told)
 {
-    const struct told *stop = part_find(&round->parts[STOPS], told->topic, told->partition);
     const struct told *state = part_find(&round->parts[METADATA], told->topic, told->partition);
-    return (stop != NULL && stop->stop.delete_partition) ||
+    return part_find(&round->parts[DELETIONS], told->topic, told->partition) != NULL ||
            (state != NULL && state->metadata.leader == LEADER_DURING_DELETE);
 }
 
@@ -369,15 +370,10 @@ static bool begins_anew(enum part_of_round which, const struct told *told)
     return which == ROLES || (which == METADATA && told->metadata.leader != LEADER_DURING_DELETE);
 }
 
-/* A stop does not take back a deletion, and a partition stays new until its broker has heard of it. */
+/* A partition stays new until its broker has heard of it. */
 static void merge(struct part *part, enum part_of_round which, struct told *told)
 {
     const struct told *before = part_find(part, told->topic, told->partition);
-    if (before != NULL && which == STOPS && before->stop.delete_partition &&
-        !told->stop.delete_partition) {
-        free(told);
-        return;
-    }
     if (before != NULL && which == ROLES) {
         told->role.is_new |= before->role.is_new;
     }
@@ -571,11 +567,16 @@ static void *build_stops(struct arena *arena, const struct part *part)
     return out;
 }
 
+static bool stops_replicas(enum part_of_round which)
+{
+    return which == STOPS || which == DELETIONS;
+}
+
 static int16_t key_of_part(enum part_of_round which)
 {
-    return which == ROLES   ? KEY_LEADER_AND_ISR
-           : which == STOPS ? KEY_STOP_REPLICA
-                            : KEY_UPDATE_METADATA;
+    return which == ROLES          ? KEY_LEADER_AND_ISR
+           : stops_replicas(which) ? KEY_STOP_REPLICA
+                                   : KEY_UPDATE_METADATA;
 }
 
 /* The first part of the first round that is wanted, or NULL: then no round is left. */
@@ -606,12 +607,13 @@ bool untold_next(struct untold *untold, const char *inter_broker, struct writer 
     }
     struct arena arena;
     arena_init(&arena, BUILD_ARENA_BYTES);
-    void *request = which == ROLES   ? build_roles(&arena, untold, part, inter_broker)
-                    : which == STOPS ? build_stops(&arena, part)
-                                     : build_metadata(&arena, untold, part);
+    void *request = which == ROLES          ? build_roles(&arena, untold, part, inter_broker)
+                    : stops_replicas(which) ? build_stops(&arena, part)
+                                            : build_metadata(&arena, untold, part);
     *next = (struct told_request){.api_key = key_of_part(which),
                                   .version = part->heading.version,
-                                  .controller_epoch = part->heading.controller_epoch};
+                                  .controller_epoch = part->heading.controller_epoch,
+                                  .deletes = which == DELETIONS};
     next->error =
         message_encode(api_schema_of(next->api_key)->request, next->version, request, body);
     arena_deinit(&arena);

@@ -3,9 +3,10 @@
  * answer.
  *
  * It goes out in rounds, as Kafka's controller orders a batch: who lives, if that has changed; the roles
- * (LeaderAndIsr); the metadata (UpdateMetadata); what to stop (StopReplica). A state replaces an older
- * one of its partition in the last round, unless the two must be told one after the other: a partition
- * that is deleted and then made again begins another round.
+ * (LeaderAndIsr); the metadata (UpdateMetadata); what to stop, and what to delete (StopReplica, each of one
+ * kind: the answer does not say which it was). A state replaces an older one of its partition in the last
+ * round, unless the two must be told one after the other: a partition that is deleted and then made again
+ * begins another round.
  *
  * One thread at a time. (reference: zookeeper §5, replication §1, §2) */
 #ifndef OTTLA_BROKER_CLUSTER_UNTOLD_H
@@ -42,7 +43,8 @@ struct told_request {
     int16_t api_key;
     int version;
     int32_t controller_epoch;
-    err error; /* of encoding it: something in the store has a form that no message can carry */
+    bool deletes; /* a StopReplica that does */
+    err error;    /* of encoding it: something in the store has a form that no message can carry */
 };
 /* Takes the next request out and encodes it; `inter_broker` is the listener whose addresses LeaderAndIsr
  * tells of the leaders in it. False: everything is told. */

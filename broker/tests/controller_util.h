@@ -5,6 +5,7 @@
 
 #include "broker/cluster/controller.h"
 #include "broker/cluster/producer_ids.h"
+#include "broker/cluster/untold.h"
 
 #include "broker/tests/store_util.h"
 #include "protocol/error.h"
@@ -20,6 +21,7 @@ struct answer {
     char topic[64];
     int32_t partition;
     int16_t error;
+    bool deletes;
 };
 
 static struct {
@@ -105,7 +107,8 @@ UNUSED static void on_stop_replica(int32_t broker, const struct stop_replica_req
     *answer = (struct answer){.broker = broker,
                               .controller_epoch = request->controller_epoch,
                               .partition = topic->partition_states[0].partition_index,
-                              .error = t.stop_error};
+                              .error = t.stop_error,
+                              .deletes = topic->partition_states[0].delete_partition};
     snprintf(answer->topic, sizeof(answer->topic), "%.*s", (int)topic->topic_name.len,
              topic->topic_name.data);
     for (int32_t i = 0; i < request->topic_states_n; i++) {
@@ -174,7 +177,9 @@ UNUSED static void deliver_answer(void)
                                                               .error_code = answer.error};
     struct stop_replica_response response = {.partition_errors = &partition,
                                              .partition_errors_n = 1};
-    controller_on_answer(t.controller, answer.broker, 5, answer.controller_epoch, &response);
+    struct told_request told = {
+        .api_key = 5, .controller_epoch = answer.controller_epoch, .deletes = answer.deletes};
+    controller_on_answer(t.controller, answer.broker, &told, &response);
 }
 
 /* Hands watches and answers to the controller, until there are none. */

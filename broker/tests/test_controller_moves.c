@@ -381,6 +381,23 @@ static void test_old_replica_answers_late(void)
     end();
 }
 
+/* It was told to stop for another reason, too: that it has is not that it has deleted. */
+static void test_old_replica_stops_twice(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[1,2]}");
+    MUST(MOVE(1, 3));
+    t.keep_answers = true;
+    IN_SYNC(1, 2, 3);
+    t.answers[t.answers_n++] = t.answers[0];
+    deliver_answer();
+    deliver_answer();
+    CU_ASSERT(node_is("1,3,2", "3", "2"));
+    deliver_answer();
+    CU_ASSERT(node_is("1,3", "", ""));
+    end();
+}
+
 static void test_new_replica_dies(void)
 {
     begin_cluster(3);
@@ -592,8 +609,8 @@ SUITE("controller_moves", TEST(test_moves), TEST(test_leader_stays), TEST(test_w
       TEST(test_refusals), TEST(test_cancel), TEST(test_another_plan),
       TEST(test_another_before_the_end), TEST(test_no_way_back), TEST(test_old_replica_is_dead),
       TEST(test_old_replica_dies), TEST(test_old_replica_cannot_delete),
-      TEST(test_old_replica_answers_late), TEST(test_new_replica_dies), TEST(test_never_led),
-      TEST(test_deleted_meanwhile), TEST(test_deleted_while_one_leaves),
-      TEST(test_ends_while_it_is_deleted), TEST(test_failover), TEST(test_conflicts),
-      TEST(test_by_node), TEST(test_by_node_in_any_order), TEST(test_by_node_in_two_offices),
-      TEST(test_no_balance_meanwhile))
+      TEST(test_old_replica_answers_late), TEST(test_old_replica_stops_twice),
+      TEST(test_new_replica_dies), TEST(test_never_led), TEST(test_deleted_meanwhile),
+      TEST(test_deleted_while_one_leaves), TEST(test_ends_while_it_is_deleted), TEST(test_failover),
+      TEST(test_conflicts), TEST(test_by_node), TEST(test_by_node_in_any_order),
+      TEST(test_by_node_in_two_offices), TEST(test_no_balance_meanwhile))

@@ -2,6 +2,7 @@
  * plays. The controller is the test's, too: it only keeps the answers that it gets. */
 #include "broker/cluster/links.h"
 
+#include "broker/cluster/untold.h"
 #include "broker/tests/played.h"
 #include "protocol/error.h"
 
@@ -36,17 +37,17 @@ static struct {
 } t;
 
 /* Stands for controller.c's. */
-void controller_on_answer(struct controller *controller, int32_t broker_id, int16_t api_key,
-                          int32_t controller_epoch, const void *response)
+void controller_on_answer(struct controller *controller, int32_t broker_id,
+                          const struct told_request *told, const void *response)
 {
-    int16_t error = api_key == KEY_STOP_REPLICA
+    int16_t error = told->api_key == KEY_STOP_REPLICA
                         ? ((const struct stop_replica_response *)response)->error_code
                         : ((const struct leader_and_isr_response *)response)->error_code;
     CU_ASSERT_PTR_EQUAL(controller, (struct controller *)&t);
     CU_ASSERT_FATAL(t.answers_n < ANSWERS_MAX);
     t.answers[t.answers_n].broker = broker_id;
-    t.answers[t.answers_n].api_key = api_key;
-    t.answers[t.answers_n].controller_epoch = controller_epoch;
+    t.answers[t.answers_n].api_key = told->api_key;
+    t.answers[t.answers_n].controller_epoch = told->controller_epoch;
     t.answers[t.answers_n++].error = error;
 }
 

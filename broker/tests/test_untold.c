@@ -269,13 +269,23 @@ static void test_stays_new(void)
     end();
 }
 
-static void test_stop_takes_no_deletion_back(void)
+/* Each is answered, and the answer does not say which it was. */
+static void test_stops_and_deletions_are_two(void)
 {
     begin();
+    add_stop("d", 0, true);
     add_stop("s", 0, false);
     add_stop("s", 0, true);
     add_stop("s", 0, false);
-    CU_ASSERT(told("stop s-0delete\n"));
+    union any request;
+    struct told_request told_one;
+    CU_ASSERT(next(&request, &told_one) && !told_one.deletes);
+    note_stops(&request.stops);
+    CU_ASSERT_STRING_EQUAL(t.told, "stop s-0");
+    CU_ASSERT(next(&request, &told_one) && told_one.deletes);
+    t.told[0] = '\0';
+    note_stops(&request.stops);
+    CU_ASSERT_STRING_EQUAL(t.told, "stop d-0delete s-0delete");
     end();
 }
 
@@ -293,7 +303,7 @@ static void test_rounds(void)
     add_role("other", 0, 1, 6,
              false); /* by now in the last round, and after its own earlier state */
     CU_ASSERT(told("roles other-0:1/5 r-0:1/5 1@inside:8\n"
-                   "metadata live=1 r-0:-2\nstop r-0delete\n"
+                   "metadata live=1 r-0:-2\nstop r-0\nstop r-0delete\n"
                    "roles other-0:1/6 r-0:1/0new 1@inside:8\nmetadata live=1 r-0:1\n"));
     end();
 }
@@ -392,6 +402,6 @@ static void test_cannot_be_encoded(void)
 }
 
 SUITE("untold", TEST(test_nothing), TEST(test_order), TEST(test_newest_wins), TEST(test_stays_new),
-      TEST(test_stop_takes_no_deletion_back), TEST(test_rounds), TEST(test_deletion_is_one_round),
+      TEST(test_stops_and_deletions_are_two), TEST(test_rounds), TEST(test_deletion_is_one_round),
       TEST(test_deleted_twice), TEST(test_half_told), TEST(test_brokers), TEST(test_many),
       TEST(test_cannot_be_encoded))
