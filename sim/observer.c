@@ -10,7 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BYTES = 1 << 20, SEGMENTS_MAX = 2048, PATH_BYTES = 160, NAME_BYTES = 64 };
+enum {
+    ARENA_BYTES = 1 << 20,
+    SEGMENTS_MAX = 2048,
+    PATH_BYTES = 160,
+    NAME_BYTES = 64,
+    KNOWN_AFTER_US = 3000000
+};
 
 static struct event event_of(const struct observer *o, enum event_kind kind, int partition)
 {
@@ -126,13 +132,28 @@ static void count_move(struct observer *o, int partition, const struct placing *
     }
 }
 
-static bool is_registered(const struct observer *o, int id)
+static void note_registration(struct observer *o, int id)
 {
+    struct registration *known = &o->registrations[id];
     char path[OBSERVER_PATH_BYTES];
+    char node[OBSERVER_NODE_BYTES] = "";
     struct bytes value;
     int32_t version = 0;
     snprintf(path, sizeof(path), ZNODE_BROKER_IDS "/%d", id);
-    return coord_model_peek(o->store, path, &value, &version);
+    if (coord_model_peek(o->store, path, &value, &version)) {
+        snprintf(node, sizeof(node), "%.*s", (int)value.len, (const char *)value.data);
+    }
+    if (strcmp(node, known->node) != 0) {
+        memcpy(known->node, node, sizeof(node));
+        known->since_us = sched_now_us(o->sched);
+    }
+}
+
+/* Has the controller read that it is there? A while after it has come. */
+static bool is_known(const struct observer *o, int id)
+{
+    const struct registration *it = &o->registrations[id];
+    return it->node[0] != '\0' && sched_now_us(o->sched) - it->since_us > KNOWN_AFTER_US;
 }
 
 static void note_placing(struct observer *o, int partition, const struct placing *now)
@@ -146,7 +167,7 @@ static void note_placing(struct observer *o, int partition, const struct placing
             left->office = -1;
         } else if ((known->all & 1u << id) != 0) {
             bool ended = (known->removing & 1u << id) != 0 && !is_moving(now);
-            bool there = is_registered(o, id) && (o->absent[partition] & 1u << id) == 0;
+            bool there = is_known(o, id) && (o->absent[partition] & 1u << id) == 0;
             *left = (struct leaving){.office = office, .was_waited_for = ended && there};
         }
     }
@@ -163,7 +184,7 @@ static void note_absent(struct observer *o, int partition)
     o->absent[partition] &= known->removing;
     for (int id = 0; id < o->nodes_n && known->removing != 0; id++) {
         bool leaves = (known->removing & 1u << id) != 0;
-        o->absent[partition] |= leaves && !is_registered(o, id) ? 1u << id : 0;
+        o->absent[partition] |= leaves && !is_known(o, id) ? 1u << id : 0;
     }
 }
 
@@ -173,6 +194,9 @@ void observer_note_placings(struct observer *o)
     struct znode_topic topic;
     struct bytes json;
     int32_t version = -1;
+    for (int id = 0; id < o->nodes_n; id++) {
+        note_registration(o, id);
+    }
     for (int i = 0; i < o->partitions_n; i++) {
         note_absent(o, i);
     }

@@ -8,7 +8,12 @@
 
 /* How many different states were met: of brokers, and of a partition on them; as numbers, of which a few may
  * be the same. */
-enum { STATE_NUMBERS = 1 << 14, OBSERVER_PARTITIONS_MAX = 16, OBSERVER_PATH_BYTES = 160 };
+enum {
+    STATE_NUMBERS = 1 << 14,
+    OBSERVER_PARTITIONS_MAX = 16,
+    OBSERVER_PATH_BYTES = 160,
+    OBSERVER_NODE_BYTES = 512
+};
 struct state_set {
     uint8_t met[STATE_NUMBERS / 8];
 };
@@ -37,7 +42,13 @@ struct placing {
 /* Who is no replica any more. */
 struct leaving {
     int32_t office;      /* the controller's epoch then; -1: it was never one, or is one */
-    bool was_waited_for; /* the move ended, and its broker was registered all the while */
+    bool was_waited_for; /* the move ended, and its broker was known to be there all the while */
+};
+
+/* What a broker's node says, and since when; empty: it is not there. */
+struct registration {
+    char node[OBSERVER_NODE_BYTES];
+    int64_t since_us;
 };
 
 struct observer {
@@ -62,7 +73,9 @@ struct observer {
     int32_t topic_noted; /* the version of the topic's node; -1: none */
     struct placing placings[OBSERVER_PARTITIONS_MAX]; /* … and what it said */
     struct placing begun_at[OBSERVER_PARTITIONS_MAX]; /* before it moved */
-    uint32_t absent[OBSERVER_PARTITIONS_MAX]; /* of those that leave, who was not registered */
+    struct registration registrations[HISTORY_BROKERS_MAX];
+    uint32_t
+        absent[OBSERVER_PARTITIONS_MAX]; /* of those that leave, who was not known to be there */
     struct leaving left[OBSERVER_PARTITIONS_MAX][HISTORY_BROKERS_MAX];
     struct move_counts moves;
 };
