@@ -122,7 +122,7 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     TRY(broker_connect_store(broker, &identity, reason));
     TRY(broker_read_options(broker));
     TRY(broker_bind_listeners(broker, reason));
-    topic_configs_use(broker->topic_configs, broker->coord);
+    topic_configs_use(broker->topic_configs, broker->coord, broker->id);
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
     TRY(logs_refuse_open_transactions(broker->logs, reason)); /* nothing here could end them */
@@ -285,6 +285,8 @@ static void broker_free(struct broker *broker)
     free(broker->endpoints);
     listeners_deinit(&broker->listeners);
     once_deinit(&broker->no_transactions);
+    throttle_deinit(&broker->leader_throttle);
+    throttle_deinit(&broker->follower_throttle);
     free(broker);
 }
 
@@ -316,6 +318,8 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->storage =
         (struct storage_env){.fs = env->fs, .clock = env->clock, .random = env->random};
     broker->id = -1;
+    throttle_init(&broker->leader_throttle, env->clock);
+    throttle_init(&broker->follower_throttle, env->clock);
     once_init(&broker->no_transactions);
     reason[0] = '\0';
     err e = start(broker, reason);

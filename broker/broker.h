@@ -88,6 +88,8 @@ struct broker {
     const char *inter_broker_listener;
     const char *control_listener;
     struct fetchers *fetchers;
+    struct throttle leader_throttle;
+    struct throttle follower_throttle;
     struct links *links; /* those of the controller to brokers */
     struct to_controller *to_controller;
     struct isr_changes *isr_changes;

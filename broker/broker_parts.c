@@ -72,9 +72,18 @@ static err on_broker_config_changed(void *context, struct str entity)
     return OK;
 }
 
-static void on_inherited_config_changed(void *context)
+/* As the options say by now. */
+static void set_throttles(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    throttle_set_limit(&broker->leader_throttle, config->leader_replication_throttled_rate);
+    throttle_set_limit(&broker->follower_throttle, config->follower_replication_throttled_rate);
+}
+
+static void on_options_changed(void *context)
 {
     struct broker *broker = context;
+    set_throttles(broker);
     requests_in_take_configs(broker->requests_in, (struct str){0});
 }
 
@@ -82,7 +91,7 @@ static err read_configs(void *context)
 {
     struct broker *broker = context;
     TRY(topic_configs_load(broker->topic_configs));
-    on_inherited_config_changed(broker);
+    on_options_changed(broker);
     return OK;
 }
 
@@ -124,7 +133,9 @@ err broker_read_options(struct broker *broker)
                                             .context = broker};
     broker->config_changes = config_changes_new(&changes);
     TRY(config_changes_begin(broker->config_changes));
-    return broker_configs_load(broker->config, broker->coord, broker->id);
+    TRY(broker_configs_load(broker->config, broker->coord, broker->id));
+    set_throttles(broker);
+    return OK;
 }
 
 static void make_coordinator(struct broker *broker)
@@ -182,6 +193,7 @@ static void make_fetchers(struct broker *broker)
                 .broker_epoch = -1,
                 .workers = broker->workers,
                 .clock = broker->clock,
+                .throttle = &broker->follower_throttle,
                 .address = address_of,
                 .context = broker,
                 .fetch_version = broker->versions.fetch,
@@ -310,7 +322,9 @@ static void make_replicas(struct broker *broker)
         .broker_id = broker->id,
         .logs = broker->logs,
         .config_of = topic_configs_in_force,
+        .throttled_of = topic_configs_throttled,
         .config_context = broker->topic_configs,
+        .leader_throttle = &broker->leader_throttle,
         .listener = {.became_leader = on_became_leader, .resigned = on_resigned, .context = broker},
         .clock = broker->clock,
         .replica_lag_ms = broker->config->replica_lag_time_max_ms,
@@ -384,7 +398,7 @@ static void make_editors(struct broker *broker)
                                                      .config = broker->config,
                                                      .coord = broker->coord,
                                                      .topic_configs = broker->topic_configs,
-                                                     .changed = on_inherited_config_changed,
+                                                     .changed = on_options_changed,
                                                      .context = broker};
     broker->config_editor = (struct config_editor){.broker_id = broker->id,
                                                    .coord = broker->coord,

@@ -56,7 +56,8 @@ const char *config_text_from(const struct config *config, const struct option *o
     case CONFIG_SOURCE_DYNAMIC_DEFAULT:
         return properties_get(&config->dynamic_default, option->name);
     case CONFIG_SOURCE_STATIC_BROKER:
-        return properties_get(&config->properties, option->name);
+        return option->dynamic == ONLY_DYNAMIC ? NULL
+                                               : properties_get(&config->properties, option->name);
     default:
         return option->default_text;
     }

@@ -30,7 +30,12 @@ enum option_type {
     OPTION_CLASS,
 };
 
-enum option_dynamic { READ_ONLY, PER_BROKER, CLUSTER_WIDE };
+enum option_dynamic {
+    READ_ONLY,
+    PER_BROKER,
+    CLUSTER_WIDE,
+    ONLY_DYNAMIC, /* the same, and unknown in server.properties; not shown until it is set */
+};
 
 /* What becomes of a value that is not the default: passed_options.def says more. */
 enum option_fate {

@@ -104,6 +104,10 @@ static err check_name(const struct config *config, const char *name, const char 
                       char reason[CONFIG_REASON_BYTES])
 {
     const struct option *option = config_option(name);
+    if (option != NULL && option->dynamic == ONLY_DYNAMIC) {
+        log_warn("config", "option ignored, it is set by kafka-configs name=%s", name);
+        return OK;
+    }
     if (option != NULL) {
         return check_fate(config, name, option, value, reason);
     }

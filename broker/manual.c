@@ -128,8 +128,10 @@ static void print_head(const struct option *o)
 
 static void print_in_force(const struct option *o)
 {
-    static const char *const DYNAMIC[] = {
-        [READ_ONLY] = "", [PER_BROKER] = "per broker", [CLUSTER_WIDE] = "cluster-wide"};
+    static const char *const DYNAMIC[] = {[READ_ONLY] = "",
+                                          [PER_BROKER] = "per broker",
+                                          [CLUSTER_WIDE] = "cluster-wide",
+                                          [ONLY_DYNAMIC] = "only so"};
     print_head(o);
     printf(" | %s | %s |\n", DYNAMIC[o->dynamic], o->doc);
 }

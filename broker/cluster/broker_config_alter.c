@@ -36,13 +36,6 @@ static err entity_of(const struct config_editor *editor, struct str name, char e
     return OK;
 }
 
-static bool is_throttle(const char *name)
-{
-    return strcmp(name, "leader.replication.throttled.rate") == 0 ||
-           strcmp(name, "follower.replication.throttled.rate") == 0 ||
-           strcmp(name, "replica.alter.log.dirs.io.max.bytes.per.second") == 0;
-}
-
 /* The names of those that are wrong, as Kafka lists them. */
 static err refuse_those(const struct properties *news,
                         bool (*is_wrong)(const struct option *option), const char *words,
@@ -80,9 +73,10 @@ static err check_values(const struct properties *news, enum config_source source
     for (size_t i = 0; i < news->count; i++) {
         const struct property *item = &news->items[i];
         const struct option *option = config_option(item->name);
-        if (is_throttle(item->name)) {
+        if (strcmp(item->name, "replica.alter.log.dirs.io.max.bytes.per.second") == 0) {
             return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
-                               "Replication is not throttled here, %s cannot be set", item->name);
+                               "Replicas are not moved between directories here, %s cannot be set",
+                               item->name);
         }
         if (option != NULL && config_check_dynamic(option, source, item->value, reason) != OK) {
             return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,

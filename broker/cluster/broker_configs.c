@@ -1,10 +1,9 @@
 /* A node becomes a layer of the configuration: each of its options is set in the layer, and what the
  * layer has and the node has not is removed from it.
  *
- * While the broker runs, only options that topics inherit change: nothing but the control thread
- * reads them, which publishes what topics have by them. Other dynamic
- * options (threads, connections, listeners) were used at the start and stay as they were in force;
- * a line says so. Clients cannot set those (broker_config_alter.c), but an Apache broker's can.
+ * While the broker runs, only options that topics inherit change, and throttles: nothing but the
+ * control thread reads them, which publishes what follows. Other dynamic options (threads, connections,
+ * listeners) were used at the start and stay as they were in force; a line says so. Clients cannot set those (broker_config_alter.c), but an Apache broker's can.
  *
  * A node can hold secrets (passwords of key stores, encrypted, under names that are not known here):
  * values are never logged. */
@@ -96,6 +95,9 @@ static void warn_of_unknown(const struct layer *layer, const struct znode_config
 
 bool broker_option_is_live(const struct option *option)
 {
+    if (option->dynamic == ONLY_DYNAMIC) {
+        return true;
+    }
     size_t count = 0;
     const struct topic_option *options = topic_options(&count);
     for (size_t i = 0; i < count; i++) {

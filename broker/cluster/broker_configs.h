@@ -19,7 +19,7 @@ struct broker_configs {
     struct config *config;
     struct coord *coord;
     struct topic_configs *topic_configs;
-    /* What topics inherit has changed, and is published. */
+    /* An option that takes effect has changed; what topics inherit is published. */
     void (*changed)(void *context);
     void *context;
 };

@@ -14,13 +14,21 @@
 
 enum { ARENA_BYTES = 256 << 20 };
 
+/* What is published of a topic. */
+struct in_force {
+    struct log_config log;
+    struct throttled_replicas leaders; /* of this broker */
+    struct throttled_replicas followers;
+};
+
 struct topic_configs {
+    int32_t broker_id;
     const struct config *config;
     struct coord *coord;
-    struct map topics;       /* name → struct properties */
-    pthread_mutex_t lock;    /* leaf; guards the rest */
-    struct map in_force;     /* name → struct log_config: its own, or &plain */
-    struct log_config plain; /* without overrides */
+    struct map topics;     /* name → struct properties */
+    pthread_mutex_t lock;  /* leaf; guards the rest */
+    struct map in_force;   /* name → struct in_force: its own, or &plain */
+    struct in_force plain; /* without overrides */
 };
 
 struct topic_configs *topic_configs_new(const struct config *config)
@@ -30,42 +38,50 @@ struct topic_configs *topic_configs_new(const struct config *config)
     map_init(&configs->topics);
     map_init(&configs->in_force);
     pthread_mutex_init(&configs->lock, NULL);
-    configs->plain = topic_log_config(config, NULL);
+    configs->plain.log = topic_log_config(config, NULL);
     return configs;
 }
 
-void topic_configs_use(struct topic_configs *configs, struct coord *coord)
+void topic_configs_use(struct topic_configs *configs, struct coord *coord, int32_t broker_id)
 {
+    configs->broker_id = broker_id;
     configs->coord = coord;
     topic_configs_republish(configs); /* the store's options of brokers have been read */
 }
 
 /* ---- what is published ---- */
 
-static void config_free(struct topic_configs *configs, struct log_config *config)
+static void in_force_free(struct topic_configs *configs, struct in_force *it)
 {
-    if (config != &configs->plain) {
-        free(config);
+    if (it != NULL && it != &configs->plain) {
+        throttled_replicas_deinit(&it->leaders);
+        throttled_replicas_deinit(&it->followers);
+        free(it);
     }
 }
 
 static void publish(struct topic_configs *configs, struct str topic,
                     const struct properties *overrides)
 {
-    struct log_config *config = &configs->plain;
+    struct in_force *it = &configs->plain;
     if (overrides->count > 0) {
-        config = xcalloc(1, sizeof(*config));
-        *config = topic_log_config(configs->config, overrides);
+        it = xcalloc(1, sizeof(*it));
+        it->log = topic_log_config(configs->config, overrides);
+        it->leaders = throttled_replicas_parse(
+            properties_get(overrides, "leader.replication.throttled.replicas"), configs->broker_id);
+        it->followers = throttled_replicas_parse(
+            properties_get(overrides, "follower.replication.throttled.replicas"),
+            configs->broker_id);
     }
     pthread_mutex_lock(&configs->lock);
-    config_free(configs, map_set_str(&configs->in_force, topic, config));
+    in_force_free(configs, map_set_str(&configs->in_force, topic, it));
     pthread_mutex_unlock(&configs->lock);
 }
 
 void topic_configs_withdraw(struct topic_configs *configs, struct str topic)
 {
     pthread_mutex_lock(&configs->lock);
-    config_free(configs, map_remove_str(&configs->in_force, topic));
+    in_force_free(configs, map_remove_str(&configs->in_force, topic));
     pthread_mutex_unlock(&configs->lock);
 }
 
@@ -74,12 +90,12 @@ void topic_configs_republish(struct topic_configs *configs)
 {
     struct log_config plain = topic_log_config(configs->config, NULL);
     pthread_mutex_lock(&configs->lock);
-    configs->plain = plain;
+    configs->plain.log = plain;
     map_each (entry, &configs->in_force) {
         struct str topic = {.data = (const char *)entry->key, .len = entry->key_len};
-        if (entry->value != &configs->plain) {
-            *(struct log_config *)entry->value =
-                topic_log_config(configs->config, map_get_str(&configs->topics, topic));
+        struct in_force *it = entry->value;
+        if (it != &configs->plain) {
+            it->log = topic_log_config(configs->config, map_get_str(&configs->topics, topic));
         }
     }
     pthread_mutex_unlock(&configs->lock);
@@ -89,8 +105,8 @@ bool topic_configs_in_force(void *configs, struct str topic, struct log_config *
 {
     struct topic_configs *c = configs;
     pthread_mutex_lock(&c->lock);
-    const struct log_config *known = map_get_str(&c->in_force, topic);
-    *config = known != NULL ? *known : c->plain;
+    const struct in_force *known = map_get_str(&c->in_force, topic);
+    *config = known != NULL ? known->log : c->plain.log;
     pthread_mutex_unlock(&c->lock);
     if (known == NULL) {
         config->retention_ms = -1;
@@ -99,6 +115,20 @@ bool topic_configs_in_force(void *configs, struct str topic, struct log_config *
         config->min_insync_replicas = INT32_MAX; /* all that there are */
     }
     return known != NULL;
+}
+
+struct replica_throttled topic_configs_throttled(void *configs, struct topic_partition name)
+{
+    struct topic_configs *c = configs;
+    struct replica_throttled throttled = {0};
+    pthread_mutex_lock(&c->lock);
+    const struct in_force *known = map_get_str(&c->in_force, name.topic);
+    if (known != NULL) {
+        throttled.as_leader = throttled_replicas_hold(&known->leaders, name.partition);
+        throttled.as_follower = throttled_replicas_hold(&known->followers, name.partition);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return throttled;
 }
 
 /* ---- what is read ---- */
@@ -121,7 +151,7 @@ void topic_configs_free(struct topic_configs *configs)
     }
     map_deinit(&configs->topics);
     map_each (entry, &configs->in_force) {
-        config_free(configs, entry->value);
+        in_force_free(configs, entry->value);
     }
     map_deinit(&configs->in_force);
     pthread_mutex_destroy(&configs->lock);

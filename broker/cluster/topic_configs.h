@@ -10,13 +10,15 @@
 #define OTTLA_BROKER_CLUSTER_TOPIC_CONFIGS_H
 
 #include "broker/config.h"
+#include "broker/replica/throttle.h"
+#include "storage/plog.h"
 #include "zk/coord.h"
 
 struct topic_configs;
 
 struct topic_configs *topic_configs_new(const struct config *config);
-/* The store to read from; before this nothing may be looked up. */
-void topic_configs_use(struct topic_configs *configs, struct coord *coord);
+/* The store to read from, and who this broker is; before this nothing may be looked up. */
+void topic_configs_use(struct topic_configs *configs, struct coord *coord, int32_t broker_id);
 void topic_configs_free(struct topic_configs *configs);
 /* Reads all of them anew. What cannot be read stays as it was known. Errors of the store. */
 NODISCARD err topic_configs_load(struct topic_configs *configs);
@@ -46,6 +48,8 @@ void topic_configs_republish(struct topic_configs *configs);
  * deletes nothing by retention, and acknowledges only what all replicas have on their disks: the overrides
  * may ask for that. `configs` as void *. */
 bool topic_configs_in_force(void *configs, struct str topic, struct log_config *config);
+/* Any thread: is this broker's replica throttled, as a leader and as a follower? */
+struct replica_throttled topic_configs_throttled(void *configs, struct topic_partition name);
 /* Any thread: the topic is gone, and one that is made under its name has other options.
  * topic_configs_forget comes later. */
 void topic_configs_withdraw(struct topic_configs *configs, struct str topic);

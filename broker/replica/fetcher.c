@@ -217,6 +217,7 @@ void fetcher_follow(struct fetcher *f, struct partition *p, int32_t leader_epoch
     it->name = partition_name(p);
     it->topic_id = partition_topic_id(p);
     it->leader_epoch = leader_epoch;
+    it->behind = true;
     list_append(&f->all, &it->link);
     list_init(&it->turn);
     place(f, it);
@@ -422,9 +423,27 @@ static int32_t answer_bytes(const struct fetcher *f)
     return shares && shared < (size_t)f->env->max_bytes ? (int32_t)shared : f->env->max_bytes;
 }
 
+/* While more has come than the throttle allows, those that it is for and that are behind are left out. */
+static void hold_back(struct fetcher *f)
+{
+    int64_t wait_ms = f->env->throttle == NULL ? 0 : throttle_wait_ms(f->env->throttle);
+    if (wait_ms == 0) {
+        return;
+    }
+    list_each (item, &f->all) {
+        struct followed *it = container_of(item, struct followed, link);
+        if (it->state == FOLLOW_FETCHES && it->behind &&
+            partition_throttled(it->partition).as_follower) {
+            it->due_ms = loop_now_ms(f->loop) + wait_ms;
+            followed_set_state(f, it, FOLLOW_PAUSES);
+        }
+    }
+}
+
 static void ask(struct fetcher *f)
 {
     struct fetch_request request;
+    hold_back(f);
     if (f->fetching_n == 0) {
         return;
     }

@@ -24,7 +24,8 @@ struct fetcher_env {
     /* Any thread: where that broker is now. False: nobody knows. */
     bool (*address)(void *context, int32_t broker_id, struct peer_address *address);
     void *context;
-    int16_t fetch_version; /* of inter.broker.protocol.version; 12 where a topic has no id */
+    struct throttle *throttle; /* NULL: as fast as it can */
+    int16_t fetch_version;     /* of inter.broker.protocol.version; 12 where a topic has no id */
     int16_t list_offsets_version;
     int32_t wait_ms; /* replica.fetch.wait.max.ms, and so on */
     int32_t min_bytes;

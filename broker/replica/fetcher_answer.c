@@ -44,6 +44,10 @@ static bool append(struct fetcher *f, struct followed *it,
     switch (e) {
     case OK:
         it->pause_ms = 0;
+        it->behind = position.offset < in->high_watermark;
+        if (f->env->throttle != NULL && partition_throttled(it->partition).as_follower) {
+            throttle_record(f->env->throttle, (int64_t)fetched.len);
+        }
         followed_go_on(f, it, &position);
         return true;
     case ERR_CORRUPT_MESSAGE:

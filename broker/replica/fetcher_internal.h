@@ -32,6 +32,7 @@ struct followed {
     struct follower_position at;
     struct follower_position told; /* as the leader's session has it */
     bool in_session;
+    bool behind; /* its leader's high watermark, or not known to have reached it */
     int64_t due_ms;
     int64_t pause_ms;              /* the last one; 0: none since the last success */
     struct flush_wait *flush_wait; /* NULL: what it has is safe */

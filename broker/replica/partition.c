@@ -721,6 +721,30 @@ void partition_set_config(struct partition *p, const struct log_config *config)
     partition_unlock(p);
 }
 
+void partition_set_throttled(struct partition *p, struct replica_throttled throttled)
+{
+    atomic_store(&p->throttled_as_leader, throttled.as_leader);
+    atomic_store(&p->throttled_as_follower, throttled.as_follower);
+}
+
+struct replica_throttled partition_throttled(const struct partition *p)
+{
+    return (struct replica_throttled){.as_leader = atomic_load(&p->throttled_as_leader),
+                                      .as_follower = atomic_load(&p->throttled_as_follower)};
+}
+
+bool partition_holds_back(struct partition *p, int32_t replica_id)
+{
+    if (p->env->leader_throttle == NULL || !atomic_load(&p->throttled_as_leader) ||
+        throttle_wait_ms(p->env->leader_throttle) == 0) {
+        return false;
+    }
+    partition_lock(p);
+    bool in_sync = replica_set_holds(&p->state.isr, replica_id);
+    partition_unlock(p);
+    return !in_sync;
+}
+
 int partition_apply_retention(struct partition *p)
 {
     int deleted = 0;

@@ -19,6 +19,7 @@
 #include "base/waiter.h"
 #include "broker/replica/followers.h"
 #include "broker/replica/selector.h"
+#include "broker/replica/throttle.h"
 #include "storage/plog.h"
 
 #include <stdatomic.h>
@@ -40,6 +41,8 @@ struct partition_env {
     int32_t broker_id;
     struct clock *clock;
     int64_t replica_lag_ms; /* replica.lag.time.max.ms */
+    struct throttle
+        *leader_throttle; /* what this broker sends as a leader; NULL: as fast as it can */
     /* Is the broker alive, by the metadata? Asked under a partition's lock; NULL: all are. */
     bool (*is_alive)(void *context, int32_t broker_id);
     void *alive_context;
@@ -267,6 +270,11 @@ NODISCARD err partition_begin_anew(struct partition *p, int32_t leader_epoch, in
 /* Who lives has changed: as a leader it looks again how far the high watermark may move. */
 void partition_reconsider(struct partition *p);
 void partition_set_config(struct partition *p, const struct log_config *config);
+/* Without the lock. */
+void partition_set_throttled(struct partition *p, struct replica_throttled throttled);
+struct replica_throttled partition_throttled(const struct partition *p);
+/* As a leader: is this replica, which is not in sync, to get nothing for now? */
+bool partition_holds_back(struct partition *p, int32_t replica_id);
 /* Retention, and what producers are forgotten. Returns how many segments went. */
 int partition_apply_retention(struct partition *p);
 /* flush.ms: asks for a flush when the last one is so long ago. */

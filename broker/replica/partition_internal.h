@@ -44,6 +44,8 @@ struct partition {
 
     _Atomic int64_t high_watermark;
     _Atomic uint32_t changes; /* of the role, and of whether there is a log */
+    atomic_bool throttled_as_leader;
+    atomic_bool throttled_as_follower;
     atomic_bool flush_queued; /* a reference is held then */
     struct loop_task flush;
 };

@@ -71,7 +71,9 @@ static void read_log(struct partition *p, struct plog *log, int32_t own_epoch,
     int64_t end = replica                   ? result->end_offset
                   : request->read_committed ? result->last_stable_offset
                                             : high_watermark;
-    if (request->offset < end && (request->max_bytes > 0 || request->min_one)) {
+    bool wanted = request->offset < end && (request->max_bytes > 0 || request->min_one);
+    result->held_back = wanted && replica && partition_holds_back(p, request->replica_id);
+    if (wanted && !result->held_back) {
         result->error = plog_read(log, request->offset, end, request->max_bytes, request->min_one,
                                   &result->range);
         if (result->error == OK) {

@@ -26,6 +26,7 @@ struct read_result {
     int64_t end_offset;     /* of the log, when it was read; -1 with an error */
     struct log_range range; /* a reference: log_range_release() */
     int32_t preferred;      /* the replica to read from instead, and nothing was read; -1 */
+    bool held_back;         /* it is throttled: there would be more */
     bool diverged;
     int32_t diverging_epoch;
     int64_t diverging_end_offset;

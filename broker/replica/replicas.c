@@ -51,6 +51,7 @@ struct replicas *replicas_new(const struct replicas_config *config)
     replicas->env = (struct partition_env){.broker_id = config->broker_id,
                                            .clock = config->clock,
                                            .replica_lag_ms = config->replica_lag_ms,
+                                           .leader_throttle = config->leader_throttle,
                                            .is_alive = config->is_alive,
                                            .alive_context = config->alive_context,
                                            .flush = config->flush,
@@ -174,6 +175,13 @@ static err open_log(struct replicas *replicas, struct topic_partition name, stru
     return logs_create(replicas->config.logs, name, topic_id, &config, log);
 }
 
+static void take_throttled(const struct replicas_config *config, struct partition *p)
+{
+    if (config->throttled_of != NULL) {
+        partition_set_throttled(p, config->throttled_of(config->config_context, partition_name(p)));
+    }
+}
+
 /* The partition as it will be: found in the table, or made of its log. */
 static err obtain(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
                   struct partition **out)
@@ -189,6 +197,7 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
     int64_t end = plog_end_offset(log);
     high_watermark = high_watermark < start ? start : high_watermark > end ? end : high_watermark;
     struct partition *p = partition_new(name, topic_id, &replicas->env, log, high_watermark);
+    take_throttled(&replicas->config, p);
     partition_retain(p); /* one reference for the table, one for the caller */
     table_add(replicas, p);
     *out = p;
@@ -465,6 +474,7 @@ static void change_partition(void *context, struct partition *p)
     struct log_config config;
     if (config_changes(context, partition_name(p).topic, &config)) {
         partition_set_config(p, &config);
+        take_throttled(((const struct config_change *)context)->of, p);
     }
 }
 

@@ -26,7 +26,10 @@ struct replicas_config {
     struct logs *logs;
     /* Any thread, under a lock. False: the topic's options are not known, and `config` is careful. */
     bool (*config_of)(void *context, struct str topic, struct log_config *config);
-    void *config_context;
+    /* The same: is a replica throttled? NULL: none is. */
+    struct replica_throttled (*throttled_of)(void *context, struct topic_partition name);
+    void *config_context;             /* of both */
+    struct throttle *leader_throttle; /* of struct partition_env */
     struct replica_listener listener;
     struct clock *clock; /* those up to failed_context: of struct partition_env */
     int64_t replica_lag_ms;

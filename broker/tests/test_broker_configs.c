@@ -294,7 +294,8 @@ static void test_classes(void)
         CU_ASSERT_EQUAL(own == OK, built && o->dynamic != READ_ONLY);
         err all = config_set_dynamic(&t.config, o, CONFIG_SOURCE_DYNAMIC_DEFAULT, o->default_text,
                                      reason);
-        CU_ASSERT_EQUAL(all == OK, built && o->dynamic == CLUSTER_WIDE);
+        CU_ASSERT_EQUAL(all == OK,
+                        built && (o->dynamic == CLUSTER_WIDE || o->dynamic == ONLY_DYNAMIC));
         CU_ASSERT_EQUAL(config_source(&t.config, o), own == OK   ? CONFIG_SOURCE_DYNAMIC_BROKER
                                                      : all == OK ? CONFIG_SOURCE_DYNAMIC_DEFAULT
                                                                  : CONFIG_SOURCE_DEFAULT);
@@ -354,7 +355,7 @@ static void begin_broker(const char *const *overrides, size_t count)
                                         .coord = t.coord,
                                         .topic_configs = topic_configs_new(&t.config),
                                         .changed = on_changed};
-    topic_configs_use(r.configs.topic_configs, t.coord);
+    topic_configs_use(r.configs.topic_configs, t.coord, OWN_ID);
     char *dir = xasprintf("%s/data", t.dir);
     struct logs_open how = {.dirs = &dir,
                             .dirs_n = 1,
@@ -408,7 +409,7 @@ static void test_topics_inherit_what_was_read(void)
     put_config("<default>", "{\"message.max.bytes\":\"500\"}");
     struct topic_configs *configs = topic_configs_new(&t.config);
     load();
-    topic_configs_use(configs, t.coord);
+    topic_configs_use(configs, t.coord, OWN_ID);
     struct log_config config;
     struct str topic = STR("plain");
     CU_ASSERT(!topic_configs_in_force(configs, topic, &config));
@@ -420,6 +421,54 @@ static void test_topics_inherit_what_was_read(void)
     CU_ASSERT_EQUAL(config.max_message_bytes, 500);
     CU_ASSERT_EQUAL(config.retention_ms, 7 * 24 * 3600 * 1000LL);
     topic_configs_free(configs);
+    end_broker();
+}
+
+/* In the store, a topic's options are those of its partitions on all brokers. */
+static void test_throttled_replicas(void)
+{
+    begin_broker(NULL, 0);
+    struct topic_configs *configs = r.configs.topic_configs;
+    struct properties overrides;
+    properties_init(&overrides);
+    properties_set(&overrides, "leader.replication.throttled.replicas", "0:3,1:4,2:3");
+    properties_set(&overrides, "follower.replication.throttled.replicas", "*");
+    topic_configs_written(configs, STR("t"), &overrides);
+    for (int32_t i = 0; i < 4; i++) {
+        struct topic_partition name = {.topic = STR("t"), .partition = i};
+        struct replica_throttled throttled = topic_configs_throttled(configs, name);
+        CU_ASSERT_EQUAL(throttled.as_leader, i == 0 || i == 2);
+        CU_ASSERT(throttled.as_follower);
+    }
+    struct replica_throttled plain =
+        topic_configs_throttled(configs, (struct topic_partition){.topic = STR("plain")});
+    CU_ASSERT(!plain.as_leader && !plain.as_follower);
+    properties_remove(&overrides, "follower.replication.throttled.replicas");
+    topic_configs_written(configs, STR("t"), &overrides);
+    CU_ASSERT(
+        !topic_configs_throttled(configs, (struct topic_partition){.topic = STR("t")}).as_follower);
+    properties_deinit(&overrides);
+    end_broker();
+}
+
+/* They change while the broker runs, and are nothing in server.properties. */
+static void test_throttles(void)
+{
+    static const char *const STATIC[] = {"leader.replication.throttled.rate=1"};
+    begin_broker(STATIC, 1);
+    CU_ASSERT_EQUAL(t.config.leader_replication_throttled_rate, INT64_MAX);
+    put_config("<default>", "{\"leader.replication.throttled.rate\":\"500\"}");
+    change("<default>");
+    CU_ASSERT_EQUAL(t.config.leader_replication_throttled_rate, 500);
+    put_config("3", "{\"leader.replication.throttled.rate\":\"0\"}");
+    change("3");
+    CU_ASSERT_EQUAL(t.config.leader_replication_throttled_rate, 0);
+    put_config("3", "{\"leader.replication.throttled.rate\":\"no number\"}");
+    change("3");
+    CU_ASSERT_EQUAL(t.config.leader_replication_throttled_rate, 500);
+    remove_node("<default>");
+    change("<default>");
+    CU_ASSERT_EQUAL(t.config.leader_replication_throttled_rate, INT64_MAX);
     end_broker();
 }
 
@@ -471,4 +520,5 @@ static void test_running(void)
 }
 
 SUITE("broker configs", TEST(test_precedence), TEST(test_ignored), TEST(test_unreadable_nodes),
-      TEST(test_classes), TEST(test_topics_inherit_what_was_read), TEST(test_running))
+      TEST(test_classes), TEST(test_topics_inherit_what_was_read), TEST(test_throttled_replicas),
+      TEST(test_throttles), TEST(test_running))

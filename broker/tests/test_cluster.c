@@ -118,7 +118,7 @@ static void begin_with_seed(uint64_t seed)
         .links = {.send = send_nowhere, .set_targets = talk_to_nobody}};
     t.controller = controller_new(&controller);
     t.topic_configs = topic_configs_new(&t.config);
-    topic_configs_use(t.topic_configs, t.coord);
+    topic_configs_use(t.topic_configs, t.coord, 0);
     t.topics = (struct topics){.coord = t.coord,
                                .topic_configs = t.topic_configs,
                                .controller = t.controller,
@@ -397,12 +397,29 @@ static void test_options_of_brokers_that_are_there(void)
                                            "\"min.insync.replicas\":\"2\"}}"));
     CU_ASSERT_EQUAL(alter_broker("0", "num.io.threads", "10", CONFIG_SET), ERR_INVALID_REQUEST);
     CU_ASSERT_STRING_EQUAL(message, "Cannot update these configs dynamically: Set(num.io.threads)");
-    CU_ASSERT_EQUAL(alter_broker("0", "leader.replication.throttled.rate", "1", CONFIG_SET),
-                    ERR_INVALID_REQUEST);
+    CU_ASSERT_EQUAL(
+        alter_broker("0", "replica.alter.log.dirs.io.max.bytes.per.second", "1", CONFIG_SET),
+        ERR_INVALID_REQUEST);
     MUST(alter_broker("0", "num.io.threads", NULL, CONFIG_DELETE));
     put("/config/brokers/0", "no json");
     CU_ASSERT_EQUAL(alter_broker("0", "min.insync.replicas", "1", CONFIG_SET),
                     ERR_UNKNOWN_SERVER_ERROR);
+    end();
+}
+
+static void test_throttles_of_brokers(void)
+{
+    begin();
+    MUST(alter_broker("0", "leader.replication.throttled.rate", "0", CONFIG_SET));
+    MUST(
+        alter_broker("", "follower.replication.throttled.rate", "9223372036854775807", CONFIG_SET));
+    CU_ASSERT(node_is("/config/brokers/0",
+                      "{\"version\":1,\"config\":{\"leader.replication.throttled.rate\":\"0\"}}"));
+    static const char *const BAD[] = {"-1", "no number", "", "1.5", "9223372036854775808"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        CU_ASSERT_EQUAL(alter_broker("0", "leader.replication.throttled.rate", BAD[i], CONFIG_SET),
+                        ERR_INVALID_REQUEST);
+    }
     end();
 }
 
@@ -600,6 +617,7 @@ static void test_another_cluster(void)
 }
 
 SUITE("cluster", TEST(test_topics_are_written), TEST(test_topics_are_refused),
-      TEST(test_more_partitions), TEST(test_placement), TEST(test_options_are_altered),
-      TEST(test_options_of_brokers_are_altered), TEST(test_options_of_brokers_that_are_there),
-      TEST(test_notifications), TEST(test_membership), TEST(test_another_cluster))
+      TEST(test_more_partitions), TEST(test_placement), TEST(test_throttles_of_brokers),
+      TEST(test_options_are_altered), TEST(test_options_of_brokers_are_altered),
+      TEST(test_options_of_brokers_that_are_there), TEST(test_notifications), TEST(test_membership),
+      TEST(test_another_cluster))

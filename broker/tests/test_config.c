@@ -210,7 +210,8 @@ static void test_ranges(void)
     for (size_t i = 0; i < count; i++) {
         const struct option *o = &options[i];
         const char *dots = strstr(o->range, "..");
-        if (dots == NULL || o->type == OPTION_DOUBLE || strchr(o->range, '|') != NULL) {
+        if (dots == NULL || o->dynamic == ONLY_DYNAMIC || o->type == OPTION_DOUBLE ||
+            strchr(o->range, '|') != NULL) {
             continue;
         }
         for (int end = 0; end < 2; end++) {

@@ -469,6 +469,40 @@ static void test_log_start(void)
     end();
 }
 
+/* Only who is behind, and throttled, is left out, until less has come on average. */
+static void test_throttled(void)
+{
+    struct throttle throttle;
+    begin();
+    throttle_init(&throttle, &t.place.clock.clock);
+    t.env.throttle = &throttle;
+    throttle_set_limit(&throttle, 50);
+    partition_set_throttled(t.kept[0].p, (struct replica_throttled){.as_follower = true});
+    partition_set_throttled(t.kept[1].p, (struct replica_throttled){.as_leader = true});
+    follow(0);
+    get_fetch("0/0 a-0@0/-1");
+    follow(1);
+    struct said said = {.index = 0, .high_watermark = 9};
+    writer_init(&said.records, 1 << 20);
+    put_batch(&said.records, 0, EPOCH, 2);
+    int64_t bytes = (int64_t)said.records.len;
+    CU_ASSERT_FATAL(bytes > 50 && bytes < 500);
+    answer_one(said);
+    get_fetch("77/1 b-0@0/-1 -a-0");
+    pass(bytes * 1000 / 50 + 2);
+    answer_nothing();
+    get_fetch("77/2 a-0@2/5");
+    said.high_watermark = 4;
+    writer_clear(&said.records);
+    put_batch(&said.records, 2, EPOCH, 2);
+    answer_one(said);
+    get_fetch("77/3 a-0@4/5"); /* it is in sync */
+    writer_deinit(&said.records);
+    t.env.throttle = NULL;
+    end();
+    throttle_deinit(&throttle);
+}
+
 /* Who shuts down goes on with what it fetches, and begins with nothing: a new leader would have it in
  * sync again. */
 static void test_leaves(void)
@@ -503,4 +537,5 @@ SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_se
       TEST(test_comes_while_out_of_reach), TEST(test_pauses_double), TEST(test_one_pauses),
       TEST(test_divergence), TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
       TEST(test_leader_begins_later), TEST(test_common_offset_after_all),
-      TEST(test_offsets_are_not_told), TEST(test_log_start), TEST(test_leaves))
+      TEST(test_offsets_are_not_told), TEST(test_log_start), TEST(test_throttled),
+      TEST(test_leaves))

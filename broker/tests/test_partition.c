@@ -441,6 +441,29 @@ static size_t fetch_as(int32_t id, int64_t offset, err error)
     return len;
 }
 
+/* A replica that is not in sync gets nothing while more has gone than the throttle allows. */
+static void test_throttled(void)
+{
+    struct throttle throttle;
+    begin();
+    throttle_init(&throttle, &t.place.clock.clock);
+    t.env.leader_throttle = &throttle;
+    throttle_set_limit(&throttle, 1000);
+    lead_others(1, 2);
+    (void)appended(1, 3);
+    throttle_record(&throttle, 5000);
+    CU_ASSERT(fetch_as(THIRD, 0, OK) > 0); /* the partition is not throttled */
+    partition_set_throttled(t.p, (struct replica_throttled){.as_follower = true});
+    CU_ASSERT(fetch_as(THIRD, 0, OK) > 0);
+    partition_set_throttled(t.p, (struct replica_throttled){.as_leader = true});
+    CU_ASSERT_EQUAL(fetch_as(THIRD, 0, OK), 0);
+    CU_ASSERT(fetch_as(OTHER, 0, OK) > 0);
+    t.place.clock.now_ms += 5001;
+    CU_ASSERT(fetch_as(THIRD, 0, OK) > 0);
+    end();
+    throttle_deinit(&throttle);
+}
+
 /* The high watermark is what all in sync have, and acks=all waits for it; acks=1 does not. */
 static void test_followers_hold_it_back(void)
 {
@@ -751,8 +774,9 @@ static void test_disk_fails(void)
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
       TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
-      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_followers_hold_it_back),
-      TEST(test_silent_member), TEST(test_interrupted_leadership), TEST(test_about_to_join),
-      TEST(test_new_leadership), TEST(test_whose_fetch_counts), TEST(test_replica_waits_for_bytes),
+      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_throttled),
+      TEST(test_followers_hold_it_back), TEST(test_silent_member),
+      TEST(test_interrupted_leadership), TEST(test_about_to_join), TEST(test_new_leadership),
+      TEST(test_whose_fetch_counts), TEST(test_replica_waits_for_bytes),
       TEST(test_durable_with_followers), TEST(test_follows), TEST(test_reader_has_diverged),
       TEST(test_disk_fails))

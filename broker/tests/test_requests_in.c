@@ -83,7 +83,7 @@ static void begin(void)
     MUST(loop_new(&t.clock.clock, sockets_system(), &t.flush));
     t.coord = store_open(t.dir, &t.clock.clock, ignore_watch);
     t.configs = topic_configs_new(&t.config);
-    topic_configs_use(t.configs, t.coord);
+    topic_configs_use(t.configs, t.coord, ME);
     open_logs();
     struct replicas_config replicas = {.broker_id = ME,
                                        .logs = t.logs,

@@ -189,7 +189,7 @@ static void part_read(struct req *r, struct part *part, const struct racks *rack
     };
     part->watch.seen = partition_seen(part->partition);
     partition_read(part->partition, &read, &r->arena, &part->result);
-    part->watch.seen.end_offset = part->result.end_offset;
+    part->watch.seen.end_offset = part->result.held_back ? -1 : part->result.end_offset;
     if (part->result.error == OK) {
         part->noted = !part->result.diverged;
         part->result.error = check_readable(r, part);
@@ -381,12 +381,30 @@ static void part_found(struct part *part)
     part->asked->log_start_offset = part->result.log_start_offset;
 }
 
+/* What replicas get of partitions that are throttled, also those that are in sync. */
+static void count_throttled(struct req *r, const struct fetch *f)
+{
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < f->parts_n; i++) {
+        const struct part *part = &f->parts[i];
+        if (part->result.range.len > 0 && partition_throttled(part->partition).as_leader) {
+            bytes += (int64_t)part->result.range.len;
+        }
+    }
+    if (bytes > 0) {
+        throttle_record(&r->broker->leader_throttle, bytes);
+    }
+}
+
 /* Consecutive partitions of one topic share an entry, as Kafka lists them. */
 static enum req_status build_answer(struct req *r, struct fetch *f)
 {
     struct fetch_response *out = r->out;
     for (int32_t i = 0; i < f->parts_n; i++) {
         part_found(&f->parts[i]);
+    }
+    if (fetch_replica_of(r->in) >= 0) {
+        count_throttled(r, f);
     }
     out->session_id = fetch_asked_done(r, &f->asked);
     out->topics = req_array(r, f->parts_n, sizeof(*out->topics));

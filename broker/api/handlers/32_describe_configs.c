@@ -178,6 +178,13 @@ static err describe_topic(struct req *r, const resource_in *in, result_out *out)
 
 /* ---- brokers ---- */
 
+/* One that is not in server.properties is there when it is set. */
+static bool is_there(const struct config *config, const struct option *option)
+{
+    return option->dynamic != ONLY_DYNAMIC ||
+           config_source(config, option) < CONFIG_SOURCE_STATIC_BROKER;
+}
+
 static void describe_broker_option(struct req *r, const struct option *option, config_out *out)
 {
     const struct config *config = r->broker->config;
@@ -185,7 +192,9 @@ static void describe_broker_option(struct req *r, const struct option *option, c
     out->value = config_shown(r, option->type, config_text(config, option));
     out->read_only = option->dynamic == READ_ONLY;
     out->config_source = (int8_t)config_source(config, option);
-    add_broker_synonyms(r, out, option->name, CONFIG_SOURCE_DYNAMIC_BROKER, CONFIG_SOURCE_DEFAULT);
+    bool has_default = option->dynamic != ONLY_DYNAMIC;
+    add_broker_synonyms(r, out, option->name, CONFIG_SOURCE_DYNAMIC_BROKER,
+                        has_default ? CONFIG_SOURCE_DEFAULT : CONFIG_SOURCE_DYNAMIC_DEFAULT);
 }
 
 /* A name in server.properties that is no option: its value may be a secret. */
@@ -206,7 +215,7 @@ static void describe_all_options(struct req *r, const resource_in *in, result_ou
     const struct properties *set = &r->broker->config->properties;
     out->configs = req_array(r, (int32_t)(count + set->count), sizeof(*out->configs));
     for (size_t i = 0; out->configs != NULL && i < count; i++) {
-        if (is_wanted(in, options[i].name)) {
+        if (is_wanted(in, options[i].name) && is_there(r->broker->config, &options[i])) {
             describe_broker_option(r, &options[i], &out->configs[out->configs_n++]);
         }
     }
