@@ -611,6 +611,13 @@ static int disk_space(struct fs *fs, const char *path, struct fs_space *space)
 
 /* ---- life ---- */
 
+static void make_root(struct disk *disk)
+{
+    disk->root = inode_new(disk, true);
+    dir_change(disk->root, NULL, "data", inode_new(disk, true));
+    sync_dir(disk->root);
+}
+
 struct disk *disk_new(struct sched *sched, struct trace *trace)
 {
     struct disk *disk = xcalloc(1, sizeof(*disk));
@@ -618,10 +625,17 @@ struct disk *disk_new(struct sched *sched, struct trace *trace)
     disk->trace = trace;
     disk->next_fd = FD_FIRST;
     disk->sync_us = SYNC_US;
-    disk->root = inode_new(disk, true);
-    dir_change(disk->root, NULL, "data", inode_new(disk, true));
-    sync_dir(disk->root);
+    make_root(disk);
     return disk;
+}
+
+/* What was there is freed with the disk. */
+void disk_replace(struct disk *disk)
+{
+    for (struct view *view = disk->views; view != NULL; view = view->next) {
+        disk_close_view(&view->fs);
+    }
+    make_root(disk);
 }
 
 static void entries_deinit(struct entries *entries)

@@ -27,6 +27,8 @@ void disk_close_view(struct fs *view);
 void disk_at_change(struct fs *view, int64_t changes, void (*run)(void *context), void *context);
 
 void disk_lose_power(struct disk *disk);
+/* Another one, with an empty directory "/data"; nobody uses this one. */
+void disk_replace(struct disk *disk);
 
 /* ---- faults; 0 ends them ---- */
 

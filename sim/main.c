@@ -12,6 +12,7 @@
  *                     only that (sim/scripts.c), with brokers that flush before they acknowledge, or do not
  *   --moves always|never
  *                     somebody moves partitions; a seed draws it otherwise
+ *   --new-disks       brokers come back with an empty disk, too
  *   --repeat          each seed twice: must be the same to the byte
  *
  * An even seed has brokers that flush before they acknowledge, and loses power; an odd one has the page cache,
@@ -35,6 +36,7 @@ struct run {
     uint64_t seeds;     /* that were run */
     int brokers_n;
     int moves; /* as sim_options has it */
+    bool new_disks;
     bool trace;
     bool repeat;
     bool find;
@@ -48,10 +50,11 @@ struct run {
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
-                    "[--trace] [--repeat] [--find] [--sees NAME] "
-                    "[--last-standing page-cache|flush] [--moves always|never] [--plant "
-                    "ack-before-flush|lying-disk]\n");
+    fprintf(stderr,
+            "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
+            "[--trace] [--repeat] [--find] [--sees NAME] "
+            "[--last-standing page-cache|flush] [--moves always|never] [--new-disks] [--plant "
+            "ack-before-flush|lying-disk]\n");
     return 2;
 }
 
@@ -79,6 +82,8 @@ static bool parse(struct run *run, int argc, char **argv)
             }
             run->moves = strcmp(value, "always") == 0 ? 1 : 0;
             i++;
+        } else if (strcmp(argv[i], "--new-disks") == 0) {
+            run->new_disks = true;
         } else if (strcmp(argv[i], "--repeat") == 0) {
             run->repeat = true;
         } else if (strcmp(argv[i], "--seed") == 0) {
@@ -156,6 +161,7 @@ static void run_seed(struct run *run, uint64_t seed)
                                   .trace = run->trace ? stdout : NULL,
                                   .plant = run->plant,
                                   .moves = run->moves,
+                                  .new_disks = run->new_disks,
                                   .durable = is_durable(run, seed),
                                   .last_standing = run->last_standing != NULL};
     struct violation violations[VIOLATIONS_MAX];

@@ -38,6 +38,7 @@ struct nemesis {
     bool durable;
     bool stop;
     bool knows[FAULTS_N];
+    int drawn_n; /* the first of them */
     int64_t pause_max_us;
     int64_t lasts_max_us;
     uint64_t counts[FAULTS_N];
@@ -209,7 +210,7 @@ static bool takes_power(enum fault fault)
 static enum fault draw_fault(struct nemesis *n)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
-        enum fault fault = (enum fault)sched_below(n->sched, FAULTS_N);
+        enum fault fault = (enum fault)sched_below(n->sched, (uint64_t)n->drawn_n);
         if (n->knows[fault]) {
             return fault;
         }
@@ -240,6 +241,9 @@ static void break_something(struct nemesis *n)
         break;
     case FAULT_LAST_STANDING:
         (void)script_last_standing(n->scripts, broker);
+        break;
+    case FAULT_NEW_DISK:
+        (void)script_new_disk(n->scripts, broker);
         break;
     case FAULT_CUT_STORE:
     case FAULT_EXPIRE:
@@ -295,11 +299,11 @@ static void choose(struct nemesis *n)
     n->pause_max_us = sched_between(n->sched, PAUSE_SHORT_US, PAUSE_MAX_US);
     n->lasts_max_us = sched_between(n->sched, LASTS_SHORT_US, LASTS_MAX_US);
     uint64_t every = 1 + sched_below(n->sched, 4); /* one in so many */
-    for (int i = 0; i < FAULTS_N; i++) {
+    for (int i = 0; i < FAULT_NEW_DISK; i++) {
         n->knows[i] =
             sched_below(n->sched, every) == 0 && (n->durable || !takes_power((enum fault)i));
     }
-    for (int i = 0; i < FAULTS_N; i++) {
+    for (int i = 0; i < FAULT_NEW_DISK; i++) {
         n->knows[i] &= !(n->knows[FAULT_DISK_ERRORS] && takes_power((enum fault)i));
     }
 }
@@ -319,6 +323,8 @@ struct nemesis *nemesis_new(struct sim *sim, const struct sim_options *options)
     n->durable = options->durable;
     n->scripts = scripts_new(sim, &n->stop);
     choose(n);
+    n->knows[FAULT_NEW_DISK] = options->new_disks;
+    n->drawn_n = options->new_disks ? FAULTS_N : FAULT_NEW_DISK;
     if (options->last_standing) {
         know_only(n, FAULT_LAST_STANDING);
     }

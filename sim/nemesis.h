@@ -30,7 +30,8 @@
     X(LEAD_TWICE, "lead-twice")                                                                    \
     X(JOIN, "join")                                                                                \
     X(BOUNCE, "bounce")                                                                            \
-    X(LAST_STANDING, "last-standing")
+    X(LAST_STANDING, "last-standing")                                                              \
+    X(NEW_DISK, "new-disk") /* the last, drawn only where it is asked for */
 
 enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,

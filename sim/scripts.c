@@ -19,7 +19,10 @@
  *
  * The last one standing. All brokers but one go, until that one is the whole ISR; it acknowledges alone, loses
  * power, and is the first to come back. In ZooKeeper mode it leads again, as with Kafka 3.9: what it had not
- * on its disk is lost, though it was acknowledged. (reference: hardening §6) */
+ * on its disk is lost, though it was acknowledged. (reference: hardening §6)
+ *
+ * A new disk. A broker goes, and comes back with nothing when it is in no ISR any more: all that it is a replica of
+ * is fetched anew. (With it in an ISR, its leader could die before the controller has seen it go.) */
 #include "sim/scripts.h"
 
 #include "sim/client.h"
@@ -415,6 +418,47 @@ bool script_last_standing(struct scripts *s, int broker)
     }
     s->runs = true;
     last_standing(s, broker);
+    s->runs = false;
+    return true;
+}
+
+/* ---- a new disk ---- */
+
+static bool is_in_no_isr(const struct scripts *s, int broker)
+{
+    struct event truth;
+    for (int i = 0; i < sim_partitions(s->sim); i++) {
+        if (!sim_truth(s->sim, i, &truth) || (truth.isr & 1u << broker) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void new_disk(struct scripts *s, int broker)
+{
+    struct node *node = sim_node(s->sim, broker);
+    int64_t until_us = sched_now_us(s->sched) + DEATH_MS * 1000;
+    s->down[broker] = true;
+    sim_broker_kill(s->sim, broker);
+    while (!*s->stop && sched_now_us(s->sched) < until_us &&
+           !(node_is_quiet(node) && is_in_no_isr(s, broker))) {
+        sched_sleep(s->sched, TICK_US);
+    }
+    if (node_is_quiet(node) && is_in_no_isr(s, broker)) {
+        trace_line(sim_trace(s->sim), "broker %d: new disk", broker);
+        disk_replace(node_disk(node));
+    }
+    s->down[broker] = false;
+}
+
+bool script_new_disk(struct scripts *s, int broker)
+{
+    if (s->runs || sim_brokers(s->sim) < 2) {
+        return false;
+    }
+    s->runs = true;
+    new_disk(s, broker);
     s->runs = false;
     return true;
 }

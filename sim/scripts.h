@@ -17,6 +17,7 @@ bool script_lead_twice(struct scripts *scripts, int partition);
 bool script_join(struct scripts *scripts, int partition);
 bool script_bounce(struct scripts *scripts, int partition);
 bool script_last_standing(struct scripts *scripts, int broker);
+bool script_new_disk(struct scripts *scripts, int broker);
 
 /* A broker that must stay down, whoever looks after it. */
 bool scripts_hold_down(const struct scripts *scripts, int broker);

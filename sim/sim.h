@@ -29,8 +29,9 @@ struct sim_options {
     int brokers_n;
     FILE *trace; /* NULL: nobody reads */
     enum sim_plant plant;
-    bool durable; /* flush.messages=1: acknowledged means on the disk */
-    int moves;    /* does somebody move partitions? SIM_DRAWN, or 0 or 1 */
+    bool durable;   /* flush.messages=1: acknowledged means on the disk */
+    bool new_disks; /* brokers come back with an empty disk, as one more fault */
+    int moves;      /* does somebody move partitions? SIM_DRAWN, or 0 or 1 */
     bool
         last_standing; /* no other fault than that one (sim/scripts.c); power goes whether durable or not */
 };
@@ -103,7 +104,7 @@ struct sim_exposure {
     uint64_t isrs;        /* changes of an ISR, the same */
     uint64_t cuts;        /* of followers' logs, the same */
     struct move_counts moves;
-    uint64_t faults[25]; /* by enum fault (nemesis.h) */
+    uint64_t faults[26]; /* by enum fault (nemesis.h) */
     uint64_t lives;      /* of brokers */
     uint64_t refusals;
     uint64_t disk_errors;
