@@ -178,6 +178,12 @@ static err describe_topic(struct req *r, const resource_in *in, result_out *out)
 
 /* ---- brokers ---- */
 
+/* Kafka says so of those that are not in server.properties, too, which can be set nowhere else. */
+static bool is_read_only(const struct option *option)
+{
+    return option->dynamic == READ_ONLY || option->dynamic == ONLY_DYNAMIC;
+}
+
 /* One that is not in server.properties is there when it is set. */
 static bool is_there(const struct config *config, const struct option *option)
 {
@@ -190,7 +196,8 @@ static void describe_broker_option(struct req *r, const struct option *option, c
     const struct config *config = r->broker->config;
     begin_config(r, out, option->name, option->type, option->doc);
     out->value = config_shown(r, option->type, config_text(config, option));
-    out->read_only = option->dynamic == READ_ONLY;
+    out->read_only =
+        option->dynamic == READ_ONLY || option->dynamic == ONLY_DYNAMIC; /* as Kafka says */
     out->config_source = (int8_t)config_source(config, option);
     bool has_default = option->dynamic != ONLY_DYNAMIC;
     add_broker_synonyms(r, out, option->name, CONFIG_SOURCE_DYNAMIC_BROKER,
@@ -238,6 +245,7 @@ static void describe_cluster_options(struct req *r, const resource_in *in, resul
             config_out *c = &out->configs[out->configs_n++];
             begin_config(r, c, option->name, option->type, option->doc);
             c->value = config_shown(r, option->type, set->items[i].value);
+            c->read_only = is_read_only(option);
             c->config_source = CONFIG_SOURCE_DYNAMIC_DEFAULT;
             add_broker_synonyms(r, c, option->name, CONFIG_SOURCE_DYNAMIC_DEFAULT,
                                 CONFIG_SOURCE_DYNAMIC_DEFAULT);
