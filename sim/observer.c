@@ -156,6 +156,12 @@ static bool is_known(const struct observer *o, int id)
     return it->node[0] != '\0' && sched_now_us(o->sched) - it->since_us > KNOWN_AFTER_US;
 }
 
+int64_t observer_gone_us(const struct observer *o, int id)
+{
+    const struct registration *it = &o->registrations[id];
+    return it->node[0] != '\0' ? 0 : sched_now_us(o->sched) - it->since_us;
+}
+
 static void note_placing(struct observer *o, int partition, const struct placing *now)
 {
     struct placing *known = &o->placings[partition];

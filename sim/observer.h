@@ -90,6 +90,8 @@ void observer_note_placings(struct observer *observer);
 bool observer_truth(const struct observer *observer, int partition, struct event *truth);
 /* The preferred leader, and the controller's broker; -1: none. */
 int observer_preferred(struct observer *observer, int partition);
+/* How long a broker has not been registered; 0: it is. */
+int64_t observer_gone_us(const struct observer *observer, int id);
 int observer_controller(const struct observer *observer);
 /* A client has been promised what lies below. */
 void observer_note_promise(struct observer *observer, int partition, int64_t offset);

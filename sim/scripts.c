@@ -21,8 +21,8 @@
  * power, and is the first to come back. In ZooKeeper mode it leads again, as with Kafka 3.9: what it had not
  * on its disk is lost, though it was acknowledged. (reference: hardening §6)
  *
- * A new disk. A broker goes, and comes back with nothing when it is in no ISR any more: all that it is a replica of
- * is fetched anew. (With it in an ISR, its leader could die before the controller has seen it go.) */
+ * A new disk. A broker goes, and comes back with nothing when it has been forgotten, and is in no ISR: all that it is
+ * a replica of is fetched anew. (With it in an ISR, its leader could die before the controller has seen it go.) */
 #include "sim/scripts.h"
 
 #include "sim/client.h"
@@ -62,6 +62,7 @@ enum {
     ELECT_MS = 400,
     ELECT_TRIES = 2, /* the first may find a connection that has ended meanwhile */
     ELECT_LEADERS_VERSION = 1,
+    FORGOTTEN_US = 2000000,
     CLIENT_NUMBER = 12, /* behind those of the workload */
 };
 
@@ -424,9 +425,13 @@ bool script_last_standing(struct scripts *s, int broker)
 
 /* ---- a new disk ---- */
 
+/* Nor will it be: what its leaders asked for while it lived has been answered. */
 static bool is_in_no_isr(const struct scripts *s, int broker)
 {
     struct event truth;
+    if (sim_gone_us(s->sim, broker) < FORGOTTEN_US) {
+        return false;
+    }
     for (int i = 0; i < sim_partitions(s->sim); i++) {
         if (!sim_truth(s->sim, i, &truth) || (truth.isr & 1u << broker) != 0) {
             return false;

@@ -288,6 +288,11 @@ int sim_controller(const struct sim *sim)
     return observer_controller(&sim->observer);
 }
 
+int64_t sim_gone_us(const struct sim *sim, int broker)
+{
+    return observer_gone_us(&sim->observer, broker);
+}
+
 int sim_partitions(const struct sim *sim)
 {
     return sim->observer.partitions_n;

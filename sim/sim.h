@@ -66,6 +66,8 @@ bool sim_broker_serves(const struct sim *sim, int broker);
 bool sim_truth(const struct sim *sim, int partition, struct event *truth);
 int sim_preferred(struct sim *sim, int partition);
 int sim_controller(const struct sim *sim);
+/* How long a broker has had no node there; 0: it has one. */
+int64_t sim_gone_us(const struct sim *sim, int broker);
 int sim_partitions(const struct sim *sim);
 
 /* ---- the world ---- */

@@ -122,10 +122,19 @@ err fetch_asked_read(struct req *r, struct fetch_asked *asked)
     struct fetch_session *session = NULL;
     TRY(fetch_session_continue(sessions, in->session_id, in->session_epoch,
                                r->version >= FIRST_TOPIC_ID_VERSION, r->now_ms, &session));
-    session_update(session, in);
     asked->session_id = session->id;
     asked->incremental = true;
-    err e = read_session(r, asked, session);
+    bool same_life = session->broker_epoch == in->replica_state.replica_epoch;
+    session->broker_epoch = in->replica_state.replica_epoch;
+    if (in->topics_n == 0 && in->forgotten_topics_n == 0 && same_life) {
+        asked->standing = standing_enter(session->standing, r->now_ms);
+    }
+    err e = OK;
+    if (asked->standing == NULL) {
+        fetch_session_set_standing(session, NULL);
+        session_update(session, in);
+        e = read_session(r, asked, session);
+    }
     bool empty = fetch_session_size(session) == 0;
     fetch_session_done(sessions, session);
     if (empty) {
@@ -133,6 +142,31 @@ err fetch_asked_read(struct req *r, struct fetch_asked *asked)
         asked->session_id = 0;
     }
     return e;
+}
+
+err fetch_asked_look(struct req *r, struct fetch_asked *asked)
+{
+    struct fetch_sessions *sessions = r->broker->fetch_sessions;
+    struct fetch_session *session = fetch_session_find(sessions, asked->session_id);
+    if (session == NULL) {
+        return ERR_FETCH_SESSION_ID_NOT_FOUND;
+    }
+    fetch_session_set_standing(session, NULL);
+    err e = read_session(r, asked, session);
+    fetch_session_done(sessions, session);
+    return e;
+}
+
+void fetch_asked_stand(struct req *r, const struct fetch_asked *asked, struct standing *standing)
+{
+    struct fetch_sessions *sessions = r->broker->fetch_sessions;
+    struct fetch_session *session = fetch_session_find(sessions, asked->session_id);
+    if (session == NULL) {
+        standing_drop(standing);
+        return;
+    }
+    fetch_session_set_standing(session, standing);
+    fetch_session_done(sessions, session);
 }
 
 bool fetch_asked_tells(const struct fetch_asked *asked, const struct asked_partition *partition)

@@ -39,6 +39,9 @@ struct asked_partition {
 };
 
 struct fetch_asked {
+    struct standing *
+        standing; /* a reference: nothing has happened since the last fetch, which asked for the same,
+                                  and the partitions are not read; NULL: they are */
     struct asked_partition *partitions; /* each once */
     int32_t partitions_n;
     int32_t session_id; /* of an incremental request; 0: it has just ended */
@@ -49,6 +52,11 @@ struct fetch_asked {
 /* Which partitions are asked for, by the rules of sessions. An error is for the whole request: those
  * of fetch_session_continue, or E_LIMIT without memory. */
 NODISCARD err fetch_asked_read(struct req *r, struct fetch_asked *asked);
+/* Something has happened: the partitions are read after all. FETCH_SESSION_ID_NOT_FOUND where the session has gone
+ * meanwhile, or E_LIMIT. */
+NODISCARD err fetch_asked_look(struct req *r, struct fetch_asked *asked);
+/* The answer was nothing, and nothing is to come by itself: the session's next fetches may stand. */
+void fetch_asked_stand(struct req *r, const struct fetch_asked *asked, struct standing *standing);
 /* Does a partition stand in the answer? In a session only what is new does. */
 bool fetch_asked_tells(const struct fetch_asked *asked, const struct asked_partition *partition);
 /* Notes in the session what is told, or makes one where the request wants it. Returns its id for the

@@ -40,6 +40,18 @@ static struct id_list isr_of(struct controller *c, const alter_partition *in)
     return isr;
 }
 
+static const int64_t *epochs_of(struct controller *c, const alter_partition *in)
+{
+    if (in->new_isr_with_epochs_n <= 0) {
+        return NULL;
+    }
+    int64_t *epochs = controller_alloc(c, (size_t)in->new_isr_with_epochs_n, sizeof(*epochs));
+    for (int32_t i = 0; i < in->new_isr_with_epochs_n; i++) {
+        epochs[i] = in->new_isr_with_epochs[i].broker_epoch;
+    }
+    return epochs;
+}
+
 static err alter_one(struct controller *c, struct ctl_decision *d, int32_t leader,
                      struct ctl_topic *topic, const alter_partition *in)
 {
@@ -50,6 +62,7 @@ static err alter_one(struct controller *c, struct ctl_decision *d, int32_t leade
                                       .leader_epoch = in->leader_epoch,
                                       .partition_epoch = in->partition_epoch,
                                       .isr = isr_of(c, in),
+                                      .broker_epochs = epochs_of(c, in),
                                       .leader_recovery_state = in->leader_recovery_state};
     return ctl_alter_isr(d, topic, in->partition_index, &wish);
 }

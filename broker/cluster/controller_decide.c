@@ -392,6 +392,19 @@ static bool is_isr(const struct ctl_partition *p, const struct id_list *wish, in
     return true;
 }
 
+/* Has who is to join registered anew since the leader has heard of it? It may come with another disk. Apache's
+ * controller does not ask that in ZooKeeper mode. (KIP-903) */
+static bool is_of_former_life(const struct ctl_decision *d, const struct ctl_partition *p,
+                              const struct ctl_isr_wish *wish, int32_t member)
+{
+    int32_t id = wish->isr.ids[member];
+    if (wish->broker_epochs == NULL || wish->broker_epochs[member] < 0 ||
+        id_list_holds(&p->state.isr, id)) {
+        return false;
+    }
+    return wish->broker_epochs[member] != ctl_broker_find(d->state, id)->epoch;
+}
+
 /* In Kafka's order; that it is the leader who asks, and names each member once, is ours. (reference:
  * replication §9) */
 static err check_wish(const struct ctl_decision *d, const struct ctl_partition *p,
@@ -417,7 +430,7 @@ static err check_wish(const struct ctl_decision *d, const struct ctl_partition *
     }
     for (int32_t i = 0; i < wish->isr.count; i++) {
         if (!id_list_holds(&p->replicas, wish->isr.ids[i]) ||
-            !ctl_broker_is_live(d->state, wish->isr.ids[i])) {
+            !ctl_broker_is_live(d->state, wish->isr.ids[i]) || is_of_former_life(d, p, wish, i)) {
             return ERR_INELIGIBLE_REPLICA;
         }
     }

@@ -197,6 +197,7 @@ struct ctl_isr_wish {
     int32_t leader_epoch;
     int32_t partition_epoch;
     struct id_list isr;
+    const int64_t *broker_epochs; /* the members'; -1, or NULL: not told */
     int8_t leader_recovery_state;
 };
 err ctl_alter_isr(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition,

@@ -94,7 +94,7 @@ static size_t choose(struct isr_changes *changes)
     return count;
 }
 
-/* Zookeeper-mode leaders tell no epochs of the members: -1. */
+/* Who is meant of a member's lives (KIP-903); Kafka's leaders tell that to KRaft controllers alone. */
 static void fill_partition(struct isr_changes *changes, const struct told *told,
                            struct alter_partition_request_partition *out)
 {
@@ -110,7 +110,7 @@ static void fill_partition(struct isr_changes *changes, const struct told *told,
     out->new_isr_with_epochs_n = proposal->isr.count;
     for (int32_t i = 0; i < proposal->isr.count; i++) {
         out->new_isr_with_epochs[i].broker_id = proposal->isr.ids[i];
-        out->new_isr_with_epochs[i].broker_epoch = -1;
+        out->new_isr_with_epochs[i].broker_epoch = proposal->broker_epochs[i];
     }
 }
 

@@ -58,6 +58,7 @@ void fetch_session_free(struct fetch_session *session)
         partition_free(container_of(item, struct session_partition, link));
     }
     map_deinit(&session->by_key);
+    standing_drop(session->standing);
     pthread_mutex_destroy(&session->lock);
     free(session);
 }
@@ -279,4 +280,10 @@ void fetch_session_forget(struct fetch_session *session, struct str topic, struc
 size_t fetch_session_size(const struct fetch_session *session)
 {
     return session->by_key.count;
+}
+
+void fetch_session_set_standing(struct fetch_session *session, struct standing *standing)
+{
+    standing_drop(session->standing);
+    session->standing = standing;
 }

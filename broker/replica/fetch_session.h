@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/random.h"
+#include "broker/replica/standing.h"
 
 #include <pthread.h>
 
@@ -46,7 +47,9 @@ struct fetch_session {
     int64_t created_ms;
     int64_t used_ms;
     struct list partitions;
-    struct map by_key; /* topic name or id, and number → session_partition */
+    struct map by_key;         /* topic name or id, and number → session_partition */
+    int64_t broker_epoch;      /* of the replica that fetched last */
+    struct standing *standing; /* what its fetches wait for as it is; NULL: they look at all */
 };
 
 enum { SESSION_EPOCH_INITIAL = 0, SESSION_EPOCH_FINAL = -1 };
@@ -77,5 +80,7 @@ struct session_partition *fetch_session_partition(struct fetch_session *session,
 void fetch_session_forget(struct fetch_session *session, struct str topic, struct uuid topic_id,
                           int32_t partition);
 size_t fetch_session_size(const struct fetch_session *session);
+/* Another one, or NULL: what its fetches ask for has changed. */
+void fetch_session_set_standing(struct fetch_session *session, struct standing *standing);
 
 #endif

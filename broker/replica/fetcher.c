@@ -70,7 +70,9 @@ static void place(struct fetcher *f, struct followed *it)
     struct key key;
     int32_t partition = it->name.partition;
     (void)map_set(&f->names, key_of(&key, map_key_str(it->name.topic), partition), it);
-    if (!uuid_is_zero(it->topic_id)) {
+    if (uuid_is_zero(it->topic_id)) {
+        f->without_id_n++;
+    } else {
         (void)map_set(&f->ids, key_of(&key, id_bytes(&it->topic_id), partition), it);
     }
 }
@@ -80,7 +82,9 @@ static void displace(struct fetcher *f, const struct followed *it)
     struct key key;
     int32_t partition = it->name.partition;
     (void)map_remove(&f->names, key_of(&key, map_key_str(it->name.topic), partition));
-    if (!uuid_is_zero(it->topic_id)) {
+    if (uuid_is_zero(it->topic_id)) {
+        f->without_id_n--;
+    } else {
         (void)map_remove(&f->ids, key_of(&key, id_bytes(&it->topic_id), partition));
     }
 }
@@ -298,20 +302,10 @@ void fetcher_end_session(struct fetcher *f)
     }
 }
 
-static bool all_have_ids(const struct fetcher *f)
-{
-    list_each (item, &f->all) {
-        if (uuid_is_zero(container_of(item, struct followed, link)->topic_id)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void choose_version(struct fetcher *f)
 {
     int16_t version = f->env->fetch_version;
-    if (version >= FIRST_TOPIC_ID_VERSION && !all_have_ids(f)) {
+    if (version >= FIRST_TOPIC_ID_VERSION && f->without_id_n > 0) {
         version = VERSION_WITHOUT_IDS;
     }
     if (version != f->version) {

@@ -63,9 +63,10 @@ struct fetcher {
     struct peer *peer;
     struct str client_id; /* owned */
     int32_t leader;
-    struct list all;  /* struct followed */
-    struct map names; /* topic and number → struct followed */
-    struct map ids;   /* topic id and number → struct followed, where there is an id */
+    struct list all;      /* struct followed */
+    struct map names;     /* topic and number → struct followed */
+    struct map ids;       /* topic id and number → struct followed, where there is an id */
+    int32_t without_id_n; /* of all, whose topic has none */
     int32_t fetching_n;
     struct list
         news; /* struct followed, by turn: they fetch, and their leader must be told where */

@@ -26,6 +26,7 @@ static void add(struct followers *followers, int32_t id, bool in_sync,
         followers->all[followers->count++] =
             (struct follower){.id = id,
                               .in_sync = in_sync,
+                              .broker_epoch = known != NULL ? known->broker_epoch : -1,
                               .end_offset = known != NULL ? known->end_offset : -1,
                               .log_start_offset = known != NULL ? known->log_start_offset : -1,
                               .leader_end_offset = -1,
@@ -79,6 +80,7 @@ void follower_fetched(struct follower *follower, const struct replica_fetch *fet
                follower->fetched_ms > follower->caught_up_ms) {
         follower->caught_up_ms = follower->fetched_ms; /* it had all that was here then */
     }
+    follower->broker_epoch = fetch->broker_epoch;
     follower->end_offset = fetch->offset;
     follower->log_start_offset = fetch->log_start_offset;
     follower->leader_end_offset = fetch->leader_end_offset;

@@ -9,6 +9,7 @@
 
 struct follower {
     int32_t id;
+    int64_t broker_epoch;      /* of its registration, at its last fetch; -1: not told */
     bool in_sync;              /* a member of the ISR */
     int64_t end_offset;        /* of its log; -1: not known yet */
     int64_t log_start_offset;  /* of its log; -1: not known yet */
@@ -46,6 +47,7 @@ struct replica_fetch {
     int64_t log_start_offset;  /* where its log begins; -1: not told */
     int64_t leader_end_offset; /* where ours ended when it was read */
     int32_t leader_epoch;      /* ours, then: what is told counts in no other */
+    int64_t broker_epoch;      /* of who fetches; -1: not told */
 };
 void follower_fetched(struct follower *follower, const struct replica_fetch *fetch, int64_t now_ms);
 /* The least offset up to which all have fetched that count: the members of the ISR, and those who have

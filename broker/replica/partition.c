@@ -380,9 +380,10 @@ void partition_advance(struct partition *p, int64_t appended_bytes)
     partition_set_high_watermark(p, safe, appended_bytes);
 }
 
-void partition_replica_fetched(struct partition *p, int32_t replica_id,
+bool partition_replica_fetched(struct partition *p, int32_t replica_id,
                                const struct replica_fetch *fetch)
 {
+    bool in_sync = false;
     partition_lock(p);
     struct follower *follower = followers_find(&p->followers, replica_id);
     bool same = p->state.leader_epoch == fetch->leader_epoch;
@@ -390,8 +391,10 @@ void partition_replica_fetched(struct partition *p, int32_t replica_id,
         follower_fetched(follower, fetch, clock_monotonic_ms(p->env->clock));
         partition_isr_consider(p, follower);
         partition_advance(p, INT32_MAX);
+        in_sync = p->pending == ISR_COMMITTED && replica_set_holds(&p->state.isr, replica_id);
     }
     partition_unlock(p);
+    return in_sync;
 }
 
 int32_t partition_choose_replica(struct partition *p, const struct selector *selector,
@@ -517,6 +520,7 @@ err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_w
     if (e == OK) {
         *low_watermark = plog_start_offset(p->log);
         partition_checkpoint_due(p);
+        partition_wake_replicas(p, 1); /* they are to hear of it */
     }
     partition_unlock(p);
     return e;
@@ -756,6 +760,9 @@ int partition_apply_retention(struct partition *p)
                       (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(e));
         }
         plog_expire_producers(p->log);
+    }
+    if (deleted > 0) {
+        partition_wake_replicas(p, 1);
     }
     partition_unlock(p);
     return deleted;

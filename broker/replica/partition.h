@@ -148,8 +148,9 @@ void partition_unpin(struct partition *p);
  * the leader epoch here. */
 NODISCARD err partition_pin_for_replica(struct partition *p, int32_t leader_epoch,
                                         int32_t replica_id, struct plog **log, int32_t *own_epoch);
-/* A replica on another broker fetches: moves the high watermark, unless the leader epoch is another by now. */
-void partition_replica_fetched(struct partition *p, int32_t replica_id,
+/* A replica on another broker fetches: moves the high watermark, unless the leader epoch is another by now. True:
+ * it is in the ISR, and no change of that is under way. */
+bool partition_replica_fetched(struct partition *p, int32_t replica_id,
                                const struct replica_fetch *fetch);
 /* The replica that a consumer should read from, where this broker leads (selector.h); -1: this one. */
 int32_t partition_choose_replica(struct partition *p, const struct selector *selector,
@@ -198,6 +199,8 @@ struct isr_proposal {
     int32_t leader_epoch;
     int32_t partition_epoch; /* on which it is based */
     struct replica_set isr;  /* in the arena */
+    int64_t *
+        broker_epochs; /* the members', as their fetches told them; -1: not told, or the leader's own */
 };
 /* False: it wants nothing (any more). */
 bool partition_isr_proposal(struct partition *p, struct arena *arena,

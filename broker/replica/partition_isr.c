@@ -177,6 +177,18 @@ err partition_look(struct partition *p, struct partition_look *look)
 
 /* ---- asking the controller ---- */
 
+static int64_t *epochs_of(const struct partition *p, const struct replica_set *isr,
+                          struct arena *arena)
+{
+    int64_t *epochs = arena_array(arena, (size_t)isr->count, sizeof(*epochs));
+    CHECK(epochs != NULL);
+    for (int32_t i = 0; i < isr->count; i++) {
+        const struct follower *follower = followers_find(&p->followers, isr->ids[i]);
+        epochs[i] = follower == NULL ? -1 : follower->broker_epoch;
+    }
+    return epochs;
+}
+
 bool partition_isr_proposal(struct partition *p, struct arena *arena, struct isr_proposal *proposal)
 {
     partition_lock(p);
@@ -188,7 +200,8 @@ bool partition_isr_proposal(struct partition *p, struct arena *arena, struct isr
         CHECK(ids != NULL);
         *proposal = (struct isr_proposal){.leader_epoch = p->state.leader_epoch,
                                           .partition_epoch = p->state.partition_epoch,
-                                          .isr = {.ids = ids, .count = isr->count}};
+                                          .isr = {.ids = ids, .count = isr->count},
+                                          .broker_epochs = epochs_of(p, isr, arena)};
         if (!p->pending_said) {
             p->pending_said = true;
             say(p, p->pending == ISR_EXPANDS ? "expanding the ISR" : "shrinking the ISR", isr);

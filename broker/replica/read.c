@@ -84,8 +84,9 @@ static void read_log(struct partition *p, struct plog *log, int32_t own_epoch,
         const struct replica_fetch fetch = {.offset = request->offset,
                                             .log_start_offset = request->log_start_offset,
                                             .leader_end_offset = result->end_offset,
-                                            .leader_epoch = own_epoch};
-        partition_replica_fetched(p, request->replica_id, &fetch);
+                                            .leader_epoch = own_epoch,
+                                            .broker_epoch = request->broker_epoch};
+        result->in_sync = partition_replica_fetched(p, request->replica_id, &fetch);
         result->high_watermark = partition_high_watermark(p);
     }
     if (result->error == OK && request->read_committed && !replica && result->range.len > 0) {

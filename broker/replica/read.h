@@ -9,6 +9,7 @@ struct read_request {
     int32_t leader_epoch;       /* -1: not told */
     int32_t last_fetched_epoch; /* -1: not told */
     int32_t replica_id;         /* -1: a consumer */
+    int64_t broker_epoch;       /* the replica's; -1: not told */
     int64_t log_start_offset;   /* the replica's; -1: not told */
     bool again;                 /* it has waited: where a replica is was noted */
     bool read_committed;
@@ -26,7 +27,8 @@ struct read_result {
     int64_t end_offset;     /* of the log, when it was read; -1 with an error */
     struct log_range range; /* a reference: log_range_release() */
     int32_t preferred;      /* the replica to read from instead, and nothing was read; -1 */
-    bool held_back;         /* it is throttled: there would be more */
+    bool in_sync; /* a replica's first read: it is in the ISR, and no change of that is under way */
+    bool held_back; /* it is throttled: there would be more */
     bool diverged;
     int32_t diverging_epoch;
     int64_t diverging_end_offset;

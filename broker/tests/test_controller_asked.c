@@ -8,7 +8,8 @@
 struct wish {
     int32_t broker;
     int64_t broker_epoch;
-    const char *topic; /* by name, as before version 2; NULL: by the id of "a" */
+    const int64_t *epochs; /* of the members, or NULL */
+    const char *topic;     /* by name, as before version 2; NULL: by the id of "a" */
     int32_t partition;
     int32_t leader_epoch;
     int32_t partition_epoch;
@@ -43,6 +44,13 @@ static int16_t alter_as(int version, const struct wish *wish)
     partition.new_isr = (int32_t *)(uintptr_t)wish->isr;
     partition.new_isr_n = wish->isr_n;
     partition.leader_recovery_state = wish->recovery;
+    struct alter_partition_request_broker_state members[4];
+    for (int32_t i = 0; wish->epochs != NULL && i < wish->isr_n; i++) {
+        members[i] = (struct alter_partition_request_broker_state){.broker_id = wish->isr[i],
+                                                                   .broker_epoch = wish->epochs[i]};
+        partition.new_isr_with_epochs = members;
+        partition.new_isr_with_epochs_n = i + 1;
+    }
     if (wish->topic != NULL) {
         topic.topic_name = str_of(wish->topic);
     } else {
@@ -97,6 +105,22 @@ static struct wish begin_wish(void)
                          .partition_epoch = 2,
                          .isr = ISR,
                          .isr_n = 2};
+}
+
+/* Who joins is who has fetched, and not the next one under its id, whose disk may be another. */
+static void test_joins_in_its_life(void)
+{
+    struct wish wish = begin_wish();
+    int64_t epochs[] = {-1, 1, epoch_of(3) - 1}; /* who is in sync already is not asked */
+    wish.isr = WITH_THIRD;
+    wish.isr_n = 3;
+    wish.epochs = epochs;
+    CU_ASSERT_EQUAL(alter(&wish), ERR_INELIGIBLE_REPLICA);
+    CU_ASSERT(state_is("a", 0, 2, 2, "2,1"));
+    epochs[2]++;
+    CU_ASSERT_EQUAL(alter(&wish), OK);
+    CU_ASSERT(state_is("a", 0, 2, 2, "2,1,3"));
+    end();
 }
 
 static void test_isr_grows_and_shrinks(void)
@@ -495,9 +519,9 @@ static void test_producer_ids(void)
     end();
 }
 
-SUITE("controller_asked", TEST(test_isr_grows_and_shrinks), TEST(test_who_may_alter),
-      TEST(test_wishes_that_are_refused), TEST(test_versions), TEST(test_recovers),
-      TEST(test_one_of_many_has_moved), TEST(test_leader_shuts_down),
+SUITE("controller_asked", TEST(test_joins_in_its_life), TEST(test_isr_grows_and_shrinks),
+      TEST(test_who_may_alter), TEST(test_wishes_that_are_refused), TEST(test_versions),
+      TEST(test_recovers), TEST(test_one_of_many_has_moved), TEST(test_leader_shuts_down),
       TEST(test_follower_shuts_down), TEST(test_only_member_shuts_down),
       TEST(test_shuts_down_and_comes_back), TEST(test_who_may_shut_down),
       TEST(test_shuts_down_where_versions_move), TEST(test_elections), TEST(test_elect_all),

@@ -7,7 +7,15 @@
 
 #include <stdarg.h>
 
-enum { ME = 1, OTHER = 2, LAG_MS = 1000, AGAIN_MS = 50, LEADER_EPOCH = 4, PARTITIONS = 3 };
+enum {
+    ME = 1,
+    OTHER = 2,
+    OTHERS_EPOCH = 88,
+    LAG_MS = 1000,
+    AGAIN_MS = 50,
+    LEADER_EPOCH = 4,
+    PARTITIONS = 3
+};
 
 static const struct topic_partition NAMES[PARTITIONS] = {
     {STR("a"), 0}, {STR("b"), 0}, {STR("a"), 1}};
@@ -71,7 +79,8 @@ static void note_partition(struct str topic, const struct alter_partition_reques
          in->partition_epoch);
     for (int32_t i = 0; i < in->new_isr_n; i++) {
         CU_ASSERT_EQUAL(in->new_isr_with_epochs[i].broker_id, in->new_isr[i]);
-        CU_ASSERT_EQUAL(in->new_isr_with_epochs[i].broker_epoch, -1);
+        CU_ASSERT_EQUAL(in->new_isr_with_epochs[i].broker_epoch,
+                        in->new_isr[i] == OTHER ? OTHERS_EPOCH : -1);
         note(i == 0 ? "%d" : ",%d", in->new_isr[i]);
     }
 }
@@ -232,7 +241,8 @@ static void catch_up(int i)
     int64_t end = plog_end_offset(t.kept[i].log);
     const struct replica_fetch fetch = {.offset = end,
                                         .leader_end_offset = end,
-                                        .leader_epoch = partition_role(t.kept[i].p).leader_epoch};
+                                        .leader_epoch = partition_role(t.kept[i].p).leader_epoch,
+                                        .broker_epoch = OTHERS_EPOCH};
     partition_replica_fetched(t.kept[i].p, OTHER, &fetch);
 }
 

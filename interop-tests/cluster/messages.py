@@ -209,6 +209,11 @@ class Rendering:
         start, count = message.answer["producer_id_start"], message.answer["producer_id_len"]
         self._put(message, f"-> {count} from a multiple of 1000" if start % 1000 == 0 else f"-> {count} from {start}")
 
+    def _member(self, broker: int, epoch: int) -> str:
+        """Ours tell in which life they know it (KIP-903), Apache's tell that to a KRaft controller alone."""
+        said = self._names.broker_epoch(broker, epoch)
+        return f"{self._names.broker(broker)}(epoch {-1 if said in ('none', 'current') else said})"
+
     def _AlterPartition(self, message) -> None:
         self._head(message, "topics")
         if message.answer["error_code"] != 0:
@@ -218,8 +223,7 @@ class Rendering:
         for topic in message.request["topics"]:
             for p in topic["partitions"]:
                 partition = self._names.partition_by_id(topic["topic_id"], p["partition_index"])
-                isr = [f"{self._names.broker(m['broker_id'])}(epoch {m['broker_epoch']})"
-                       for m in p["new_isr_with_epochs"]]
+                isr = [self._member(m["broker_id"], m["broker_epoch"]) for m in p["new_isr_with_epochs"]]
                 answer = answers.get((topic["topic_id"], p["partition_index"]))
                 said = self._fields(answer, ("partition_index",), partition) if answer else "nothing"
                 self._put(message, f"{partition.label} {self._fields(p, ('partition_index', 'new_isr_with_epochs'), partition)} "

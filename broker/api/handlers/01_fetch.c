@@ -7,6 +7,9 @@
  * max_wait_ms is over. A partition that was refused before it was read (unknown, no such id) does
  * not end the wait of the others.
  *
+ * A replica whose session has nothing new for it gets an empty answer when its time is over, and from then on
+ * its fetches stand (broker/replica/standing.h): they look at no partition until something happens in one.
+ *
  * Then the answer is built. Ranges of SMALL_BYTES and less are copied into it (one send instead of
  * three system calls), larger ones go out by sendfile. Versions before 4 get converted record
  * formats. (reference: requests §4.2, coordinators §5 and §6) */
@@ -25,6 +28,7 @@ enum {
     FIRST_FOLLOWER_READ_VERSION = 11,
     FIRST_ZSTD_VERSION = 10,
     FIRST_CURRENT_LEADER_VERSION = 16,
+    STANDS_PART_OF_LAG = 10, /* of replica.lag.time.max.ms */
 };
 
 /* One partition of the request, and what was found. */
@@ -34,7 +38,8 @@ struct part {
     struct partition *partition;
     struct read_result result;
     struct watch watch;
-    bool noted; /* a replica's: the partition knows how far it is */
+    bool noted;   /* a replica's: the partition knows how far it is, */
+    bool in_sync; /* and had it in the ISR then */
 };
 
 struct fetch {
@@ -45,6 +50,7 @@ struct fetch {
     int32_t min_bytes;
     int32_t max_bytes;
     bool committed;
+    bool quiet;             /* in the last round, all was committed and nobody lacks anything */
     struct leaders leaders; /* of the answer */
     _Atomic int64_t wanted_bytes;
 };
@@ -54,15 +60,16 @@ struct fetch {
 static void part_resolve(struct req *r, const struct metadata *metadata, struct part *part)
 {
     struct asked_partition *asked = part->asked;
-    if (r->version >= FIRST_TOPIC_ID_VERSION) {
-        const struct topic_info *topic = metadata_topic_by_id(metadata, asked->topic_id);
-        if (topic == NULL) {
-            part->refused = ERR_UNKNOWN_TOPIC_ID;
-            return;
-        }
+    bool by_id = r->version >= FIRST_TOPIC_ID_VERSION;
+    const struct topic_info *topic = by_id ? metadata_topic_by_id(metadata, asked->topic_id)
+                                           : metadata_topic(metadata, asked->topic);
+    if (by_id && topic == NULL) {
+        part->refused = ERR_UNKNOWN_TOPIC_ID;
+        return;
+    }
+    if (by_id) {
         asked->topic = arena_str(&r->arena, topic->name);
     }
-    const struct topic_info *topic = metadata_topic(metadata, asked->topic);
     if (topic == NULL || asked->number < 0 || asked->number >= topic->partitions_n ||
         !topic->partitions[asked->number].known) {
         part->refused = ERR_UNKNOWN_TOPIC_OR_PARTITION;
@@ -104,6 +111,15 @@ static void release_partitions(struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         partition_release(f->parts[i].partition);
         f->parts[i].partition = NULL;
+    }
+}
+
+static void leave_standing(struct req *r)
+{
+    struct fetch *f = r->state;
+    if (f->asked.standing != NULL) {
+        (void)standing_leave(f->asked.standing);
+        f->asked.standing = NULL;
     }
 }
 
@@ -179,6 +195,7 @@ static void part_read(struct req *r, struct part *part, const struct racks *rack
         .leader_epoch = asked->leader_epoch,
         .last_fetched_epoch = asked->last_fetched_epoch,
         .replica_id = fetch_replica_of(r->in),
+        .broker_epoch = in->replica_state.replica_epoch,
         .log_start_offset = asked->replica_log_start_offset,
         .again = part->noted,
         .read_committed = in->isolation_level == 1,
@@ -189,6 +206,7 @@ static void part_read(struct req *r, struct part *part, const struct racks *rack
     };
     part->watch.seen = partition_seen(part->partition);
     partition_read(part->partition, &read, &r->arena, &part->result);
+    part->in_sync = read.again ? part->in_sync : part->result.in_sync;
     part->watch.seen.end_offset = part->result.held_back ? -1 : part->result.end_offset;
     if (part->result.error == OK) {
         part->noted = !part->result.diverged;
@@ -206,6 +224,14 @@ static bool ends_wait(const struct req *r, const struct part *part)
            part->result.range.next_segment;
 }
 
+/* Can nothing new be told of it before something happens to it? */
+static bool is_quiet(const struct part *part)
+{
+    const struct read_result *result = &part->result;
+    return part->in_sync && result->error == OK && !result->diverged && !result->held_back &&
+           result->range.len == 0 && result->high_watermark == result->end_offset;
+}
+
 /* One round over all partitions. Returns true when the answer need not wait. */
 static bool read_round(struct req *r, struct fetch *f)
 {
@@ -216,16 +242,19 @@ static bool read_round(struct req *r, struct fetch *f)
     struct racks racks;
     release_ranges(f);
     racks_begin(r, &racks);
+    f->quiet = true;
     for (int32_t i = 0; i < f->parts_n; i++) {
         struct part *part = &f->parts[i];
         if (part->refused != OK) {
             at_once |= part->refused == ERR_NOT_LEADER_OR_FOLLOWER && fetch_replica_of(r->in) < 0;
+            f->quiet = false;
             continue;
         }
         readable++;
         part_read(r, part, &racks, left, r->version >= FIRST_SOFT_LIMIT_VERSION && found == 0);
         /* A range that ends with its segment may hold all that is there: it counts as enough. */
         at_once |= ends_wait(r, part);
+        f->quiet = f->quiet && is_quiet(part);
         found += (int64_t)part->result.range.len;
         left -= (int64_t)part->result.range.len;
     }
@@ -369,6 +398,17 @@ static void fill_partition(struct req *r, struct fetch *f, struct part *part,
     }
 }
 
+/* What it has seen is what its next fetches have seen. */
+static void stand_from_now(struct req *r, const struct fetch *f)
+{
+    int64_t stands_ms = r->broker->config->replica_lag_time_max_ms / STANDS_PART_OF_LAG;
+    struct standing *standing = standing_new(r->home->loop, f->parts_n, r->now_ms + stands_ms);
+    for (int32_t i = 0; i < f->parts_n; i++) {
+        standing_watch(standing, f->parts[i].partition, f->parts[i].watch.seen);
+    }
+    fetch_asked_stand(r, &f->asked, standing);
+}
+
 /* What the session is to know of it. */
 static void part_found(struct part *part)
 {
@@ -431,6 +471,9 @@ static enum req_status build_answer(struct req *r, struct fetch *f)
         topic->partitions_n++;
     }
     fill_nodes(r, f);
+    if (r->timed_out && f->quiet && f->asked.incremental && out->topics_n == 0) {
+        stand_from_now(r, f);
+    }
     release_partitions(f);
     return REQ_DONE;
 }
@@ -446,6 +489,12 @@ static void watches_remove(struct fetch *f)
 
 static enum req_status fetch_wait(struct req *r, struct fetch *f);
 
+static enum req_status fetch_round(struct req *r, struct fetch *f)
+{
+    bool enough = read_round(r, f);
+    return enough || r->now_ms >= f->deadline_ms ? build_answer(r, f) : fetch_wait(r, f);
+}
+
 static enum req_status fetch_resume(struct req *r)
 {
     struct fetch *f = r->state;
@@ -453,8 +502,10 @@ static enum req_status fetch_resume(struct req *r)
     if (r->conn == NULL) {
         return REQ_DONE;
     }
-    bool enough = read_round(r, f);
-    return enough || r->now_ms >= f->deadline_ms ? build_answer(r, f) : fetch_wait(r, f);
+    if (r->timed_out && f->quiet) { /* nothing has happened since */
+        return build_answer(r, f);
+    }
+    return fetch_round(r, f);
 }
 
 static enum req_status fetch_wait(struct req *r, struct fetch *f)
@@ -475,29 +526,66 @@ static enum req_status fetch_wait(struct req *r, struct fetch *f)
     return REQ_PARKED;
 }
 
+static enum req_status refuse(struct req *r, err e)
+{
+    struct fetch_response *out = r->out;
+    if (e == E_LIMIT) {
+        return REQ_CLOSE;
+    }
+    out->error_code = kafka_error_wire(e);
+    return REQ_DONE;
+}
+
+static enum req_status standing_resume(struct req *r)
+{
+    struct fetch *f = r->state;
+    struct fetch_response *out = r->out;
+    bool stood = standing_leave(f->asked.standing);
+    f->asked.standing = NULL;
+    if (r->conn == NULL) {
+        return REQ_DONE;
+    }
+    if (stood && r->timed_out) {
+        out->session_id = f->asked.session_id;
+        return REQ_DONE;
+    }
+    err e = fetch_asked_look(r, &f->asked);
+    if (e != OK) {
+        return refuse(r, e);
+    }
+    return parts_resolve(r, f) ? fetch_round(r, f) : REQ_CLOSE;
+}
+
+static enum req_status fetch_stand(struct req *r, struct fetch *f)
+{
+    req_park(r, f->deadline_ms - r->now_ms, standing_resume);
+    if (!standing_wait(f->asked.standing, &r->waiter)) {
+        req_wake(r);
+    }
+    return REQ_PARKED;
+}
+
 enum req_status handle_fetch(struct req *r)
 {
     const struct fetch_request *in = r->in;
-    struct fetch_response *out = r->out;
     struct fetch *f = req_alloc(r, sizeof(*f));
     if (f == NULL) {
         return REQ_CLOSE;
     }
     r->state = f;
     r->abandon = fetch_abandon;
+    r->release = leave_standing;
     err e = fetch_asked_read(r, &f->asked);
-    if (e == E_LIMIT || (e == OK && !parts_resolve(r, f))) {
-        return REQ_CLOSE;
-    }
     if (e != OK) {
-        out->error_code = kafka_error_wire(e);
-        return REQ_DONE;
+        return refuse(r, e);
     }
     f->committed = in->isolation_level == 1;
     int32_t limit = r->broker->config->fetch_max_bytes;
     f->max_bytes = in->max_bytes < limit ? in->max_bytes : limit;
     f->min_bytes = in->min_bytes < f->max_bytes ? in->min_bytes : f->max_bytes;
     f->deadline_ms = r->now_ms + (in->max_wait_ms < 0 ? 0 : in->max_wait_ms);
-    bool enough = read_round(r, f);
-    return enough || in->max_wait_ms <= 0 ? build_answer(r, f) : fetch_wait(r, f);
+    if (f->asked.standing != NULL) {
+        return fetch_stand(r, f);
+    }
+    return parts_resolve(r, f) ? fetch_round(r, f) : REQ_CLOSE;
 }
