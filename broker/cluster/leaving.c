@@ -29,6 +29,7 @@ struct leaving {
     struct arena arena;
     struct exchange exchange;
     struct timer timer;
+    struct loop_task look;
     int32_t tries;
     bool answered;
     bool ended;
@@ -50,6 +51,11 @@ static void wait_until_not_needed(struct leaving *leaving)
     } else {
         timer_start(leaving->config.state, &leaving->timer, LOOK_MS);
     }
+}
+
+static void on_look(struct loop_task *task)
+{
+    wait_until_not_needed(container_of(task, struct leaving, look));
 }
 
 static void ask(struct leaving *leaving);
@@ -87,7 +93,9 @@ static void take(struct leaving *leaving, const struct controlled_shutdown_respo
     } else {
         leaving->answered = true;
         leaving->until_ms = loop_now_ms(leaving->config.state) + LEAVE_WAIT_MS;
-        wait_until_not_needed(leaving);
+        /* Behind the words of this broker's own controller: they were posted before it answered, but a
+         * turn reads sockets first, and on a busy machine one finds both. */
+        loop_post(leaving->config.state, &leaving->look);
     }
 }
 
@@ -170,6 +178,7 @@ struct leaving *leaving_new(const struct leaving_config *config)
     struct leaving *leaving = xcalloc(1, sizeof(*leaving));
     leaving->config = *config;
     leaving->begin.run = on_begin;
+    leaving->look.run = on_look;
     leaving->timer.fire = on_timer;
     stream_pool_init(&leaving->streams, FRAME_BYTES_MAX, NULL);
     writer_init(&leaving->frame, FRAME_BYTES_MAX);

@@ -204,6 +204,29 @@ static void test_waits_for_the_word(void)
     end();
 }
 
+static void word_comes(struct loop_task *task)
+{
+    (void)task;
+    t.needed = true;
+}
+
+/* On a busy machine both are there when the thread wakes: what was posted before the answer counts. */
+static void test_answer_is_read_before_the_word(void)
+{
+    begin();
+    leave();
+    get();
+    struct loop_task word = {.run = word_comes};
+    loop_post(t.state, &word);
+    answer(OK, 0);
+    CU_ASSERT(until_timer_is_due_in(LOOK_MS));
+    CU_ASSERT_EQUAL(t.done_n, 0);
+    t.needed = false;
+    pass(LOOK_MS);
+    CU_ASSERT_EQUAL(t.done_n, 1);
+    end();
+}
+
 /* It does not come; whoever lost the answer to it elects anew when the session ends. */
 static void test_word_does_not_come(void)
 {
@@ -309,6 +332,7 @@ static void test_freed_while_it_asks(void)
     CU_ASSERT_EQUAL(t.done_n, 0);
 }
 
-SUITE("leaving", TEST(test_lets_go), TEST(test_waits_for_the_word), TEST(test_word_does_not_come),
+SUITE("leaving", TEST(test_lets_go), TEST(test_waits_for_the_word),
+      TEST(test_answer_is_read_before_the_word), TEST(test_word_does_not_come),
       TEST(test_remaining), TEST(test_no_answer), TEST(test_another_controller),
       TEST(test_silent_controller), TEST(test_nobody_else), TEST(test_freed_while_it_asks))

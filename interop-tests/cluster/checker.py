@@ -371,7 +371,11 @@ def high_watermark(run: Run):
 
 def replicas_identical(run: Run):
     """P15: the bytes of all replicas are the same below the high watermark, from where the last of them begins."""
-    for partition, replicas in run.replicas.items():
+    return differing(run.replicas)
+
+
+def differing(replicas_of: dict):
+    for partition, replicas in replicas_of.items():
         start, hw = max(r.log_start for r in replicas), max(r.high_watermark for r in replicas)
         parts = {r.broker: [b for b in r.batches if b.last >= start and b.base < hw] for r in replicas}
         for r in replicas:

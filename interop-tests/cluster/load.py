@@ -133,6 +133,10 @@ class Load:
         self._end(self._producers, timeout_s)
         self.note("quiet")
         self._end(self._consumers + self._others, timeout_s)
+        self.read_anew(timeout_s)
+
+    def read_anew(self, timeout_s: float = 90) -> None:
+        """From the beginning to the end; what another reading found is forgotten."""
         final = self._start("reader", "final", "to_end=1")
         assert final.wait(timeout_s) == 0, final.tail()
 

@@ -153,13 +153,7 @@ class RunOnce:
         for n, b in enumerate(cluster.brokers):
             b.kill()
             shutil.copy(b.directory / "broker.log", self.directory / f"broker{n}.log")
-            kept = self.directory / "replicas" / str(n)
-            kept.mkdir(parents=True)
-            for path in b.data_dir.glob("*"):
-                if path.name.startswith(TOPIC):
-                    shutil.copytree(path, kept / path.name)
-                elif path.name.endswith("checkpoint"):
-                    shutil.copy(path, kept)
+        cluster.keep_logs(TOPIC, self.directory / "replicas")
 
     def _judge(self) -> None:
         complete = not self.violations  # replicas are equal after a clean stop only

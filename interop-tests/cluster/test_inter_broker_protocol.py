@@ -6,6 +6,7 @@ chosen, so that each kind commands the other. Before 2.8-IV1 brokers do not tell
 has one.
 """
 
+import contextlib
 import itertools
 import json
 
@@ -17,7 +18,7 @@ from harness.wait import wait_for
 
 pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 
-from .work import PARTITIONS, Work, everyone, tool  # noqa: E402
+from .work import PARTITIONS, Work, controller_last, everyone, tool  # noqa: E402
 
 VERSIONS = ("2.8-IV0", "2.8-IV1", "3.0", "3.1", "3.2", "3.4", "3.5-IV0", "3.7-IV4", "3.8")
 WITHOUT_IDS = ("2.8-IV0",)
@@ -54,14 +55,34 @@ def dropped_and_taken_back(c, topic: str) -> None:
     assert c.state(topic).leader_epoch == epoch
 
 
+def a_topic_lives(c) -> None:
+    topic = unique("made")
+    tool(c, "kafka-topics", "--create", "--topic", topic, "--partitions", 2, "--replication-factor", 3)
+    wait_for(lambda: c.in_sync(topic) and c.known_everywhere(topic), 20, f"{topic} everywhere")
+    tool(c, "kafka-topics", "--alter", "--topic", topic, "--partitions", 4)
+    wait_for(lambda: len(c.assignment(topic)) == 4 and c.in_sync(topic) and c.known_everywhere(topic), 20, "4 partitions")
+    tool(c, "kafka-console-producer", "--topic", topic, stdin="x\n" * 40)
+    tool(c, "kafka-topics", "--delete", "--topic", topic)
+    wait_for(lambda: not c.look.exists(f"/brokers/topics/{topic}") and not c.look.exists(f"/admin/delete_topics/{topic}"),
+             30, "its znodes to go")
+    wait_for(lambda: not logs_of(c, topic), 30, "its directories to go")
+    c.create_topic(topic, 1)
+    assert tool(c, "kafka-get-offsets", "--topic", topic).lines() == [f"{topic}:0:0"]
+
+
 def logs_of(c, topic: str) -> list:
     return [path for b in c.brokers for path in b.data_dir.glob(f"{topic}-?")]
 
 
-def live_at(version: str, kinds: list, directory, test: str) -> None:
+@contextlib.contextmanager
+def load_at(version: str, kinds: list, directory, test: str):
     c = cluster_of(kinds, version)
     try:
-        _live(c, version, directory, test)
+        work = Work(c, directory, test)
+        try:
+            yield c, work
+        finally:
+            work.load.kill()
     except BaseException:
         for b in c.brokers:
             print(b.log_tail(15))
@@ -70,12 +91,9 @@ def live_at(version: str, kinds: list, directory, test: str) -> None:
         c.destroy()
 
 
-def _live(c, version: str, directory, test: str) -> None:
-    work = Work(c, directory, test)
-    try:
+def live_at(version: str, kinds: list, directory, test: str) -> None:
+    with load_at(version, kinds, directory, test) as (c, work):
         _live_under(work, c, version)
-    finally:
-        work.load.kill()
 
 
 def _live_under(work: Work, c, version: str) -> None:
@@ -92,25 +110,11 @@ def _live_under(work: Work, c, version: str) -> None:
     c.brokers[victim].launch()
     c.answers(victim)
     wait_for(lambda: c.in_sync(work.topic), 30, "the ISR to be whole")
-    out = tool(c, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions").out
-    assert "Successfully completed leader election (PREFERRED)" in out, out
-    preferred = {p: replicas[0] for p, replicas in c.assignment(work.topic).items()}
-    wait_for(lambda: {p: c.state(work.topic, p).leader for p in preferred} == preferred, 20, "preferred leaders")
+    work.led_by_preferred()
     if c.can_cut:
         dropped_and_taken_back(c, work.topic)
 
-    topic = unique("made")
-    tool(c, "kafka-topics", "--create", "--topic", topic, "--partitions", 2, "--replication-factor", 3)
-    wait_for(lambda: c.in_sync(topic) and c.known_everywhere(topic), 20, f"{topic} everywhere")
-    tool(c, "kafka-topics", "--alter", "--topic", topic, "--partitions", 4)
-    wait_for(lambda: len(c.assignment(topic)) == 4 and c.in_sync(topic) and c.known_everywhere(topic), 20, "4 partitions")
-    tool(c, "kafka-console-producer", "--topic", topic, stdin="x\n" * 40)
-    tool(c, "kafka-topics", "--delete", "--topic", topic)
-    wait_for(lambda: not c.look.exists(f"/brokers/topics/{topic}") and not c.look.exists(f"/admin/delete_topics/{topic}"),
-             30, "its znodes to go")
-    wait_for(lambda: not logs_of(c, topic), 30, "its directories to go")
-    c.create_topic(topic, 1)
-    assert tool(c, "kafka-get-offsets", "--topic", topic).lines() == [f"{topic}:0:0"]
+    a_topic_lives(c)
 
     victim = c.controller()
     c.brokers[victim].kill()
@@ -136,6 +140,29 @@ def test_later(kinds, version, tmp_path, request):
 def test_mixed(kinds, version, first, tmp_path, request):
     """Controlled by an Ottla at first, or by a Kafka; then by the other kind, or by its like."""
     live_at(version, MIXED[first:first + 3], tmp_path, request.node.name)
+
+
+def change_each(c, work: Work, version: str) -> None:
+    """The controller last: so each version commands the other, leads it and follows it."""
+    for n in controller_last(c):
+        b = c.brokers[n]
+        b.stop()
+        b.properties["inter.broker.protocol.version"] = version
+        b.launch()
+        c.answers(n)
+        c.settle()
+        work.led_by_preferred()
+        work.goes_on()
+        a_topic_lives(c)
+
+
+@pytest.mark.parametrize("was, becomes", [("2.8-IV0", "3.9"), pytest.param("3.9", "2.8-IV0", marks=pytest.mark.whole)])
+def test_not_all_have_the_same(kinds, was, becomes, tmp_path, request):
+    """One broker after the other comes back with another version, as in an upgrade."""
+    with load_at(was, kinds, tmp_path, request.node.name) as (c, work):
+        change_each(c, work, becomes)
+        work.check()
+        work.check_replicas()
 
 
 @pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="Kafka accepts what is older, too")

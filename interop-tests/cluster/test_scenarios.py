@@ -89,15 +89,12 @@ def test_controlled_shutdown(cluster, work):
 
 
 def test_preferred_election(cluster, work):
-    preferred = {p: replicas[0] for p, replicas in cluster.assignment(work.topic).items()}
     moved = work.leader()
     cluster.brokers[moved].stop()
     cluster.brokers[moved].start()
     wait_for(lambda: cluster.in_sync(work.topic), 30, "the ISR to be whole")
     assert cluster.state(work.topic).leader != moved
-    out = tool(cluster, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions").out
-    assert "Successfully completed leader election (PREFERRED)" in out, out
-    wait_for(lambda: {p: cluster.state(work.topic, p).leader for p in preferred} == preferred, 20, "preferred leaders")
+    work.led_by_preferred()
     again = tool(cluster, "kafka-leader-election", "--election-type", "preferred", "--topic", work.topic,
                  "--partition", 0).out
     assert "Valid replica already elected" in again, again

@@ -15,6 +15,7 @@ from .conftest import gaps
 from .load import Load
 
 PARTITIONS = 3
+OFFSETS = "__consumer_offsets"
 
 
 class Work:
@@ -36,6 +37,13 @@ class Work:
         wait_for(lambda: all(self._cluster.state(self.topic, p).leader not in (than, -1)
                              for p in self._cluster.assignment(self.topic)), timeout_s, f"leaders other than {than}")
 
+    def led_by_preferred(self) -> None:
+        preferred = {p: replicas[0] for p, replicas in self._cluster.assignment(self.topic).items()}
+        out = tool(self._cluster, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions").out
+        assert "Successfully completed leader election (PREFERRED)" in out, out
+        wait_for(lambda: {p: self._cluster.state(self.topic, p).leader for p in preferred} == preferred, 20,
+                 "preferred leaders")
+
     def check(self) -> None:
         """All is whole, work goes on; it ends; nobody was told an error, and the histories are right."""
         self._cluster.heal()
@@ -44,11 +52,24 @@ class Work:
         self.goes_on()
         self.load.group_goes_on()
         self.load.stop()
-        run = checker.Run(self.directory)
-        violations = checker.check(run)
-        assert not violations, checker.report(violations)
+        run = self.judge()
         assert self.load.histories.count("fail", "all") == 0
         gaps[self._test] = max(self._gap(run, p) for p in range(self._partitions))
+
+    def check_replicas(self) -> None:
+        """After check(). The brokers stop; on their disks all have the same, and it is what clients saw."""
+        self._cluster.stop()
+        self._cluster.keep_logs(self.topic, self.directory / "replicas")
+        self.judge(self.directory / "replicas")
+        self._cluster.keep_logs(OFFSETS, self.directory / "offsets")
+        differ = list(checker.differing(checker.read_replicas(self.directory / "offsets", OFFSETS)))
+        assert not differ, differ
+
+    def judge(self, replicas=None) -> checker.Run:
+        run = checker.Run(self.directory, replicas)
+        violations = checker.check(run)
+        assert not violations, checker.report(violations)
+        return run
 
     @staticmethod
     def _gap(run: checker.Run, partition: int) -> float:
@@ -72,6 +93,12 @@ def described(cluster, topic, at) -> list:
 
 def everyone(cluster):
     return range(len(cluster.brokers))
+
+
+def controller_last(cluster) -> list:
+    """Whoever commands now does so until all others are done."""
+    last = cluster.controller()
+    return sorted(everyone(cluster), key=lambda n: n == last)
 
 
 def errors_of_produce(cluster, topic, acks: str, records: int = 5) -> set:

@@ -75,6 +75,7 @@ class Broker:
 
     kind = ""
     start_timeout_s = 30.0
+    repairs = clean = re.compile("")  # what it says of logs that were not left in order, and of those that were
 
     def __init__(self, overrides: dict | None = None, on: ZooKeeper | None = None, place: Place | None = None):
         """On the ZooKeeper given, with a new chroot; otherwise where its kind keeps its state by default. With a place,
@@ -166,6 +167,13 @@ class Broker:
             f.seek(self._log_from)
             return f.read().decode(errors="replace")
 
+    def assert_no_repair(self, nor: str = "(?!)") -> None:
+        """The last start found logs that were left in order, by whichever kind, and has said nothing like `nor` either."""
+        bad = [line for line in self.said().splitlines()
+               if (self.repairs.search(line) or re.search(nor, line)) and not line.endswith("(config)")]
+        assert not bad, f"{self.kind} repaired something after a clean stop:\n" + "\n".join(bad[:10])
+        assert self.clean.search(self.said()), f"{self.kind} did not take the stop for a clean one"
+
     def _answers(self) -> bool:
         if self.gave_up():
             self.kill()
@@ -220,6 +228,7 @@ class Broker:
 class Ottla(Broker):
     kind = "ottla"
     start_timeout_s = 10.0
+    repairs = re.compile(r"recover|repair|corrupt|rebuil|unclean|(WARN|ERROR) .*\(storage\)", re.IGNORECASE)
 
     def _default_zookeeper(self):
         return ZooKeeper.shared() if coordination() == "zookeeper" else None
@@ -240,6 +249,8 @@ class Ottla(Broker):
 class Kafka(Broker):
     kind = "kafka"
     start_timeout_s = 60.0
+    repairs = re.compile(r"Recovering unflushed|[Cc]orrupt|orphaned|(WARN|ERROR) .*\((kafka\.log|org\.apache\.kafka\.storage)")
+    clean = re.compile(r"Skipping recovery of \d+ logs .* since clean shutdown file was found")
 
     def _default_zookeeper(self):
         return ZooKeeper.shared()

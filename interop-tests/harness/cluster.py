@@ -11,6 +11,7 @@ A broker is named by its id, 0 … N-1, which is its place in `brokers`.
 import contextlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -138,6 +139,20 @@ class Cluster:
         """One after the other, cleanly."""
         for b in self.brokers:
             b.stop()
+
+    def become(self, n: int, kind: str) -> None:
+        """Broker n, which is stopped, is of this kind from now on: with the id, directories and properties that it has."""
+        self.brokers[n] = KINDS[kind].in_place_of(self.brokers[n])
+
+    def keep_logs(self, topic: str, directory) -> None:
+        """Copies what all of them, stopped, have on disk of a topic, for cluster/checker.py: <directory>/<id>/."""
+        for n, b in enumerate(self.brokers):
+            kept = directory / str(n)
+            kept.mkdir(parents=True)
+            for path in b.data_dir.glob(f"{topic}-*"):
+                shutil.copytree(path, kept / path.name)
+            for path in b.data_dir.glob("*checkpoint"):
+                shutil.copy(path, kept)
 
     def destroy(self) -> None:
         with contextlib.suppress(kazoo.exceptions.KazooException):

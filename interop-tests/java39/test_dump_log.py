@@ -8,18 +8,12 @@ import re
 
 import pytest
 
-from harness import clients, toolhost
+from harness import clients, dump_log, toolhost
 from harness import broker as brokers
 from harness.life import unique
 
 VERSION = "3.9.1"
 pytestmark = [pytest.mark.skipif(bool(toolhost.missing(VERSION)), reason=f"skipped, because {toolhost.missing(VERSION)}")]
-
-# What DumpLogSegments says when something is wrong.
-COMPLAINTS = re.compile(
-    r"isvalid: false|mismatch|[Nn]on-monotonic|not monotonic|[Cc]orrupt|Exception|out of order|Found |Unable to|Missing|"
-    r"Found invalid|trailing")
-FINE = re.compile(r"passed sanity check|^Dumping |^Log starting offset|^$")
 
 
 def fill(b) -> None:
@@ -37,58 +31,6 @@ def fill(b) -> None:
             "--from-beginning", "--max-messages", 500, "--timeout-ms", 30000)
 
 
-def dump(path, *args) -> str:
-    result = toolhost.tools(VERSION).run("kafka-dump-log", "--files", path, *args)
-    text = result.out + result.err
-    bad = [line for line in text.splitlines() if COMPLAINTS.search(line) and not FINE.search(line)]
-    assert not bad, f"kafka-dump-log {' '.join(args)} {path}:\n" + "\n".join(bad[:10])
-    return result.out
-
-
-BATCH = re.compile(r"^baseOffset: (\d+) lastOffset: (\d+) .* position: (\d+) .* size: (\d+) ", re.M)
-
-
-def check_batches(path, out: str) -> None:
-    """What DumpLogSegments prints but does not judge: batches follow each other without holes."""
-    batches = [tuple(map(int, m)) for m in BATCH.findall(out)]
-    assert batches or path.stat().st_size == 0, f"{path}: no batches in\n{out[:500]}"
-    end, offset = 0, int(path.stem)
-    for base, last, position, size in batches:
-        assert position == end, f"{path}: a batch at {position}, expected at {end}"
-        assert base >= offset if "compacted" in str(path) else base == offset, f"{path}: offset {base} after {offset}"
-        assert last >= base
-        end, offset = position + size, last + 1
-    assert end == path.stat().st_size, f"{path}: batches end at {end}, the file at {path.stat().st_size}"
-
-
-def check_everything(b) -> dict:
-    """How many files of each kind were read."""
-    kinds = {}
-    for path in sorted(b.data_dir.glob("*-*/*")):
-        kind = path.suffix
-        if kind == ".log":
-            out = dump(path, "--deep-iteration", "--print-data-log")
-            check_batches(path, out)
-            if path.parent.name.startswith("__consumer_offsets"):
-                dump(path, "--offsets-decoder")
-            if path.parent.name.startswith("__transaction_state"):
-                dump(path, "--transaction-log-decoder")
-        elif kind == ".index":
-            said = dump(path, "--index-sanity-check")
-            assert "passed sanity check" in said or "is empty." in said, said
-            dump(path, "--verify-index-only")
-        elif kind in (".timeindex", ".snapshot", ".txnindex"):
-            dump(path)
-        elif path.name in ("leader-epoch-checkpoint", "partition.metadata"):
-            kind = path.name
-            text = path.read_text().splitlines()
-            assert text[0] in ("0", "version: 0"), f"{path}: {text}"
-        else:
-            continue
-        kinds[kind] = kinds.get(kind, 0) + 1
-    return kinds
-
-
 @pytest.mark.once
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_every_file(broker, end):
@@ -97,7 +39,7 @@ def test_every_file(broker, end):
         broker.crash()
         fill(broker)
     broker.stop()
-    kinds = check_everything(broker)
+    kinds = dump_log.check_everything(broker.data_dir)
     for kind in (".log", ".index", ".timeindex", "leader-epoch-checkpoint", "partition.metadata"):
         assert kinds.get(kind, 0) >= 8, f"too few {kind} files to say anything: {kinds}"
     assert kinds.get(".snapshot", 0) > 0, kinds
