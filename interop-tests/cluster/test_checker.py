@@ -44,12 +44,14 @@ class Told:
         self.add("final", "client", role="reader", name="final", to_end="1")
         self.add("member0", "client", role="member", name="member0", group="g")
         self.add("watermarks", "client", role="watermarks", name="watermarks")
-        self.add("run", "topic", name=TOPIC, partitions=PARTITIONS, min_insync_replicas=2)
+        self.add("run", "topic", name=TOPIC, partitions=PARTITIONS, min_insync_replicas=2, kinds=["ottla", "ottla", "kafka"])
         for name in ("reader0", "member0"):
             self.add(name, "assign", at={p: 0 for p in range(PARTITIONS)})
         for p in range(PARTITIONS):
             self.state(p, 0, 0, [0, 1])
-        self.add("zookeeper", "controller_epoch", epoch=1)
+            self.placing(p, [0, 1])
+        self.registered(0, 1, 2)
+        self.office(0, 1)
         for n in range(RECORDS):
             for p in range(PARTITIONS):
                 for name in ("all0", "one0"):
@@ -75,6 +77,18 @@ class Told:
 
     def state(self, p: int, leader: int, epoch: int, isr: list) -> None:
         self.add("zookeeper", "state", p=p, leader=leader, epoch=epoch, isr=isr, controller_epoch=1)
+
+    def placing(self, p: int, replicas: list, adding=(), removing=()) -> None:
+        self.add("zookeeper", "placing", p=p, replicas=replicas, adding=adding, removing=removing)
+
+    def registered(self, *ids: int) -> None:
+        self.add("zookeeper", "registered", ids=ids)
+
+    def office(self, controller: int, epoch: int) -> None:
+        self.time += 2 * checker.NEARLY_S
+        self.add("zookeeper", "controller", id=controller)
+        self.add("zookeeper", "controller_epoch", epoch=epoch)
+        self.time += 2 * checker.NEARLY_S
 
     def send(self, name: str, value: str, p: int) -> None:
         offset = len(self.log[p])
@@ -266,6 +280,41 @@ def controller_epoch_twice(told):
     told.add("zookeeper", "controller_epoch", epoch=1)
 
 
+def still_on_the_move(told):
+    told.placing(0, [2, 1, 0], [2], [0])
+
+
+def moved(told, cancelled: bool = False):
+    """Broker 2 was a replica, as the first offsets show, and is none any more."""
+    told.replicas[2] = {0: told.replicas[0][0][:8]}
+    told.placing(0, [0, 1, 2], [2])
+    if not cancelled:
+        told.placing(0, [0, 1, 2])
+        told.placing(0, [0, 1, 2], [], [2])
+    told.placing(0, [0, 1])
+
+
+def moved_under_the_last_office(told):
+    told.registered(0, 1)
+    moved(told)
+    told.registered(0, 1, 2)
+
+
+def moved_where_it_was_waited_for(told):
+    moved(told)
+    told.office(1, 2)
+
+
+def cancelled_under_the_last_office(told):
+    told.office(1, 2)
+    moved(told, cancelled=True)
+
+
+def moved_by_a_kafka_that_told_it(told):
+    told.office(2, 2)
+    moved(told)
+
+
 def records_left(told):
     told.event("all0", "left")["count"] = 3
 
@@ -279,6 +328,8 @@ def records_left(told):
     (commit_too_high, {"P11"}), (commit_past_unseen, {"P8", "P11"}), (watermark_back, {"P13"}),
     (other_epoch_of_a_batch, {"P15"}), (short_replica, {"P15"}), (short_in_one_epoch, {"P15"}), (short_of_a_promise, {"P15"}), (leader_without_epoch, {"P17"}),
     (acknowledged_below_min_isr, {"P15", "P16"}), (controller_epoch_twice, {"P17"}), (records_left, {"answered"}),
+    (still_on_the_move, {"P18"}), (moved_under_the_last_office, {"P18"}), (moved_where_it_was_waited_for, {"P18"}),
+    (cancelled_under_the_last_office, {"P18"}), (moved_by_a_kafka_that_told_it, {"P18"}),
 ], ids=lambda x: getattr(x, "__name__", "-".join(sorted(x)) if isinstance(x, set) else x))
 def test_falsified(told, tmp_path, falsify, rules):
     """All that is said follows from what was falsified."""
@@ -302,3 +353,35 @@ def test_acknowledged_without_an_offset(told, tmp_path):
     """A producer is told that the broker had the record already, and not where."""
     told.event("all0", "ack", v="all0-6")["o"] = None
     assert told.violations(tmp_path) == set(), told.report
+
+
+def left_by_a_plan_over_another(told):
+    moved(told, cancelled=True)
+    told.office(1, 2)
+
+
+def left_while_it_was_away(told):
+    moved_under_the_last_office(told)
+    told.office(1, 2)
+
+
+def left_by_a_kafka_before_it_died(told):
+    told.office(2, 2)
+    moved(told)
+    told.time += 2 * checker.NEARLY_S
+    told.registered(0, 1)
+    told.registered(0, 1, 2)
+
+
+def left_on_a_disk_that_was_full(told):
+    moved(told)
+    told.add("run", "hurt", brokers=[2])
+
+
+@pytest.mark.parametrize("how", [left_by_a_plan_over_another, left_while_it_was_away, left_by_a_kafka_before_it_died,
+                                 left_on_a_disk_that_was_full], ids=lambda how: how.__name__)
+def test_left_behind(told, tmp_path, how):
+    """What nobody promises to delete any more is counted, and no replica to be compared."""
+    how(told)
+    assert told.violations(tmp_path) == set(), told.report
+    assert checker.moves(checker.Run(tmp_path, tmp_path / "replicas"))["left behind"] == 1

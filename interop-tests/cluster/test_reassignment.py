@@ -41,13 +41,9 @@ class Plan:
 
     def nothing_is_left(self) -> None:
         """On no disk but those of the replicas, and nothing in ZooKeeper."""
-        for n in everyone(self._cluster):
-            expected = {f"{self.topic}-{p}" for p, its in self.replicas.items() if n in its}
-            here = lambda: {d.name for d in self._cluster.brokers[n].data_dir.glob(f"{self.topic}-?")}  # noqa: E731
-            wait_for(lambda: here() == expected, 30, f"{expected} alone at {n}")
-        node = json.loads(self._cluster.look.get(f"/brokers/topics/{self.topic}")[0])
-        assert not node["adding_replicas"] and not node["removing_replicas"]
-        assert not self._cluster.look.exists("/admin/reassign_partitions")
+        wait_for(lambda: self._cluster.replica_dirs(self.topic) == self._cluster.assigned(self.topic), 30,
+                 f"{self.replicas} alone on disks")
+        assert not self._cluster.is_moving(self.topic)
 
 
 def rotated(cluster, topic: str, by: int = 1) -> dict:

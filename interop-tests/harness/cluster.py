@@ -31,6 +31,7 @@ from .zookeeper import ZooKeeper
 CHROOT = "/cluster"
 SESSION_S = 3.0
 DISK_BYTES = 512 << 20
+REPLICAS = 3  # of what nobody says otherwise, where there are so many brokers
 
 # Short times, so that what is noticed by waiting is noticed within some seconds.
 PROPERTIES = {
@@ -69,7 +70,7 @@ class Cluster:
         self.zookeeper = ZooKeeper(network.OURS["zookeeper"] if self.can_cut else "127.0.0.1")
         self.zookeeper.create(CHROOT)
         self._proxies = [] if self.can_cut else [TcpProxy(self.zookeeper.port) for _ in kinds]
-        replicas = min(3, len(kinds))
+        replicas = min(REPLICAS, len(kinds))
         properties = PROPERTIES | {
             "default.replication.factor": replicas,
             "min.insync.replicas": min(2, replicas),
@@ -183,10 +184,24 @@ class Cluster:
                                         for p, s in states.items())
         return False
 
+    def is_moving(self, topic: str) -> bool:
+        """A partition of it has replicas that come or go; or a plan, of whatever, is in the znode of older tools."""
+        node = json.loads(self.look.get(f"/brokers/topics/{topic}")[0])
+        return bool(node["adding_replicas"] or node["removing_replicas"] or self.look.exists("/admin/reassign_partitions"))
+
+    def assigned(self, topic: str) -> set:
+        """(broker, partition) of each replica that is to be."""
+        return {(n, p) for p, replicas in self.assignment(topic).items() for n in replicas}
+
+    def replica_dirs(self, topic: str) -> set:
+        """(broker, partition) of each that is on a disk; not of what is deleted."""
+        return {(n, int(path.name.rpartition("-")[2])) for n, b in enumerate(self.brokers)
+                for path in b.data_dir.glob(f"{topic}-*") if path.name[len(topic) + 1:].isdigit()}
+
     # --- what the brokers know
 
-    def ask_controller(self, api: str, version: int, values: dict) -> dict:
-        return ask_once(self.brokers[self.controller()], api, version, values)
+    def ask_controller(self, api: str, version: int, values: dict, timeout_s: float = 30) -> dict:
+        return ask_once(self.brokers[self.controller()], api, version, values, timeout_s)
 
     def metadata(self, n: int, *topics: str) -> dict:
         """Metadata as broker n answers it."""
@@ -206,7 +221,7 @@ class Cluster:
         """By the wire, at whoever is the controller; back when all brokers know it and all replicas are in sync."""
         wait_for(lambda: self.controller() is not None, 30, "a controller")
         answer = self.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
-            "name": name, "num_partitions": partitions, "replication_factor": replicas or min(3, len(self.brokers)),
+            "name": name, "num_partitions": partitions, "replication_factor": replicas or min(REPLICAS, len(self.brokers)),
             "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}]})
         assert answer["topics"][0]["error_code"] == 0, answer
         wait_for(lambda: self.in_sync(name) and self.known_everywhere(name), 30, f"{name} to be known everywhere")
