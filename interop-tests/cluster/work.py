@@ -62,6 +62,12 @@ def tool(cluster, name, *args, at=None, **kw):
     return toolhost.tools(KAFKA_VERSION).run(name, "--bootstrap-server", bootstrap, *args, **kw)
 
 
+def elect_preferred(cluster) -> None:
+    """A slow start moves some leaders."""
+    tool(cluster, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions")
+    cluster.settle()
+
+
 def described(cluster, topic, at) -> list:
     """(partition, leader, replicas, ISR) as kafka-topics shows them."""
     out = tool(cluster, "kafka-topics", "--describe", "--topic", topic, at=at).out

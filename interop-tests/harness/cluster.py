@@ -209,11 +209,11 @@ class Cluster:
                                                          "allow_auto_topic_creation": False})
 
     def known_everywhere(self, topic: str) -> bool:
-        """All brokers name the same leader, which is ZooKeeper's, for every partition of it."""
-        expected = {p: self.state(topic, p).leader for p in self.assignment(topic)}
-        for n in range(len(self.brokers)):
+        """All brokers that are registered name the same leader and replicas, which are ZooKeeper's, for every partition of it."""
+        expected = {p: (self.state(topic, p).leader, replicas) for p, replicas in self.assignment(topic).items()}
+        for n in self.registered():
             (found,) = self.metadata(n, topic)["topics"]
-            if {p["partition_index"]: p["leader_id"] for p in found["partitions"]} != expected:
+            if {p["partition_index"]: (p["leader_id"], p["replica_nodes"]) for p in found["partitions"]} != expected:
                 return False
         return True
 
