@@ -29,11 +29,6 @@ TOPICS = {  # name: assignment, min.insync.replicas
 }
 
 
-# Each broker in a rack of its own, from which its consumers read.
-OVERRIDES = {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
-RACKS = ("rack0", "rack1", "rack2")
-
-
 def look_at_all(s: Session) -> None:
     """What changes nothing."""
     for topic in TOPICS:
@@ -134,46 +129,6 @@ def _alone_is_led_by(cluster, n: int) -> int:
 
 def test_what_they_say(cluster):
     session(cluster).compare(SAID)
-
-
-def sent_bytes(broker) -> int:
-    """By all connections of its network."""
-    text = pathlib.Path(f"/proc/{broker.process.pid}/net/dev").read_text()
-    return sum(int(line.split(":")[1].split()[8]) for line in text.splitlines()[2:] if not line.strip().startswith("lo:"))
-
-
-@pytest.mark.whole
-def test_consumer_in_a_rack(cluster):
-    """A Java consumer that tells its rack reads on, whoever dies; from a Kafka it reads at the follower in its rack."""
-    if not cluster.can_cut:
-        pytest.skip("skipped, because brokers have no networks of their own, whose bytes could be counted")
-    topic = unique("rack")
-    tool(cluster, "kafka-topics", "--create", "--topic", topic, "--replica-assignment", "0:1")
-    wait_for(lambda: cluster.in_sync(topic) and cluster.known_everywhere(topic), 30, f"{topic} everywhere")
-    size, count = 10_000, 400
-    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all",
-         stdin=("x" * size + "\n") * count)
-    before = [sent_bytes(b) for b in cluster.brokers]
-    consumer = toolhost.tools(KAFKA_VERSION).start(
-        "kafka-console-consumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--from-beginning",
-        "--consumer-property", "client.rack=rack1", "--consumer-property", "metadata.max.age.ms=1000")
-    consumer.wait_out(lambda out: out.count("\n") >= count, 30, "what is there")
-    sent = [sent_bytes(b) - was for b, was in zip(cluster.brokers, before)]
-    if cluster.brokers[0].kind == "kafka":  # Ottla's leaders select no replica: they serve it themselves
-        assert sent[1] > size * count > 2 * sent[0], f"bytes sent by leader, follower, and the third: {sent}"
-
-    cluster.brokers[1].kill()
-    wait_for(lambda: 1 not in cluster.state(topic).isr, 30, "an ISR without it")
-    tool(cluster, "kafka-configs", "--alter", "--topic", topic, "--add-config", "min.insync.replicas=1")
-    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="y\n" * 10)
-    consumer.wait_out(lambda out: out.count("y\n") == 10, 40, "what came after its death")
-    cluster.brokers[1].launch()
-    cluster.answers(1)
-    cluster.settle()
-    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="z\n" * 10)
-    consumer.wait_out(lambda out: out.count("z\n") == 10, 30, "what came after its return")
-    consumer.stop()
-    consumer.wait()
 
 
 @pytest.mark.whole

@@ -1,6 +1,7 @@
 """What the scenarios of several brokers stand on: a load with a verdict at its end, and Kafka's tools at one of the brokers."""
 
 import itertools
+import pathlib
 import re
 
 import confluent_kafka as ck
@@ -74,6 +75,12 @@ def described(cluster, topic, at) -> list:
     return [(int(p), leader, replicas, sorted(isr.split(",")))
             for p, leader, replicas, isr in re.findall(
                 r"Partition: (\d+)\s+Leader: (\S+)\s+Replicas: (\S+)\s+Isr: (\S*)", out)]
+
+
+def sent_bytes(broker) -> int:
+    """By all connections of its network."""
+    text = pathlib.Path(f"/proc/{broker.process.pid}/net/dev").read_text()
+    return sum(int(line.split(":")[1].split()[8]) for line in text.splitlines()[2:] if not line.strip().startswith("lo:"))
 
 
 def everyone(cluster):
