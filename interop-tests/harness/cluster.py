@@ -10,6 +10,7 @@ A broker is named by its id, 0 … N-1, which is its place in `brokers`.
 
 import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -257,9 +258,13 @@ class Cluster:
         else:
             self._proxies[n].allow()
 
-    def fill_disk(self, n: int) -> None:
-        """Nothing more can be written to its data."""
-        fill(self.brokers[n].data_dir)
+    def fill_disk(self, n: int, left_bytes: int = 0) -> None:
+        """So much more, and nothing by default, can be written to its data."""
+        fill(self.brokers[n].data_dir, left_bytes)
+
+    def disk_left_bytes(self, n: int) -> int:
+        s = os.statvfs(self.brokers[n].data_dir)
+        return s.f_bavail * s.f_bsize
 
     def empty_disk(self, n: int) -> None:
         (self.brokers[n].data_dir / "filler").unlink(missing_ok=True)
@@ -268,13 +273,14 @@ class Cluster:
         return (self.brokers[n].data_dir / "filler").exists()
 
 
-def fill(directory) -> None:
-    """Its file system has no space left, until `filler` is gone."""
+def fill(directory, left_bytes: int = 0) -> None:
+    """Its file system has so much space left, and none by default, until `filler` is gone."""
     with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as f:
         for size in (1 << 20, 1 << 12, 1):
             with contextlib.suppress(OSError):
                 while f.write(bytes(size)) == size:
                     pass
+        f.truncate(max(0, f.tell() - left_bytes))
 
 
 def partition_state(data: bytes, version: int) -> PartitionState:
