@@ -465,13 +465,13 @@ def left_over(run: Run):
             yield f"partition {partition} is still on the move: {its[-1]}"
     for broker, partition in run.strays():
         if not is_left_behind(run, broker, partition):
-            yield f"broker {broker} still has partition {partition}, whose replicas are {run.placings[partition][-1].replicas}"
+            yield f"broker {broker} still has partition {partition} of {run.placings[partition][-1].replicas}"
 
 
 def is_left_behind(run: Run, broker: int, partition: int) -> bool:
-    """May it have it? Nobody knows any more that it has to go. Who is not registered when it leaves is not waited for, nor is
-    who leaves by a plan that comes over another, and the next controller finds no trace of either; a Kafka forgets even
-    those that are gone before they were told. And what a disk did that was full is not judged."""
+    """May it have it, since nobody knows any more that it has to go? Who is not registered when it leaves is not waited for,
+    nor is who leaves by a plan that comes over another, and the next controller finds no trace of either; a Kafka forgets
+    even those that are gone before they were told. And what a disk did that was full is not judged."""
     its = run.placings[partition]
     last = max((i for i, x in enumerate(its) if broker in x.replicas), default=None)
     if last is None or broker in run.hurt:
@@ -487,12 +487,13 @@ def is_left_behind(run: Run, broker: int, partition: int) -> bool:
 
 
 def _controller(run: Run, at: float) -> int:
-    return [e["id"] for e in run.zookeeper if e["e"] == "controller" and e["id"] is not None and e["t"] <= at + NEARLY_S][-1]
+    its = [e for e in run.zookeeper if e["e"] == "controller" and e["id"] is not None]
+    return max((e for e in its if e["t"] <= at + NEARLY_S), key=lambda e: e["t"])["id"]
 
 
 def moves(run: Run) -> dict:
     """How many came to their end, went elsewhere, or were cancelled: of each partition; and who was left behind."""
-    counts = collections.Counter({"left behind": len(run.strays())})
+    counts = collections.Counter({"left behind": sum(is_left_behind(run, *stray) for stray in run.strays())})
     for its in run.placings.values():
         for a, b in zip(its, its[1:]):
             if a.is_moving() and not b.is_moving():

@@ -41,7 +41,9 @@ def turns(seed: int, partitions: int, brokers: int, seconds: float) -> list:
         first = some(range(partitions))
         its.append(Turn(at, "znode" if chance.random() < 0.15 else "plan", anywhere(first)))
         soon = at + chance.choice((0.05, 0.05, 0.5, 5)) * chance.random()
-        its += chance.choice(([Turn(soon, "plan", anywhere(some(first)))], [Turn(soon, "cancel", dict.fromkeys(some(first)))], []))
+        again = chance.choice(("plan", "cancel", None))
+        if again:
+            its.append(Turn(soon, again, anywhere(some(first)) if again == "plan" else dict.fromkeys(some(first))))
         its.append(Turn(at + chance.uniform(0, 3), "elect"))
         at += chance.uniform(1, 4)
     return sorted((t for t in its if t.at_s < seconds), key=lambda t: t.at_s)
@@ -95,5 +97,6 @@ class Mover:
 
     def elect(self, _) -> None:
         """Preferred leaders of all topics."""
-        answer = self._ask("ElectLeaders", 2, {"election_type": 0, "topic_partitions": None}) or {"replica_election_results": []}
-        self.elected += sum(p["error_code"] == 0 for t in answer["replica_election_results"] for p in t["partition_result"])
+        answer = self._ask("ElectLeaders", 2, {"election_type": 0, "topic_partitions": None})
+        results = answer["replica_election_results"] if answer else []
+        self.elected += sum(p["error_code"] == 0 for t in results for p in t["partition_result"])

@@ -229,8 +229,8 @@ class Go(Reader):
     def __init__(self, cluster, topic: str, directory):
         if why := clients.go_missing():
             pytest.skip(f"skipped, because {why}")
-        self._process = Process("go-client", [clients.go_client(), self.library, "3.9.0", "consume", cluster.bootstrap, topic, 1,
-                                              RECORDS + 2 * MORE, "b"], directory / "go.log")
+        argv = [clients.go_client(), self.library, "3.9.0", "consume", cluster.bootstrap, topic, 1, RECORDS + 2 * MORE, "b"]
+        self._process = Process("go-client", argv, directory / "go.log")
 
     def offsets(self) -> list:
         return [int(n) for n in re.findall(r"^0 (\d+) ", self._process.log.read_text(), re.MULTILINE)]
@@ -265,7 +265,8 @@ def reader(cluster, tmp_path, request):
         r.close()
 
 
-@pytest.mark.parametrize("reader", [Librdkafka, Java, FranzGo, Sarama], indirect=True)
+@pytest.mark.parametrize("reader", [Librdkafka, Java, FranzGo, pytest.param(Sarama, marks=pytest.mark.whole)],
+                         indirect=True)
 def test_the_one_in_its_rack_dies(cluster, reader):
     cluster.brokers[1].kill()
     wait_for(lambda: cluster.state(reader.topic).isr == (0,), 30, "an ISR without it")
@@ -278,6 +279,7 @@ def test_the_one_in_its_rack_dies(cluster, reader):
     reader.wait(RECORDS + 2 * MORE)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("reader", [Java, FranzGo], indirect=True)  # the others ask again after minutes
 def test_the_one_in_its_rack_falls_behind(cluster, reader):
     """It answers, and has nothing new: the leader does not send clients there any more."""

@@ -41,7 +41,7 @@ class Plan:
         assert out.count("is completed") == sum(map(len, self.topics.values())), out
 
     def nothing_is_left(self, gone: int | None = None) -> None:
-        """On no disk but those of the replicas, and nothing in ZooKeeper. A Kafka forgets to tell one to leave that was gone."""
+        """On no disk but those of the replicas, and nothing in ZooKeeper. A Kafka does not tell one to leave that was gone."""
         forgets = gone if any(b.kind == "kafka" for b in self._cluster.brokers) else None
         for topic, replicas in self.topics.items():
             wait_for(lambda: self._cluster.assigned(topic) == {
@@ -137,6 +137,7 @@ def test_emptied(cluster, work, tmp_path):
     work.check()
 
 
+@pytest.mark.whole
 def test_elections_all_along(cluster, work, tmp_path):
     for by in (1, 2, 3):
         plan = Plan(cluster, tmp_path, {work.topic: rotated(cluster, work.topic, by)})

@@ -210,7 +210,7 @@ class Cluster:
                                                          "allow_auto_topic_creation": False})
 
     def known_everywhere(self, topic: str) -> bool:
-        """All brokers that are registered name the same leader and replicas, which are ZooKeeper's, for every partition of it."""
+        """All brokers that are registered name the same leader and replicas, ZooKeeper's, for every partition of it."""
         expected = {p: (self.state(topic, p).leader, replicas) for p, replicas in self.assignment(topic).items()}
         for n in self.registered():
             (found,) = self.metadata(n, topic)["topics"]
