@@ -184,7 +184,8 @@ def test_what_they_say(cluster, tmp_path):
     cluster.settle()
     elect_preferred(cluster)
     for topic in TOPICS:
-        tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="x\n" * 100)
+        tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", "--property",
+             "parse.key=true", stdin="".join(f"{n}\tvalue\n" for n in range(100)))  # so that each partition has some
     generated(s, plans)
     refused(s, plans)
     cluster.network.cut(*map(str, CUT))
