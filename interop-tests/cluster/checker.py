@@ -190,8 +190,9 @@ class Run:
             for replica in replicas:
                 for batch in replica.batches:
                     if batch.base < replica.high_watermark:
-                        for offset, value in values(batch):
+                        for offset in range(batch.base, batch.last + 1):  # also of what is compressed
                             self.numbered[partition, offset] = batch.numbered
+                        for offset, value in values(batch):
                             self.records[partition, offset].add(value)
                             self.seen[value].add((partition, offset))
 

@@ -10,10 +10,11 @@ from cluster import checker
 TOPIC = "t"
 PARTITIONS = 2
 RECORDS = 10  # of each producer in each partition
+LZ4 = 3
 
 
-def batch(base: int, values: list, epoch: int = 0, producer: tuple = (5, 0)) -> bytes:
-    """A record batch of format 2, as far as the checker reads it."""
+def batch(base: int, values: list, epoch: int = 0, producer: tuple = (5, 0), codec: int = 0) -> bytes:
+    """A record batch of format 2, as far as the checker reads it: not into what says that it is compressed."""
     def varint(n):
         n, out = n << 1 ^ n >> 63, b""
         while n > 0x7F:
@@ -24,7 +25,7 @@ def batch(base: int, values: list, epoch: int = 0, producer: tuple = (5, 0)) -> 
     for delta, value in enumerate(values):
         body = b"\0" + varint(0) + varint(delta) + varint(-1) + varint(len(value)) + value.encode() + varint(0)
         records += varint(len(body)) + body
-    body = struct.pack(">ibIhiqqqhii", epoch, 2, 0, 0, len(values) - 1, 0, 0, *producer, -1, len(values)) + records
+    body = struct.pack(">ibIhiqqqhii", epoch, 2, 0, codec, len(values) - 1, 0, 0, *producer, -1, len(values)) + records
     return struct.pack(">qi", base, len(body)) + body
 
 
@@ -167,7 +168,7 @@ def duplicate(told):
         told.add(name, "poll", p=0, o=2 * RECORDS, v="all0-6")
 
 
-def twice(told, producer: tuple) -> None:
+def twice(told, producer: tuple, codec: int = 0) -> None:
     """A record of partition 0 is there once more at its end, also in the replicas."""
     o = len(told.log[0])
     told.log[0].append("all0-6")
@@ -177,11 +178,15 @@ def twice(told, producer: tuple) -> None:
     told.files["final"].insert(last, {"e": "poll", "t": told.time, "p": 0, "o": o, "v": "all0-6"})
     told.event("final", "end")["at"][0] = o + 1
     for replica in told.replicas.values():
-        replica[0].append((o, batch(o, ["all0-6"], producer=producer)))
+        replica[0].append((o, batch(o, ["all0-6"], producer=producer, codec=codec)))
 
 
 def duplicate_in_the_log(told):
     twice(told, (5, 0))
+
+
+def compressed_duplicate_in_the_log(told):
+    twice(told, (5, 0), LZ4)
 
 
 def two_values_of_an_offset(told):
@@ -321,7 +326,7 @@ def records_left(told):
 
 @pytest.mark.parametrize("falsify, rules", [
     (lost_write, {"P1", "P2", "P8", "P11"}), (lost_at_the_end, {"P2"}), (seen_too_late, {"P2"}), (duplicate, {"P3"}),
-    (duplicate_in_the_log, {"P3"}),
+    (duplicate_in_the_log, {"P3"}), (compressed_duplicate_in_the_log, {"P3"}),
     (two_values_of_an_offset, {"P2", "P4"}), (a_replica_has_another_value, {"P4", "P15"}),
     (never_sent, {"P4", "P8", "P11"}), (back, {"P8"}), (skipped, {"P8"}), (reset, {"absorbed"}), (fatal, {"absorbed"}),
     (sent_out_of_order, {"P4", "P9"}), (commit_lost, {"P11"}), (commit_never_made, {"P11"}),
@@ -337,9 +342,10 @@ def test_falsified(told, tmp_path, falsify, rules):
     assert told.violations(tmp_path) == rules, told.report
 
 
-def test_renumbered_by_its_producer(told, tmp_path):
+@pytest.mark.parametrize("codec", [0, LZ4])
+def test_renumbered_by_its_producer(told, tmp_path, codec):
     """A producer that has begun another epoch sends again what it was not told of; that is counted."""
-    twice(told, (5, 1))
+    twice(told, (5, 1), codec)
     assert told.violations(tmp_path) == set(), told.report
     assert checker.renumbered(checker.Run(tmp_path, tmp_path / "replicas")) == 1
 
