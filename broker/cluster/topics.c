@@ -135,34 +135,40 @@ static bool list_repeats(const struct id_list *list)
     return false;
 }
 
+/* What is unknown in the words of Kafka, which its tool shows: of several the first. */
+static err check_replicas(const struct metadata *metadata, const struct id_list *replicas,
+                          int32_t partition, char message[TOPIC_MESSAGE_BYTES])
+{
+    for (int32_t i = 0; i < replicas->count; i++) {
+        if (metadata_broker(metadata, replicas->ids[i]) == NULL) {
+            return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                               "Unknown broker(s) in replica assignment: %" PRId32 ".",
+                               replicas->ids[i]);
+        }
+    }
+    /* All are known: more of them than there are repeat one. */
+    if (replicas->count == 0 || replicas->count > metadata->brokers_n || list_repeats(replicas)) {
+        return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                           "The manual partition assignment has no replicas or the same one twice "
+                           "in partition %" PRId32 ".",
+                           partition);
+    }
+    return OK;
+}
+
 static err check_assignment(const struct metadata *metadata, const struct id_list *lists,
-                            int32_t count, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
+                            int32_t count, char message[TOPIC_MESSAGE_BYTES])
 {
     if (count > PARTITIONS_PER_TOPIC_MAX) {
         return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
                            "The manual partition assignment is too large.");
     }
     for (int32_t p = 0; p < count; p++) {
-        if (lists[p].count != factor) {
+        if (lists[p].count != lists[0].count) {
             return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
                                "All partitions should have the same number of replicas.");
         }
-        for (int32_t i = 0; i < lists[p].count; i++) {
-            if (metadata_broker(metadata, lists[p].ids[i]) == NULL) {
-                return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
-                                   "Unknown broker %" PRId32 " in the manual partition assignment.",
-                                   lists[p].ids[i]);
-            }
-        }
-        /* All are known: more of them than there are repeat one. */
-        if (lists[p].count == 0 || lists[p].count > metadata->brokers_n ||
-            list_repeats(&lists[p])) {
-            return refuse_with(
-                ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
-                "The manual partition assignment has no replicas or the same one twice "
-                "in partition %" PRId32 ".",
-                p);
-        }
+        TRY(check_replicas(metadata, &lists[p], p, message));
     }
     return OK;
 }
@@ -257,7 +263,7 @@ static err place(struct arena *arena, const struct metadata *metadata,
                            "partitions should be a consecutive 0-based integer sequence");
     }
     node->partitions = lists;
-    return check_assignment(metadata, lists, node->partitions_n, lists[0].count, message);
+    return check_assignment(metadata, lists, node->partitions_n, message);
 }
 
 static err plan(const struct topics *topics, struct arena *arena, const struct metadata *metadata,
@@ -455,8 +461,26 @@ err topics_delete(const struct topics *topics, struct str name)
 
 /* ---- more partitions ---- */
 
+/* Do they have as many replicas as the first partition? In the words of Kafka, which names all that do not. */
+static err check_factor(const struct id_list *lists, int32_t count, const struct znode_topic *node,
+                        char message[TOPIC_MESSAGE_BYTES])
+{
+    int32_t factor = node->partitions[0].count;
+    for (int32_t i = 0; i < count; i++) {
+        if (lists[i].count != factor) {
+            return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
+                               "Inconsistent replication factor between partitions, partition 0 "
+                               "has %" PRId32 " while partitions [%" PRId32
+                               "] have replication factors [%" PRId32 "], respectively.",
+                               factor, node->partitions_n + i, lists[i].count);
+        }
+    }
+    return OK;
+}
+
 static err check_given(const struct metadata *metadata, const struct partitions_wish *wish,
-                       int32_t added, int32_t factor, char message[TOPIC_MESSAGE_BYTES])
+                       int32_t added, const struct znode_topic *node,
+                       char message[TOPIC_MESSAGE_BYTES])
 {
     if (wish->assignment_n != added) {
         return refuse_with(ERR_INVALID_REPLICA_ASSIGNMENT, message, TOPIC_MESSAGE_BYTES,
@@ -464,7 +488,10 @@ static err check_given(const struct metadata *metadata, const struct partitions_
                            " assignments provided.",
                            added, wish->assignment_n);
     }
-    return check_assignment(metadata, wish->assignment, added, factor, message);
+    for (int32_t i = 0; i < added; i++) {
+        TRY(check_replicas(metadata, &wish->assignment[i], node->partitions_n + i, message));
+    }
+    return check_factor(wish->assignment, added, node, message);
 }
 
 /* The first two in Kafka's words, which its tool shows. */
@@ -521,7 +548,7 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
     }
     if (is_moving(&node)) {
         return refuse_with(ERR_REASSIGNMENT_IN_PROGRESS, message, TOPIC_MESSAGE_BYTES,
-                           "A reassignment of the topic '%.*s' is in progress.",
+                           "A partition reassignment is in progress for the topic '%.*s'.",
                            (int)wish->name.len, wish->name.data);
     }
     int32_t added = wish->total - node.partitions_n;
@@ -534,7 +561,7 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
         return store_err(message, E_LIMIT);
     }
     struct id_list *fresh = wish->assignment;
-    TRY(wish->assignment_n >= 0 ? check_given(metadata, wish, added, factor, message)
+    TRY(wish->assignment_n >= 0 ? check_given(metadata, wish, added, &node, message)
                                 : check_placement(metadata, factor, message));
     if (wish->assignment_n < 0) {
         fresh = assignment_new(arena, added, factor);

@@ -2,7 +2,12 @@
  *
  * Each partition is fenced by its leader epoch. An unfenced LeaderAndIsr creates the log if it is not
  * there, and gives the partition its role. The first one after the start is what makes partitions of
- * logs that were loaded. */
+ * logs that were loaded.
+ *
+ * A replica that was deleted, since its partition has moved, is fenced, too: a controller that was not
+ * answered in time asks again on another connection, and the system sends what was under way on the
+ * first as soon as it can, which may be after the deletion. It would make a replica that nobody knows
+ * of, and lead it. (Kafka's is made.) */
 #include "broker/replica/replicas.h"
 
 #include "base/log.h"
@@ -16,7 +21,16 @@ struct replicas {
     struct replicas_config config;
     pthread_rwlock_t lock; /* guards the map */
     struct map partitions;
+    struct map deleted; /* key → struct deletion; the state thread's */
     struct partition_env env;
+};
+
+/* What is late is late by seconds: with so many, all are forgotten. */
+enum { DELETIONS_MAX = 1 << 16 };
+
+struct deletion {
+    struct uuid topic_id;
+    int32_t leader_epoch;
 };
 
 /* ---- the table ---- */
@@ -48,6 +62,7 @@ struct replicas *replicas_new(const struct replicas_config *config)
     replicas->config = *config;
     pthread_rwlock_init(&replicas->lock, NULL);
     map_init(&replicas->partitions);
+    map_init(&replicas->deleted);
     replicas->env = (struct partition_env){.broker_id = config->broker_id,
                                            .clock = config->clock,
                                            .replica_lag_ms = config->replica_lag_ms,
@@ -67,6 +82,14 @@ struct replicas *replicas_new(const struct replicas_config *config)
     return replicas;
 }
 
+static void forget_deletions(struct replicas *replicas)
+{
+    map_each (entry, &replicas->deleted) {
+        free(entry->value);
+    }
+    map_deinit(&replicas->deleted);
+}
+
 void replicas_free(struct replicas *replicas)
 {
     if (replicas == NULL) {
@@ -78,6 +101,7 @@ void replicas_free(struct replicas *replicas)
         partition_release(p);
     }
     map_deinit(&replicas->partitions);
+    forget_deletions(replicas);
     pthread_rwlock_destroy(&replicas->lock);
     free(replicas);
 }
@@ -144,6 +168,38 @@ static struct partition *table_remove(struct replicas *replicas, struct str topi
     struct partition *p = map_remove(&replicas->partitions, bytes_of(key.bytes, key.len));
     pthread_rwlock_unlock(&replicas->lock);
     return p;
+}
+
+/* ---- what was deleted ---- */
+
+/* Not that of a topic: another one of its name has another id, and one without an id cannot be told
+ * from it. */
+static void remember_deletion(struct replicas *replicas, struct topic_partition name,
+                              struct uuid topic_id, int32_t leader_epoch)
+{
+    struct key key;
+    if (leader_epoch < 0 || uuid_is_zero(topic_id) || !key_of(name.topic, name.partition, &key)) {
+        return;
+    }
+    if (replicas->deleted.count >= DELETIONS_MAX) {
+        forget_deletions(replicas);
+    }
+    struct deletion *deletion = xcalloc(1, sizeof(*deletion));
+    *deletion = (struct deletion){.topic_id = topic_id, .leader_epoch = leader_epoch};
+    free(map_set(&replicas->deleted, bytes_of(key.bytes, key.len), deletion));
+}
+
+/* Was it decided before the replica was deleted? */
+static bool is_of_before_deletion(const struct replicas *replicas, struct topic_partition name,
+                                  struct uuid topic_id, int32_t leader_epoch)
+{
+    struct key key;
+    if (!key_of(name.topic, name.partition, &key)) {
+        return false;
+    }
+    const struct deletion *deletion = map_get(&replicas->deleted, bytes_of(key.bytes, key.len));
+    return deletion != NULL && uuid_equal(deletion->topic_id, topic_id) &&
+           leader_epoch < deletion->leader_epoch;
 }
 
 /* ---- LeaderAndIsr ---- */
@@ -251,6 +307,9 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
     if (name.partition < 0 || !replica_set_holds(&state.replicas, replicas->config.broker_id)) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
+    if (is_of_before_deletion(replicas, name, topic_id, in->leader_epoch)) {
+        return ERR_STALE_CONTROLLER_EPOCH;
+    }
     struct partition *p = NULL;
     struct role_change change;
     err e = obtain(replicas, name, topic_id, &p);
@@ -355,6 +414,7 @@ static err stop_partition(struct replicas *replicas, struct partition *p, int32_
     if (delete_log) {
         partition_release(table_remove(replicas, name.topic, name.partition));
         (void)partition_detach_log(p, gone_for(leader_epoch));
+        remember_deletion(replicas, name, partition_topic_id(p), leader_epoch);
     }
     return delete_log ? OK : resigned;
 }

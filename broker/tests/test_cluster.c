@@ -236,6 +236,31 @@ static void test_more_partitions(void)
     end();
 }
 
+/* The tools show the words, so they are Kafka's. */
+static void refuses(struct id_list *list, const char *words)
+{
+    char message[TOPIC_MESSAGE_BYTES] = "";
+    struct partitions_wish wish = {
+        .name = STR("t"), .total = 3, .assignment = list, .assignment_n = 1};
+    CU_ASSERT_EQUAL(topics_add_partitions(&t.topics, &wish, message),
+                    ERR_INVALID_REPLICA_ASSIGNMENT);
+    CU_ASSERT_STRING_EQUAL(message, words);
+}
+
+static void test_more_partitions_by_hand(void)
+{
+    begin();
+    MUST(create("t", 2, 3));
+    int32_t ids[] = {1, 9, 2};
+    refuses(&(struct id_list){.ids = ids, .count = 3},
+            "Unknown broker(s) in replica assignment: 9.");
+    ids[1] = 3;
+    refuses(&(struct id_list){.ids = ids, .count = 2},
+            "Inconsistent replication factor between partitions, partition 0 has 3 while "
+            "partitions [2] have replication factors [2], respectively.");
+    end();
+}
+
 static struct str assignment_with(uint64_t seed)
 {
     static char kept[2][4096];
@@ -617,7 +642,7 @@ static void test_another_cluster(void)
 }
 
 SUITE("cluster", TEST(test_topics_are_written), TEST(test_topics_are_refused),
-      TEST(test_more_partitions), TEST(test_placement), TEST(test_throttles_of_brokers),
-      TEST(test_options_are_altered), TEST(test_options_of_brokers_are_altered),
-      TEST(test_options_of_brokers_that_are_there), TEST(test_notifications), TEST(test_membership),
-      TEST(test_another_cluster))
+      TEST(test_more_partitions), TEST(test_more_partitions_by_hand), TEST(test_placement),
+      TEST(test_throttles_of_brokers), TEST(test_options_are_altered),
+      TEST(test_options_of_brokers_are_altered), TEST(test_options_of_brokers_that_are_there),
+      TEST(test_notifications), TEST(test_membership), TEST(test_another_cluster))

@@ -476,6 +476,55 @@ static void test_many_replicas(void)
 }
 
 /* The broker ends while a request waits. */
+static int16_t lead(const char *topic, uint8_t id, int32_t leader_epoch)
+{
+    struct sent sent;
+    send_leader(&sent, topic, ME, leader_epoch);
+    sent.topic.topic_id = (struct uuid){{id}};
+    settle();
+    return partition_error(&sent);
+}
+
+static void delete_replica(const char *topic, int32_t leader_epoch)
+{
+    struct stop_replica_request_partition_state partition;
+    struct stop_replica_request_topic_state state;
+    struct stop_replica_request request;
+    struct stop_replica_response response;
+    stop_replica_request_partition_state_init(&partition);
+    partition.leader_epoch = leader_epoch;
+    partition.delete_partition = true;
+    stop_replica_request_topic_state_init(&state);
+    state.topic_name = str_of(topic);
+    state.partition_states = &partition;
+    state.partition_states_n = 1;
+    stop_replica_request_init(&request);
+    request.topic_states = &state;
+    request.topic_states_n = 1;
+    stop_replica_response_init(&response);
+    replicas_stop_replica(t.replicas, &request, &t.arena, &response);
+    CU_ASSERT_EQUAL_FATAL(response.partition_errors_n, 1);
+    CU_ASSERT_EQUAL(response.partition_errors[0].error_code, OK);
+}
+
+/* What was decided before a replica was deleted comes after that: nothing is made. What was decided
+ * later, and another topic of the name, are made. */
+static void test_role_of_before_a_deletion(void)
+{
+    begin();
+    CU_ASSERT_EQUAL(lead("a", 1, 3), OK);
+    delete_replica("a", 6);
+    CU_ASSERT_EQUAL(lead("a", 1, 5), ERR_STALE_CONTROLLER_EPOCH);
+    CU_ASSERT(!leads("a"));
+    CU_ASSERT_PTR_NULL(logs_get(t.logs, (struct topic_partition){.topic = STR("a")}));
+    CU_ASSERT_EQUAL(lead("a", 1, 7), OK);
+    CU_ASSERT(leads("a"));
+    delete_replica("a", 8);
+    CU_ASSERT_EQUAL(lead("a", 2, 0), OK);
+    CU_ASSERT(leads("a"));
+    end();
+}
+
 static void test_end(void)
 {
     struct sent first;
@@ -495,4 +544,5 @@ static void test_end(void)
 SUITE("requests in", TEST(test_fence), TEST(test_options_are_read_first),
       TEST(test_log_that_was_loaded), TEST(test_store_out_of_reach),
       TEST(test_demoted_without_the_store), TEST(test_late_answer), TEST(test_topic_made_again),
-      TEST(test_configs_in_turn), TEST(test_many_replicas), TEST(test_end))
+      TEST(test_configs_in_turn), TEST(test_many_replicas), TEST(test_role_of_before_a_deletion),
+      TEST(test_end))

@@ -25,6 +25,7 @@ from wire.schema import Reader  # noqa: E402
 
 UNSEEN_S = 30.0  # after healing, every acknowledged record is seen within this time
 ISR_GRACE_S = 5.0  # so long may an ISR that is too small be unknown to a leader
+NEARLY_S = 1.0  # so exact are the times of what ZooKeeper said
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,25 @@ class Send:
     sent: float
     acked: float | None = None
     offset: int | None = None  # none also where the broker said that it had it already (DUPLICATE_SEQUENCE_NUMBER)
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where a partition is to be, from some time on, as its topic's node says."""
+
+    t: float
+    replicas: list
+    adding: list
+    removing: list
+
+    def is_moving(self) -> bool:
+        return bool(self.adding or self.removing)
+
+    def target(self) -> set:
+        return set(self.replicas) - set(self.removing)
+
+    def origin(self) -> set:
+        return set(self.replicas) - set(self.adding)
 
 
 @dataclass
@@ -83,13 +103,15 @@ class Run:
         self.watermarks, self.states, self.zookeeper = [], collections.defaultdict(list), []
         self.readers, self.final, self.left, self.fatal = [], None, 0, []
         self.healed, self.min_isr, self.topic, self.ended = 0.0, 1, "", 0.0
+        self.placings, self.registered, self.kinds, self.hurt = collections.defaultdict(list), [], [], []
         for path in sorted(directory.glob("*.jsonl")):
             events = _lines(path)
             if events and events[0]["e"] == "client":
                 getattr(self, "_" + events[0]["role"])(events[0], events[1:], acks_one_too)
             else:
                 self._of_the_run(events)
-        self.replicas = read_replicas(replicas, self.topic) if replicas else {}
+        self.here = read_replicas(replicas, self.topic) if replicas else {}
+        self.replicas = {p: [r for r in its if self.is_replica(r.broker, p)] for p, its in self.here.items()}
         self._know_replicas()
 
     def _producer(self, who, events, acks_one_too) -> None:
@@ -149,23 +171,39 @@ class Run:
         for e in events:
             self.ended = max(self.ended, e["t"])
             if e["e"] == "topic":
-                self.topic, self.min_isr = e["name"], e["min_insync_replicas"]
+                self.topic, self.min_isr, self.kinds = e["name"], e["min_insync_replicas"], e["kinds"]
             elif e["e"] == "healed":
                 self.healed = e["t"]
             elif e["e"] == "state":
                 self.states[e["p"]].append(e)
             elif e["e"] in ("controller", "controller_epoch"):
                 self.zookeeper.append(e)
+            elif e["e"] == "placing":
+                self.placings[e["p"]].append(Placing(e["t"], e["replicas"], e["adding"], e["removing"]))
+            elif e["e"] == "registered":
+                self.registered.append(e)
+            elif e["e"] == "hurt":
+                self.hurt = e["brokers"]
 
     def _know_replicas(self) -> None:
         for partition, replicas in self.replicas.items():
             for replica in replicas:
                 for batch in replica.batches:
                     if batch.base < replica.high_watermark:
-                        for offset, value in values(batch):
+                        for offset in range(batch.base, batch.last + 1):  # also of what is compressed
                             self.numbered[partition, offset] = batch.numbered
+                        for offset, value in values(batch):
                             self.records[partition, offset].add(value)
                             self.seen[value].add((partition, offset))
+
+    def is_replica(self, broker: int, partition: int) -> bool:
+        """At the end."""
+        its = self.placings[partition]
+        return not its or broker in its[-1].replicas
+
+    def strays(self) -> list:
+        """(broker, partition) of what is where it should not be."""
+        return [(r.broker, p) for p, its in self.here.items() for r in its if not self.is_replica(r.broker, p)]
 
     def promised(self) -> dict:
         """The sends that were acknowledged to acks=all, by value."""
@@ -182,7 +220,7 @@ def _lines(path: pathlib.Path) -> list:
 
 @dataclass
 class Replica:
-    broker: str
+    broker: int
     high_watermark: int
     log_start: int
     batches: list
@@ -192,16 +230,16 @@ class Replica:
 
 
 def read_replicas(directory: pathlib.Path, topic: str) -> dict:
-    """partition -> its replicas."""
+    """partition -> what anybody has of it, but for what is deleted."""
     found = collections.defaultdict(list)
     for log_dir in sorted(directory.iterdir()):
         high_watermarks = _checkpoint(log_dir / "replication-offset-checkpoint")
         log_starts = _checkpoint(log_dir / "log-start-offset-checkpoint")
-        for path in sorted(log_dir.glob(f"{topic}-*")):
+        for path in sorted(p for p in log_dir.glob(f"{topic}-*") if p.name[len(topic) + 1:].isdigit()):
             partition = int(path.name.rpartition("-")[2])
             batches = read_batches(path)
             start = max(log_starts.get((topic, partition), 0), batches[0].base if batches else 0)
-            found[partition].append(Replica(log_dir.name, high_watermarks.get((topic, partition), 0), start, batches))
+            found[partition].append(Replica(int(log_dir.name), high_watermarks.get((topic, partition), 0), start, batches))
     return found
 
 
@@ -425,6 +463,51 @@ def epochs(run: Run):
             yield f"controller epoch {b} after {a}"
 
 
+def left_over(run: Run):
+    """P18: at the end nothing is on the move, and nobody has of a partition what it is no replica of."""
+    for partition, its in run.placings.items():
+        if its[-1].is_moving():
+            yield f"partition {partition} is still on the move: {its[-1]}"
+    for broker, partition in run.strays():
+        if not is_left_behind(run, broker, partition):
+            yield f"broker {broker} still has partition {partition} of {run.placings[partition][-1].replicas}"
+
+
+def is_left_behind(run: Run, broker: int, partition: int) -> bool:
+    """May it have it, since nobody knows any more that it has to go? Who is not registered when it leaves is not waited for,
+    nor is who leaves by a plan that comes over another, and the next controller finds no trace of either; a Kafka forgets
+    even those that are gone before they were told. And what a disk did that was full is not judged."""
+    its = run.placings[partition]
+    last = max((i for i, x in enumerate(its) if broker in x.replicas), default=None)
+    if last is None or broker in run.hurt:
+        return True
+    left = its[last + 1].t
+    renewed = any(e["e"] == "controller_epoch" and e["t"] > left - NEARLY_S for e in run.zookeeper)
+    away = [e["t"] for e, following in zip(run.registered, [*run.registered[1:], {"t": run.ended}])
+            if broker not in e["ids"] and following["t"] > left - NEARLY_S]
+    if run.kinds[_controller(run, left)] == "kafka":
+        return renewed or bool(away)
+    over_another = broker in its[last].adding
+    return renewed and (over_another or any(t < left + NEARLY_S for t in away))
+
+
+def _controller(run: Run, at: float) -> int:
+    its = [e for e in run.zookeeper if e["e"] == "controller" and e["id"] is not None]
+    return max((e for e in its if e["t"] <= at + NEARLY_S), key=lambda e: e["t"])["id"]
+
+
+def moves(run: Run) -> dict:
+    """How many came to their end, went elsewhere, or were cancelled: of each partition; and who was left behind."""
+    counts = collections.Counter({"left behind": sum(is_left_behind(run, *stray) for stray in run.strays())})
+    for its in run.placings.values():
+        for a, b in zip(its, its[1:]):
+            if a.is_moving() and not b.is_moving():
+                counts["moves" if set(b.replicas) == a.target() else "moves cancelled"] += 1
+            elif a.is_moving() and a.target() != b.target():
+                counts["moves over moves"] += 1
+    return counts
+
+
 def answered(run: Run):
     """Every record was answered in the end."""
     if run.left:
@@ -443,7 +526,8 @@ def absorbed(run: Run):
 RULES = {"P1 lost-write": lost_write, "P2 unseen": unseen, "P3 duplicate": duplicate,
          "P4 inconsistent-offsets": inconsistent_offsets, "P8 poll-order": poll_order, "P9 nonmonotonic-send": send_order,
          "P11 committed-offsets": committed_offsets, "P13 high-watermark": high_watermark,
-         "P15 replicas-differ": replicas_identical, "P16 min-isr": min_isr, "P17 epochs": epochs, "answered": answered, "absorbed": absorbed}
+         "P15 replicas-differ": replicas_identical, "P16 min-isr": min_isr, "P17 epochs": epochs,
+         "P18 left-over": left_over, "answered": answered, "absorbed": absorbed}
 
 
 def check(run: Run) -> list:

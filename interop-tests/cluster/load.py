@@ -2,6 +2,7 @@
 
     {"e": "state", "t", "p", "leader", "epoch", "isr", "controller_epoch"}      {"e": "controller", "t", "id"}
     {"e": "controller_epoch", "t", "epoch"}                                     {"e": "registered", "t", "ids"}
+    {"e": "placing", "t", "p", "replicas", "adding", "removing"}
 """
 
 import json
@@ -44,12 +45,15 @@ class Histories:
 
 
 class Watcher:
-    """Writes down every state of the topic's partitions, every controller and every registration, by watches."""
+    """Writes down every state of the topic's partitions and where its replicas are to be, every controller and every
+    registration, by watches."""
 
     def __init__(self, cluster: Cluster, topic: str, directory: pathlib.Path):
         self._history = open(directory / "zookeeper.jsonl", "w", buffering=1)
         self._lock = threading.Lock()
+        self._placings = {}
         look = cluster.look
+        look.DataWatch(f"/brokers/topics/{topic}", self._placed)
         for p in cluster.assignment(topic):
             look.DataWatch(f"/brokers/topics/{topic}/partitions/{p}/state", self._state_of(p))
         look.DataWatch("/controller", lambda data, _: self._write("controller", id=json.loads(data)["brokerid"]) if data
@@ -64,6 +68,15 @@ class Watcher:
                 self._write("state", p=p, leader=s.leader, epoch=s.leader_epoch, isr=s.isr,
                             controller_epoch=s.controller_epoch)
         return changed
+
+    def _placed(self, data, _) -> None:
+        node = json.loads(data) if data else {"partitions": {}}
+        for p, replicas in node["partitions"].items():
+            placing = {"replicas": replicas, "adding": node["adding_replicas"].get(p, []),
+                       "removing": node["removing_replicas"].get(p, [])}
+            if self._placings.get(p) != placing:
+                self._placings[p] = placing
+                self._write("placing", p=int(p), **placing)
 
     def _write(self, event: str, **what) -> None:
         with self._lock:
@@ -91,12 +104,12 @@ class Load:
     def _write_topic(self, cluster) -> None:
         node = cluster.look.get(f"/config/topics/{self.topic}")[0]
         config = json.loads(node)["config"]
-        self.note("topic", name=self.topic, partitions=self._partitions, brokers=len(cluster.brokers),
+        self.note("topic", name=self.topic, partitions=self._partitions, kinds=[b.kind for b in cluster.brokers],
                   min_insync_replicas=int(config.get("min.insync.replicas",
                                                      cluster.brokers[0].properties["min.insync.replicas"])))
 
     def note(self, event: str, **what) -> None:
-        """What the checker has to know of the run: {"e": "topic" | "healed" | "quiet", …}"""
+        """What the checker has to know of the run: {"e": "topic" | "hurt" | "healed" | "quiet", …}"""
         with open(self.directory / "run.jsonl", "a") as f:
             f.write(json.dumps({"e": event, "t": time.monotonic(), **what}) + "\n")
 

@@ -4,18 +4,20 @@ A run that exposed nothing has not passed: where no leader changed or no ISR, it
 """
 
 import collections
+import contextlib
 import pathlib
 import re
 import shutil
 import time
 from dataclasses import dataclass, field
 
-from harness.cluster import Cluster
-from harness.wait import wait_for
+from harness.cluster import REPLICAS, Cluster
+from harness.wait import Timeout, wait_for
 
 from . import checker
 from .faults import FAULTS, possible, schedule
 from .load import Load
+from .mover import Mover, turns
 
 TOPIC = "chaos"
 PARTITIONS = 6
@@ -69,7 +71,8 @@ class RunOnce:
         """Violations and exposure are there afterwards; what could not be done to its end is a violation, too."""
         plan = self.plan
         power_fails = any(FAULTS[name].alone for name in plan.faults or [])
-        cluster, load = Cluster(plan.kinds, {"log.segment.bytes": 1 << 18} | plan.properties, self.seed, power_fails), None
+        cluster = Cluster(plan.kinds, {"log.segment.bytes": 1 << 18} | plan.properties, self.seed, power_fails)
+        load = mover = None
         names = plan.faults or possible(cluster)
         self._say(f"seed {self.seed}; brokers {', '.join(plan.kinds)}; faults " + (
             "in namespaces" if cluster.can_cut else "of processes only, since there can be no namespaces"))
@@ -78,7 +81,12 @@ class RunOnce:
             cluster.create_topic(TOPIC, PARTITIONS)
             load = Load(cluster, self.directory, TOPIC)
             load.goes_on()
+            if len(plan.kinds) > REPLICAS:  # there is somewhere to move to
+                mover = Mover(cluster, TOPIC, turns(self.seed, PARTITIONS, len(plan.kinds), plan.seconds))
             self._play(cluster, schedule(self.seed, names, len(plan.kinds), plan.seconds))
+            if mover:
+                mover.stop()
+                self.exposure.counts["preferred leaders"] += mover.elected
             self._heal(cluster, load)
             load.stop()
             cluster.stop()
@@ -142,10 +150,14 @@ class RunOnce:
                 b.launch()
 
     def _heal(self, cluster: Cluster, load: Load) -> None:
-        """Nothing is wrong any more; all are there; all replicas are in sync; work goes on."""
+        """Nothing is wrong any more; all are there; nothing moves; all replicas are in sync; work goes on."""
         cluster.heal()
         load.note("healed")
+        load.note("hurt", brokers=sorted(self._disk_full.union(cluster.power_may_fail())))
+        wait_for(lambda: not cluster.is_moving(TOPIC), 60, "all moves to have ended")
         cluster.settle()
+        with contextlib.suppress(Timeout):  # what may be left over for ever is for the checker to say
+            wait_for(lambda: cluster.replica_dirs(TOPIC) <= cluster.assigned(TOPIC), 10, "replicas to be deleted")
         load.goes_on()
         load.group_goes_on()
 
@@ -178,5 +190,6 @@ class RunOnce:
             "leader changes": leaders, "controller changes": max(0, len(controllers) - 1), "ISR changes": isrs,
             "truncations": sum(len(TRUNCATIONS.findall(log)) for log in logs),
             "renumbered": checker.renumbered(run),
+            **checker.moves(run),
             "losses of acks=1": sum(1 for v, s in run.sends.items()
                                     if not s.promised and s.acked is not None and v not in run.seen)})

@@ -37,6 +37,12 @@ def test_some(kinds, seed):
     passes({"kinds": kinds, "seconds": 120}, seed)
 
 
+def test_moves(kinds):
+    """Four brokers, so that partitions have somewhere to go."""
+    one = passes({"kinds": kinds + kinds[:1], "seconds": 20}, seed=400)
+    assert one.exposure.counts["moves"] and one.exposure.counts["preferred leaders"], one.exposure
+
+
 def needs_power(kinds, all_of_them: bool = False) -> None:
     why = network.missing() or power_loss.missing() or (
         "power fails for Ottla only" if (set(kinds) != {"ottla"} if all_of_them else "ottla" not in kinds) else None)

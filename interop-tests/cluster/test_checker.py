@@ -10,10 +10,11 @@ from cluster import checker
 TOPIC = "t"
 PARTITIONS = 2
 RECORDS = 10  # of each producer in each partition
+LZ4 = 3
 
 
-def batch(base: int, values: list, epoch: int = 0, producer: tuple = (5, 0)) -> bytes:
-    """A record batch of format 2, as far as the checker reads it."""
+def batch(base: int, values: list, epoch: int = 0, producer: tuple = (5, 0), codec: int = 0) -> bytes:
+    """A record batch of format 2, as far as the checker reads it: not into what says that it is compressed."""
     def varint(n):
         n, out = n << 1 ^ n >> 63, b""
         while n > 0x7F:
@@ -24,7 +25,7 @@ def batch(base: int, values: list, epoch: int = 0, producer: tuple = (5, 0)) -> 
     for delta, value in enumerate(values):
         body = b"\0" + varint(0) + varint(delta) + varint(-1) + varint(len(value)) + value.encode() + varint(0)
         records += varint(len(body)) + body
-    body = struct.pack(">ibIhiqqqhii", epoch, 2, 0, 0, len(values) - 1, 0, 0, *producer, -1, len(values)) + records
+    body = struct.pack(">ibIhiqqqhii", epoch, 2, 0, codec, len(values) - 1, 0, 0, *producer, -1, len(values)) + records
     return struct.pack(">qi", base, len(body)) + body
 
 
@@ -44,12 +45,14 @@ class Told:
         self.add("final", "client", role="reader", name="final", to_end="1")
         self.add("member0", "client", role="member", name="member0", group="g")
         self.add("watermarks", "client", role="watermarks", name="watermarks")
-        self.add("run", "topic", name=TOPIC, partitions=PARTITIONS, min_insync_replicas=2)
+        self.add("run", "topic", name=TOPIC, partitions=PARTITIONS, min_insync_replicas=2, kinds=["ottla", "ottla", "kafka"])
         for name in ("reader0", "member0"):
             self.add(name, "assign", at={p: 0 for p in range(PARTITIONS)})
         for p in range(PARTITIONS):
             self.state(p, 0, 0, [0, 1])
-        self.add("zookeeper", "controller_epoch", epoch=1)
+            self.placing(p, [0, 1])
+        self.registered(0, 1, 2)
+        self.office(0, 1)
         for n in range(RECORDS):
             for p in range(PARTITIONS):
                 for name in ("all0", "one0"):
@@ -75,6 +78,18 @@ class Told:
 
     def state(self, p: int, leader: int, epoch: int, isr: list) -> None:
         self.add("zookeeper", "state", p=p, leader=leader, epoch=epoch, isr=isr, controller_epoch=1)
+
+    def placing(self, p: int, replicas: list, adding=(), removing=()) -> None:
+        self.add("zookeeper", "placing", p=p, replicas=replicas, adding=adding, removing=removing)
+
+    def registered(self, *ids: int) -> None:
+        self.add("zookeeper", "registered", ids=ids)
+
+    def office(self, controller: int, epoch: int) -> None:
+        self.time += 2 * checker.NEARLY_S
+        self.add("zookeeper", "controller", id=controller)
+        self.add("zookeeper", "controller_epoch", epoch=epoch)
+        self.time += 2 * checker.NEARLY_S
 
     def send(self, name: str, value: str, p: int) -> None:
         offset = len(self.log[p])
@@ -153,7 +168,7 @@ def duplicate(told):
         told.add(name, "poll", p=0, o=2 * RECORDS, v="all0-6")
 
 
-def twice(told, producer: tuple) -> None:
+def twice(told, producer: tuple, codec: int = 0) -> None:
     """A record of partition 0 is there once more at its end, also in the replicas."""
     o = len(told.log[0])
     told.log[0].append("all0-6")
@@ -163,11 +178,15 @@ def twice(told, producer: tuple) -> None:
     told.files["final"].insert(last, {"e": "poll", "t": told.time, "p": 0, "o": o, "v": "all0-6"})
     told.event("final", "end")["at"][0] = o + 1
     for replica in told.replicas.values():
-        replica[0].append((o, batch(o, ["all0-6"], producer=producer)))
+        replica[0].append((o, batch(o, ["all0-6"], producer=producer, codec=codec)))
 
 
 def duplicate_in_the_log(told):
     twice(told, (5, 0))
+
+
+def compressed_duplicate_in_the_log(told):
+    twice(told, (5, 0), LZ4)
 
 
 def two_values_of_an_offset(told):
@@ -266,19 +285,56 @@ def controller_epoch_twice(told):
     told.add("zookeeper", "controller_epoch", epoch=1)
 
 
+def still_on_the_move(told):
+    told.placing(0, [2, 1, 0], [2], [0])
+
+
+def moved(told, cancelled: bool = False):
+    """Broker 2 was a replica, as the first offsets show, and is none any more."""
+    told.replicas[2] = {0: told.replicas[0][0][:8]}
+    told.placing(0, [0, 1, 2], [2])
+    if not cancelled:
+        told.placing(0, [0, 1, 2])
+        told.placing(0, [0, 1, 2], [], [2])
+    told.placing(0, [0, 1])
+
+
+def moved_under_the_last_office(told):
+    told.registered(0, 1)
+    moved(told)
+    told.registered(0, 1, 2)
+
+
+def moved_where_it_was_waited_for(told):
+    moved(told)
+    told.office(1, 2)
+
+
+def cancelled_under_the_last_office(told):
+    told.office(1, 2)
+    moved(told, cancelled=True)
+
+
+def moved_by_a_kafka_that_told_it(told):
+    told.office(2, 2)
+    moved(told)
+
+
 def records_left(told):
     told.event("all0", "left")["count"] = 3
 
 
 @pytest.mark.parametrize("falsify, rules", [
     (lost_write, {"P1", "P2", "P8", "P11"}), (lost_at_the_end, {"P2"}), (seen_too_late, {"P2"}), (duplicate, {"P3"}),
-    (duplicate_in_the_log, {"P3"}),
+    (duplicate_in_the_log, {"P3"}), (compressed_duplicate_in_the_log, {"P3"}),
     (two_values_of_an_offset, {"P2", "P4"}), (a_replica_has_another_value, {"P4", "P15"}),
     (never_sent, {"P4", "P8", "P11"}), (back, {"P8"}), (skipped, {"P8"}), (reset, {"absorbed"}), (fatal, {"absorbed"}),
     (sent_out_of_order, {"P4", "P9"}), (commit_lost, {"P11"}), (commit_never_made, {"P11"}),
     (commit_too_high, {"P11"}), (commit_past_unseen, {"P8", "P11"}), (watermark_back, {"P13"}),
     (other_epoch_of_a_batch, {"P15"}), (short_replica, {"P15"}), (short_in_one_epoch, {"P15"}), (short_of_a_promise, {"P15"}), (leader_without_epoch, {"P17"}),
     (acknowledged_below_min_isr, {"P15", "P16"}), (controller_epoch_twice, {"P17"}), (records_left, {"answered"}),
+    (still_on_the_move, {"P18"}), (moved_under_the_last_office, {"P18"}), (moved_where_it_was_waited_for, {"P18"}),
+    (cancelled_under_the_last_office, {"P18"}), (moved_by_a_kafka_that_told_it, {"P18"}),
 ], ids=lambda x: getattr(x, "__name__", "-".join(sorted(x)) if isinstance(x, set) else x))
 def test_falsified(told, tmp_path, falsify, rules):
     """All that is said follows from what was falsified."""
@@ -286,9 +342,10 @@ def test_falsified(told, tmp_path, falsify, rules):
     assert told.violations(tmp_path) == rules, told.report
 
 
-def test_renumbered_by_its_producer(told, tmp_path):
+@pytest.mark.parametrize("codec", [0, LZ4])
+def test_renumbered_by_its_producer(told, tmp_path, codec):
     """A producer that has begun another epoch sends again what it was not told of; that is counted."""
-    twice(told, (5, 1))
+    twice(told, (5, 1), codec)
     assert told.violations(tmp_path) == set(), told.report
     assert checker.renumbered(checker.Run(tmp_path, tmp_path / "replicas")) == 1
 
@@ -302,3 +359,35 @@ def test_acknowledged_without_an_offset(told, tmp_path):
     """A producer is told that the broker had the record already, and not where."""
     told.event("all0", "ack", v="all0-6")["o"] = None
     assert told.violations(tmp_path) == set(), told.report
+
+
+def left_by_a_plan_over_another(told):
+    moved(told, cancelled=True)
+    told.office(1, 2)
+
+
+def left_while_it_was_away(told):
+    moved_under_the_last_office(told)
+    told.office(1, 2)
+
+
+def left_by_a_kafka_before_it_died(told):
+    told.office(2, 2)
+    moved(told)
+    told.time += 2 * checker.NEARLY_S
+    told.registered(0, 1)
+    told.registered(0, 1, 2)
+
+
+def left_on_a_disk_that_was_full(told):
+    moved(told)
+    told.add("run", "hurt", brokers=[2])
+
+
+@pytest.mark.parametrize("how", [left_by_a_plan_over_another, left_while_it_was_away, left_by_a_kafka_before_it_died,
+                                 left_on_a_disk_that_was_full], ids=lambda how: how.__name__)
+def test_left_behind(told, tmp_path, how):
+    """What nobody promises to delete any more is counted, and no replica to be compared."""
+    how(told)
+    assert told.violations(tmp_path) == set(), told.report
+    assert checker.moves(checker.Run(tmp_path, tmp_path / "replicas"))["left behind"] == 1

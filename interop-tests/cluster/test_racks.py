@@ -1,17 +1,22 @@
 """Racks: where replicas go, what clients are told of it, and from where they read."""
 
+import re
+
 import pytest
 
 pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 
 import confluent_kafka as ck  # noqa: E402
 
-from harness import toolhost  # noqa: E402
+from harness import clients, toolhost  # noqa: E402
 from harness.clients import ask_once  # noqa: E402
 from harness.jvm import KAFKA_VERSION  # noqa: E402
 from harness.life import unique  # noqa: E402
+from harness.process import Process  # noqa: E402
 from harness.wait import wait_for  # noqa: E402
 from wire import records  # noqa: E402
+
+from .work import sent_bytes  # noqa: E402
 
 RACKS = ("a", "b", "b")
 OVERRIDES = {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
@@ -50,25 +55,36 @@ def test_some_without(cluster):
 
 # --- reads
 
-RECORDS = 200
+RECORDS, MORE = 200, 50
+SIZE = 1000  # of a record that is counted by its bytes
 FENCED_LEADER_EPOCH, NOT_LEADER, OFFSET_OUT_OF_RANGE = 74, 6, 1
 
 
 @pytest.fixture
 def topic(cluster) -> str:
     """One partition, led in rack a, with records."""
-    name = unique("read")
-    made = cluster.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [
-        {"name": name, "num_partitions": -1, "replication_factor": -1, "configs": [],
-         "assignments": [{"partition_index": 0, "broker_ids": [0, 1, 2]}]}]})
-    assert made["topics"][0]["error_code"] == 0
-    wait_for(lambda: cluster.in_sync(name) and cluster.known_everywhere(name), 30, "the topic")
-    p = ck.Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all", "linger.ms": 5})
-    for i in range(RECORDS):
-        p.produce(name, b"%d" % i * 100, partition=0)
-    assert p.flush(30) == 0
+    name = led_in_rack_a(cluster, [0, 1, 2])
     wait_for(lambda: all(fetch(cluster, n, name, at=RECORDS - 1)["records"] for n in range(3)), 10, "all to have it all")
     return name
+
+
+def led_in_rack_a(cluster, replicas: list, size: int = 100) -> str:
+    name = unique("read")
+    made = cluster.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [
+        {"name": name, "num_partitions": -1, "replication_factor": -1,
+         "configs": [{"name": "min.insync.replicas", "value": "1"}],
+         "assignments": [{"partition_index": 0, "broker_ids": replicas}]}]})
+    assert made["topics"][0]["error_code"] == 0
+    wait_for(lambda: cluster.in_sync(name) and cluster.known_everywhere(name), 30, "the topic")
+    produce(cluster, name, RECORDS, size)
+    return name
+
+
+def produce(cluster, topic: str, records: int, size: int = 100) -> None:
+    p = ck.Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all", "linger.ms": 5})
+    for i in range(records):
+        p.produce(topic, b"%d" % i * size, partition=0)
+    assert p.flush(30) == 0
 
 
 def fetch(cluster, n: int, topic: str, rack: str = "", at: int = 0, version: int = 11, epoch: int = -1,
@@ -168,8 +184,113 @@ def test_librdkafka_reads_in_its_rack(cluster, topic):
     c.close()
 
 
-def test_java_reads_in_its_rack(cluster, topic):
-    out = toolhost.tools(KAFKA_VERSION).run(
-        "kafka-console-consumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--from-beginning",
-        "--max-messages", RECORDS, "--consumer-property", "client.rack=b", "--property", "print.offset=true").out
-    assert len([line for line in out.splitlines() if line.startswith("Offset:")]) == RECORDS
+class Reader:
+    """A client in rack b that reads on and on. It has the offsets that it got."""
+
+    def wait(self, records: int) -> None:
+        wait_for(lambda: len(self.offsets()) >= records, 40, f"record {records}")
+        assert self.offsets() == list(range(records))
+
+
+class Librdkafka(Reader):
+    def __init__(self, cluster, topic: str, _):
+        self._got, self._consumer = [], ck.Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": unique("g"),
+                                                     "client.rack": "b", "auto.offset.reset": "earliest"})
+        self._consumer.assign([ck.TopicPartition(topic, 0, 0)])
+
+    def offsets(self) -> list:
+        self._got += [m.offset() for m in self._consumer.consume(1000, 0.1) if not m.error()]
+        return self._got
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class Java(Reader):
+    """In no group: that one's coordinator may die, too, and what is not committed be read again."""
+
+    def __init__(self, cluster, topic: str, _):
+        self._call = toolhost.tools(KAFKA_VERSION).start(
+            "kafka-console-consumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--partition", 0, "--offset",
+            "earliest", "--property", "print.offset=true", "--consumer-property", "client.rack=b", "--consumer-property",
+            "metadata.max.age.ms=1000")
+
+    def offsets(self) -> list:
+        return [int(n) for n in re.findall(r"^Offset:(\d+)", self._call.out(), re.MULTILINE)]
+
+    def close(self) -> None:
+        self._call.stop()
+        self._call.wait()
+
+
+class Go(Reader):
+    """Told how many records there will be."""
+
+    def __init__(self, cluster, topic: str, directory):
+        if why := clients.go_missing():
+            pytest.skip(f"skipped, because {why}")
+        argv = [clients.go_client(), self.library, "3.9.0", "consume", cluster.bootstrap, topic, 1, RECORDS + 2 * MORE, "b"]
+        self._process = Process("go-client", argv, directory / "go.log")
+
+    def offsets(self) -> list:
+        return [int(n) for n in re.findall(r"^0 (\d+) ", self._process.log.read_text(), re.MULTILINE)]
+
+    def close(self) -> None:
+        self._process.kill()
+
+
+class FranzGo(Go):
+    library = "franz"
+
+
+class Sarama(Go):
+    library = "sarama"
+
+
+@pytest.fixture
+def reader(cluster, tmp_path, request):
+    """Of a topic that has one replica in its rack, broker 1, from which it has read what there is."""
+    if not cluster.can_cut:
+        pytest.skip("skipped, because brokers have no networks of their own, whose bytes could be counted")
+    topic = led_in_rack_a(cluster, [0, 1], SIZE)
+    before = [sent_bytes(b) for b in cluster.brokers]
+    r = request.param(cluster, topic, tmp_path)
+    try:
+        r.topic = topic
+        r.wait(RECORDS)
+        sent = [sent_bytes(b) - was for b, was in zip(cluster.brokers, before)]
+        assert sent[1] > SIZE * RECORDS > 2 * sent[0], f"bytes sent by leader, follower, and the third: {sent}"
+        yield r
+    finally:
+        r.close()
+
+
+@pytest.mark.parametrize("reader", [Librdkafka, Java, FranzGo, pytest.param(Sarama, marks=pytest.mark.whole)],
+                         indirect=True)
+def test_the_one_in_its_rack_dies(cluster, reader):
+    cluster.brokers[1].kill()
+    wait_for(lambda: cluster.state(reader.topic).isr == (0,), 30, "an ISR without it")
+    produce(cluster, reader.topic, MORE)
+    reader.wait(RECORDS + MORE)
+    cluster.brokers[1].launch()
+    cluster.answers(1)
+    cluster.settle()
+    produce(cluster, reader.topic, MORE)
+    reader.wait(RECORDS + 2 * MORE)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("reader", [Java, FranzGo], indirect=True)  # the others ask again after minutes
+def test_the_one_in_its_rack_falls_behind(cluster, reader):
+    """It answers, and has nothing new: the leader does not send clients there any more."""
+    while cluster.controller() == 1:  # it has to hear of the ISR
+        cluster.brokers[1].restart()
+        cluster.settle()
+    cluster.network.cut("0", "1")
+    produce(cluster, reader.topic, MORE)  # acknowledged when the ISR is the leader
+    reader.wait(RECORDS + MORE)
+    assert 1 in cluster.registered() and cluster.state(reader.topic).isr == (0,)
+    cluster.network.join("0", "1")
+    cluster.settle()
+    produce(cluster, reader.topic, MORE)
+    reader.wait(RECORDS + 2 * MORE)

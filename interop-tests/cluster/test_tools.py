@@ -1,11 +1,8 @@
 """Kafka's command-line tools on several brokers, before one is dead, while it is, and after.
 
-What they say is compared with what they said on three Apache Kafka 3.9.1, which is kept in tools_said.txt: masked are
-ids, addresses, directories and sizes. On three Kafkas, OTTLA_RECORD=1 writes that file anew.
+What they say is compared with what they said on three Apache Kafka 3.9.1, which is kept in tools_said.txt.
 """
 
-import difflib
-import os
 import pathlib
 import re
 
@@ -19,10 +16,10 @@ from harness.wait import wait_for
 
 pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 
-from .work import everyone, tool  # noqa: E402
+from .said import Session  # noqa: E402
+from .work import elect_preferred, everyone, tool  # noqa: E402
 
 SAID = pathlib.Path(__file__).with_name("tools_said.txt")
-NOISE = re.compile(r"^\s+(at |\.\.\. )| WARN ")  # where exceptions come from; who cannot be reached
 DEAD = 2
 TOPICS = {  # name: assignment, min.insync.replicas
     "even": ("0:1:2,1:2:0,2:0:1", 1),
@@ -30,49 +27,13 @@ TOPICS = {  # name: assignment, min.insync.replicas
     "careful": ("1:2:0", 2),
     "alone": ("2", 1),
 }
-FILTERS = ("under-replicated-partitions", "at-min-isr-partitions", "under-min-isr-partitions", "unavailable-partitions")
-
-
-# Each broker in a rack of its own, from which its consumers read.
-OVERRIDES = {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
-RACKS = ("rack0", "rack1", "rack2")
-
-
-class Session:
-    """Tools that are run, and all that they say, masked."""
-
-    def __init__(self, cluster):
-        self._cluster, self.said = cluster, []
-
-    def note(self, text: str) -> None:
-        self.said.append(f"# {text}")
-
-    def run(self, name: str, *args, ordered: bool = True, stdin: str = "") -> None:
-        """What is not ordered is sorted by lines."""
-        result = tool(self._cluster, name, *args, check=False, stdin=stdin)
-        lines = [self._mask(line) for line in (*result.out.splitlines(), *result.err.splitlines()) if not NOISE.search(line)]
-        self.said.append(f"$ {name} {' '.join(map(str, args))}" + (f"    ended with {result.code}" if result.code else ""))
-        self.said += [line.rstrip() for line in (lines if ordered else sorted(lines)) if line.strip()]
-
-    def _mask(self, line: str) -> str:
-        """ISRs in the order of ids: theirs is that in which brokers came."""
-        line = re.sub(r"Isr: ([\d,]+)", lambda m: "Isr: " + ",".join(sorted(m[1].split(","))), line)
-        for n, b in enumerate(self._cluster.brokers):
-            line = line.replace(b.bootstrap, f"broker-{n}").replace(str(b.data_dir), "directory")
-        line = re.sub(r"TopicId: \S+", "TopicId: id", line)
-        line = re.sub(r'"size":[1-9]\d*', '"size":some', line)
-        line = re.sub(r"broker-\d\s+\(\d\)", "coordinator (id)", line)
-        line = re.sub(r"\[?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]?", "time", line)
-        line = re.sub(r"(console-consumer)-[-0-9a-f]+", r"\1-id", line)
-        return re.sub(r"  +", "  ", line)
 
 
 def look_at_all(s: Session) -> None:
     """What changes nothing."""
     for topic in TOPICS:
         s.run("kafka-topics", "--describe", "--topic", topic)
-    for which in FILTERS:
-        s.run("kafka-topics", "--describe", f"--{which}", "--topic", "|".join(TOPICS), ordered=False)
+    s.filters(*TOPICS)
     s.run("kafka-topics", "--list", "--exclude-internal")
     for topic in ("even", "careful"):
         s.run("kafka-get-offsets", "--topic", topic)
@@ -86,17 +47,6 @@ def look_at_all(s: Session) -> None:
     s.run("kafka-consumer-groups", "--describe", "--group", "readers", "--members")
 
 
-def log_dirs(s: Session, cluster, *ids) -> None:
-    """One line of JSON, in which topics have no order."""
-    result = tool(cluster, "kafka-log-dirs", "--describe", "--topic-list", "even,alone", "--broker-list",
-                  ",".join(map(str, ids)), check=False)
-    s.said.append(f"$ kafka-log-dirs of {ids}" + (f"    ended with {result.code}" if result.code else ""))
-    for line in (result.out + result.err).splitlines():
-        if not line.startswith("{") and not NOISE.search(line):
-            s.said.append(s._mask(line))
-        s.said += sorted(s._mask(part) for part in re.findall(r'\{"partition":[^}]*\}|"error":[^,]*|"broker":\d', line))
-
-
 def write_and_read(s: Session, topic: str) -> None:
     lines = [f"key{n}\tvalue {n}" for n in range(30)]
     s.run("kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", "--property", "parse.key=true",
@@ -105,19 +55,22 @@ def write_and_read(s: Session, topic: str) -> None:
           "--timeout-ms", 30000, "--property", "print.key=true", "--property", "print.partition=true", ordered=False)
 
 
-def session(cluster) -> list:
+def log_dirs(s: Session, *ids) -> None:
+    s.log_dirs("--topic-list", "even,alone", "--broker-list", ",".join(map(str, ids)), shown=f"of {ids}")
+
+
+def session(cluster) -> Session:
     s = Session(cluster)
     s.note("all are there")
     for topic, (assignment, min_isr) in TOPICS.items():
         s.run("kafka-topics", "--create", "--topic", topic, "--replica-assignment", assignment, "--config",
               f"min.insync.replicas={min_isr}")
     wait_for(lambda: all(cluster.in_sync(t) and cluster.known_everywhere(t) for t in TOPICS), 30, "the topics everywhere")
-    tool(cluster, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions")  # a slow start moves some
-    cluster.settle()
+    elect_preferred(cluster)
     write_and_read(s, "even")
     write_and_read(s, "careful")
     look_at_all(s)
-    log_dirs(s, cluster, *everyone(cluster))
+    log_dirs(s, *everyone(cluster))
     s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 0)
     s.run("kafka-leader-election", "--election-type", "unclean", "--topic", "even", "--partition", 0)
     s.run("kafka-leader-election", "--election-type", "unclean", "--topic", "nowhere", "--partition", 0)
@@ -133,8 +86,8 @@ def session(cluster) -> list:
     write_and_read(s, "even")
     write_and_read(s, "careful")
     look_at_all(s)
-    log_dirs(s, cluster, *alive)
-    log_dirs(s, cluster, *everyone(cluster))
+    log_dirs(s, *alive)
+    log_dirs(s, *everyone(cluster))
     s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 2)
     s.run("kafka-leader-election", "--election-type", "unclean", "--topic", "alone", "--partition", 0)
     s.run("kafka-topics", "--create", "--topic", "more", "--partitions", 1, "--replication-factor", 3)
@@ -154,7 +107,7 @@ def session(cluster) -> list:
     cluster.answers(DEAD)
     cluster.settle()
     look_at_all(s)
-    log_dirs(s, cluster, *everyone(cluster))
+    log_dirs(s, *everyone(cluster))
     s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 2)
     s.run("kafka-leader-election", "--election-type", "preferred", "--topic", "even", "--partition", 2)
     wait_for(lambda: cluster.state("even", 2).leader == DEAD and cluster.known_everywhere("even"), 20, "its leader")
@@ -166,7 +119,7 @@ def session(cluster) -> list:
         s.run("kafka-topics", "--delete", "--topic", topic)
     wait_for(lambda: not set(TOPICS) & set(cluster.look.get_children("/brokers/topics")), 30, "the topics to go")
     s.run("kafka-topics", "--describe", "--topic", "even")
-    return s.said
+    return s
 
 
 def _alone_is_led_by(cluster, n: int) -> int:
@@ -174,53 +127,8 @@ def _alone_is_led_by(cluster, n: int) -> int:
     return topic["partitions"][0]["leader_id"]
 
 
-def test_what_they_say(cluster, kinds):
-    said = session(cluster)
-    if os.environ.get("OTTLA_RECORD") and set(kinds) == {"kafka"}:
-        SAID.write_text("\n".join(said) + "\n")
-    expected = SAID.read_text().splitlines()
-    differs = "\n".join(difflib.unified_diff(expected, said, "three Kafkas", "here", lineterm="", n=2))
-    assert not differs, differs
-
-
-def sent_bytes(broker) -> int:
-    """By all connections of its network."""
-    text = pathlib.Path(f"/proc/{broker.process.pid}/net/dev").read_text()
-    return sum(int(line.split(":")[1].split()[8]) for line in text.splitlines()[2:] if not line.strip().startswith("lo:"))
-
-
-@pytest.mark.whole
-def test_consumer_in_a_rack(cluster):
-    """A Java consumer that tells its rack reads on, whoever dies; from a Kafka it reads at the follower in its rack."""
-    if not cluster.can_cut:
-        pytest.skip("skipped, because brokers have no networks of their own, whose bytes could be counted")
-    topic = unique("rack")
-    tool(cluster, "kafka-topics", "--create", "--topic", topic, "--replica-assignment", "0:1")
-    wait_for(lambda: cluster.in_sync(topic) and cluster.known_everywhere(topic), 30, f"{topic} everywhere")
-    size, count = 10_000, 400
-    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all",
-         stdin=("x" * size + "\n") * count)
-    before = [sent_bytes(b) for b in cluster.brokers]
-    consumer = toolhost.tools(KAFKA_VERSION).start(
-        "kafka-console-consumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--from-beginning",
-        "--consumer-property", "client.rack=rack1", "--consumer-property", "metadata.max.age.ms=1000")
-    consumer.wait_out(lambda out: out.count("\n") >= count, 30, "what is there")
-    sent = [sent_bytes(b) - was for b, was in zip(cluster.brokers, before)]
-    if cluster.brokers[0].kind == "kafka":  # Ottla's leaders select no replica: they serve it themselves
-        assert sent[1] > size * count > 2 * sent[0], f"bytes sent by leader, follower, and the third: {sent}"
-
-    cluster.brokers[1].kill()
-    wait_for(lambda: 1 not in cluster.state(topic).isr, 30, "an ISR without it")
-    tool(cluster, "kafka-configs", "--alter", "--topic", topic, "--add-config", "min.insync.replicas=1")
-    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="y\n" * 10)
-    consumer.wait_out(lambda out: out.count("y\n") == 10, 40, "what came after its death")
-    cluster.brokers[1].launch()
-    cluster.answers(1)
-    cluster.settle()
-    tool(cluster, "kafka-console-producer", "--topic", topic, "--producer-property", "acks=all", stdin="z\n" * 10)
-    consumer.wait_out(lambda out: out.count("z\n") == 10, 30, "what came after its return")
-    consumer.stop()
-    consumer.wait()
+def test_what_they_say(cluster):
+    session(cluster).compare(SAID)
 
 
 @pytest.mark.whole

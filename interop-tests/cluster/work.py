@@ -1,6 +1,7 @@
 """What the scenarios of several brokers stand on: a load with a verdict at its end, and Kafka's tools at one of the brokers."""
 
 import itertools
+import pathlib
 import re
 
 import confluent_kafka as ck
@@ -83,12 +84,24 @@ def tool(cluster, name, *args, at=None, **kw):
     return toolhost.tools(KAFKA_VERSION).run(name, "--bootstrap-server", bootstrap, *args, **kw)
 
 
+def elect_preferred(cluster) -> None:
+    """A slow start moves some leaders."""
+    tool(cluster, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions")
+    cluster.settle()
+
+
 def described(cluster, topic, at) -> list:
     """(partition, leader, replicas, ISR) as kafka-topics shows them."""
     out = tool(cluster, "kafka-topics", "--describe", "--topic", topic, at=at).out
     return [(int(p), leader, replicas, sorted(isr.split(",")))
             for p, leader, replicas, isr in re.findall(
                 r"Partition: (\d+)\s+Leader: (\S+)\s+Replicas: (\S+)\s+Isr: (\S*)", out)]
+
+
+def sent_bytes(broker) -> int:
+    """By all connections of its network."""
+    text = pathlib.Path(f"/proc/{broker.process.pid}/net/dev").read_text()
+    return sum(int(line.split(":")[1].split()[8]) for line in text.splitlines()[2:] if not line.strip().startswith("lo:"))
 
 
 def everyone(cluster):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -80,12 +81,13 @@ func poll(ctx context.Context, client *kgo.Client, got *gathered) error {
 	return nil
 }
 
-func (f *franz) consume(ctx context.Context, topic string, partitions int32, got *gathered) error {
+func (f *franz) consume(ctx context.Context, topic string, partitions int32, rack string, got *gathered) error {
 	offsets := map[int32]kgo.Offset{}
 	for p := range partitions {
 		offsets[p] = kgo.NewOffset().AtStart()
 	}
-	client, err := f.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
+	client, err := f.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}), kgo.Rack(rack),
+		kgo.RecheckPreferredReplicaInterval(time.Second))
 	if err != nil {
 		return err
 	}

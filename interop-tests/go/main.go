@@ -1,9 +1,10 @@
 // A client on franz-go or sarama, driven by test_go.py.
 //
 //	client franz|sarama VERSION produce BROKERS TOPIC FIRST COUNT CODEC   idempotent where VERSION knows it
-//	client franz|sarama VERSION consume BROKERS TOPIC PARTITIONS COUNT    assigned from the beginning
+//	client franz|sarama VERSION consume BROKERS TOPIC PARTITIONS COUNT [RACK]   assigned from the beginning
 //	client franz|sarama VERSION group   BROKERS TOPIC GROUP COUNT         two members, from the earliest; commits
 //
+// With a RACK records are printed as they come, and after a second the client asks anew from whom to read, if it ever does.
 // VERSION is the newest Kafka whose requests are used, as 0.11.0.0 or 3.6.0. Values are the numbers FIRST …
 // FIRST+COUNT-1. Prints "partition offset key value" for each record acknowledged or consumed. Exit status 0 when
 // COUNT was reached. The members of a group go on until they have COUNT records together and have had a partition each.
@@ -32,10 +33,12 @@ type record struct {
 	value     string
 }
 
+func (r record) print() { fmt.Println(r.partition, r.offset, r.key, r.value) }
+
 // library is what both libraries can do.
 type library interface {
 	produce(ctx context.Context, topic, codec string, keys, values []string) ([]record, error)
-	consume(ctx context.Context, topic string, partitions int32, got *gathered) error
+	consume(ctx context.Context, topic string, partitions int32, rack string, got *gathered) error
 	member(ctx context.Context, topic, group string, id int, got *gathered) error
 }
 
@@ -46,12 +49,16 @@ type gathered struct {
 	want    int
 	idle    map[int]bool
 	enough  context.CancelFunc
+	atOnce  bool // printed when it comes
 }
 
 func (g *gathered) add(r record) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.records = append(g.records, r)
+	if g.atOnce {
+		r.print()
+	}
 	g.look()
 }
 
@@ -126,15 +133,21 @@ func main() {
 	case "produce":
 		got.records = produce(ctx, lib, topic, args[7], number(args[5]), got.want)
 	case "consume":
-		check(lib.consume(ctx, topic, int32(number(args[5])), got))
+		rack := ""
+		if len(args) > 7 {
+			rack, got.atOnce = args[7], true
+		}
+		check(lib.consume(ctx, topic, int32(number(args[5])), rack, got))
 	case "group":
 		for id := range members {
 			got.idle[id] = true
 		}
 		check(runGroup(ctx, lib, topic, args[5], got))
 	}
-	for _, r := range got.records {
-		fmt.Println(r.partition, r.offset, r.key, r.value)
+	if !got.atOnce {
+		for _, r := range got.records {
+			r.print()
+		}
 	}
 	if len(got.records) != got.want || len(got.idle) > 0 {
 		check(fmt.Errorf("%d records of %d; %d members without a partition", len(got.records), got.want, len(got.idle)))

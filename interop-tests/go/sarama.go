@@ -68,8 +68,11 @@ func messageOf(m *sarama.ConsumerMessage) record {
 	return record{m.Partition, m.Offset, string(m.Key), string(m.Value)}
 }
 
-func (s *saramaLib) consume(ctx context.Context, topic string, partitions int32, got *gathered) error {
-	consumer, err := sarama.NewConsumer(s.seeds, s.config())
+func (s *saramaLib) consume(ctx context.Context, topic string, partitions int32, rack string, got *gathered) error {
+	c := s.config()
+	c.RackID = rack
+	c.Consumer.Return.Errors = rack == "" // who reads on and on gets over them
+	consumer, err := sarama.NewConsumer(s.seeds, c)
 	if err != nil {
 		return err
 	}

@@ -96,11 +96,11 @@ def end_offsets(broker, topic: str, partitions: int) -> list:
     return [found[p]["offset"] for p in range(partitions)]
 
 
-def ask_once(broker, name: str, version: int, values: dict) -> dict:
+def ask_once(broker, name: str, version: int, values: dict, timeout_s: float = 30) -> dict:
     """On a connection of its own."""
-    connection = Connection(broker.host, broker.port)
+    connection = Connection(broker.host, broker.port, timeout_s)
     try:
-        return ask(connection, name, version, values)
+        return ask(connection, name, version, values, timeout_s)
     finally:
         connection.close()
 

@@ -10,6 +10,7 @@ A broker is named by its id, 0 … N-1, which is its place in `brokers`.
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -32,6 +33,7 @@ from .zookeeper import ZooKeeper
 CHROOT = "/cluster"
 SESSION_S = 3.0
 DISK_BYTES = 512 << 20
+REPLICAS = 3  # of what nobody says otherwise, where there are so many brokers
 
 # Short times, so that what is noticed by waiting is noticed within some seconds.
 PROPERTIES = {
@@ -70,7 +72,7 @@ class Cluster:
         self.zookeeper = ZooKeeper(network.OURS["zookeeper"] if self.can_cut else "127.0.0.1")
         self.zookeeper.create(CHROOT)
         self._proxies = [] if self.can_cut else [TcpProxy(self.zookeeper.port) for _ in kinds]
-        replicas = min(3, len(kinds))
+        replicas = min(REPLICAS, len(kinds))
         properties = PROPERTIES | {
             "default.replication.factor": replicas,
             "min.insync.replicas": min(2, replicas),
@@ -198,10 +200,24 @@ class Cluster:
                                         for p, s in states.items())
         return False
 
+    def is_moving(self, topic: str) -> bool:
+        """A partition of it has replicas that come or go; or a plan, of whatever, is in the znode of older tools."""
+        node = json.loads(self.look.get(f"/brokers/topics/{topic}")[0])
+        return bool(node["adding_replicas"] or node["removing_replicas"] or self.look.exists("/admin/reassign_partitions"))
+
+    def assigned(self, topic: str) -> set:
+        """(broker, partition) of each replica that is to be."""
+        return {(n, p) for p, replicas in self.assignment(topic).items() for n in replicas}
+
+    def replica_dirs(self, topic: str) -> set:
+        """(broker, partition) of each that is on a disk; not of what is deleted."""
+        return {(n, int(path.name.rpartition("-")[2])) for n, b in enumerate(self.brokers)
+                for path in b.data_dir.glob(f"{topic}-*") if path.name[len(topic) + 1:].isdigit()}
+
     # --- what the brokers know
 
-    def ask_controller(self, api: str, version: int, values: dict) -> dict:
-        return ask_once(self.brokers[self.controller()], api, version, values)
+    def ask_controller(self, api: str, version: int, values: dict, timeout_s: float = 30) -> dict:
+        return ask_once(self.brokers[self.controller()], api, version, values, timeout_s)
 
     def metadata(self, n: int, *topics: str) -> dict:
         """Metadata as broker n answers it."""
@@ -209,11 +225,11 @@ class Cluster:
                                                          "allow_auto_topic_creation": False})
 
     def known_everywhere(self, topic: str) -> bool:
-        """All brokers name the same leader, which is ZooKeeper's, for every partition of it."""
-        expected = {p: self.state(topic, p).leader for p in self.assignment(topic)}
-        for n in range(len(self.brokers)):
+        """All brokers that are registered name the same leader and replicas, ZooKeeper's, for every partition of it."""
+        expected = {p: (self.state(topic, p).leader, replicas) for p, replicas in self.assignment(topic).items()}
+        for n in self.registered():
             (found,) = self.metadata(n, topic)["topics"]
-            if {p["partition_index"]: p["leader_id"] for p in found["partitions"]} != expected:
+            if {p["partition_index"]: (p["leader_id"], p["replica_nodes"]) for p in found["partitions"]} != expected:
                 return False
         return True
 
@@ -221,7 +237,7 @@ class Cluster:
         """By the wire, at whoever is the controller; back when all brokers know it and all replicas are in sync."""
         wait_for(lambda: self.controller() is not None, 30, "a controller")
         answer = self.ask_controller("CreateTopics", 5, {"timeout_ms": 15000, "topics": [{
-            "name": name, "num_partitions": partitions, "replication_factor": replicas or min(3, len(self.brokers)),
+            "name": name, "num_partitions": partitions, "replication_factor": replicas or min(REPLICAS, len(self.brokers)),
             "configs": [{"name": k.replace("_", "."), "value": str(v)} for k, v in configs.items()]}]})
         assert answer["topics"][0]["error_code"] == 0, answer
         wait_for(lambda: self.in_sync(name) and self.known_everywhere(name), 30, f"{name} to be known everywhere")
@@ -257,9 +273,13 @@ class Cluster:
         else:
             self._proxies[n].allow()
 
-    def fill_disk(self, n: int) -> None:
-        """Nothing more can be written to its data."""
-        fill(self.brokers[n].data_dir)
+    def fill_disk(self, n: int, left_bytes: int = 0) -> None:
+        """So much more, and nothing by default, can be written to its data."""
+        fill(self.brokers[n].data_dir, left_bytes)
+
+    def disk_left_bytes(self, n: int) -> int:
+        s = os.statvfs(self.brokers[n].data_dir)
+        return s.f_bavail * s.f_bsize
 
     def empty_disk(self, n: int) -> None:
         (self.brokers[n].data_dir / "filler").unlink(missing_ok=True)
@@ -268,13 +288,14 @@ class Cluster:
         return (self.brokers[n].data_dir / "filler").exists()
 
 
-def fill(directory) -> None:
-    """Its file system has no space left, until `filler` is gone."""
+def fill(directory, left_bytes: int = 0) -> None:
+    """Its file system has so much space left, and none by default, until `filler` is gone."""
     with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as f:
         for size in (1 << 20, 1 << 12, 1):
             with contextlib.suppress(OSError):
                 while f.write(bytes(size)) == size:
                     pass
+        f.truncate(max(0, f.tell() - left_bytes))
 
 
 def partition_state(data: bytes, version: int) -> PartitionState:
