@@ -123,11 +123,13 @@ err fetch_asked_read(struct req *r, struct fetch_asked *asked)
     TRY(fetch_session_continue(sessions, in->session_id, in->session_epoch,
                                r->version >= FIRST_TOPIC_ID_VERSION, r->now_ms, &session));
     asked->session_id = session->id;
+    asked->next_epoch = session->epoch;
     asked->incremental = true;
     bool same_life = session->broker_epoch == in->replica_state.replica_epoch;
     session->broker_epoch = in->replica_state.replica_epoch;
     if (in->topics_n == 0 && in->forgotten_topics_n == 0 && same_life) {
-        asked->standing = standing_enter(session->standing, r->now_ms);
+        int64_t wait_ms = in->max_wait_ms < 0 ? 0 : in->max_wait_ms;
+        asked->standing = standing_enter(session->standing, r->now_ms + wait_ms);
     }
     err e = OK;
     if (asked->standing == NULL) {
@@ -165,7 +167,11 @@ void fetch_asked_stand(struct req *r, const struct fetch_asked *asked, struct st
         standing_drop(standing);
         return;
     }
-    fetch_session_set_standing(session, standing);
+    if (session->epoch == asked->next_epoch) {
+        fetch_session_set_standing(session, standing);
+    } else { /* another request has come, and may have asked for more */
+        standing_drop(standing);
+    }
     fetch_session_done(sessions, session);
 }
 

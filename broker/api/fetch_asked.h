@@ -44,6 +44,7 @@ struct fetch_asked {
                                   and the partitions are not read; NULL: they are */
     struct asked_partition *partitions; /* each once */
     int32_t partitions_n;
+    int32_t next_epoch; /* of an incremental request's session, behind this one */
     int32_t session_id; /* of an incremental request; 0: it has just ended */
     bool incremental;
     bool keep; /* a full request that asks for a session */

@@ -6,6 +6,7 @@
 #include "broker/cluster/controller_internal.h"
 
 #include "base/log.h"
+#include "broker/cluster/controller_requests.h"
 #include "broker/cluster/untold.h"
 #include "protocol/error.h"
 
@@ -485,17 +486,26 @@ static err on_roles_answered(struct controller *c, int32_t broker,
     return OK;
 }
 
+/* What an answer says of a topic; Apache's brokers name partitions in any order. */
+struct topic_stopped {
+    struct ctl_topic *topic; /* NULL: there is none (any more) */
+    int32_t partitions_n;
+    err failed;
+};
+
 /* Of a topic that is being deleted: each broker answers twice, when it has stopped and when it has deleted
  * its replicas. */
-static err on_topic_stopped(struct controller *c, int32_t broker, struct ctl_topic *topic,
-                            bool deletes, err failed)
+static err on_topic_stopped(struct controller *c, int32_t broker, bool deletes,
+                            const struct topic_stopped *stopped)
 {
-    if (!id_list_holds(&topic->stops, broker) || id_list_holds(&topic->told, broker) != deletes) {
+    struct ctl_topic *topic = stopped->topic;
+    if (!id_list_holds(&topic->stops, broker) || id_list_holds(&topic->told, broker) != deletes ||
+        stopped->partitions_n < ctl_replicas_on(topic, broker)) {
         return OK; /* one that had left before, or of what was asked before */
     }
-    if (failed != OK) {
+    if (stopped->failed != OK) {
         log_error("controller", "replicas cannot be deleted broker=%d topic=%.*s error=%s", broker,
-                  (int)topic->name.len, topic->name.data, kafka_error_name(failed));
+                  (int)topic->name.len, topic->name.data, kafka_error_name(stopped->failed));
         forget_asked(topic, broker); /* again with the next deletion, or broker */
     } else if (!deletes) {
         controller_send_deletion_next(c, topic, broker);
@@ -516,30 +526,41 @@ static void add_stopped(struct controller *c, struct left_answer *answer, struct
     }
 }
 
+static struct topic_stopped *topic_stopped(struct controller *c, struct map *topics,
+                                           struct str name)
+{
+    struct topic_stopped *stopped = map_get_str(topics, name);
+    if (stopped == NULL) {
+        stopped = controller_alloc(c, 1, sizeof(*stopped));
+        stopped->topic = ctl_topic_find(&c->state, name);
+        (void)map_set_str(topics, name, stopped);
+    }
+    return stopped;
+}
+
 static err on_stop_answered(struct controller *c, int32_t broker, bool deletes,
                             const struct stop_replica_response *response)
 {
     struct left_answer left = {.broker = broker, .deletes = deletes};
-    if (ctl_broker_find(&c->state, broker) == NULL) {
-        return OK; /* it is asked again when it comes back */
+    struct map topics;
+    map_init(&topics);
+    for (int32_t i = 0; i < response->partition_errors_n; i++) {
+        const struct stop_replica_response_partition_error *in = &response->partition_errors[i];
+        struct topic_stopped *stopped = topic_stopped(c, &topics, in->topic_name);
+        err failed = response->error_code != OK ? response->error_code : in->error_code;
+        stopped->partitions_n++;
+        stopped->failed = stopped->failed == OK ? failed : stopped->failed;
+        add_stopped(c, &left, stopped->topic, in->partition_index, failed);
     }
-    for (int32_t i = 0; i < response->partition_errors_n;) {
-        struct str name = response->partition_errors[i].topic_name;
-        struct ctl_topic *topic = ctl_topic_find(&c->state, name);
-        err failed = response->error_code;
-        for (; i < response->partition_errors_n &&
-               str_equal(response->partition_errors[i].topic_name, name);
-             i++) {
-            const struct stop_replica_response_partition_error *in = &response->partition_errors[i];
-            err e = response->error_code != OK ? response->error_code : in->error_code;
-            failed = failed == OK ? e : failed;
-            add_stopped(c, &left, topic, in->partition_index, e);
-        }
-        if (topic != NULL && topic->deleting) {
-            TRY(on_topic_stopped(c, broker, topic, deletes, failed));
+    err e = OK;
+    map_each (entry, &topics) {
+        const struct topic_stopped *stopped = entry->value;
+        if (e == OK && stopped->topic != NULL && stopped->topic->deleting) {
+            e = on_topic_stopped(c, broker, deletes, stopped);
         }
     }
-    return controller_on_left(c, &left);
+    map_deinit(&topics);
+    return e == OK ? controller_on_left(c, &left) : e;
 }
 
 /* ---- events ---- */
@@ -606,6 +627,10 @@ void controller_on_answer(struct controller *c, int32_t broker_id, const struct 
 {
     if (!c->active || told->controller_epoch != c->state.epoch) {
         return; /* to a controller that is no more */
+    }
+    const struct ctl_broker *broker = ctl_broker_find(&c->state, broker_id);
+    if (broker == NULL || broker->epoch != told->broker_epoch) {
+        return; /* of a broker that is no more: it is asked again when it comes */
     }
     err e = OK;
     if (told->api_key == KEY_LEADER_AND_ISR) {

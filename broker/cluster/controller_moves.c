@@ -322,11 +322,20 @@ static err reassign(struct controller *c, struct controller_reassignment *plans,
     return controller_check_moves(c, &taken);
 }
 
+/* A plan was cancelled, or another made, by a controller that did not live to take out of the ISR who has left. */
+static bool goes_on(const struct ctl_partition *p)
+{
+    return ctl_is_moving(p) || ctl_has_unassigned(p);
+}
+
 err controller_resume_moves(struct controller *c)
 {
-    struct parts moving = all_that(c, ctl_is_moving);
-    say("reassignments go on", &moving);
-    return moving.count == 0 ? OK : begin(c, &moving);
+    struct parts parts = all_that(c, goes_on);
+    say("reassignments go on", &parts);
+    for (int32_t i = 0; i < parts.count; i++) {
+        ctl_leave_unassigned(of(&parts.all[i]), &c->arena);
+    }
+    return parts.count == 0 ? OK : begin(c, &parts);
 }
 
 /* ---- plans in a znode ---- */

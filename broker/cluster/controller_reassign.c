@@ -240,6 +240,22 @@ void ctl_lead_assigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t 
     ctl_write_next_epoch(d, topic, partition);
 }
 
+bool ctl_has_unassigned(const struct ctl_partition *p)
+{
+    for (int32_t i = 0; p->state_version != CTL_NO_STATE && i < p->state.isr.count; i++) {
+        if (!id_list_holds(&p->replicas, p->state.isr.ids[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ctl_leave_unassigned(struct ctl_partition *p, struct arena *arena)
+{
+    struct id_list gone = without(arena, &p->state.isr, &p->replicas);
+    add_all(&p->leaving, &gone);
+}
+
 void ctl_drop_unassigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition)
 {
     struct ctl_partition *p = &topic->partitions[partition];

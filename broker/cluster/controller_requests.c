@@ -172,6 +172,20 @@ void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
 
 /* ---- StopReplica ---- */
 
+static bool has_replica(const struct ctl_partition *p, int32_t broker)
+{
+    return id_list_holds(&p->replicas, broker) || id_list_holds(&p->leaving, broker);
+}
+
+int32_t ctl_replicas_on(const struct ctl_topic *topic, int32_t broker)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < topic->partitions_n; i++) {
+        count += has_replica(&topic->partitions[i], broker) ? 1 : 0;
+    }
+    return count;
+}
+
 bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
                       const struct ctl_broker *to, const struct parts *parts, bool delete_partition,
                       struct stop_replica_request *request)
@@ -187,7 +201,7 @@ bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,
     for (int32_t i = 0; i < parts->count; i++) {
         const struct part *part = &parts->all[i];
         const struct ctl_partition *p = &part->topic->partitions[part->partition];
-        if (!id_list_holds(&p->replicas, to->id) && !id_list_holds(&p->leaving, to->id)) {
+        if (!has_replica(p, to->id)) {
             continue;
         }
         if (part->topic != last) {

@@ -17,6 +17,8 @@ bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
 void ctl_update_metadata(const struct ctl_state *state, struct arena *arena,
                          const struct ctl_broker *to, const struct parts *parts,
                          struct update_metadata_request *request);
+/* How many replicas of the topic a broker is told to stop: also those that it is to have no more. */
+int32_t ctl_replicas_on(const struct ctl_topic *topic, int32_t broker);
 /* Stops a broker's replicas of these partitions, or deletes them; also those that it is to have no more.
  * False: it holds none. */
 bool ctl_stop_replica(const struct ctl_state *state, struct arena *arena,

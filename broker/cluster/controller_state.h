@@ -224,6 +224,9 @@ bool ctl_is_reached(const struct ctl_state *state, struct arena *arena,
 void ctl_arrive(struct ctl_topic *topic, int32_t partition, struct arena *arena);
 /* Another leader epoch, and another leader if it is no replica any more. */
 void ctl_lead_assigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition);
+/* Is somebody in the ISR who is no replica? They have left, and have replicas to be deleted. */
+bool ctl_has_unassigned(const struct ctl_partition *p);
+void ctl_leave_unassigned(struct ctl_partition *p, struct arena *arena);
 /* Who is no replica any more leaves the ISR. */
 void ctl_drop_unassigned(struct ctl_decision *d, struct ctl_topic *topic, int32_t partition);
 /* The topic's node, as the model has it; what is `node_due` as if it were still on the move. */

@@ -613,6 +613,7 @@ bool untold_next(struct untold *untold, const char *inter_broker, struct writer 
     *next = (struct told_request){.api_key = key_of_part(which),
                                   .version = part->heading.version,
                                   .controller_epoch = part->heading.controller_epoch,
+                                  .broker_epoch = part->heading.broker_epoch,
                                   .deletes = which == DELETIONS};
     next->error =
         message_encode(api_schema_of(next->api_key)->request, next->version, request, body);

@@ -43,6 +43,7 @@ struct told_request {
     int16_t api_key;
     int version;
     int32_t controller_epoch;
+    int64_t broker_epoch;
     bool deletes; /* a StopReplica that does */
     err error;    /* of encoding it: something in the store has a form that no message can carry */
 };

@@ -30,6 +30,15 @@ static void reconcile(struct fetcher *f, struct followed *it,
     }
 }
 
+/* Who got something is the last that gets more when not all can. */
+static void take_turn(struct fetcher *f, struct followed *it, size_t bytes)
+{
+    if (bytes > 0) {
+        list_remove(&it->link);
+        list_append(&f->all, &it->link);
+    }
+}
+
 /* False: the leader sends what it may not, and its connection is given up. */
 static bool append(struct fetcher *f, struct followed *it,
                    const struct fetch_response_partition *in)
@@ -45,6 +54,7 @@ static bool append(struct fetcher *f, struct followed *it,
     case OK:
         it->pause_ms = 0;
         it->behind = position.offset < in->high_watermark;
+        take_turn(f, it, fetched.len);
         if (f->env->throttle != NULL && partition_throttled(it->partition).as_follower) {
             throttle_record(f->env->throttle, (int64_t)fetched.len);
         }

@@ -790,7 +790,8 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
         return true;
     }
     if (watch->offset < 0) {
-        return watch->to_end ? plog_end_offset(p->log) != watch->seen.end_offset
+        return watch->to_end ? plog_end_offset(p->log) != watch->seen.end_offset ||
+                                   plog_start_offset(p->log) != watch->seen.log_start_offset
                              : high_watermark != watch->seen.high_watermark;
     }
     if (watch->follows) {

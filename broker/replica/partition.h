@@ -292,6 +292,7 @@ struct partition_seen {
     int64_t
         end_offset; /* of the log, which a replica sees: told by partition_read(); -1: it waits for
                            another role */
+    int64_t log_start_offset; /* the same, by a replica */
 };
 struct partition_seen partition_seen(const struct partition *p);
 

@@ -26,9 +26,10 @@ struct partition {
     struct followers followers; /* as far as this broker leads */
     enum isr_pending pending;
     struct replica_set pending_isr; /* its ids are owned; empty with ISR_COMMITTED */
-    bool pending_said;              /* in the log */
-    bool behind;      /* told to env->behind, and not yet that nobody is behind any more */
-    int64_t led_from; /* where the log ended when this leadership began */
+    int64_t joiner_epoch; /* who is to join: the broker epoch with which it fetched; -1: not told */
+    bool pending_said;    /* in the log */
+    bool behind;          /* told to env->behind, and not yet that nobody is behind any more */
+    int64_t led_from;     /* where the log ended when this leadership began */
     int to_end_watches;
     bool is_leader;
     bool failure_told; /* to env->log_failed */

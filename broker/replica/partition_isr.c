@@ -94,6 +94,7 @@ void partition_isr_consider(struct partition *p, struct follower *follower)
         ids[i] = p->state.isr.ids[i];
     }
     ids[count] = follower->id;
+    p->joiner_epoch = follower->broker_epoch;
     want(p, ISR_EXPANDS, ids, count + 1);
 }
 
@@ -177,6 +178,7 @@ err partition_look(struct partition *p, struct partition_look *look)
 
 /* ---- asking the controller ---- */
 
+/* Who joins is who has fetched all that is needed; by now there may be another life under its id. */
 static int64_t *epochs_of(const struct partition *p, const struct replica_set *isr,
                           struct arena *arena)
 {
@@ -184,7 +186,8 @@ static int64_t *epochs_of(const struct partition *p, const struct replica_set *i
     CHECK(epochs != NULL);
     for (int32_t i = 0; i < isr->count; i++) {
         const struct follower *follower = followers_find(&p->followers, isr->ids[i]);
-        epochs[i] = follower == NULL ? -1 : follower->broker_epoch;
+        bool joins = !replica_set_holds(&p->state.isr, isr->ids[i]);
+        epochs[i] = joins ? p->joiner_epoch : follower == NULL ? -1 : follower->broker_epoch;
     }
     return epochs;
 }

@@ -1,5 +1,6 @@
 /* Whoever sets `over` has to see to it that the watches are taken down: under the lock of the partition in which
- * something happens that cannot be done, so it is posted. The watches have a reference of their own until then. */
+ * something happens that cannot be done, nor by a session's end under the lock of all, so it is posted. The watches
+ * have a reference of their own until then. */
 #include "broker/replica/standing.h"
 
 #include <stdlib.h>
@@ -26,22 +27,17 @@ static void unref(struct standing *s)
     }
 }
 
-static void take_down(struct standing *s)
+static void on_over(struct loop_task *task)
 {
+    struct standing *s = container_of(task, struct standing, task);
     for (int32_t i = 0; i < s->count; i++) {
         watch_remove(&s->watches[i]);
     }
     unref(s);
 }
 
-static void on_over(struct loop_task *task)
+static void end(struct standing *s)
 {
-    take_down(container_of(task, struct standing, task));
-}
-
-static void on_wake(struct waiter *waiter)
-{
-    struct standing *s = container_of(waiter, struct standing, waiter);
     if (atomic_exchange(&s->over, true)) {
         return;
     }
@@ -51,6 +47,11 @@ static void on_wake(struct waiter *waiter)
     }
     pthread_mutex_unlock(&s->lock);
     loop_post(s->loop, &s->task);
+}
+
+static void on_wake(struct waiter *waiter)
+{
+    end(container_of(waiter, struct standing, waiter));
 }
 
 struct standing *standing_new(struct loop *loop, int32_t count, int64_t until_ms)
@@ -82,15 +83,13 @@ void standing_drop(struct standing *s)
     if (s == NULL) {
         return;
     }
-    if (!atomic_exchange(&s->over, true)) {
-        take_down(s);
-    }
+    end(s);
     unref(s);
 }
 
-struct standing *standing_enter(struct standing *s, int64_t now_ms)
+struct standing *standing_enter(struct standing *s, int64_t deadline_ms)
 {
-    if (s == NULL || atomic_load(&s->over) || now_ms >= s->until_ms) {
+    if (s == NULL || atomic_load(&s->over) || deadline_ms > s->until_ms) {
         return NULL;
     }
     atomic_fetch_add(&s->refs, 1);
@@ -106,10 +105,10 @@ bool standing_wait(struct standing *s, struct waiter *waiter)
     return stands;
 }
 
-bool standing_leave(struct standing *s)
+bool standing_leave(struct standing *s, const struct waiter *waiter)
 {
     pthread_mutex_lock(&s->lock);
-    s->waits = NULL;
+    s->waits = s->waits == waiter ? NULL : s->waits;
     pthread_mutex_unlock(&s->lock);
     bool stood = !atomic_load(&s->over);
     unref(s);

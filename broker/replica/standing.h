@@ -17,14 +17,14 @@ struct standing;
 struct standing *standing_new(struct loop *loop, int32_t count, int64_t until_ms);
 /* `seen` is what its fetch has seen. Not when it is in a session already. */
 void standing_watch(struct standing *standing, struct partition *p, struct partition_seen seen);
-/* Nobody needs it any more: as if something had happened. NULL is allowed. */
+/* The session needs it no more: as if something had happened. NULL is allowed. */
 void standing_drop(struct standing *standing);
 
-/* A request waits. The reference is the caller's; NULL: it is over. */
-struct standing *standing_enter(struct standing *standing, int64_t now_ms);
+/* A request is to wait until then at most. The reference is the caller's; NULL: it is over, or will be. */
+struct standing *standing_enter(struct standing *standing, int64_t deadline_ms);
 /* Who is woken when it is over. False: it is, nobody is woken. */
 bool standing_wait(struct standing *standing, struct waiter *waiter);
-/* Nobody is woken any more, and the reference is given back. True: nothing has happened meanwhile. */
-bool standing_leave(struct standing *standing);
+/* The waiter is woken no more, and the reference is given back. True: nothing has happened meanwhile. */
+bool standing_leave(struct standing *standing, const struct waiter *waiter);
 
 #endif

@@ -19,9 +19,11 @@ struct answer {
     int32_t broker;
     int32_t controller_epoch;
     char topic[64];
-    int32_t partition;
+    struct stop_replica_response_partition_error *partitions; /* of one topic, in the arena */
+    int32_t partitions_n;
     int16_t error;
     bool deletes;
+    int64_t broker_epoch;
 };
 
 static struct {
@@ -106,11 +108,17 @@ UNUSED static void on_stop_replica(int32_t broker, const struct stop_replica_req
     struct answer *answer = &t.answers[t.answers_n++];
     *answer = (struct answer){.broker = broker,
                               .controller_epoch = request->controller_epoch,
-                              .partition = topic->partition_states[0].partition_index,
                               .error = t.stop_error,
-                              .deletes = topic->partition_states[0].delete_partition};
+                              .deletes = topic->partition_states[0].delete_partition,
+                              .broker_epoch = request->broker_epoch};
     snprintf(answer->topic, sizeof(answer->topic), "%.*s", (int)topic->topic_name.len,
              topic->topic_name.data);
+    answer->partitions_n = topic->partition_states_n;
+    answer->partitions =
+        arena_array(&t.arena, (size_t)answer->partitions_n, sizeof(*answer->partitions));
+    for (int32_t p = 0; p < answer->partitions_n; p++) {
+        answer->partitions[p].partition_index = topic->partition_states[p].partition_index;
+    }
     for (int32_t i = 0; i < request->topic_states_n; i++) {
         topic = &request->topic_states[i];
         for (int32_t p = 0; p < topic->partition_states_n; p++) {
@@ -172,13 +180,16 @@ UNUSED static void deliver_answer(void)
 {
     struct answer answer = t.answers[0];
     memmove(t.answers, t.answers + 1, (size_t)--t.answers_n * sizeof(t.answers[0]));
-    struct stop_replica_response_partition_error partition = {.topic_name = str_of(answer.topic),
-                                                              .partition_index = answer.partition,
-                                                              .error_code = answer.error};
-    struct stop_replica_response response = {.partition_errors = &partition,
-                                             .partition_errors_n = 1};
-    struct told_request told = {
-        .api_key = 5, .controller_epoch = answer.controller_epoch, .deletes = answer.deletes};
+    for (int32_t p = 0; p < answer.partitions_n; p++) {
+        answer.partitions[p].topic_name = str_of(answer.topic);
+        answer.partitions[p].error_code = answer.error;
+    }
+    struct stop_replica_response response = {.partition_errors = answer.partitions,
+                                             .partition_errors_n = answer.partitions_n};
+    struct told_request told = {.api_key = 5,
+                                .controller_epoch = answer.controller_epoch,
+                                .broker_epoch = answer.broker_epoch,
+                                .deletes = answer.deletes};
     controller_on_answer(t.controller, answer.broker, &told, &response);
 }
 

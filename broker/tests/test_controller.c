@@ -447,7 +447,8 @@ static void answer_roles(const char *name, int32_t broker, int16_t error)
         response =
             (struct leader_and_isr_response){.partition_errors = named, .partition_errors_n = 3};
     }
-    struct told_request told = {.api_key = 4, .controller_epoch = 1};
+    struct told_request told = {
+        .api_key = 4, .controller_epoch = 1, .broker_epoch = epoch_of(broker)};
     controller_on_answer(t.controller, broker, &told, &response);
 }
 

@@ -493,6 +493,22 @@ static void test_failover(void)
     end();
 }
 
+/* A plan was cancelled by a controller that wrote that, and nothing more: who was in sync by then goes. */
+static void test_failover_after_a_cancel(void)
+{
+    begin_cluster(3);
+    make_topic("a", "{\"0\":[3,1,2]}");
+    set_text("/brokers/topics/a",
+             "{\"version\":3,\"topic_id\":\"UWiCpwSsQ4ivFT6VXwMLDA\",\"partitions\":{\"0\":[1,2]},"
+             "\"adding_replicas\":{},\"removing_replicas\":{}}");
+    t.sent[0] = '\0';
+    fail_over();
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=3 a-0 epoch=1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t.sent, "stop to=3 a-0 epoch=2 delete\n"));
+    CU_ASSERT(state_is("a", 0, 1, 2, "1,2") && node_is("1,2", "", "") && under_way() == 0);
+    end();
+}
+
 /* ---- with others' writes ---- */
 
 /* Partitions are added by somebody else in between. */
@@ -612,5 +628,6 @@ SUITE("controller_moves", TEST(test_moves), TEST(test_leader_stays), TEST(test_w
       TEST(test_old_replica_answers_late), TEST(test_old_replica_stops_twice),
       TEST(test_new_replica_dies), TEST(test_never_led), TEST(test_deleted_meanwhile),
       TEST(test_deleted_while_one_leaves), TEST(test_ends_while_it_is_deleted), TEST(test_failover),
-      TEST(test_conflicts), TEST(test_by_node), TEST(test_by_node_in_any_order),
-      TEST(test_by_node_in_two_offices), TEST(test_no_balance_meanwhile))
+      TEST(test_failover_after_a_cancel), TEST(test_conflicts), TEST(test_by_node),
+      TEST(test_by_node_in_any_order), TEST(test_by_node_in_two_offices),
+      TEST(test_no_balance_meanwhile))

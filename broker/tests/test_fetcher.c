@@ -503,6 +503,35 @@ static void test_throttled(void)
     throttle_deinit(&throttle);
 }
 
+/* Where not all get something, who got some is the last to get more. */
+static void test_turns_when_throttled(void)
+{
+    struct throttle throttle;
+    begin();
+    throttle_init(&throttle, &t.place.clock.clock);
+    t.env.throttle = &throttle;
+    throttle_set_limit(&throttle, 50);
+    for (int i = 0; i < 3; i += 2) {
+        partition_set_throttled(t.kept[i].p, (struct replica_throttled){.as_follower = true});
+    }
+    follow(0);
+    get_fetch("0/0 a-0@0/-1");
+    follow(2);
+    struct said said = {.index = 0, .high_watermark = 9};
+    writer_init(&said.records, 1 << 20);
+    put_batch(&said.records, 0, EPOCH, 2);
+    answer_one(said);
+    CU_ASSERT(played_silence(&t.leader));
+    pass(1000);
+    pass(1000);
+    pass(1000);
+    get_fetch("77/1 a-1@0/-1 a-0@2/5");
+    writer_deinit(&said.records);
+    t.env.throttle = NULL;
+    end();
+    throttle_deinit(&throttle);
+}
+
 /* Who shuts down goes on with what it fetches, and begins with nothing: a new leader would have it in
  * sync again. */
 static void test_leaves(void)
@@ -538,4 +567,4 @@ SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_se
       TEST(test_divergence), TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
       TEST(test_leader_begins_later), TEST(test_common_offset_after_all),
       TEST(test_offsets_are_not_told), TEST(test_log_start), TEST(test_throttled),
-      TEST(test_leaves))
+      TEST(test_turns_when_throttled), TEST(test_leaves))

@@ -453,6 +453,25 @@ static void test_another_isr(void)
     end();
 }
 
+/* Who joins is who has fetched so far, and not the next one under its id, which has nothing. */
+static void test_joins_in_its_life(void)
+{
+    struct isr_proposal proposal;
+    begin(1);
+    append(3);
+    struct replica_fetch fetch = {
+        .offset = 3, .leader_end_offset = 3, .leader_epoch = EPOCH, .broker_epoch = 7};
+    (void)partition_replica_fetched(t.p, OTHER, &fetch);
+    CU_ASSERT_EQUAL(wants(&proposal), 12);
+    CU_ASSERT(proposal.broker_epochs[0] == -1 && proposal.broker_epochs[1] == 7);
+    fetch.offset = 0;
+    fetch.broker_epoch = 8;
+    (void)partition_replica_fetched(t.p, OTHER, &fetch);
+    CU_ASSERT_EQUAL(wants(&proposal), 12);
+    CU_ASSERT_EQUAL(proposal.broker_epochs[1], 7);
+    end();
+}
+
 /* An answer of another epoch, or older than what is known, says nothing. */
 static void test_answers_of_another_time(void)
 {
@@ -576,6 +595,7 @@ SUITE("partition_isr", TEST(test_joins), TEST(test_joins_not_before_the_epoch),
       TEST(test_stranger_does_not_join), TEST(test_high_watermark_while_it_joins),
       TEST(test_leaves), TEST(test_all_leave), TEST(test_keeps_up), TEST(test_nobody_writes),
       TEST(test_high_watermark_while_it_leaves), TEST(test_one_change_at_a_time),
-      TEST(test_answers), TEST(test_another_isr), TEST(test_answers_of_another_time),
-      TEST(test_min_insync), TEST(test_min_insync_while_it_joins),
-      TEST(test_high_watermark_while_it_is_dropped), TEST(test_leaves_without_a_replica))
+      TEST(test_answers), TEST(test_another_isr), TEST(test_joins_in_its_life),
+      TEST(test_answers_of_another_time), TEST(test_min_insync),
+      TEST(test_min_insync_while_it_joins), TEST(test_high_watermark_while_it_is_dropped),
+      TEST(test_leaves_without_a_replica))

@@ -39,6 +39,7 @@ static struct partition_seen seen_of(int i)
 {
     struct partition_seen seen = partition_seen(t.kept[i].p);
     seen.end_offset = plog_end_offset(t.kept[i].log);
+    seen.log_start_offset = plog_start_offset(t.kept[i].log);
     return seen;
 }
 
@@ -79,12 +80,12 @@ static void test_nothing_happens(void)
 {
     begin();
     for (int i = 0; i < 3; i++) {
-        CU_ASSERT_PTR_EQUAL(standing_enter(t.standing, UNTIL_MS - 1), t.standing);
+        CU_ASSERT_PTR_EQUAL(standing_enter(t.standing, UNTIL_MS), t.standing);
         CU_ASSERT(standing_wait(t.standing, &t.waiter));
         settle();
-        CU_ASSERT(standing_leave(t.standing));
+        CU_ASSERT(standing_leave(t.standing, &t.waiter));
     }
-    CU_ASSERT_PTR_NULL(standing_enter(t.standing, UNTIL_MS));
+    CU_ASSERT_PTR_NULL(standing_enter(t.standing, UNTIL_MS + 1));
     CU_ASSERT_EQUAL(t.woken, 0);
     end();
 }
@@ -101,7 +102,7 @@ static void test_records(void)
     settle();
     kept_append(&t.kept[1], 1);
     CU_ASSERT_EQUAL(t.woken, 1);
-    CU_ASSERT(!standing_leave(t.standing));
+    CU_ASSERT(!standing_leave(t.standing, &t.waiter));
     CU_ASSERT_PTR_NULL(standing_enter(t.standing, 0));
     end();
 }
@@ -113,7 +114,7 @@ static void test_role(void)
     CU_ASSERT(standing_wait(t.standing, &t.waiter));
     become(2, OTHER, 2);
     CU_ASSERT_EQUAL(t.woken, 1);
-    CU_ASSERT(!standing_leave(t.standing));
+    CU_ASSERT(!standing_leave(t.standing, &t.waiter));
     end();
 }
 
@@ -132,7 +133,7 @@ static void test_start(void)
     int64_t low = -1;
     CU_ASSERT_PTR_NOT_NULL(standing_enter(t.standing, 0));
     MUST(partition_delete_records(t.kept[0].p, 2, &low));
-    CU_ASSERT(!standing_leave(t.standing));
+    CU_ASSERT(!standing_leave(t.standing, &t.waiter));
     end();
 }
 
@@ -150,7 +151,7 @@ static void test_happened_before(void)
     end();
 }
 
-/* Who waits is left alone when the session drops it, and finds that out by itself. */
+/* Who waits is told when the session drops it, and once. */
 static void test_dropped_meanwhile(void)
 {
     begin();
@@ -159,8 +160,8 @@ static void test_dropped_meanwhile(void)
     standing_drop(t.standing);
     t.standing = NULL;
     kept_append(&t.kept[0], 1);
-    CU_ASSERT_EQUAL(t.woken, 0);
-    CU_ASSERT(!standing_leave(standing));
+    CU_ASSERT_EQUAL(t.woken, 1);
+    CU_ASSERT(!standing_leave(standing, &t.waiter));
     end();
 }
 

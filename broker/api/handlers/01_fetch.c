@@ -118,7 +118,7 @@ static void leave_standing(struct req *r)
 {
     struct fetch *f = r->state;
     if (f->asked.standing != NULL) {
-        (void)standing_leave(f->asked.standing);
+        (void)standing_leave(f->asked.standing, &r->waiter);
         f->asked.standing = NULL;
     }
 }
@@ -208,6 +208,7 @@ static void part_read(struct req *r, struct part *part, const struct racks *rack
     partition_read(part->partition, &read, &r->arena, &part->result);
     part->in_sync = read.again ? part->in_sync : part->result.in_sync;
     part->watch.seen.end_offset = part->result.held_back ? -1 : part->result.end_offset;
+    part->watch.seen.log_start_offset = part->result.log_start_offset;
     if (part->result.error == OK) {
         part->noted = !part->result.diverged;
         part->result.error = check_readable(r, part);
@@ -502,7 +503,7 @@ static enum req_status fetch_resume(struct req *r)
     if (r->conn == NULL) {
         return REQ_DONE;
     }
-    if (r->timed_out && f->quiet) { /* nothing has happened since */
+    if (r->timed_out && f->quiet && atomic_load(&f->wanted_bytes) == f->min_bytes) {
         return build_answer(r, f);
     }
     return fetch_round(r, f);
@@ -540,7 +541,7 @@ static enum req_status standing_resume(struct req *r)
 {
     struct fetch *f = r->state;
     struct fetch_response *out = r->out;
-    bool stood = standing_leave(f->asked.standing);
+    bool stood = standing_leave(f->asked.standing, &r->waiter);
     f->asked.standing = NULL;
     if (r->conn == NULL) {
         return REQ_DONE;
