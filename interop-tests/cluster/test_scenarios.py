@@ -101,6 +101,7 @@ def test_preferred_election(cluster, work):
     work.check()
 
 
+@pytest.mark.whole
 def test_restart_of_each(cluster, work):
     for b in cluster.brokers:
         b.restart()

@@ -42,7 +42,7 @@ def shown(cluster, kind: str, name) -> dict:
 
 
 def test_by_the_tool(cluster, topic, tmp_path):
-    plan = Plan(cluster, tmp_path, topic, {0: [0, 2]})
+    plan = Plan(cluster, tmp_path, {topic: {0: [0, 2]}})
     begun = time.monotonic()
     out = plan.tool("--execute", "--throttle", RATE)
     assert f"The inter-broker throttle limit was set to {RATE} B/s" in out, out
@@ -70,7 +70,7 @@ def test_rates(cluster, topic, tmp_path, side, at, of):
     configure(cluster, "topics", topic, f"--add-config {side}.replication.throttled.replicas={of}")
     configure(cluster, "brokers", at, f"--add-config {rate}=1000")
     try:
-        plan = Plan(cluster, tmp_path, topic, {0: [0, 1, 2]})
+        plan = Plan(cluster, tmp_path, {topic: {0: [0, 1, 2]}})
         plan.execute()
         new = cluster.brokers[2].data_dir / f"{topic}-0" / "00000000000000000000.log"
         size = lambda: new.stat().st_size if new.exists() else 0  # noqa: E731
