@@ -118,7 +118,8 @@ class Client:
     def read(self) -> None:
         done = False
         while not done:
-            consumer = self._consumer(**{"group.id": "not used", "auto.offset.reset": "error"})
+            consumer = self._consumer(**{"group.id": "not used", "auto.offset.reset": "error",
+                                         "debug": "topic,metadata", "log_level": 7})  # who stops reading has said why
             with contextlib.suppress(PositionLost):
                 self._read(consumer)
                 done = True
