@@ -163,16 +163,16 @@ void fetch_asked_stand(struct req *r, const struct fetch_asked *asked, struct st
 {
     struct fetch_sessions *sessions = r->broker->fetch_sessions;
     struct fetch_session *session = fetch_session_find(sessions, asked->session_id);
-    if (session == NULL) {
-        standing_drop(standing);
-        return;
-    }
-    if (session->epoch == asked->next_epoch) {
+    /* Another request may have come, and asked for more. */
+    bool stands = session != NULL && session->epoch == asked->next_epoch;
+    if (stands) {
         fetch_session_set_standing(session, standing);
-    } else { /* another request has come, and may have asked for more */
+    } else {
         standing_drop(standing);
     }
-    fetch_session_done(sessions, session);
+    if (session != NULL) {
+        fetch_session_done(sessions, session);
+    }
 }
 
 bool fetch_asked_tells(const struct fetch_asked *asked, const struct asked_partition *partition)

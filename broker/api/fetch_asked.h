@@ -39,9 +39,9 @@ struct asked_partition {
 };
 
 struct fetch_asked {
-    struct standing *
-        standing; /* a reference: nothing has happened since the last fetch, which asked for the same,
-                                  and the partitions are not read; NULL: they are */
+    /* A reference: nothing has happened since the last fetch, which asked for the same, and the
+     * partitions are not read. NULL: they are. */
+    struct standing *standing;
     struct asked_partition *partitions; /* each once */
     int32_t partitions_n;
     int32_t next_epoch; /* of an incremental request's session, behind this one */

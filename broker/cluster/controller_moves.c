@@ -217,7 +217,7 @@ static bool is_answered(const struct ctl_partition *p, const struct left_answer 
            id_list_holds(&p->told, answer->broker) == answer->deletes;
 }
 
-static void has_left(struct ctl_partition *p, int32_t broker)
+static void let_go_of(struct ctl_partition *p, int32_t broker)
 {
     id_list_remove(&p->asked, broker);
     id_list_remove(&p->told, broker);
@@ -234,7 +234,7 @@ err controller_on_left(struct controller *c, const struct left_answer *answer)
             id_list_add(&of(part)->told, answer->broker);
             parts_add(&next, &c->arena, part->topic, part->partition);
         } else if (is_answered(of(part), answer)) {
-            has_left(of(part), answer->broker);
+            let_go_of(of(part), answer->broker);
             parts_add(&gone, &c->arena, part->topic, part->partition);
         }
     }
@@ -244,7 +244,7 @@ err controller_on_left(struct controller *c, const struct left_answer *answer)
             log_error("controller", "replica cannot be deleted broker=%d topic=%.*s partition=%d",
                       answer->broker, (int)part->topic->name.len, part->topic->name.data,
                       part->partition);
-            has_left(of(part), answer->broker); /* its directory has failed */
+            let_go_of(of(part), answer->broker); /* its directory has failed */
             parts_add(&gone, &c->arena, part->topic, part->partition);
         }
     }

@@ -140,12 +140,7 @@ UNUSED static void end(void)
 UNUSED static void become(int i, int32_t leader, int32_t leader_epoch)
 {
     static const int32_t REPLICAS[] = {LEADER, ME};
-    struct partition_state state = {.leader = leader,
-                                    .leader_epoch = leader_epoch,
-                                    .isr = {.ids = REPLICAS, .count = 2},
-                                    .replicas = {.ids = REPLICAS, .count = 2}};
-    struct role_change change;
-    MUST(partition_become(t.kept[i].p, &state, &change));
+    kept_become(&t.kept[i], leader, leader_epoch, REPLICAS, 2);
 }
 
 UNUSED static void follow(int i)

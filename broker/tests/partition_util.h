@@ -27,6 +27,18 @@ UNUSED static void kept_open(struct kept *kept, struct place *place,
     free(dir);
 }
 
+/* Who leads it, of these replicas, all in sync. */
+UNUSED static void kept_become(struct kept *kept, int32_t leader, int32_t leader_epoch,
+                               const int32_t *replicas, int32_t count)
+{
+    struct partition_state state = {.leader = leader,
+                                    .leader_epoch = leader_epoch,
+                                    .isr = {.ids = replicas, .count = count},
+                                    .replicas = {.ids = replicas, .count = count}};
+    struct role_change change;
+    MUST(partition_become(kept->p, &state, &change));
+}
+
 /* Nobody else holds it any more. */
 UNUSED static void kept_close(struct kept *kept)
 {

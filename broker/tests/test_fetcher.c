@@ -4,6 +4,8 @@
 
 #include "broker/replica/fetchers.h"
 
+enum { BYTES_PER_SECOND = 50 };
+
 /* Both are in the first request. */
 static void follow_two(void)
 {
@@ -469,14 +471,19 @@ static void test_log_start(void)
     end();
 }
 
+static void begin_throttled(struct throttle *throttle)
+{
+    begin();
+    throttle_init(throttle, &t.place.clock.clock);
+    throttle_set_limit(throttle, BYTES_PER_SECOND);
+    t.env.throttle = throttle;
+}
+
 /* Only who is behind, and throttled, is left out, until less has come on average. */
 static void test_throttled(void)
 {
     struct throttle throttle;
-    begin();
-    throttle_init(&throttle, &t.place.clock.clock);
-    t.env.throttle = &throttle;
-    throttle_set_limit(&throttle, 50);
+    begin_throttled(&throttle);
     partition_set_throttled(t.kept[0].p, (struct replica_throttled){.as_follower = true});
     partition_set_throttled(t.kept[1].p, (struct replica_throttled){.as_leader = true});
     follow(0);
@@ -486,10 +493,10 @@ static void test_throttled(void)
     writer_init(&said.records, 1 << 20);
     put_batch(&said.records, 0, EPOCH, 2);
     int64_t bytes = (int64_t)said.records.len;
-    CU_ASSERT_FATAL(bytes > 50 && bytes < 500);
+    CU_ASSERT_FATAL(bytes > BYTES_PER_SECOND && bytes < 10 * BYTES_PER_SECOND);
     answer_one(said);
     get_fetch("77/1 b-0@0/-1 -a-0");
-    pass(bytes * 1000 / 50 + 2);
+    pass(bytes * 1000 / BYTES_PER_SECOND + 2);
     answer_nothing();
     get_fetch("77/2 a-0@2/5");
     said.high_watermark = 4;
@@ -498,7 +505,6 @@ static void test_throttled(void)
     answer_one(said);
     get_fetch("77/3 a-0@4/5"); /* it is in sync */
     writer_deinit(&said.records);
-    t.env.throttle = NULL;
     end();
     throttle_deinit(&throttle);
 }
@@ -507,10 +513,7 @@ static void test_throttled(void)
 static void test_turns_when_throttled(void)
 {
     struct throttle throttle;
-    begin();
-    throttle_init(&throttle, &t.place.clock.clock);
-    t.env.throttle = &throttle;
-    throttle_set_limit(&throttle, 50);
+    begin_throttled(&throttle);
     for (int i = 0; i < 3; i += 2) {
         partition_set_throttled(t.kept[i].p, (struct replica_throttled){.as_follower = true});
     }
@@ -527,7 +530,6 @@ static void test_turns_when_throttled(void)
     pass(1000);
     get_fetch("77/1 a-1@0/-1 a-0@2/5");
     writer_deinit(&said.records);
-    t.env.throttle = NULL;
     end();
     throttle_deinit(&throttle);
 }

@@ -31,12 +31,7 @@ static err on_write(void *context)
 static void become(int32_t leader, int32_t leader_epoch)
 {
     static const int32_t ALL[] = {LEADER, ME};
-    struct partition_state state = {.leader = leader,
-                                    .leader_epoch = leader_epoch,
-                                    .isr = {.ids = ALL, .count = 2},
-                                    .replicas = {.ids = ALL, .count = 2}};
-    struct role_change change;
-    MUST(partition_become(t.p, &state, &change));
+    kept_become(&t.kept, leader, leader_epoch, ALL, 2);
 }
 
 static void begin_with_id(struct uuid id)

@@ -114,13 +114,18 @@ static void release_partitions(struct fetch *f)
     }
 }
 
-static void leave_standing(struct req *r)
+/* True: it stood, and nothing has happened. */
+static bool leave_standing(struct req *r)
 {
     struct fetch *f = r->state;
-    if (f->asked.standing != NULL) {
-        (void)standing_leave(f->asked.standing, &r->waiter);
-        f->asked.standing = NULL;
-    }
+    struct standing *standing = f->asked.standing;
+    f->asked.standing = NULL;
+    return standing != NULL && standing_leave(standing, &r->waiter);
+}
+
+static void fetch_release(struct req *r)
+{
+    (void)leave_standing(r);
 }
 
 static void fetch_abandon(struct req *r)
@@ -422,30 +427,25 @@ static void part_found(struct part *part)
     part->asked->log_start_offset = part->result.log_start_offset;
 }
 
-/* What replicas get of partitions that are throttled, also those that are in sync. */
-static void count_throttled(struct req *r, const struct fetch *f)
+/* What a replica gets of it, also one that is in sync, counts if the partition is throttled. */
+static int64_t throttled_bytes(const struct part *part)
 {
-    int64_t bytes = 0;
-    for (int32_t i = 0; i < f->parts_n; i++) {
-        const struct part *part = &f->parts[i];
-        if (part->result.range.len > 0 && partition_throttled(part->partition).as_leader) {
-            bytes += (int64_t)part->result.range.len;
-        }
-    }
-    if (bytes > 0) {
-        throttle_record(&r->broker->leader_throttle, bytes);
-    }
+    size_t len = part->result.range.len;
+    return len > 0 && partition_throttled(part->partition).as_leader ? (int64_t)len : 0;
 }
 
 /* Consecutive partitions of one topic share an entry, as Kafka lists them. */
 static enum req_status build_answer(struct req *r, struct fetch *f)
 {
     struct fetch_response *out = r->out;
+    bool replica = fetch_replica_of(r->in) >= 0;
+    int64_t throttled = 0;
     for (int32_t i = 0; i < f->parts_n; i++) {
         part_found(&f->parts[i]);
+        throttled += replica ? throttled_bytes(&f->parts[i]) : 0;
     }
-    if (fetch_replica_of(r->in) >= 0) {
-        count_throttled(r, f);
+    if (throttled > 0) {
+        throttle_record(&r->broker->leader_throttle, throttled);
     }
     out->session_id = fetch_asked_done(r, &f->asked);
     out->topics = req_array(r, f->parts_n, sizeof(*out->topics));
@@ -541,8 +541,7 @@ static enum req_status standing_resume(struct req *r)
 {
     struct fetch *f = r->state;
     struct fetch_response *out = r->out;
-    bool stood = standing_leave(f->asked.standing, &r->waiter);
-    f->asked.standing = NULL;
+    bool stood = leave_standing(r);
     if (r->conn == NULL) {
         return REQ_DONE;
     }
@@ -575,7 +574,7 @@ enum req_status handle_fetch(struct req *r)
     }
     r->state = f;
     r->abandon = fetch_abandon;
-    r->release = leave_standing;
+    r->release = fetch_release;
     err e = fetch_asked_read(r, &f->asked);
     if (e != OK) {
         return refuse(r, e);
