@@ -207,7 +207,7 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
  * partition goes: their loops must be there, and run once more. */
 static void end_requests(struct broker *broker)
 {
-    coordinator_free(broker->coordinator);
+    group_coordinator_free(broker->groups);
     if (broker->flush != NULL) {
         end_thread(broker, broker->flush, &broker->flush_thread);
         loop_drain(broker->flush);
@@ -355,7 +355,7 @@ void broker_leave(struct broker *broker, void (*done)(void *context), void *cont
 void broker_stop(struct broker *broker)
 {
     server_stop_accepting(broker->server);
-    coordinator_shutdown(broker->coordinator);
+    group_coordinator_shutdown(broker->groups);
     stop_threads(broker);
     workers_stop(broker->workers); /* what it has begun is still answered */
     server_stop(broker->server);

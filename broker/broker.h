@@ -26,7 +26,7 @@
 #include "broker/cluster/membership.h"
 #include "broker/cluster/producer_ids.h"
 #include "broker/cluster/topics.h"
-#include "broker/coordinator/coordinator.h"
+#include "broker/coordinator/group_coordinator.h"
 #include "broker/net/listeners.h"
 #include "broker/replica/fetch_session.h"
 
@@ -81,7 +81,7 @@ struct broker {
     struct metadata_waits *metadata_waits; /* who waits for topics to come and go */
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
-    struct coordinator *coordinator;
+    struct group_coordinator *groups;
     struct housekeeping *housekeeping;
     struct requests_in *requests_in; /* carried out on the state thread */
     struct inter_broker versions;

@@ -17,7 +17,7 @@ static void on_became_leader(void *context, struct partition *p, int32_t leader_
 {
     struct broker *broker = context;
     if (str_is(partition_name(p).topic, "__consumer_offsets")) {
-        coordinator_partition_elected(broker->coordinator, p, leader_epoch, uninterrupted);
+        group_coordinator_elected(broker->groups, p, leader_epoch, uninterrupted);
     }
 }
 
@@ -26,14 +26,14 @@ static void on_resigned(void *context, struct topic_partition name, int32_t lead
     struct broker *broker = context;
     (void)leader_epoch;
     if (str_is(name.topic, "__consumer_offsets")) {
-        coordinator_partition_resigned(broker->coordinator, name.partition);
+        group_coordinator_resigned(broker->groups, name.partition);
     }
 }
 
 static void on_topic_removed(void *context, struct str topic)
 {
     struct broker *broker = context;
-    coordinator_topic_deleted(broker->coordinator, topic);
+    group_coordinator_topic_deleted(broker->groups, topic);
 }
 
 static void on_logs_removed(void *context)
@@ -140,12 +140,12 @@ err broker_read_options(struct broker *broker)
 
 static void make_coordinator(struct broker *broker)
 {
-    struct coordinator_config coordinator = {.config = broker->config,
-                                             .clock = broker->clock,
-                                             .random = broker->env.random,
-                                             .metadata = broker->metadata,
-                                             .background = broker->background};
-    broker->coordinator = coordinator_new(&coordinator);
+    struct group_coordinator_config coordinator = {.config = broker->config,
+                                                   .clock = broker->clock,
+                                                   .random = broker->env.random,
+                                                   .metadata = broker->metadata,
+                                                   .background = broker->background};
+    broker->groups = group_coordinator_new(&coordinator);
 }
 
 static bool is_alive(void *context, int32_t broker_id)

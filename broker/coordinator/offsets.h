@@ -11,6 +11,7 @@ struct committed {
     int32_t leader_epoch;
     int64_t commit_ms;
     int64_t expire_ms;   /* -1: by the group's retention */
+    int64_t log_offset;  /* of its batch in the log */
     struct str metadata; /* owned */
     struct str topic;    /* owned */
     int32_t partition;

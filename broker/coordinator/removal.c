@@ -8,7 +8,7 @@
  * (reference: coordinators §1.9, §1.10) */
 #include "base/log.h"
 #include "broker/coordinator/group.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 #include "broker/coordinator/subscription.h"
 
 #include <stdlib.h>
@@ -20,7 +20,9 @@ struct removal {
     struct committed *offsets; /* topics owned */
     int32_t offsets_n;
     bool group_too;
-    bool pending_too;      /* the group goes though members were told ids and have not joined */
+    bool
+        pending_too; /* the group goes though members were told ids and have not joined, and with what
+                              transactions have not decided */
     struct waiter *waiter; /* woken at the end; NULL: nobody */
     err *outcome;          /* the waiter's */
 };
@@ -55,24 +57,28 @@ static err removal_err(err e)
     }
 }
 
-static void apply_removal(struct shard *shard, struct group *group, const struct removal *removal)
+static void apply_removal(struct group_shard *shard, struct group *group,
+                          const struct removal *removal)
 {
     for (int32_t i = 0; i < removal->offsets_n; i++) {
         offsets_remove(group, removal->offsets[i].topic, removal->offsets[i].partition);
     }
+    bool undecided = pending_offsets_hold_any(&shard->pending, group->id);
     if (removal->group_too && group->state == GROUP_EMPTY && group->offsets.count == 0 &&
-        (group->pending.count == 0 || removal->pending_too)) {
-        shard_group_remove(shard, group);
+        ((group->pending.count == 0 && !undecided) || removal->pending_too)) {
+        pending_offsets_forget_group(&shard->pending, group->id);
+        group_shard_remove(shard, group);
     }
 }
 
-static void removed(struct shard *shard, void *context, err outcome)
+static void removed(struct group_shard *shard, void *context, err outcome, int64_t at)
 {
     struct removal *removal = context;
-    struct group *group = shard_group(shard, str_of(removal->group_id));
+    (void)at;
+    struct group *group = group_shard_find(shard, str_of(removal->group_id));
     if (outcome != OK) {
         log_warn("coordinator", "removal of offsets not stored partition=%d error=%s",
-                 shard->number, kafka_error_name(outcome));
+                 shard->shard.number, kafka_error_name(outcome));
     }
     if (outcome == ERR_MESSAGE_TOO_LARGE || outcome == ERR_RECORD_LIST_TOO_LARGE) {
         outcome = OK; /* one tombstone: so was what it would remove, which is not in the log */
@@ -104,12 +110,13 @@ static void removal_add(struct removal *removal, struct str topic, int32_t parti
 
 /* ---- writing ---- */
 
-static void write_batch(struct shard *shard, const struct group *group, struct removal *removal)
+static void write_batch(struct group_shard *shard, const struct group *group,
+                        struct removal *removal)
 {
-    int64_t now_ms = coordinator_now_ms(shard->coordinator);
+    int64_t now_ms = shard_now_ms(&shard->shard);
     struct writer writer;
     struct batch_builder batch;
-    shard_batch_begin(shard, &writer, &batch, false);
+    group_batch_begin(shard, &writer, &batch, false);
     err e = OK;
     for (int32_t i = 0; e == OK && i < removal->offsets_n; i++) {
         e = record_add_offset_tombstone(&batch, now_ms, group->id, removal->offsets[i].topic,
@@ -124,23 +131,10 @@ static void write_batch(struct shard *shard, const struct group *group, struct r
     }
     if (e != OK || nothing) {
         writer_deinit(&writer);
-        removed(shard, removal, e);
+        removed(shard, removal, e, -1);
         return;
     }
-    shard_store(shard, &writer, removed, removal, NULL);
-}
-
-/* What the offsets topic takes as one batch. */
-static size_t batch_bytes_max(const struct shard *shard)
-{
-    struct plog *log = NULL;
-    if (partition_pin(shard->partition, -1, false, &log) != OK) {
-        return SIZE_MAX; /* nothing can be appended, whatever its size */
-    }
-    struct log_config config = plog_config(log);
-    partition_unpin(shard->partition);
-    return (size_t)(config.max_message_bytes < config.segment_bytes ? config.max_message_bytes
-                                                                    : config.segment_bytes);
+    group_shard_store(shard, &writer, removed, removal, NULL);
 }
 
 /* How many of its last offsets fit one batch; one at least. */
@@ -172,9 +166,10 @@ static struct removal *split_off(const struct group *group, struct removal *remo
 
 /* As many batches as the topic's max.message.bytes asks for; the last one ends it. (Kafka writes one: where
  * that is too large the offsets are forgotten, and back after the next start.) */
-static void write_removal(struct shard *shard, const struct group *group, struct removal *removal)
+static void write_removal(struct group_shard *shard, const struct group *group,
+                          struct removal *removal)
 {
-    size_t bytes_max = batch_bytes_max(shard);
+    size_t bytes_max = shard_batch_bytes_max(&shard->shard);
     size_t group_bytes = removal->group_too ? TOMBSTONE_BYTES + group->id.len : 0;
     bytes_max -= group_bytes < bytes_max ? group_bytes : bytes_max;
     for (;;) {
@@ -233,22 +228,23 @@ static struct removal *choose(const struct group *group, const struct group *com
 }
 
 /* Carries it out; a group that is empty and left with no offset goes too. */
-static void remove_now(struct shard *shard, const struct group *group, const struct group *coming,
-                       struct removal *removal)
+static void remove_now(struct group_shard *shard, const struct group *group,
+                       const struct group *coming, struct removal *removal)
 {
-    removal->group_too = group->state == GROUP_EMPTY &&
-                         (size_t)removal->offsets_n == count_all(group, coming) &&
-                         group->pending.count == 0;
+    removal->group_too =
+        group->state == GROUP_EMPTY && (size_t)removal->offsets_n == count_all(group, coming) &&
+        group->pending.count == 0 && !pending_offsets_hold_any(&shard->pending, group->id);
     if (removal->offsets_n == 0 && !removal->group_too) {
-        removed(shard, removal, OK);
+        removed(shard, removal, OK, -1);
     } else {
         write_removal(shard, group, removal);
     }
 }
 
 /* Calls `act` for every group; it may remove the group. */
-static void each_group(struct shard *shard,
-                       void (*act)(struct shard *shard, struct group *group, const void *context),
+static void each_group(struct group_shard *shard,
+                       void (*act)(struct group_shard *shard, struct group *group,
+                                   const void *context),
                        const void *context)
 {
     size_t count = 0;
@@ -299,7 +295,7 @@ static bool is_old(const struct group *group, const struct committed *value, con
                                  : age->now_ms - since_ms >= age->retention_ms;
 }
 
-static void expire_group(struct shard *shard, struct group *group, const void *context)
+static void expire_group(struct group_shard *shard, struct group *group, const void *context)
 {
     struct age age = *(const struct age *)context;
     age.coming = map_get_str(age.all_coming, group->id);
@@ -308,16 +304,16 @@ static void expire_group(struct shard *shard, struct group *group, const void *c
     subscription_deinit(&age.subscription);
 }
 
-void shard_expire_offsets(struct shard *shard, int64_t now_ms)
+void group_shard_expire_offsets(struct group_shard *shard, int64_t now_ms)
 {
     struct map coming;
-    shard_coming_init(shard, (struct str){0}, &coming);
+    group_shard_coming_init(shard, (struct str){0}, &coming);
     const struct config *config = shard->coordinator->config.config;
     struct age age = {.now_ms = now_ms,
                       .retention_ms = (int64_t)config->offsets_retention_minutes * 60000,
                       .all_coming = &coming};
     each_group(shard, expire_group, &age);
-    shard_coming_deinit(&coming);
+    group_shard_coming_deinit(&coming);
 }
 
 /* ---- with the topic ---- */
@@ -335,7 +331,7 @@ static bool is_of_topic(const struct group *group, const struct committed *value
     return str_equal(value->topic, gone->topic);
 }
 
-static void remove_topic(struct shard *shard, struct group *group, const void *context)
+static void remove_topic(struct group_shard *shard, struct group *group, const void *context)
 {
     const struct gone *gone = context;
     const struct group *coming = map_get_str(gone->all_coming, group->id);
@@ -348,23 +344,24 @@ static void remove_topic(struct shard *shard, struct group *group, const void *c
 }
 
 /* A group that was deleted is there again for what it commits. */
-static void add_coming_groups(struct shard *shard, const struct map *coming)
+static void add_coming_groups(struct group_shard *shard, const struct map *coming)
 {
     map_each (entry, coming) {
         const struct group *group = entry->value;
-        if (shard_group(shard, group->id) == NULL) {
-            (void)shard_group_add(shard, group->id);
+        if (group_shard_find(shard, group->id) == NULL) {
+            (void)group_shard_add(shard, group->id);
         }
     }
 }
 
-void shard_remove_topic(struct shard *shard, struct str topic)
+void group_shard_remove_topic(struct group_shard *shard, struct str topic)
 {
     struct map coming;
-    shard_coming_init(shard, (struct str){0}, &coming);
+    pending_offsets_forget_topic(&shard->pending, topic);
+    group_shard_coming_init(shard, (struct str){0}, &coming);
     add_coming_groups(shard, &coming);
     each_group(shard, remove_topic, &(struct gone){.topic = topic, .all_coming = &coming});
-    shard_coming_deinit(&coming);
+    group_shard_coming_deinit(&coming);
 }
 
 /* ---- by request ---- */
@@ -386,10 +383,11 @@ static void pick(const struct group *group, const struct group *coming, struct o
     subscription_deinit(&subscription);
 }
 
-err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset_pick *picks,
-                         int32_t picks_n, struct waiter *waiter, err *outcome)
+err group_shard_delete_offsets(struct group_shard *shard, struct str group_id,
+                               struct offset_pick *picks, int32_t picks_n, struct waiter *waiter,
+                               err *outcome)
 {
-    struct group *group = shard_group(shard, group_id);
+    struct group *group = group_shard_find(shard, group_id);
     if (group == NULL || group->state == GROUP_DEAD) {
         return ERR_GROUP_ID_NOT_FOUND;
     }
@@ -397,7 +395,7 @@ err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset
         return ERR_NON_EMPTY_GROUP;
     }
     struct map all_coming;
-    shard_coming_init(shard, group_id, &all_coming);
+    group_shard_coming_init(shard, group_id, &all_coming);
     const struct group *coming = map_get_str(&all_coming, group_id);
     struct removal *removal = removal_new(group, (size_t)picks_n);
     pick(group, coming, picks, picks_n, removal);
@@ -406,9 +404,9 @@ err shard_delete_offsets(struct shard *shard, struct str group_id, struct offset
     if (removal->offsets_n > 0) {
         remove_now(shard, group, coming, removal);
     } else {
-        removed(shard, removal, OK); /* the group stays as it is */
+        removed(shard, removal, OK, -1); /* the group stays as it is */
     }
-    shard_coming_deinit(&all_coming);
+    group_shard_coming_deinit(&all_coming);
     return OK;
 }
 
@@ -422,9 +420,10 @@ static bool is_any(const struct group *group, const struct committed *value, con
     return true;
 }
 
-err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter, err *outcome)
+err group_shard_delete_group(struct group_shard *shard, struct str id, struct waiter *waiter,
+                             err *outcome)
 {
-    struct group *group = shard_group(shard, id);
+    struct group *group = group_shard_find(shard, id);
     if (group == NULL || group->state == GROUP_DEAD) {
         return ERR_GROUP_ID_NOT_FOUND;
     }
@@ -432,9 +431,9 @@ err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter
         return ERR_NON_EMPTY_GROUP;
     }
     struct map coming;
-    shard_coming_init(shard, id, &coming);
+    group_shard_coming_init(shard, id, &coming);
     struct removal *removal = choose(group, map_get_str(&coming, id), is_any, NULL);
-    shard_coming_deinit(&coming);
+    group_shard_coming_deinit(&coming);
     removal->group_too = true;
     removal->pending_too = true;
     removal->waiter = waiter;

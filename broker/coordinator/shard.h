@@ -1,128 +1,88 @@
-/* A shard: the groups of one partition of __consumer_offsets, while this broker leads it.
+/* A shard: what one partition of a coordinator's topic holds (the groups of a partition of
+ * __consumer_offsets, the transactions of one of __transaction_state), while this broker leads it. Here is
+ * what both have in common: owning the partition, loading it, storing in order, waiting for the high
+ * watermark, timers, giving it up. What it holds is its kind's (group_shard.h, txn_shard.h), which embeds it.
  *
- * Everything is under the shard's lock. Timers and the news that the high watermark has moved come
- * through the background thread's loop. */
+ * A shard is a monitor: one mutex for all that it holds. It appends to its partition under that lock, in
+ * the order of its decisions (the one nesting: shard → partition), and makes them visible and answers
+ * when the high watermark passes them. Timers, loading, and the news that the high watermark has moved
+ * come through the background thread's loop. */
 #ifndef OTTLA_BROKER_COORDINATOR_SHARD_H
 #define OTTLA_BROKER_COORDINATOR_SHARD_H
 
-#include "broker/coordinator/coordinator.h"
-#include "broker/coordinator/pending_offsets.h"
+#include "base/loop.h"
+#include "broker/coordinator/shards.h"
+#include "protocol/batch.h"
 
 #include <pthread.h>
 
 enum shard_state { SHARD_NOT_OWNED, SHARD_LOADING, SHARD_ACTIVE };
 
+struct shard_load;
+
 struct shard {
-    struct coordinator *coordinator;
+    struct shards *shards;
     int32_t number;
     pthread_mutex_t lock;
-    enum shard_state state;
-    struct partition *partition; /* a reference while owned */
+    _Atomic enum shard_state state; /* changed under the lock; who only asks needs none */
+    struct partition *partition;    /* a reference while owned */
     int32_t leader_epoch;
-    struct map groups; /* id → struct group */
-    struct pending_offsets pending;
-    struct list stores; /* struct store, in the order of their offsets */
-    struct watch watch; /* of the partition, while there are stores */
+    struct shard_load *load; /* while LOADING */
+    struct list stores;      /* struct store, in the order of their offsets */
+    struct watch watch;      /* of the partition, while there are stores */
     struct waiter waiter;
     int64_t armed_ms;   /* when the timer is due; INT64_MAX: not armed */
     struct timer timer; /* background thread */
     struct loop_task arm;
     struct loop_task advance;
-    struct loop_task load;
+    struct loop_task go_on_loading;
     bool arm_posted;
     bool load_posted;
     atomic_bool advance_posted;
 };
 
-struct coordinator {
-    struct coordinator_config config;
-    struct group_limits limits;
-    int64_t wall_offset_ms; /* wall clock minus monotonic, at the start: a wall clock that never
-                               jumps */
-    pthread_rwlock_t lock;  /* guards the array */
-    struct shard **shards;
-    int32_t shards_n;
-    struct timer expiry;  /* of committed offsets; background thread */
-    atomic_bool stopping; /* no timer is armed any more */
-};
+/* For kinds: the common part of theirs. */
+void shard_init(struct shard *shard, struct shards *shards, int32_t number);
+void shard_deinit(struct shard *shard);
 
-static inline int64_t coordinator_now_ms(const struct coordinator *c)
-{
-    return clock_monotonic_ms(c->config.clock) + c->wall_offset_ms;
-}
-
-/* The shard of a partition's number, or NULL. */
-struct shard *shard_at(struct coordinator *c, int32_t number);
-/* The gate: the shard of a group, locked; shard_unlock() it. INVALID_GROUP_ID, NOT_COORDINATOR or
- * COORDINATOR_LOAD_IN_PROGRESS. */
-NODISCARD err shard_lock(struct coordinator *c, struct str group_id, bool empty_allowed,
-                         struct shard **out);
+void shard_lock(struct shard *shard);
 void shard_unlock(struct shard *shard);
+/* OK, COORDINATOR_LOAD_IN_PROGRESS or NOT_COORDINATOR; the second needs no lock. */
+err shard_ready_locked(const struct shard *shard);
+err shard_ready_at_a_glance(const struct shard *shard);
+int64_t shard_now_ms(const struct shard *shard);
 
-static inline struct str text_or_empty(struct str s)
-{
-    return s.data == NULL ? STR("") : s;
-}
-
-struct shard *shard_new(struct coordinator *coordinator, int32_t number);
-void shard_free(struct shard *shard);
-/* Takes over a partition and loads it: at once when it is small, else soon. With `uninterrupted` what
- * is loaded already stays. */
+/* Takes over a partition and loads it: at once when it is small, else in pieces, soon. With `uninterrupted`
+ * what is loaded already stays. */
 void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch,
                  bool uninterrupted);
 /* Gives it up: whoever waits is told `error`. */
 void shard_resign(struct shard *shard, err error);
 
-/* OK, COORDINATOR_LOAD_IN_PROGRESS or NOT_COORDINATOR. */
-err shard_ready_locked(const struct shard *shard);
-/* NULL when there is none. */
-struct group *shard_group(struct shard *shard, struct str id);
-struct group *shard_group_add(struct shard *shard, struct str id);
-void shard_group_remove(struct shard *shard, struct group *group);
-
-/* What a store commits, until its `done` is called: what its group has committed, it has not yet. */
-struct store_commits {
-    struct str group_id;
-    void (*set)(void *context, struct group *group); /* offsets_set() for each */
+/* What waits for a batch to be safe. Embedded in what it is about; it is its owner's again when `done` is
+ * called: at once or later, always under the shard's lock. */
+struct store {
+    struct list link;
+    struct partition_append appended;
+    int64_t deadline_ms;
+    void (*done)(struct shard *shard, struct store *store, err outcome);
 };
+/* Appends a batch, which is used up. `outcome` of done: OK; REQUEST_TIMED_OUT after timeout_ms; NOT_COORDINATOR
+ * when the shard was given up; or why it could not be appended, as partition_append. */
+void shard_store(struct shard *shard, struct writer *batch, struct store *store,
+                 int64_t timeout_ms);
+/* How large a batch the partition takes. */
+size_t shard_batch_bytes_max(const struct shard *shard);
 
-/* Appends a batch and calls `done` when it is safe or has failed: at once or later, always under
- * the shard's lock. `batch` is used up; `commits` (NULL: nothing) is copied, what it points to is not. */
-void shard_store(struct shard *shard, struct writer *batch,
-                 void (*done)(struct shard *shard, void *context, err outcome), void *context,
-                 const struct store_commits *commits);
+/* Not later than this the kind's tick() is called. */
+void shard_arm(struct shard *shard, int64_t due_ms);
 
-/* The offsets that are being committed, as new groups that have nothing else: id → struct group. With an
- * id those of that group only. shard_coming_deinit() it. */
-void shard_coming_init(const struct shard *shard, struct str group_id, struct map *coming);
-void shard_coming_deinit(struct map *coming);
+/* ---- shard_load.c: a shard from its partition's log ---- */
 
-/* Begins a batch as Kafka's coordinator writes them. Offsets have base sequence 0, others -1. */
-void shard_batch_begin(struct shard *shard, struct writer *out, struct batch_builder *batch,
-                       bool offsets);
-
-/* After an event on a group: stores what it wants stored, sends its answers, arms the timer. */
-void shard_finish_event(struct shard *shard, struct group *group, struct group_output *out);
-
-/* load.c: reads the partition's log into the shard. */
-NODISCARD err shard_load(struct shard *shard, struct plog *log);
-/* removal.c: removes what is older than its retention. */
-void shard_expire_offsets(struct shard *shard, int64_t now_ms);
-void shard_remove_topic(struct shard *shard, struct str topic);
-/* One offset to remove; each at most once. */
-struct offset_pick {
-    struct str topic;
-    int32_t partition;
-    err error; /* GROUP_SUBSCRIBED_TO_TOPIC */
-};
-/* Removes committed offsets; one that is not there is no error. With OK `waiter` is woken once, when
- * that is stored or has failed (*outcome), perhaps at once. GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
-NODISCARD err shard_delete_offsets(struct shard *shard, struct str group_id,
-                                   struct offset_pick *picks, int32_t picks_n,
-                                   struct waiter *waiter, err *outcome);
-/* Removes an empty group and its offsets, as above. Who joins or commits before that is stored keeps
- * the group. */
-NODISCARD err shard_delete_group(struct shard *shard, struct str id, struct waiter *waiter,
-                                 err *outcome);
+/* The way through a log: pieces of load_bytes, each record given to the kind's apply(). */
+struct shard_load *shard_load_new(struct shard *shard);
+void shard_load_free(struct shard_load *load);
+/* The next piece; *done after the last. An error of reading, or of the kind's, with offset in *at. */
+NODISCARD err shard_load_piece(struct shard_load *load, struct plog *log, bool *done, int64_t *at);
 
 #endif

@@ -526,7 +526,7 @@ static void test_stop_while_offsets_are_deleted(void)
     struct offset_delete_request request = {.group_id = STR("g"), .topics = &topic, .topics_n = 1};
     send_request(last, 47, 0, &request);
     CU_ASSERT(!answer_is_there(last->client, true));
-    coordinator_shutdown(last->broker->coordinator);
+    group_coordinator_shutdown(last->broker->groups);
     struct offset_delete_response response;
     receive_answer(last, 47, 0, true, &response);
     CU_ASSERT_EQUAL(response.error_code, ERR_NOT_COORDINATOR);
@@ -579,7 +579,7 @@ static void test_stop_while_groups_are_deleted(void)
     struct str group = STR("g");
     send_deletion(last, &group, 1);
     CU_ASSERT(!answer_is_there(last->client, true));
-    coordinator_shutdown(last->broker->coordinator);
+    group_coordinator_shutdown(last->broker->groups);
     struct delete_groups_response response;
     receive_answer(last, 42, 1, true, &response);
     CU_ASSERT_EQUAL_FATAL(response.results_n, 1);

@@ -1,6 +1,6 @@
 /* A shard of the coordinator on a real partition: loading, stores that wait for the disk, and a lead
  * that is lost. */
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 #include "broker/coordinator/group.h"
 #include "storage/tests/util.h"
@@ -15,7 +15,7 @@ static struct {
     struct partition_env env;
     struct plog *log;
     struct partition *p;
-    struct coordinator *c;
+    struct group_coordinator *c;
     int done;
     err outcome;
 } t;
@@ -42,11 +42,11 @@ static void begin_with(const char *option, const char *another)
         (struct partition_env){.broker_id = ME, .clock = &t.place.clock.clock, .flush = t.flush};
     t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
     t.p = partition_new(plog_name(t.log), (struct uuid){{9}}, &t.env, t.log, 0);
-    struct coordinator_config how = {.config = &t.config,
-                                     .clock = &t.place.clock.clock,
-                                     .random = random_system(),
-                                     .background = t.background};
-    t.c = coordinator_new(&how);
+    struct group_coordinator_config how = {.config = &t.config,
+                                           .clock = &t.place.clock.clock,
+                                           .random = random_system(),
+                                           .background = t.background};
+    t.c = group_coordinator_new(&how);
 }
 
 static void begin(void)
@@ -56,11 +56,11 @@ static void begin(void)
 
 static void end(void)
 {
-    coordinator_shutdown(t.c);
+    group_coordinator_shutdown(t.c);
     (void)partition_detach_log(t.p, ERR_NOT_LEADER_OR_FOLLOWER);
     loop_drain(t.flush);
     loop_drain(t.background);
-    coordinator_free(t.c);
+    group_coordinator_free(t.c);
     partition_release(t.p);
     loop_free(t.flush);
     loop_free(t.background);
@@ -85,35 +85,36 @@ static struct role_change become(int32_t leader, int32_t leader_epoch)
 static void lead(int32_t leader_epoch)
 {
     struct role_change change = become(ME, leader_epoch);
-    coordinator_partition_elected(t.c, t.p, leader_epoch, change.uninterrupted);
+    group_coordinator_elected(t.c, t.p, leader_epoch, change.uninterrupted);
 }
 
 /* Not by shard_at(): it takes the coordinator's lock, which comes before a shard's. */
-static struct shard *shard(void)
+static struct group_shard *shard(void)
 {
-    return t.c->shards[0];
+    return group_shard_of(t.c->shards.all[0]);
 }
 
 static err state(void)
 {
-    pthread_mutex_lock(&shard()->lock);
-    err e = shard_ready_locked(shard());
-    shard_unlock(shard());
+    shard_lock(&shard()->shard);
+    err e = shard_ready_locked(&shard()->shard);
+    group_shard_unlock(shard());
     return e;
 }
 
 static bool has_offset(const char *group_id, int64_t offset)
 {
-    pthread_mutex_lock(&shard()->lock);
-    const struct group *group = shard_group(shard(), str_of(group_id));
+    shard_lock(&shard()->shard);
+    const struct group *group = group_shard_find(shard(), str_of(group_id));
     const struct committed *value = group == NULL ? NULL : offsets_get(group, STR("topic"), 0);
     bool same = value != NULL && value->offset == offset;
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     return same;
 }
 
-static void on_stored(struct shard *in, void *context, err outcome)
+static void on_stored(struct group_shard *in, void *context, err outcome, int64_t at)
 {
+    (void)at;
     (void)in;
     (void)context;
     t.done++;
@@ -131,12 +132,12 @@ static void store(const char *group_id, int64_t offset)
                               .commit_ms = T0_MS,
                               .expire_ms = -1,
                               .topic = STR("topic")};
-    pthread_mutex_lock(&shard()->lock);
-    shard_batch_begin(shard(), &writer, &batch, true);
+    shard_lock(&shard()->shard);
+    group_batch_begin(shard(), &writer, &batch, true);
     MUST(record_add_offset(&batch, T0_MS, str_of(group_id), &value));
     MUST(batch_end(&batch));
-    shard_store(shard(), &writer, on_stored, NULL, NULL);
-    shard_unlock(shard());
+    group_shard_store(shard(), &writer, on_stored, NULL, NULL);
+    group_shard_unlock(shard());
 }
 
 static void settle(void)
@@ -186,7 +187,7 @@ static void test_resigns(void)
     lead(1);
     store("a", 1);
     (void)become(OTHER, 2);
-    coordinator_partition_resigned(t.c, 0);
+    group_coordinator_resigned(t.c, 0);
     CU_ASSERT_EQUAL(t.done, 1);
     CU_ASSERT_EQUAL(t.outcome, ERR_NOT_COORDINATOR);
     CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
@@ -239,7 +240,7 @@ static void test_between_two_words(void)
     MUST(state());
     CU_ASSERT(!become(ME, 4).uninterrupted);
     CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
-    coordinator_partition_elected(t.c, t.p, 4, false);
+    group_coordinator_elected(t.c, t.p, 4, false);
     MUST(state());
     (void)become(OTHER, 5);
     CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
@@ -251,7 +252,7 @@ static void test_loading_fails(void)
     begin();
     (void)become(ME, 1);
     (void)partition_detach_log(t.p, ERR_UNKNOWN_TOPIC_OR_PARTITION);
-    coordinator_partition_elected(t.c, t.p, 1, false);
+    group_coordinator_elected(t.c, t.p, 1, false);
     CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
     loop_drain(t.background);
     CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
@@ -264,8 +265,8 @@ static void test_elected_again_while_loading(void)
     begin();
     (void)become(ME, 1);
     (void)partition_detach_log(t.p, ERR_UNKNOWN_TOPIC_OR_PARTITION);
-    coordinator_partition_elected(t.c, t.p, 1, false);
-    coordinator_partition_elected(t.c, t.p, 3, false);
+    group_coordinator_elected(t.c, t.p, 1, false);
+    group_coordinator_elected(t.c, t.p, 3, false);
     CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
     loop_drain(t.background); /* a task that is queued twice would never end */
     CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
@@ -296,7 +297,7 @@ static struct group_waiter asker = {.fill = on_answer, .waiter = &nobody};
 /* A stable group of one consumer, whose subscription is these bytes. */
 static struct group *stable_group(const char *type, struct bytes subscription)
 {
-    struct group *group = shard_group_add(shard(), STR("g"));
+    struct group *group = group_shard_add(shard(), STR("g"));
     struct protocol protocol = {.name = STR("range"), .metadata = subscription};
     struct join_event join = {.member_id = STR(""),
                               .client_id = STR("c"),
@@ -309,8 +310,8 @@ static struct group *stable_group(const char *type, struct bytes subscription)
                               .waiter = &asker};
     struct group_output out;
     group_output_init(&out);
-    group_join(group, &join, &t.c->limits, coordinator_now_ms(t.c), &out);
-    shard_finish_event(shard(), group, &out);
+    group_join(group, &join, &t.c->limits, group_coordinator_now_ms(t.c), &out);
+    group_shard_finish_event(shard(), group, &out);
     group_output_deinit(&out);
     struct sync_event sync = {.member_id = told_id,
                               .generation = 1,
@@ -318,12 +319,12 @@ static struct group *stable_group(const char *type, struct bytes subscription)
                               .protocol_name = STR("range"),
                               .waiter = &asker};
     group_output_init(&out);
-    group_sync(group, &sync, coordinator_now_ms(t.c), &out);
-    shard_finish_event(shard(), group, &out);
+    group_sync(group, &sync, group_coordinator_now_ms(t.c), &out);
+    group_shard_finish_event(shard(), group, &out);
     group_output_deinit(&out);
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     settle();
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
     CU_ASSERT_EQUAL_FATAL(group->state, GROUP_STABLE);
     return group;
 }
@@ -333,7 +334,7 @@ static void commit(struct group *group, const char *topic, int64_t expire_ms)
     struct committed value = {.offset = 1,
                               .leader_epoch = -1,
                               .metadata = STR(""),
-                              .commit_ms = coordinator_now_ms(t.c),
+                              .commit_ms = group_coordinator_now_ms(t.c),
                               .expire_ms = expire_ms,
                               .topic = str_of(topic)};
     offsets_set(group, &value);
@@ -346,10 +347,10 @@ static bool kept(const struct group *group, const char *topic)
 
 static void expire_after(int64_t ms)
 {
-    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + ms);
-    shard_unlock(shard());
+    group_shard_expire_offsets(shard(), group_coordinator_now_ms(t.c) + ms);
+    group_shard_unlock(shard());
     settle();
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
 }
 
 static const int64_t RETENTION_MS = 7LL * 24 * 3600 * 1000;
@@ -360,17 +361,17 @@ static void test_topics_that_were_left(void)
 {
     begin();
     lead(1);
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
     struct group *group = stable_group("consumer", bytes_of(SUBSCRIPTION, sizeof(SUBSCRIPTION)));
     commit(group, "held", -1);
     commit(group, "left", -1);
-    commit(group, "short", coordinator_now_ms(t.c) + 1000);
+    commit(group, "short", group_coordinator_now_ms(t.c) + 1000);
     expire_after(RETENTION_MS - 1);
     CU_ASSERT(kept(group, "held") && kept(group, "left") && !kept(group, "short"));
     expire_after(RETENTION_MS);
     CU_ASSERT(kept(group, "held") && !kept(group, "left"));
-    CU_ASSERT_PTR_NOT_NULL(shard_group(shard(), STR("g")));
-    shard_unlock(shard());
+    CU_ASSERT_PTR_NOT_NULL(group_shard_find(shard(), STR("g")));
+    group_shard_unlock(shard());
     end();
 }
 
@@ -379,12 +380,12 @@ static void check_keeps_all(const char *type, struct bytes subscription)
 {
     begin();
     lead(1);
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
     struct group *group = stable_group(type, subscription);
     commit(group, "left", -1);
     expire_after(RETENTION_MS * 2);
     CU_ASSERT(kept(group, "left"));
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     end();
 }
 
@@ -415,12 +416,14 @@ static void set_coming(void *context, struct group *group)
     offsets_set(group, &coming->value);
 }
 
-static void on_coming_stored(struct shard *in, void *context, err outcome)
+static void on_coming_stored(struct group_shard *in, void *context, err outcome, int64_t at)
 {
+    (void)at;
     struct coming *coming = context;
     struct str id = str_of(coming->group_id);
     MUST(outcome);
-    set_coming(coming, shard_group(in, id) != NULL ? shard_group(in, id) : shard_group_add(in, id));
+    set_coming(coming, group_shard_find(in, id) != NULL ? group_shard_find(in, id)
+                                                        : group_shard_add(in, id));
     free(coming);
 }
 
@@ -433,20 +436,21 @@ static void begin_commit(const char *group_id, const char *topic, int64_t offset
     coming->group_id = group_id;
     coming->value = (struct committed){.offset = offset,
                                        .metadata = STR(""),
-                                       .commit_ms = coordinator_now_ms(t.c),
+                                       .commit_ms = group_coordinator_now_ms(t.c),
                                        .expire_ms = -1,
                                        .topic = str_of(topic)};
-    shard_batch_begin(shard(), &writer, &batch, true);
+    group_batch_begin(shard(), &writer, &batch, true);
     MUST(record_add_offset(&batch, T0_MS, str_of(group_id), &coming->value));
     MUST(batch_end(&batch));
-    shard_store(shard(), &writer, on_coming_stored, coming,
-                &(struct store_commits){.group_id = str_of(coming->group_id), .set = set_coming});
+    group_shard_store(
+        shard(), &writer, on_coming_stored, coming,
+        &(struct store_commits){.group_id = str_of(coming->group_id), .set = set_coming});
 }
 
 /* What a group has of topics "a" and "b"; 0: nothing. */
 static void check_offsets(const char *group_id, int64_t a, int64_t b)
 {
-    const struct group *group = shard_group(shard(), str_of(group_id));
+    const struct group *group = group_shard_find(shard(), str_of(group_id));
     CU_ASSERT_EQUAL(group != NULL, a != 0 || b != 0);
     const struct committed *of_a = group == NULL ? NULL : offsets_get(group, STR("a"), 0);
     const struct committed *of_b = group == NULL ? NULL : offsets_get(group, STR("b"), 0);
@@ -456,15 +460,15 @@ static void check_offsets(const char *group_id, int64_t a, int64_t b)
 
 static void with_the_lock_released(void (*act)(void))
 {
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     act();
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
 }
 
 static void load_again(void)
 {
     (void)become(OTHER, 2);
-    coordinator_partition_resigned(t.c, 0);
+    group_coordinator_resigned(t.c, 0);
     lead(3);
 }
 
@@ -474,14 +478,14 @@ static void begin_with_commits(void)
 {
     begin();
     lead(1);
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
     begin_commit("g", "a", 1);
     begin_commit("g", "b", 1);
     begin_commit("h", "a", 1);
     with_the_lock_released(settle);
     begin_commit("g", "a", 2);
     begin_commit("new", "a", 2);
-    (void)shard_group_add(shard(), STR("new"));
+    (void)group_shard_add(shard(), STR("new"));
 }
 
 /* What there is in the end, and after the next load. */
@@ -493,7 +497,7 @@ static void end_with(int64_t g_a, int64_t g_b, int64_t h_a, int64_t h_b, int64_t
         check_offsets("h", h_a, h_b);
         check_offsets("new", new_a, 0);
     }
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     end();
 }
 
@@ -501,8 +505,8 @@ static void end_with(int64_t g_a, int64_t g_b, int64_t h_a, int64_t h_b, int64_t
 static void test_expiry_beside_commits(void)
 {
     begin_with_commits();
-    shard_group(shard(), STR("new"))->generation = 1; /* its removal would show in the log */
-    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + RETENTION_MS);
+    group_shard_find(shard(), STR("new"))->generation = 1; /* its removal would show in the log */
+    group_shard_expire_offsets(shard(), group_coordinator_now_ms(t.c) + RETENTION_MS);
     CU_ASSERT_EQUAL(plog_end_offset(t.log), 7); /* two tombstones */
     end_with(2, 0, 0, 0, 2);
 }
@@ -512,17 +516,17 @@ static void test_expiry_beside_stores(void)
 {
     begin_with_commits();
     with_the_lock_released(settle);
-    shard_remove_topic(shard(), STR("b"));
-    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + RETENTION_MS);
+    group_shard_remove_topic(shard(), STR("b"));
+    group_shard_expire_offsets(shard(), group_coordinator_now_ms(t.c) + RETENTION_MS);
     begin_commit("g", "a", 3);
-    shard_expire_offsets(shard(), coordinator_now_ms(t.c) + RETENTION_MS);
+    group_shard_expire_offsets(shard(), group_coordinator_now_ms(t.c) + RETENTION_MS);
     end_with(3, 0, 0, 0, 0);
 }
 
 static void test_topic_removal_beside_commits(void)
 {
     begin_with_commits();
-    shard_remove_topic(shard(), STR("a"));
+    group_shard_remove_topic(shard(), STR("a"));
     end_with(0, 1, 0, 0, 0);
 }
 
@@ -531,12 +535,12 @@ static void test_topic_removal_beside_group_removal(void)
 {
     err outcome = OK;
     begin_with_commits();
-    MUST(shard_delete_group(shard(), STR("g"), &nobody, &outcome));
+    MUST(group_shard_delete_group(shard(), STR("g"), &nobody, &outcome));
     loop_drain(t.flush);
     begin_commit("g", "a", 3);
     with_the_lock_released(turn);
-    CU_ASSERT_PTR_NULL(shard_group(shard(), STR("g")));
-    shard_remove_topic(shard(), STR("a"));
+    CU_ASSERT_PTR_NULL(group_shard_find(shard(), STR("g")));
+    group_shard_remove_topic(shard(), STR("a"));
     end_with(0, 0, 0, 0, 0);
 }
 
@@ -546,9 +550,9 @@ static void test_requests_beside_commits(void)
     err outcome[3] = {E_LIMIT, E_LIMIT, E_LIMIT};
     begin_with_commits();
     begin_commit("h", "b", 2);
-    MUST(shard_delete_offsets(shard(), STR("new"), picks, 2, &nobody, &outcome[0]));
-    MUST(shard_delete_offsets(shard(), STR("g"), picks, 1, &nobody, &outcome[1]));
-    MUST(shard_delete_group(shard(), STR("h"), &nobody, &outcome[2]));
+    MUST(group_shard_delete_offsets(shard(), STR("new"), picks, 2, &nobody, &outcome[0]));
+    MUST(group_shard_delete_offsets(shard(), STR("g"), picks, 1, &nobody, &outcome[1]));
+    MUST(group_shard_delete_group(shard(), STR("h"), &nobody, &outcome[2]));
     with_the_lock_released(settle);
     CU_ASSERT(outcome[0] == OK && outcome[1] == OK && outcome[2] == OK);
     end_with(0, 1, 0, 0, 0);
@@ -584,23 +588,23 @@ static void test_removal_in_many_batches(void)
         store("a", i);
     }
     settle();
-    pthread_mutex_lock(&shard()->lock);
-    struct group *group = shard_group_add(shard(), STR("a"));
+    shard_lock(&shard()->shard);
+    struct group *group = group_shard_add(shard(), STR("a"));
     for (int32_t i = 0; i < OFFSETS; i++) {
         struct committed value = {.metadata = STR(""), .topic = STR("topic"), .partition = i};
         offsets_set(group, &value);
     }
     set_max_message_bytes(150); /* room for two */
-    shard_remove_topic(shard(), STR("topic"));
+    group_shard_remove_topic(shard(), STR("topic"));
     CU_ASSERT_EQUAL(group->offsets.count, OFFSETS);
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     settle();
-    pthread_mutex_lock(&shard()->lock);
-    CU_ASSERT_PTR_NULL(shard_group(shard(), STR("a")));
-    shard_unlock(shard());
+    shard_lock(&shard()->shard);
+    CU_ASSERT_PTR_NULL(group_shard_find(shard(), STR("a")));
+    group_shard_unlock(shard());
     CU_ASSERT_EQUAL(plog_end_offset(t.log), 2 * OFFSETS);
     (void)become(OTHER, 2);
-    coordinator_partition_resigned(t.c, 0);
+    group_coordinator_resigned(t.c, 0);
     lead(3);
     CU_ASSERT(!has_offset("a", OFFSETS - 1));
     end();
@@ -611,13 +615,13 @@ static void test_tombstone_too_large(void)
 {
     begin();
     lead(1);
-    pthread_mutex_lock(&shard()->lock);
+    shard_lock(&shard()->shard);
     struct group *group = stable_group("consumer", bytes_of(SUBSCRIPTION, sizeof(SUBSCRIPTION)));
     commit(group, "topic", -1);
     set_max_message_bytes(60);
-    shard_remove_topic(shard(), STR("topic"));
+    group_shard_remove_topic(shard(), STR("topic"));
     CU_ASSERT(!kept(group, "topic"));
-    shard_unlock(shard());
+    group_shard_unlock(shard());
     end();
 }
 
@@ -654,7 +658,7 @@ static void append_group_record(const char *group_id, const char *member_ids[2],
     writer_i16(&value, 3);
     MUST(message_encode(&group_metadata_key_message, 2, &key_in, &key));
     MUST(message_encode(&group_metadata_value_message, 3, &in, &value));
-    shard_batch_begin(shard(), &writer, &batch, false);
+    group_batch_begin(shard(), &writer, &batch, false);
     batch_add(&batch, T0_MS, bytes_of(key.data, key.len), bytes_of(value.data, value.len));
     MUST(batch_end(&batch));
     MUST(partition_append(t.p, writer.data, writer.len, APPEND_COORDINATOR, -1, &append));
@@ -665,9 +669,9 @@ static void append_group_record(const char *group_id, const char *member_ids[2],
 
 static struct group *loaded(const char *group_id)
 {
-    pthread_mutex_lock(&shard()->lock);
-    struct group *group = shard_group(shard(), str_of(group_id));
-    shard_unlock(shard());
+    shard_lock(&shard()->shard);
+    struct group *group = group_shard_find(shard(), str_of(group_id));
+    group_shard_unlock(shard());
     return group;
 }
 
@@ -685,7 +689,7 @@ static void test_damaged_group_records(void)
     append_group_record("same-instance", two, STR("i"), "a");
     settle();
     (void)become(OTHER, 2);
-    coordinator_partition_resigned(t.c, 0);
+    group_coordinator_resigned(t.c, 0);
     lead(3);
     MUST(state());
     CU_ASSERT_PTR_NULL(loaded("twice"));
@@ -710,7 +714,7 @@ static void test_loaded_over_capacity(void)
         append_group_record("g", two, (struct str){0}, "b");
         settle();
         (void)become(OTHER, 2);
-        coordinator_partition_resigned(t.c, 0);
+        group_coordinator_resigned(t.c, 0);
         lead(3);
         CU_ASSERT_PTR_NOT_NULL_FATAL(loaded("g"));
         CU_ASSERT_EQUAL(loaded("g")->state,
@@ -742,9 +746,9 @@ static void test_stores_run_out_of_time(void)
     pass(1);
     CU_ASSERT_EQUAL(t.done, 1);
     CU_ASSERT_EQUAL(t.outcome, ERR_REQUEST_TIMED_OUT);
-    pthread_mutex_lock(&shard()->lock);
-    CU_ASSERT_EQUAL(shard()->watch.offset, 2); /* of "b" */
-    shard_unlock(shard());
+    shard_lock(&shard()->shard);
+    CU_ASSERT_EQUAL(shard()->shard.watch.offset, 2); /* of "b" */
+    group_shard_unlock(shard());
     settle();
     CU_ASSERT_EQUAL(t.done, 2);
     CU_ASSERT_EQUAL(t.outcome, OK);
@@ -757,9 +761,9 @@ static void test_offsets_get_old(void)
     begin_with("offsets.retention.minutes=2", "offsets.retention.check.interval.ms=5000");
     lead(1);
     turn();
-    pthread_mutex_lock(&shard()->lock);
-    commit(shard_group_add(shard(), STR("g")), "topic", -1);
-    shard_unlock(shard());
+    shard_lock(&shard()->shard);
+    commit(group_shard_add(shard(), STR("g")), "topic", -1);
+    group_shard_unlock(shard());
     pass(2 * 60000 - 1);
     CU_ASSERT_PTR_NOT_NULL(loaded("g"));
     pass(4999);

@@ -5,10 +5,15 @@
 #include "broker/api/merged.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 #include "zk/znodes.h"
 
 enum { COMMIT_TIMESTAMP_VERSION = 1, OPS_PER_OFFSET = 3, OFFSETS_PER_WRITE = 100 };
+
+struct commit {
+    struct merged merged;
+    int64_t log_offset; /* of the batch, when it is stored */
+};
 
 /* offset.metadata.max.bytes counts as Java does. */
 static size_t utf16_len(struct str s)
@@ -84,9 +89,9 @@ static bool commit_merge(struct req *r)
                                   .name = name_of,
                                   .partitions_n = partitions_of,
                                   .partition = number_of};
-    struct merged *merged = req_alloc(r, sizeof(*merged));
-    r->state = merged;
-    bool done = merged != NULL && merge_partitions(r, &source, merged);
+    struct commit *commit = req_alloc(r, sizeof(*commit));
+    r->state = commit;
+    bool done = commit != NULL && merge_partitions(r, &source, &commit->merged);
     metadata_release(metadata);
     return done;
 }
@@ -109,7 +114,7 @@ static bool names_any(const struct merged *merged, const struct metadata *metada
 static bool commit_prepare(struct req *r, const struct metadata *metadata, err common)
 {
     struct offset_commit_response *out = r->out;
-    const struct merged *merged = r->state;
+    const struct merged *merged = &((const struct commit *)r->state)->merged;
     out->topics = req_array(r, merged->topics_n, sizeof(*out->topics));
     for (int32_t t = 0; out->topics != NULL && t < merged->topics_n; t++) {
         answer_topic(r, metadata, &merged->topics[t], common, &out->topics[out->topics_n++]);
@@ -141,7 +146,8 @@ static struct committed commit_value(const struct req *r, struct str topic,
 static err each_commit(const struct req *r, err (*each)(void *context, const struct committed *v),
                        void *context)
 {
-    const struct merged *merged = r->state;
+    const struct commit *commit = r->state;
+    const struct merged *merged = &commit->merged;
     const struct offset_commit_response *out = r->out;
     for (int32_t t = 0; t < out->topics_n; t++) {
         for (int32_t i = 0; i < out->topics[t].partitions_n; i++) {
@@ -149,6 +155,7 @@ static err each_commit(const struct req *r, err (*each)(void *context, const str
                 const struct merged_topic *topic = &merged->topics[t];
                 struct committed value =
                     commit_value(r, topic->name, said_of(r, &topic->partitions[i]));
+                value.log_offset = commit->log_offset;
                 TRY(each(context, &value));
             }
         }
@@ -209,14 +216,16 @@ static void refuse_rest(struct req *r, err e)
     }
 }
 
-static void commit_stored(struct shard *shard, void *context, err outcome)
+static void commit_stored(struct group_shard *shard, void *context, err outcome, int64_t at)
 {
     struct req *r = context;
+    struct commit *commit = r->state;
     const struct offset_commit_request *in = r->in;
-    struct group *group = shard_group(shard, in->group_id);
+    struct group *group = group_shard_find(shard, in->group_id);
     if (outcome == OK) {
+        commit->log_offset = at;
         if (group == NULL) { /* it was deleted, before this was stored */
-            group = shard_group_add(shard, in->group_id);
+            group = group_shard_add(shard, in->group_id);
         }
         set_offsets(r, group);
     } else {
@@ -225,33 +234,34 @@ static void commit_stored(struct shard *shard, void *context, err outcome)
     req_wake(r);
 }
 
-static err check_commit(struct coordinator *c, struct shard *shard,
+static err check_commit(struct group_coordinator *c, struct group_shard *shard,
                         const struct offset_commit_request *in)
 {
-    struct group *group = shard_group(shard, in->group_id);
+    struct group *group = group_shard_find(shard, in->group_id);
     if (group == NULL) {
         if (in->generation_id_or_member_epoch >= 0) {
             return ERR_ILLEGAL_GENERATION;
         }
-        (void)shard_group_add(shard, in->group_id);
+        (void)group_shard_add(shard, in->group_id);
         return OK;
     }
     return group_check_commit(group, in->member_id, in->group_instance_id,
-                              in->generation_id_or_member_epoch, coordinator_now_ms(c));
+                              in->generation_id_or_member_epoch, group_coordinator_now_ms(c));
 }
 
 static enum req_status commit(struct req *r)
 {
-    struct coordinator *c = r->broker->coordinator;
+    struct group_coordinator *c = r->broker->groups;
     const struct offset_commit_request *in = r->in;
-    struct shard *shard = NULL;
+    struct group_shard *shard = NULL;
     if (!commit_merge(r)) { /* before the lock: it may be long */
         return REQ_CLOSE;
     }
-    err e = shard_lock(c, in->group_id, true, &shard);
+    err e = group_shard_lock(c, in->group_id, true, &shard);
     /* Under the lock: the removal of a topic that is still there takes along what is stored here. */
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    if (e == OK && names_any(r->state, metadata)) { /* otherwise no group comes of it */
+    if (e == OK && names_any(&((const struct commit *)r->state)->merged,
+                             metadata)) { /* otherwise no group comes of it */
         e = check_commit(c, shard, in);
     }
     if (!commit_prepare(r, metadata, e)) {
@@ -260,26 +270,26 @@ static enum req_status commit(struct req *r)
     metadata_release(metadata);
     if (e != OK) {
         if (shard != NULL) {
-            shard_unlock(shard);
+            group_shard_unlock(shard);
         }
         return REQ_DONE;
     }
     struct writer writer;
     struct commit_batch batch = {.group_id = in->group_id, .now_ms = r->wall_ms};
-    shard_batch_begin(shard, &writer, &batch.builder, true);
+    group_batch_begin(shard, &writer, &batch.builder, true);
     e = each_commit(r, add_to_batch, &batch);
     bool nothing = e == OK && batch.builder.count == 0;
     e = e == OK && !nothing ? batch_end(&batch.builder) : e;
     if (e != OK || nothing) {
         writer_deinit(&writer);
-        shard_unlock(shard);
+        group_shard_unlock(shard);
         refuse_rest(r, e == OK ? OK : ERR_INVALID_COMMIT_OFFSET_SIZE);
         return REQ_DONE;
     }
     req_park(r, -1, NULL);
-    shard_store(shard, &writer, commit_stored, r,
-                &(struct store_commits){.group_id = in->group_id, .set = set_offsets});
-    shard_unlock(shard);
+    group_shard_store(shard, &writer, commit_stored, r,
+                      &(struct store_commits){.group_id = in->group_id, .set = set_offsets});
+    group_shard_unlock(shard);
     return REQ_PARKED;
 }
 

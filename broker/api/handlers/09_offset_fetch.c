@@ -3,7 +3,7 @@
 #include "broker/api/merged.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 #include "zk/znodes.h"
 
 enum { FIRST_FETCH_ERROR_VERSION = 2, FIRST_FETCH_GROUPS_VERSION = 8 };
@@ -15,7 +15,7 @@ struct fetch_group {
     struct str group_id;
     const struct offset_fetch_request_topic *topics; /* NULL: all */
     int32_t topics_n;
-    struct shard *shard;       /* NULL: refused at the gate */
+    struct group_shard *shard;       /* NULL: refused at the gate */
     const struct group *group; /* NULL: there is none */
     struct offset_fetch_response_topic *out;
     int32_t out_n;
@@ -145,15 +145,15 @@ static void fetch_one_group(struct req *r, struct fetch_group *f)
         f->error = ERR_UNKNOWN_SERVER_ERROR;
         return;
     }
-    f->error = shard_lock(r->broker->coordinator, f->group_id, true, &f->shard);
-    f->group = f->shard == NULL ? NULL : shard_group(f->shard, f->group_id);
+    f->error = group_shard_lock(r->broker->groups, f->group_id, true, &f->shard);
+    f->group = f->shard == NULL ? NULL : group_shard_find(f->shard, f->group_id);
     if (f->topics_n >= 0 && (f->error == OK || r->version < FIRST_FETCH_ERROR_VERSION)) {
         fetch_named(r, &merged, f);
     } else if (f->error == OK) {
         fetch_all(r, f);
     }
     if (f->shard != NULL) {
-        shard_unlock(f->shard);
+        group_shard_unlock(f->shard);
     }
 }
 

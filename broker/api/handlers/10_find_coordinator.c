@@ -4,6 +4,7 @@
 #include "broker/api/endpoint.h"
 #include "broker/api/lookup.h"
 #include "broker/broker.h"
+#include "broker/coordinator/shards.h"
 
 enum {
     KEY_GROUP = 0,
@@ -57,7 +58,7 @@ static struct found find(struct req *r, const struct metadata *metadata, int8_t 
     if (topic == NULL) {
         return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
     }
-    int32_t number = coordinator_partition_of(key, topic->partitions_n);
+    int32_t number = shards_partition_of(key, topic->partitions_n);
     const struct broker_info *leader = metadata_broker(metadata, topic->partitions[number].leader);
     struct client_endpoint endpoint;
     if (!topic->partitions[number].known || leader == NULL ||

@@ -2,7 +2,7 @@
  * file only translates. (reference: coordinators §1.4) */
 #include "broker/api/group_held.h"
 #include "broker/broker.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 enum {
     FIRST_REBALANCE_TIMEOUT_VERSION = 1,
@@ -64,7 +64,7 @@ static enum req_status refuse_join(struct req *r, err e)
 
 static err check_join(const struct req *r, const struct group *group)
 {
-    const struct group_limits *limits = &r->broker->coordinator->limits;
+    const struct group_limits *limits = &r->broker->groups->limits;
     const struct join_group_request *in = r->in;
     if (in->session_timeout_ms < limits->session_timeout_min_ms ||
         in->session_timeout_ms > limits->session_timeout_max_ms) {
@@ -99,32 +99,32 @@ static err event_of(struct req *r, struct join_event *event)
 
 enum req_status handle_join_group(struct req *r)
 {
-    struct coordinator *c = r->broker->coordinator;
+    struct group_coordinator *c = r->broker->groups;
     const struct join_group_request *in = r->in;
-    struct shard *shard = NULL;
-    err e = shard_lock(c, in->group_id, false, &shard);
+    struct group_shard *shard = NULL;
+    err e = group_shard_lock(c, in->group_id, false, &shard);
     if (e != OK) {
         return refuse_join(r, e);
     }
-    struct group *group = shard_group(shard, in->group_id);
+    struct group *group = group_shard_find(shard, in->group_id);
     struct join_event event;
     e = check_join(r, group);
     if (e == OK) {
         e = event_of(r, &event);
     }
     if (e != OK) {
-        shard_unlock(shard);
+        group_shard_unlock(shard);
         return refuse_join(r, e);
     }
     req_park(r, -1, NULL);
     if (group == NULL) {
-        group = shard_group_add(shard, in->group_id);
+        group = group_shard_add(shard, in->group_id);
     }
     struct group_output out;
     group_output_init(&out);
-    group_join(group, &event, &c->limits, coordinator_now_ms(c), &out);
-    shard_finish_event(shard, group, &out);
+    group_join(group, &event, &c->limits, group_coordinator_now_ms(c), &out);
+    group_shard_finish_event(shard, group, &out);
     group_output_deinit(&out);
-    shard_unlock(shard);
+    group_shard_unlock(shard);
     return REQ_PARKED;
 }

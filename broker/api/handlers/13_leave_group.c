@@ -2,32 +2,32 @@
  * (reference: coordinators §1.8) */
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 enum { FIRST_LEAVE_BATCH_VERSION = 3 };
 
-static err leave_one(struct coordinator *c, struct shard *shard, struct str group_id,
+static err leave_one(struct group_coordinator *c, struct group_shard *shard, struct str group_id,
                      struct str member_id, struct str instance_id)
 {
-    struct group *group = shard_group(shard, group_id);
+    struct group *group = group_shard_find(shard, group_id);
     if (group == NULL) {
         return ERR_UNKNOWN_MEMBER_ID;
     }
     struct group_output out;
     group_output_init(&out);
-    err e = group_leave(group, member_id, instance_id, coordinator_now_ms(c), &out);
-    shard_finish_event(shard, group, &out);
+    err e = group_leave(group, member_id, instance_id, group_coordinator_now_ms(c), &out);
+    group_shard_finish_event(shard, group, &out);
     group_output_deinit(&out);
     return e;
 }
 
 enum req_status handle_leave_group(struct req *r)
 {
-    struct coordinator *c = r->broker->coordinator;
+    struct group_coordinator *c = r->broker->groups;
     const struct leave_group_request *in = r->in;
     struct leave_group_response *out = r->out;
-    struct shard *shard = NULL;
-    err e = shard_lock(c, in->group_id, false, &shard);
+    struct group_shard *shard = NULL;
+    err e = group_shard_lock(c, in->group_id, false, &shard);
     if (e != OK) {
         out->error_code = kafka_error_wire(e);
         return REQ_DONE;
@@ -45,6 +45,6 @@ enum req_status handle_leave_group(struct req *r)
         member->error_code = kafka_error_wire(leave_one(
             c, shard, in->group_id, in->members[i].member_id, in->members[i].group_instance_id));
     }
-    shard_unlock(shard);
+    group_shard_unlock(shard);
     return REQ_DONE;
 }

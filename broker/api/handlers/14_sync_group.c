@@ -2,7 +2,7 @@
  * group_sync() decides. (reference: coordinators §1.6) */
 #include "broker/api/group_held.h"
 #include "broker/broker.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 enum { FIRST_SYNC_PROTOCOL_VERSION = 5 };
 
@@ -49,38 +49,38 @@ static err event_of(struct req *r, struct sync_event *event)
     return assignments == NULL || event->waiter == NULL ? ERR_UNKNOWN_MEMBER_ID : OK;
 }
 
-static err gate(struct req *r, struct shard **shard)
+static err gate(struct req *r, struct group_shard **shard)
 {
     const struct sync_group_request *in = r->in;
     bool protocol_missing = in->protocol_type.data == NULL || in->protocol_name.data == NULL;
     if (r->version >= FIRST_SYNC_PROTOCOL_VERSION && protocol_missing) {
         return ERR_INCONSISTENT_GROUP_PROTOCOL;
     }
-    err e = shard_lock(r->broker->coordinator, in->group_id, false, shard);
+    err e = group_shard_lock(r->broker->groups, in->group_id, false, shard);
     return e == ERR_COORDINATOR_LOAD_IN_PROGRESS ? ERR_REBALANCE_IN_PROGRESS : e;
 }
 
 enum req_status handle_sync_group(struct req *r)
 {
     const struct sync_group_request *in = r->in;
-    struct shard *shard = NULL;
+    struct group_shard *shard = NULL;
     err e = gate(r, &shard);
     if (e != OK) {
         return refuse_sync(r, e);
     }
-    struct group *group = shard_group(shard, in->group_id);
+    struct group *group = group_shard_find(shard, in->group_id);
     struct sync_event event;
     e = group == NULL ? ERR_UNKNOWN_MEMBER_ID : event_of(r, &event);
     if (e != OK) {
-        shard_unlock(shard);
+        group_shard_unlock(shard);
         return refuse_sync(r, e);
     }
     req_park(r, -1, NULL);
     struct group_output out;
     group_output_init(&out);
-    group_sync(group, &event, coordinator_now_ms(r->broker->coordinator), &out);
-    shard_finish_event(shard, group, &out);
+    group_sync(group, &event, group_coordinator_now_ms(r->broker->groups), &out);
+    group_shard_finish_event(shard, group, &out);
     group_output_deinit(&out);
-    shard_unlock(shard);
+    group_shard_unlock(shard);
     return REQ_PARKED;
 }

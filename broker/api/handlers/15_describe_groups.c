@@ -3,7 +3,7 @@
 #include "broker/api/endpoint.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 static struct bytes copy_bytes(struct req *r, struct bytes from)
 {
@@ -34,22 +34,22 @@ static void describe_members(struct req *r, const struct group *group,
     }
 }
 
-static void describe_one(struct coordinator *c, struct req *r, struct str id,
+static void describe_one(struct group_coordinator *c, struct req *r, struct str id,
                          struct describe_groups_response_group *out)
 {
     const struct describe_groups_request *in = r->in;
-    struct shard *shard = NULL;
+    struct group_shard *shard = NULL;
     describe_groups_response_group_init(out);
     out->group_id = id;
     out->group_state = out->protocol_type = out->protocol_data = STR("");
-    err e = shard_lock(c, id, true, &shard);
+    err e = group_shard_lock(c, id, true, &shard);
     out->error_code = kafka_error_wire(e);
     out->authorized_operations =
         e == OK && in->include_authorized_operations ? GROUP_ALL_OPERATIONS : INT32_MIN;
     if (e != OK) {
         return;
     }
-    const struct group *group = shard_group(shard, id);
+    const struct group *group = group_shard_find(shard, id);
     out->group_state = str_of(group_state_name(group == NULL ? GROUP_DEAD : group->state));
     if (group != NULL) {
         out->protocol_type = text_or_empty(arena_str(&r->arena, group->protocol_type));
@@ -58,12 +58,12 @@ static void describe_one(struct coordinator *c, struct req *r, struct str id,
         }
         describe_members(r, group, out);
     }
-    shard_unlock(shard);
+    group_shard_unlock(shard);
 }
 
 enum req_status handle_describe_groups(struct req *r)
 {
-    struct coordinator *c = r->broker->coordinator;
+    struct group_coordinator *c = r->broker->groups;
     const struct describe_groups_request *in = r->in;
     struct describe_groups_response *out = r->out;
     out->groups = req_array(r, in->groups_n, sizeof(*out->groups));

@@ -1,7 +1,7 @@
 /* ListGroups: the groups that this broker coordinates. (reference: coordinators §1.11) */
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 #include <strings.h>
 
@@ -37,11 +37,19 @@ static bool list_reserve(struct req *r, size_t more, size_t *room)
     return true;
 }
 
-static void list_shard(struct req *r, const struct shard *shard, size_t *room)
+struct listing {
+    struct req *r;
+    size_t room;
+};
+
+static void list_shard(struct shard *base, void *context)
 {
+    struct listing *listing = context;
+    struct req *r = listing->r;
+    const struct group_shard *shard = group_shard_of(base);
     const struct list_groups_request *in = r->in;
     struct list_groups_response *out = r->out;
-    if (!list_reserve(r, shard->groups.count, room)) {
+    if (!list_reserve(r, shard->groups.count, &listing->room)) {
         out->error_code = ERR_UNKNOWN_SERVER_ERROR;
         return;
     }
@@ -61,20 +69,9 @@ static void list_shard(struct req *r, const struct shard *shard, size_t *room)
 
 enum req_status handle_list_groups(struct req *r)
 {
-    struct coordinator *c = r->broker->coordinator;
     struct list_groups_response *out = r->out;
-    size_t room = 0;
-    for (int32_t i = 0;; i++) {
-        struct shard *shard = shard_at(c, i);
-        if (shard == NULL) {
-            break;
-        }
-        pthread_mutex_lock(&shard->lock);
-        if (shard->state == SHARD_LOADING) {
-            out->error_code = ERR_COORDINATOR_LOAD_IN_PROGRESS;
-        }
-        list_shard(r, shard, &room);
-        pthread_mutex_unlock(&shard->lock);
-    }
+    struct listing listing = {.r = r};
+    err e = shards_each(&r->broker->groups->shards, list_shard, &listing);
+    out->error_code = out->error_code == OK ? kafka_error_wire(e) : out->error_code;
     return REQ_DONE;
 }

@@ -2,7 +2,7 @@
  * named twice is answered once. (reference: coordinators §1.11) */
 #include "base/seen.h"
 #include "broker/broker.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 /* One group; `left` counts those that are not yet done, and the handler while it is at work. */
 struct deletion {
@@ -37,18 +37,18 @@ static enum req_status answer(struct req *r)
 
 static void delete_group(struct req *r, struct str id, struct deletion *deletion)
 {
-    struct shard *shard = NULL;
-    deletion->outcome = shard_lock(r->broker->coordinator, id, true, &shard);
+    struct group_shard *shard = NULL;
+    deletion->outcome = group_shard_lock(r->broker->groups, id, true, &shard);
     if (deletion->outcome != OK) {
         return;
     }
     atomic_fetch_add(deletion->left, 1);
-    err e = shard_delete_group(shard, id, &deletion->waiter, &deletion->outcome);
+    err e = group_shard_delete_group(shard, id, &deletion->waiter, &deletion->outcome);
     if (e != OK) {
         deletion->outcome = e;
         atomic_fetch_sub(deletion->left, 1);
     }
-    shard_unlock(shard);
+    group_shard_unlock(shard);
 }
 
 /* Each once. False: no memory. */

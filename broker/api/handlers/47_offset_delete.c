@@ -3,7 +3,7 @@
  * KIP-496) */
 #include "broker/api/merged.h"
 #include "broker/broker.h"
-#include "broker/coordinator/shard.h"
+#include "broker/coordinator/group_shard.h"
 
 struct deletion {
     struct offset_pick *picks;
@@ -128,15 +128,15 @@ enum req_status handle_offset_delete(struct req *r)
     if (deletion == NULL) {
         return refuse(r, ERR_UNKNOWN_SERVER_ERROR);
     }
-    struct shard *shard = NULL;
-    err e = shard_lock(r->broker->coordinator, in->group_id, false, &shard);
+    struct group_shard *shard = NULL;
+    err e = group_shard_lock(r->broker->groups, in->group_id, false, &shard);
     if (e != OK) {
         return refuse(r, e);
     }
     req_park(r, -1, answer);
-    e = shard_delete_offsets(shard, in->group_id, deletion->picks, deletion->picks_n, &r->waiter,
+    e = group_shard_delete_offsets(shard, in->group_id, deletion->picks, deletion->picks_n, &r->waiter,
                              &deletion->outcome);
-    shard_unlock(shard);
+    group_shard_unlock(shard);
     if (e != OK) {
         req_unpark(r);
         return refuse(r, e);
