@@ -125,7 +125,6 @@ static err join_cluster(struct broker *broker, char reason[BROKER_REASON_BYTES])
     topic_configs_use(broker->topic_configs, broker->coord, broker->id);
     TRY(topic_configs_load(broker->topic_configs));
     TRY(logs_load(broker->logs, broker->id, broker->cluster_id, reason));
-    TRY(logs_refuse_open_transactions(broker->logs, reason)); /* nothing here could end them */
     broker_make_parts(broker);
     broker_make_endpoints(broker);
     TRY(membership_register(broker->membership, broker->endpoints, (int32_t)broker->listeners.count,
@@ -207,6 +206,7 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
  * partition goes: their loops must be there, and run once more. */
 static void end_requests(struct broker *broker)
 {
+    txn_coordinator_free(broker->txns);
     group_coordinator_free(broker->groups);
     if (broker->flush != NULL) {
         end_thread(broker, broker->flush, &broker->flush_thread);
@@ -284,7 +284,6 @@ static void broker_free(struct broker *broker)
     }
     free(broker->endpoints);
     listeners_deinit(&broker->listeners);
-    once_deinit(&broker->no_transactions);
     throttle_deinit(&broker->leader_throttle);
     throttle_deinit(&broker->follower_throttle);
     free(broker);
@@ -320,7 +319,6 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->id = -1;
     throttle_init(&broker->leader_throttle, env->clock);
     throttle_init(&broker->follower_throttle, env->clock);
-    once_init(&broker->no_transactions);
     reason[0] = '\0';
     err e = start(broker, reason);
     if (e != OK) {
@@ -355,8 +353,10 @@ void broker_leave(struct broker *broker, void (*done)(void *context), void *cont
 void broker_stop(struct broker *broker)
 {
     server_stop_accepting(broker->server);
+    txn_coordinator_shutdown(broker->txns);
     group_coordinator_shutdown(broker->groups);
     stop_threads(broker);
+    txn_coordinator_stop(broker->txns);
     workers_stop(broker->workers); /* what it has begun is still answered */
     server_stop(broker->server);
     metadata_waits_stop(broker->metadata_waits);

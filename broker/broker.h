@@ -14,7 +14,6 @@
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
-#include "base/once.h"
 #include "base/threads.h"
 #include "broker/api/api.h"
 #include "broker/cluster/broker_configs.h"
@@ -27,6 +26,7 @@
 #include "broker/cluster/producer_ids.h"
 #include "broker/cluster/topics.h"
 #include "broker/coordinator/group_coordinator.h"
+#include "broker/coordinator/txn_coordinator.h"
 #include "broker/net/listeners.h"
 #include "broker/replica/fetch_session.h"
 
@@ -82,6 +82,7 @@ struct broker {
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct group_coordinator *groups;
+    struct txn_coordinator *txns;
     struct housekeeping *housekeeping;
     struct requests_in *requests_in; /* carried out on the state thread */
     struct inter_broker versions;
@@ -94,7 +95,6 @@ struct broker {
     struct to_controller *to_controller;
     struct isr_changes *isr_changes;
     struct leaving *leaving;
-    struct once no_transactions; /* transactional ids that were told so, in the log */
 
     /* Control thread only. */
     struct membership *membership;

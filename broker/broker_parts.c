@@ -16,8 +16,11 @@ static void on_became_leader(void *context, struct partition *p, int32_t leader_
                              bool uninterrupted)
 {
     struct broker *broker = context;
-    if (str_is(partition_name(p).topic, "__consumer_offsets")) {
+    struct str topic = partition_name(p).topic;
+    if (str_is(topic, "__consumer_offsets")) {
         group_coordinator_elected(broker->groups, p, leader_epoch, uninterrupted);
+    } else if (str_is(topic, "__transaction_state")) {
+        txn_coordinator_elected(broker->txns, p, leader_epoch, uninterrupted);
     }
 }
 
@@ -27,6 +30,8 @@ static void on_resigned(void *context, struct topic_partition name, int32_t lead
     (void)leader_epoch;
     if (str_is(name.topic, "__consumer_offsets")) {
         group_coordinator_resigned(broker->groups, name.partition);
+    } else if (str_is(name.topic, "__transaction_state")) {
+        txn_coordinator_resigned(broker->txns, name.partition);
     }
 }
 
@@ -138,7 +143,7 @@ err broker_read_options(struct broker *broker)
     return OK;
 }
 
-static void make_coordinator(struct broker *broker)
+static void make_groups(struct broker *broker)
 {
     struct group_coordinator_config coordinator = {.config = broker->config,
                                                    .clock = broker->clock,
@@ -353,6 +358,22 @@ static void make_replicas(struct broker *broker)
     broker->requests_in = requests_in_new(&requests_in);
 }
 
+static void make_txns(struct broker *broker)
+{
+    struct txn_coordinator_config txns = {.config = broker->config,
+                                          .broker_id = broker->id,
+                                          .clock = broker->clock,
+                                          .metadata = broker->metadata,
+                                          .background = broker->background,
+                                          .workers = broker->workers,
+                                          .replicas = broker->replicas,
+                                          .groups = broker->groups,
+                                          .address = address_of,
+                                          .context = broker,
+                                          .connect_timeout_ms = connect_timeout_ms(broker->config)};
+    broker->txns = txn_coordinator_new(&txns);
+}
+
 /* On the control thread. A configuration that cannot be read permits nothing. */
 static bool unclean_allowed(void *context, struct str topic)
 {
@@ -421,11 +442,12 @@ void broker_make_parts(struct broker *broker)
     broker->fetch_sessions = fetch_sessions_new(
         broker->config->max_incremental_fetch_session_cache_slots, broker->env.random);
     broker->housekeeping = housekeeping_new(broker);
-    make_coordinator(broker);
+    make_groups(broker);
     make_fetchers(broker);
     make_isr_changes(broker);
     make_producer_ids(broker);
     make_replicas(broker);
+    make_txns(broker);
     make_controller(broker);
     make_leaving(broker);
     make_editors(broker);

@@ -1,6 +1,6 @@
 /* Timers: one for each kind of checkpoint, each with its own interval, all armed by the first change
  * that is not in one of them; retention (its own interval); removal (armed when something was
- * deleted); flush.ms. An interval below 1 is never: then the file is written when the broker stops. */
+ * deleted); flush.ms; producers. An interval below 1 is never: then the file is written when the broker stops. */
 #include "broker/housekeeping.h"
 
 #include "base/log.h"
@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { REMOVAL_RETRY_MS = 1000 };
+enum { REMOVAL_RETRY_MS = 1000, TXN_LATE_MS = 5 * 60000 };
 
 enum { HIGH_WATERMARKS, RECOVERY_POINTS, LOG_STARTS, CHECKPOINTS };
 
@@ -32,6 +32,7 @@ struct housekeeping {
     struct timer retention;
     struct timer removal;
     struct timer flush;
+    struct timer producers;
     bool stopped;
 };
 
@@ -135,6 +136,17 @@ static void on_flush(struct timer *timer)
     timer_start(h->broker->background, timer, h->broker->config->log_flush_scheduler_interval_ms);
 }
 
+/* A transaction is open for the longest timeout, and some time more until it is aborted: Kafka's bound for what is
+ * late. */
+static void on_producers(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, producers);
+    const struct config *config = h->broker->config;
+    replicas_expire_producers(h->broker->replicas,
+                              (int64_t)config->transaction_max_timeout_ms + TXN_LATE_MS);
+    timer_start(h->broker->background, timer, config->producer_id_expiration_check_interval_ms);
+}
+
 struct housekeeping *housekeeping_new(struct broker *broker)
 {
     struct housekeeping *h = xcalloc(1, sizeof(*h));
@@ -144,6 +156,7 @@ struct housekeeping *housekeeping_new(struct broker *broker)
     h->retention.fire = on_retention;
     h->removal.fire = on_removal;
     h->flush.fire = on_flush;
+    h->producers.fire = on_producers;
     init_checkpoints(h);
     return h;
 }
@@ -157,6 +170,11 @@ void housekeeping_start(struct housekeeping *h)
                     ? interval_ms
                     : config->log_initial_task_delay_ms);
     timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
+    interval_ms = config->producer_id_expiration_check_interval_ms;
+    timer_start(h->broker->background, &h->producers,
+                interval_ms < config->log_initial_task_delay_ms
+                    ? interval_ms
+                    : config->log_initial_task_delay_ms);
     int64_t flush_ms = config->log_flush_scheduler_interval_ms;
     if (flush_ms > 0 && flush_ms < INT64_MAX) {
         timer_start(h->broker->background, &h->flush, flush_ms);
@@ -172,6 +190,7 @@ void housekeeping_stop(struct housekeeping *h)
     timer_stop(h->broker->background, &h->retention);
     timer_stop(h->broker->background, &h->removal);
     timer_stop(h->broker->background, &h->flush);
+    timer_stop(h->broker->background, &h->producers);
 }
 
 void housekeeping_free(struct housekeeping *h)

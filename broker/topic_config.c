@@ -191,6 +191,7 @@ struct log_config topic_log_config(const struct config *config, const struct pro
         .unclean_leader_election_enable = truth_of(&v, "unclean.leader.election.enable"),
         .message_downconversion_enable = truth_of(&v, "message.downconversion.enable"),
         .producer_id_expiration_ms = config->producer_id_expiration_ms,
+        .verify_transactions = config->transaction_partition_verification_enable,
     };
     return out;
 }

@@ -37,6 +37,7 @@ struct log_config {
     bool unclean_leader_election_enable;
     bool message_downconversion_enable;
     int64_t producer_id_expiration_ms; /* the broker's; not a topic option */
+    bool verify_transactions;          /* the same: transaction.partition.verification.enable */
 };
 
 /* Kafka 3.9's defaults. */

@@ -365,63 +365,6 @@ void logs_abandon(struct logs *logs)
     logs_free(logs);
 }
 
-/* The first log by name that has one, and how many have. */
-struct open_search {
-    const struct plog *first;
-    size_t count;
-};
-
-static int compare_names(struct topic_partition a, struct topic_partition b)
-{
-    size_t len = a.topic.len < b.topic.len ? a.topic.len : b.topic.len;
-    int order = memcmp(a.topic.data, b.topic.data, len);
-    if (order == 0 && a.topic.len != b.topic.len) {
-        order = a.topic.len < b.topic.len ? -1 : 1;
-    }
-    return order != 0 ? order : a.partition - b.partition;
-}
-
-static void look_for_open(void *context, struct plog *log)
-{
-    struct open_search *search = context;
-    if (plog_open_txns(log) == 0) {
-        return;
-    }
-    search->count++;
-    if (search->first == NULL || compare_names(plog_name(log), plog_name(search->first)) < 0) {
-        search->first = log;
-    }
-}
-
-err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_REASON_BYTES])
-{
-    struct open_search search = {0};
-    struct open_transaction open;
-    logs_each(logs, look_for_open, &search);
-    if (search.first == NULL || !plog_open_transaction(search.first, &open)) {
-        return OK;
-    }
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        err e = log_dir_take_back_identity(&logs->dirs[i], logs->env->fs);
-        if (e != OK) {
-            log_warn(AREA, "cannot remove a new meta.properties dir=%s error=\"%s\"",
-                     logs->dirs[i].path, err_text(e));
-        }
-    }
-    char others[64] = "";
-    if (search.count > 1) {
-        snprintf(others, sizeof(others), " and %zu more partitions have one", search.count - 1);
-    }
-    struct topic_partition name = plog_name(search.first);
-    const char *dir = plog_dir(search.first);
-    return refuse(reason, LOGS_REASON_BYTES,
-                  "log directory %.*s: %.*s-%d has an open transaction (producer id %lld, since "
-                  "offset %lld)%s; let Apache Kafka finish or abort it first",
-                  (int)(strrchr(dir, '/') - dir), dir, (int)name.topic.len, name.topic.data,
-                  name.partition, (long long)open.producer_id, (long long)open.first_offset,
-                  others);
-}
-
 /* Is there such a log? *log is NULL when it is damaged. */
 static bool look_up(struct logs *logs, struct topic_partition name, struct plog **log)
 {

@@ -47,10 +47,6 @@ bool logs_were_clean(const struct logs *logs);
 /* Closes every log, writes the checkpoints, then the clean marker (if nothing failed), and releases
  * the locks. Frees. */
 void logs_close(struct logs *logs);
-/* After logs_load: E_CONFIG with the reason if a transaction is open in any log. For a broker that has
- * nobody to end it: readers of committed records would wait for ever. Kafka can go on with the
- * directories after logs_abandon: a meta.properties that logs_load made is removed again. */
-NODISCARD err logs_refuse_open_transactions(struct logs *logs, char reason[LOGS_REASON_BYTES]);
 /* Releases the locks and frees: a failed start. A directory that was clean has its marker again,
  * unless a log in it was repaired or written to; nothing else is written. */
 void logs_abandon(struct logs *logs);

@@ -238,7 +238,6 @@ err log_dir_write_identity(struct log_dir *dir, const struct storage_env *env, i
         strcmp(known_cluster, cluster_id) == 0 && known_version != NULL) {
         return OK;
     }
-    bool is_new = dir->properties.count == 0;
     properties_set(&dir->properties, "broker.id", id);
     properties_set(&dir->properties, "version", "0");
     properties_set(&dir->properties, "cluster.id", cluster_id);
@@ -258,21 +257,8 @@ err log_dir_write_identity(struct log_dir *dir, const struct storage_env *env, i
     }
     char *path = file_in(dir, "meta.properties");
     err e = w.failed ? E_LIMIT : fs_write_atomic(env->fs, path, bytes_of(w.data, w.len));
-    dir->identity_made = e == OK && is_new;
     free(path);
     writer_deinit(&w);
-    return e;
-}
-
-err log_dir_take_back_identity(struct log_dir *dir, struct fs *fs)
-{
-    if (!dir->identity_made) {
-        return OK;
-    }
-    char *path = file_in(dir, "meta.properties");
-    err e = fs_unlink(fs, path);
-    dir->identity_made = e != OK;
-    free(path);
     return e;
 }
 

@@ -12,7 +12,6 @@ struct log_dir {
     int lock_fd;                  /* -1: not held */
     struct properties properties; /* meta.properties as it is */
     bool clean;                   /* the marker was there, and was removed */
-    bool identity_made;           /* meta.properties was not there, and was written */
     bool failed;                  /* something could not be written: no marker at the end */
     size_t partitions_n;
     struct name_list subdirs;   /* as they were when the lock was taken; sorted */
@@ -43,9 +42,6 @@ NODISCARD err log_dir_write_identity(struct log_dir *dir, const struct storage_e
 NODISCARD err log_dir_begin(struct log_dir *dir, struct fs *fs);
 /* Writes the marker and removes the lock file: the very end of a clean stop. */
 NODISCARD err log_dir_end(struct log_dir *dir, struct fs *fs);
-/* Removes a meta.properties that log_dir_write_identity made. */
-NODISCARD err log_dir_take_back_identity(struct log_dir *dir, struct fs *fs);
-
 /* Offsets as values of a map, which may not be NULL. */
 static inline void *checkpoint_value(int64_t offset)
 {

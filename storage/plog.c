@@ -115,7 +115,9 @@ static err examine_producer(const struct plog *log, struct append *append, const
     if (control && marker_parse(bytes_of(at, (size_t)batch->size_bytes), &marker) != OK) {
         return ERR_CORRUPT_MESSAGE;
     }
-    return producers_check(&log->producers, batch, control ? &marker : NULL, append->origin,
+    struct producers_rules rules = {.origin = append->origin,
+                                    .verify = log->config.verify_transactions};
+    return producers_check(&log->producers, batch, control ? &marker : NULL, &rules,
                            &append->duplicate);
 }
 

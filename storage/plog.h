@@ -165,12 +165,12 @@ NODISCARD err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, stru
                                 struct aborted_txn **txns, int32_t *count);
 /* How many producers have a transaction open here. */
 int plog_open_txns(const struct plog *log);
-struct open_transaction {
-    int64_t producer_id;
-    int64_t first_offset;
-};
-/* The open transaction that began first; false when there is none. */
-bool plog_open_transaction(const struct plog *log, struct open_transaction *out);
+/* The two need the partition's lock (KIP-890). Before the first batch of a transaction, which is to be verified by
+ * the transaction's coordinator: a guard for plog_txn_verified(); 0: there is nothing to be asked.
+ * `sequence` -1: a coordinator's batch. */
+uint64_t plog_verify_txn(struct plog *log, int64_t producer_id, int16_t epoch, int32_t sequence);
+/* The coordinator has confirmed it: plog_append() takes it, unless a marker comes first. */
+void plog_txn_verified(struct plog *log, int64_t producer_id, uint64_t guard);
 
 struct producer_info {
     int64_t producer_id;
@@ -180,7 +180,7 @@ struct producer_info {
     int32_t coordinator_epoch;
     int64_t txn_start_offset; /* -1: none */
 };
-/* Active producers, in the arena (DescribeProducers). Needs the partition lock. */
+/* Known producers, in the arena (DescribeProducers). Needs the partition lock. */
 NODISCARD err plog_producers(struct plog *log, struct arena *arena,
                              struct producer_info **producers, int32_t *count);
 

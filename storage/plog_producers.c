@@ -115,6 +115,7 @@ err plog_load_producers_from(struct plog *log, const struct name_list *names, in
     guard_lock(log);
     struct producers before = log->producers;
     log->producers = loaded;
+    log->producers.guards = before.guards;
     plog_count_txns_locked(log);
     guard_unlock(log);
     producers_deinit(&before);
@@ -175,6 +176,20 @@ err plog_producers(struct plog *log, struct arena *arena, struct producer_info *
         };
     }
     return OK;
+}
+
+uint64_t plog_verify_txn(struct plog *log, int64_t producer_id, int16_t epoch, int32_t sequence)
+{
+    plog_take_config(log);
+    return log->config.verify_transactions
+               ? producers_verify(&log->producers, producer_id, epoch, sequence,
+                                  clock_wall_ms(log->env->clock))
+               : 0;
+}
+
+void plog_txn_verified(struct plog *log, int64_t producer_id, uint64_t guard)
+{
+    producers_verified(&log->producers, producer_id, guard);
 }
 
 void plog_expire_producers(struct plog *log)

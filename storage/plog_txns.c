@@ -28,19 +28,6 @@ int plog_open_txns(const struct plog *log)
     return atomic_load(&log->open_txns);
 }
 
-bool plog_open_transaction(const struct plog *log, struct open_transaction *out)
-{
-    guard_lock(log);
-    const struct txn_list *open = &log->producers.open; /* ascends by first offset */
-    bool any = open->count > 0;
-    if (any) {
-        *out = (struct open_transaction){.producer_id = open->spans[0].producer_id,
-                                         .first_offset = open->spans[0].first_offset};
-    }
-    guard_unlock(log);
-    return any;
-}
-
 int64_t plog_last_stable_offset(struct plog *log, int64_t high_watermark)
 {
     if (atomic_load(&log->txns) == 0) {

@@ -15,6 +15,8 @@
 
 #include <stdlib.h>
 
+enum { VERIFICATIONS_MAX = 10000 };
+
 err marker_parse(struct bytes batch, struct marker *marker)
 {
     struct batch header;
@@ -62,14 +64,21 @@ void producers_init(struct producers *producers)
 {
     *producers = (struct producers){0};
     map_init(&producers->by_id);
+    map_init(&producers->verifications);
+}
+
+static void free_map(struct map *map)
+{
+    map_each (entry, map) {
+        free(entry->value);
+    }
+    map_deinit(map);
 }
 
 static void free_all(struct producers *producers)
 {
-    map_each (entry, &producers->by_id) {
-        free(entry->value);
-    }
-    map_deinit(&producers->by_id);
+    free_map(&producers->by_id);
+    free_map(&producers->verifications);
 }
 
 void producers_deinit(struct producers *producers)
@@ -98,6 +107,23 @@ static err check_marker(const struct producer *producer, const struct batch *bat
         return ERR_TRANSACTION_COORDINATOR_FENCED;
     }
     return OK;
+}
+
+/* What comes behind one that is still tried may not come before it. */
+static err check_tentative(const struct verification *verification, const struct batch *batch)
+{
+    return verification != NULL && batch->base_sequence > verification->lowest_sequence
+               ? ERR_OUT_OF_ORDER_SEQUENCE_NUMBER
+               : OK;
+}
+
+static err check_verified(const struct producer *producer, const struct verification *verification,
+                          const struct batch *batch)
+{
+    bool begins = batch_is(batch, BATCH_TRANSACTIONAL) &&
+                  (producer == NULL || producer->txn_first_offset < 0);
+    bool verified = verification != NULL && verification->verified;
+    return begins && !verified ? ERR_INVALID_TXN_STATE : OK;
 }
 
 static err check_sequence(const struct producer *producer, const struct batch *batch)
@@ -131,33 +157,87 @@ static const struct producer_batch *find_duplicate(const struct producer *produc
 }
 
 err producers_check(const struct producers *producers, const struct batch *batch,
-                    const struct marker *marker, enum append_origin origin,
+                    const struct marker *marker, const struct producers_rules *rules,
                     const struct producer_batch **duplicate)
 {
     *duplicate = NULL;
     const struct producer *producer = map_get_i64(&producers->by_id, batch->producer_id);
-    if (producer == NULL || origin == APPEND_REPLICATION) {
+    const struct verification *verification =
+        map_get_i64(&producers->verifications, batch->producer_id);
+    if (rules->origin == APPEND_REPLICATION) {
         return OK;
     }
     if (marker != NULL) {
-        return check_marker(producer, batch, marker);
+        return producer == NULL ? OK : check_marker(producer, batch, marker);
     }
-    if (origin == APPEND_CLIENT) {
+    if (rules->origin == APPEND_CLIENT && producer != NULL) {
         *duplicate = find_duplicate(producer, batch);
         if (*duplicate != NULL) {
             return OK;
         }
     }
-    if (batch->producer_epoch < producer->epoch) {
+    if (rules->verify) {
+        TRY(check_verified(producer, verification, batch));
+    }
+    if (producer != NULL && batch->producer_epoch < producer->epoch) {
         return ERR_INVALID_PRODUCER_EPOCH;
     }
-    if (origin == APPEND_CLIENT) {
+    if (rules->origin == APPEND_CLIENT) {
+        TRY(check_tentative(verification, batch));
+    }
+    if (producer == NULL) {
+        return OK;
+    }
+    if (rules->origin == APPEND_CLIENT) {
         TRY(check_sequence(producer, batch));
     }
     if (producer->txn_first_offset >= 0 && !batch_is(batch, BATCH_TRANSACTIONAL)) {
         return ERR_INVALID_TXN_STATE;
     }
     return OK;
+}
+
+/* Of clients that asked and never came back there may be many. */
+static void drop_oldest_verification(struct producers *producers)
+{
+    size_t at = 0;
+    struct map_entry *first = map_next(&producers->verifications, &at);
+    int64_t id = 0;
+    memcpy(&id, first->key, sizeof(id));
+    free(map_remove_i64(&producers->verifications, id));
+}
+
+uint64_t producers_verify(struct producers *producers, int64_t producer_id, int16_t epoch,
+                          int32_t sequence, int64_t now_ms)
+{
+    const struct producer *producer = map_get_i64(&producers->by_id, producer_id);
+    if (producer != NULL && producer->txn_first_offset >= 0) {
+        return 0;
+    }
+    struct verification *v = map_get_i64(&producers->verifications, producer_id);
+    if (v == NULL) {
+        if (producers->verifications.count >= VERIFICATIONS_MAX) {
+            drop_oldest_verification(producers);
+        }
+        v = xcalloc(1, sizeof(*v));
+        *v = (struct verification){.guard = ++producers->guards,
+                                   .epoch = epoch,
+                                   .lowest_sequence = sequence,
+                                   .since_ms = now_ms};
+        map_set_i64(&producers->verifications, producer_id, v);
+    } else if (epoch > v->epoch || (epoch == v->epoch && sequence < v->lowest_sequence)) {
+        v->epoch = epoch;
+        v->lowest_sequence = sequence;
+    }
+    return v->guard;
+}
+
+void producers_verified(struct producers *producers, int64_t producer_id, uint64_t guard)
+{
+    struct verification *v = map_get_i64(&producers->verifications, producer_id);
+    if (v != NULL && v->guard == guard) {
+        v->verified = true;
+    }
 }
 
 static void txn_push(struct txn_list *list, struct txn_span span)
@@ -277,6 +357,10 @@ bool producers_apply(struct producers *producers, const struct batch *batch,
 {
     bool is_abort = false;
     if (batch->magic == 2 && batch->producer_id >= 0) {
+        if (producers->verifications.count > 0 &&
+            (marker != NULL || batch_is(batch, BATCH_TRANSACTIONAL))) {
+            free(map_remove_i64(&producers->verifications, batch->producer_id));
+        }
         if (marker == NULL) {
             apply_data(producers, producer_of(producers, batch->producer_id), batch);
         } else if (marker->type >= 0) {
@@ -344,9 +428,21 @@ static bool is_expired(const struct producer *producer, int64_t now_ms, int64_t 
     return producer->txn_first_offset < 0 && now_ms - producer->last_timestamp >= expiration_ms;
 }
 
+static void expire_verifications(struct producers *producers, int64_t now_ms, int64_t expiration_ms)
+{
+    size_t at = 0;
+    const struct map_entry *first = NULL;
+    while ((first = map_next(&producers->verifications, &at)) != NULL &&
+           now_ms - ((const struct verification *)first->value)->since_ms >= expiration_ms) {
+        drop_oldest_verification(producers);
+        at = 0;
+    }
+}
+
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiration_ms)
 {
     CHECK(expiration_ms >= 0);
+    expire_verifications(producers, now_ms, expiration_ms);
     struct producer **idle = NULL;
     size_t count = 0;
     map_each (entry, &producers->by_id) {

@@ -43,8 +43,21 @@ struct txn_list {
     size_t cap;
 };
 
+/* A producer that wants to begin a transaction here: the coordinator is being asked whether it has, or has
+ * said so (KIP-890). It goes with the first batch, or with a marker, so that an answer which is of before
+ * that marker opens nothing. */
+struct verification {
+    uint64_t guard; /* never given twice */
+    bool verified;
+    int16_t epoch;
+    int32_t lowest_sequence; /* that was tried */
+    int64_t since_ms;
+};
+
 struct producers {
-    struct map by_id; /* of struct producer, owned */
+    struct map by_id;         /* of struct producer, owned */
+    struct map verifications; /* by producer id, owned */
+    uint64_t guards;          /* the last one given */
     struct txn_list open;
     struct txn_list decided;
     int64_t end_offset; /* everything below is accounted for */
@@ -65,11 +78,23 @@ void producers_init(struct producers *producers);
 void producers_deinit(struct producers *producers);
 void producers_clear(struct producers *producers, int64_t end_offset);
 
+/* How an append is judged. */
+struct producers_rules {
+    enum append_origin origin;
+    bool verify; /* transaction.partition.verification.enable */
+};
 /* May this batch (with a producer id) be appended? `marker` NULL for data. OK; 45, 47, 48 or 52;
  * and *duplicate set when it is an exact repetition. Changes nothing. */
 NODISCARD err producers_check(const struct producers *producers, const struct batch *batch,
-                              const struct marker *marker, enum append_origin origin,
+                              const struct marker *marker, const struct producers_rules *rules,
                               const struct producer_batch **duplicate);
+
+/* The first batch of a transaction (`sequence` -1: of a coordinator) is to be verified: a guard for
+ * producers_verified(). 0: it is open already, and nothing needs to be asked. */
+uint64_t producers_verify(struct producers *producers, int64_t producer_id, int16_t epoch,
+                          int32_t sequence, int64_t now_ms);
+/* The coordinator has confirmed it. Nothing happens if the guard is not in force any more. */
+void producers_verified(struct producers *producers, int64_t producer_id, uint64_t guard);
 /* Accounts for an appended batch. True if it aborted a transaction, with the txnindex entry. */
 bool producers_apply(struct producers *producers, const struct batch *batch,
                      const struct marker *marker, struct txn_entry *aborted);

@@ -1,7 +1,6 @@
 /* The table of partitions first: the metadata is asked only about what is not there. */
 #include "broker/api/lookup.h"
 
-#include "base/log.h"
 #include "broker/broker.h"
 
 err lookup_partition(struct req *r, struct str topic, int32_t partition, struct partition **p)
@@ -14,16 +13,4 @@ err lookup_partition(struct req *r, struct str topic, int32_t partition, struct 
     bool elsewhere = metadata_has_partition(metadata, topic, partition);
     metadata_release(metadata);
     return elsewhere ? ERR_NOT_LEADER_OR_FOLLOWER : ERR_UNKNOWN_TOPIC_OR_PARTITION;
-}
-
-err refuse_transactional(struct req *r, struct str transactional_id)
-{
-    if (once_first(&r->broker->no_transactions, transactional_id)) {
-        log_warn("api",
-                 "transactions are not built: the client waits until its own timeout "
-                 "transactional.id=%.*s client.id=%.*s client=%.*s",
-                 (int)transactional_id.len, transactional_id.data, (int)r->client_id.len,
-                 r->client_id.data, (int)r->client_host.len, r->client_host.data);
-    }
-    return ERR_COORDINATOR_NOT_AVAILABLE;
 }

@@ -10,8 +10,4 @@
 NODISCARD err lookup_partition(struct req *r, struct str topic, int32_t partition,
                                struct partition **p);
 
-/* There is no transaction coordinator: the client is told so retriably, and asks until it gives up. The
- * log says it once for each transactional id. */
-err refuse_transactional(struct req *r, struct str transactional_id);
-
 #endif

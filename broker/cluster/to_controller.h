@@ -10,7 +10,7 @@
 #include "base/workers.h"
 #include "broker/cluster/control_keys.h"
 #include "broker/cluster/metadata.h"
-#include "broker/net/peer.h"
+#include "broker/cluster/broker_client.h"
 
 struct to_controller;
 

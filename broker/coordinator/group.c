@@ -669,6 +669,15 @@ err group_check_commit(struct group *group, struct str member_id, struct str ins
     return OK;
 }
 
+err group_check_txn_commit(const struct group *group, struct str member_id, struct str instance_id,
+                           int32_t generation)
+{
+    struct member *m = NULL;
+    TRY(group->state == GROUP_DEAD ? ERR_COORDINATOR_NOT_AVAILABLE : OK);
+    TRY(check_member(group, member_id, instance_id, &m));
+    return generation == group->generation ? OK : ERR_ILLEGAL_GENERATION;
+}
+
 void group_kill(struct group *group, err error, struct group_output *out)
 {
     list_each_safe (item, &group->members) {

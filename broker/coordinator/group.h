@@ -196,6 +196,10 @@ err group_leave(struct group *group, struct str member_id, struct str instance_i
 err group_check_commit(struct group *group, struct str member_id, struct str instance_id,
                        int32_t generation, int64_t now_ms);
 
+/* May this member commit as a part of a transaction? The group's state is not looked at. */
+err group_check_txn_commit(const struct group *group, struct str member_id, struct str instance_id,
+                           int32_t generation);
+
 /* Expires what is due; returns when to come again (INT64_MAX: never). */
 int64_t group_tick(struct group *group, const struct group_limits *limits, int64_t now_ms,
                    struct group_output *out);

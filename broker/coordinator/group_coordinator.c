@@ -88,41 +88,48 @@ void group_coordinator_topic_deleted(struct group_coordinator *c, struct str top
 
 /* ---- transactions ---- */
 
-struct marker_store {
-    struct txn_end end;
-    void (*done)(void *context, err outcome);
-    void *context;
-};
-
 static void on_marker_stored(struct group_shard *shard, void *context, err outcome, int64_t at)
 {
-    struct marker_store *marker = context;
+    struct group_txn_end *end = context;
     (void)at;
     if (outcome == OK) {
-        pending_offsets_decide(&shard->pending, marker->end.producer_id, marker->end.commit,
+        pending_offsets_decide(&shard->pending, end->end.producer_id, end->end.commit,
                                group_shard_apply_offset, shard);
     }
-    marker->done(marker->context, outcome);
-    free(marker);
+    end->outcome = outcome;
+    if (end->is_awaited) {
+        waiter_wake(end->waiter);
+    }
 }
 
 err group_coordinator_end_txn(struct group_coordinator *c, int32_t partition,
-                              const struct txn_end *end, void (*done)(void *context, err outcome),
-                              void *context)
+                              struct group_txn_end *end)
 {
     struct shard *shard = shards_at(&c->shards, partition);
     if (shard == NULL || shard_ready_at_a_glance(shard) != OK) {
         return ERR_NOT_LEADER_OR_FOLLOWER;
     }
     shard_lock(shard);
-    err e = shard_ready_locked(shard) == OK ? OK : ERR_NOT_LEADER_OR_FOLLOWER;
-    if (e == OK) {
-        struct marker_store *marker = xcalloc(1, sizeof(*marker));
+    err e = shard_ready_locked(shard) == OK ? E_BUSY : ERR_NOT_LEADER_OR_FOLLOWER;
+    if (e == E_BUSY) {
         struct writer batch;
-        *marker = (struct marker_store){.end = *end, .done = done, .context = context};
-        txn_marker_write(&batch, end, shard_now_ms(shard));
-        group_shard_store(group_shard_of(shard), &batch, on_marker_stored, marker, NULL);
+        end->outcome = E_BUSY;
+        end->is_awaited = false;
+        txn_marker_batch(&batch, &end->end, shard_now_ms(shard));
+        group_shard_store(group_shard_of(shard), &batch, on_marker_stored, end, NULL);
+        end->is_awaited = true;
+        e = end->outcome;
     }
+    shard_unlock(shard);
+    return e;
+}
+
+err group_coordinator_txn_ended(struct group_coordinator *c, int32_t partition,
+                                const struct group_txn_end *end)
+{
+    struct shard *shard = shards_at(&c->shards, partition);
+    shard_lock(shard);
+    err e = end->outcome;
     shard_unlock(shard);
     return e;
 }

@@ -33,18 +33,29 @@ void group_coordinator_resigned(struct group_coordinator *coordinator, int32_t p
 /* A topic is gone: its committed offsets are removed. */
 void group_coordinator_topic_deleted(struct group_coordinator *coordinator, struct str topic);
 
-/* A transaction of this producer ends: appends its marker to the partition, and applies or drops the
- * offsets that it committed. With OK `done` is called once, when the marker is safe and they are visible,
- * or when that failed; perhaps at once, under a lock: it only sets and posts. NOT_LEADER_OR_FOLLOWER (6) where
- * the shard does not serve (yet), as Kafka's newer coordinator answers. */
+/* The end of a producer's transaction. */
 struct txn_end {
     int64_t producer_id;
     int16_t producer_epoch;
     bool commit;
     int32_t coordinator_epoch;
 };
+/* It comes to a partition of __consumer_offsets. Embedded in who waits for it, who keeps it until it is done. */
+struct group_txn_end {
+    struct txn_end end;
+    struct waiter
+        *waiter; /* woken when it is done, unless that is at once; under the shard's lock */
+    /* The shard's. */
+    bool is_awaited;
+    err outcome; /* E_BUSY until it is done */
+};
+/* Appends the marker to the partition, and when that is safe applies or drops what the transaction has
+ * committed: OK; E_BUSY when that is to be waited for. NOT_LEADER_OR_FOLLOWER (6) where the shard does not serve
+ * (yet), as Kafka's newer coordinator answers; others as partition_append. */
 NODISCARD err group_coordinator_end_txn(struct group_coordinator *coordinator, int32_t partition,
-                                        const struct txn_end *end,
-                                        void (*done)(void *context, err outcome), void *context);
+                                        struct group_txn_end *end);
+/* After E_BUSY: as it is by now. */
+NODISCARD err group_coordinator_txn_ended(struct group_coordinator *coordinator, int32_t partition,
+                                          const struct group_txn_end *end);
 
 #endif

@@ -315,8 +315,8 @@ static int64_t tick(struct shard *base, int64_t now_ms)
 static void check(const struct shard *base)
 {
     const struct group_shard *shard = container_of(base, struct group_shard, shard);
-    CHECK(base->state != SHARD_NOT_OWNED ||
-          (shard->groups.count == 0 && shard->pending.by_producer.count == 0));
+    bool holds = base->state == SHARD_ACTIVE || base->state == SHARD_LOADING;
+    CHECK(holds || (shard->groups.count == 0 && shard->pending.by_producer.count == 0));
 }
 
 const struct shard_kind group_shard_kind = {

@@ -115,6 +115,8 @@ err shard_ready_at_a_glance(const struct shard *shard)
         return OK;
     case SHARD_LOADING:
         return ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    case SHARD_BROKEN:
+        return ERR_COORDINATOR_NOT_AVAILABLE;
     default:
         return ERR_NOT_COORDINATOR;
     }
@@ -146,7 +148,7 @@ static void fail_load(struct shard *shard, err e, int64_t at)
               kind_of(shard)->what, kind_of(shard)->topic, shard->number, (long long)at,
               err_text(e));
     end_load(shard);
-    atomic_store(&shard->state, SHARD_NOT_OWNED);
+    atomic_store(&shard->state, SHARD_BROKEN);
     kind_of(shard)->forget(shard, ERR_NOT_COORDINATOR);
 }
 

@@ -16,7 +16,12 @@
 
 #include <pthread.h>
 
-enum shard_state { SHARD_NOT_OWNED, SHARD_LOADING, SHARD_ACTIVE };
+enum shard_state {
+    SHARD_NOT_OWNED,
+    SHARD_LOADING,
+    SHARD_ACTIVE,
+    SHARD_BROKEN, /* owned, but its log cannot be loaded */
+};
 
 struct shard_load;
 
@@ -47,7 +52,8 @@ void shard_deinit(struct shard *shard);
 
 void shard_lock(struct shard *shard);
 void shard_unlock(struct shard *shard);
-/* OK, COORDINATOR_LOAD_IN_PROGRESS or NOT_COORDINATOR; the second needs no lock. */
+/* OK; COORDINATOR_LOAD_IN_PROGRESS (14), COORDINATOR_NOT_AVAILABLE (15) where the log cannot be loaded,
+ * NOT_COORDINATOR (16). The second needs no lock. */
 err shard_ready_locked(const struct shard *shard);
 err shard_ready_at_a_glance(const struct shard *shard);
 int64_t shard_now_ms(const struct shard *shard);

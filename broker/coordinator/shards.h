@@ -69,7 +69,8 @@ int32_t shards_partition_of(struct str key, int32_t partitions_n);
 int32_t shards_number_of(const struct shards *shards, struct str key);
 /* The shard of a partition's number, or NULL. */
 struct shard *shards_at(struct shards *shards, int32_t number);
-/* The gate: the shard of a key, locked. NOT_COORDINATOR or COORDINATOR_LOAD_IN_PROGRESS. */
+/* The gate: the shard of a key, locked. COORDINATOR_LOAD_IN_PROGRESS (14), COORDINATOR_NOT_AVAILABLE (15: it
+ * cannot be loaded) or NOT_COORDINATOR (16). */
 NODISCARD err shards_lock(struct shards *shards, struct str key, struct shard **out);
 /* Calls `each` for every shard that serves, under its lock. COORDINATOR_LOAD_IN_PROGRESS: some are being
  * loaded, and were left out. */

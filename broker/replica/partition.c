@@ -30,6 +30,8 @@
 
 #include <stdlib.h>
 
+enum { HANGING_ARENA_BYTES = 64 << 20 };
+
 static void on_flush(struct loop_task *task);
 
 /* ---- what always holds ---- */
@@ -118,6 +120,7 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
     p->state.leader_epoch = -1;
     p->state.partition_epoch = -1;
     p->led_since = -1;
+    p->hanging_said = -1;
     list_init(&p->watches);
     struct log_config config = plog_config(log);
     take_config(p, &config);
@@ -500,6 +503,35 @@ err partition_is_committed(struct partition *p, const struct partition_append *a
     return e;
 }
 
+err partition_verify_txn(struct partition *p, int64_t producer_id, int16_t epoch, int32_t sequence,
+                         uint64_t *guard)
+{
+    partition_lock(p);
+    err e = partition_check_role(p, -1, false);
+    *guard = e == OK ? plog_verify_txn(p->log, producer_id, epoch, sequence) : 0;
+    partition_unlock(p);
+    return e;
+}
+
+void partition_txn_verified(struct partition *p, int64_t producer_id, uint64_t guard)
+{
+    partition_lock(p);
+    if (partition_check_role(p, -1, false) == OK) {
+        plog_txn_verified(p->log, producer_id, guard);
+    }
+    partition_unlock(p);
+}
+
+err partition_producers(struct partition *p, struct arena *arena, struct producer_info **producers,
+                        int32_t *count)
+{
+    partition_lock(p);
+    err e = partition_check_log(p);
+    e = e == OK ? plog_producers(p->log, arena, producers, count) : e;
+    partition_unlock(p);
+    return e;
+}
+
 static err delete_records(struct partition *p, int64_t offset)
 {
     TRY(partition_check_role(p, -1, false));
@@ -759,13 +791,58 @@ int partition_apply_retention(struct partition *p)
             log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",
                       (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(e));
         }
-        plog_expire_producers(p->log);
     }
     if (deleted > 0) {
         partition_wake_replicas(p, 1);
     }
     partition_unlock(p);
     return deleted;
+}
+
+void partition_expire_producers(struct partition *p)
+{
+    partition_lock(p);
+    if (partition_check_log(p) == OK) {
+        plog_expire_producers(p->log);
+    }
+    partition_unlock(p);
+}
+
+/* The newest one that was said: those after it are new. */
+static void report_hanging(struct partition *p, int64_t txn_max_ms)
+{
+    struct arena arena;
+    struct producer_info *infos = NULL;
+    int32_t count = 0;
+    int64_t said = p->hanging_said;
+    arena_init(&arena, HANGING_ARENA_BYTES);
+    err_ignore(plog_producers(p->log, &arena, &infos, &count)); /* too many: the next time */
+    for (int32_t i = 0; i < count; i++) {
+        const struct producer_info *info = &infos[i];
+        bool hangs = info->txn_start_offset > said &&
+                     clock_wall_ms(p->env->clock) - info->last_timestamp > txn_max_ms;
+        if (hangs) {
+            log_warn(
+                "partition",
+                "a transaction hangs, kafka-transactions abort ends it topic=%.*s partition=%d "
+                "producer=%lld epoch=%d offset=%lld",
+                (int)p->name.topic.len, p->name.topic.data, p->name.partition,
+                (long long)info->producer_id, info->epoch, (long long)info->txn_start_offset);
+        }
+        if (hangs && info->txn_start_offset > p->hanging_said) {
+            p->hanging_said = info->txn_start_offset;
+        }
+    }
+    arena_deinit(&arena);
+}
+
+void partition_report_hanging(struct partition *p, int64_t txn_max_ms)
+{
+    partition_lock(p);
+    if (partition_check_log(p) == OK && p->is_leader && plog_open_txns(p->log) > 0) {
+        report_hanging(p, txn_max_ms);
+    }
+    partition_unlock(p);
 }
 
 /* ---- watches ---- */

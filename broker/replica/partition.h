@@ -182,6 +182,17 @@ NODISCARD err partition_append(struct partition *p, uint8_t *batches, size_t len
 NODISCARD err partition_is_committed(struct partition *p, const struct partition_append *appended,
                                      int16_t required_acks, bool *committed);
 
+/* Before the first batch of a transaction, which its coordinator is to verify (KIP-890): a guard for
+ * partition_txn_verified(); 0: nothing needs to be asked. `sequence` -1: a coordinator's batch. Not leading as
+ * partition_append. */
+NODISCARD err partition_verify_txn(struct partition *p, int64_t producer_id, int16_t epoch,
+                                   int32_t sequence, uint64_t *guard);
+/* The coordinator has confirmed it: the batch may be appended, unless a marker comes first. */
+void partition_txn_verified(struct partition *p, int64_t producer_id, uint64_t guard);
+/* Those who have written, in the arena; of any replica. KAFKA_STORAGE_ERROR (56), or why it has gone. */
+NODISCARD err partition_producers(struct partition *p, struct arena *arena,
+                                  struct producer_info **producers, int32_t *count);
+
 /* DeleteRecords: moves the log's start forward to `offset`, -1: to the high watermark; *low_watermark is
  * where it is then. Not leading as partition_append; POLICY_VIOLATION (44) where the topic's
  * cleanup.policy keeps records (no "delete"); OFFSET_OUT_OF_RANGE (1) above the high watermark. The new
@@ -278,8 +289,13 @@ void partition_set_throttled(struct partition *p, struct replica_throttled throt
 struct replica_throttled partition_throttled(const struct partition *p);
 /* As a leader: is this replica, which is not in sync, to get nothing for now? */
 bool partition_holds_back(struct partition *p, int32_t replica_id);
-/* Retention, and what producers are forgotten. Returns how many segments went. */
+/* Returns how many segments went. */
 int partition_apply_retention(struct partition *p);
+/* Forgets producers that were idle for long. */
+void partition_expire_producers(struct partition *p);
+/* Says in the log, once for each, which transactions are open here though their last batch is older than
+ * that: no coordinator will end them (KIP-664: kafka-transactions abort does). */
+void partition_report_hanging(struct partition *p, int64_t txn_max_ms);
 /* flush.ms: asks for a flush when the last one is so long ago. */
 void partition_flush_if_due(struct partition *p, int64_t now_ms);
 

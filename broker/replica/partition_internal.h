@@ -29,6 +29,7 @@ struct partition {
     int64_t joiner_epoch; /* who is to join: the broker epoch with which it fetched; -1: not told */
     bool pending_said;    /* in the log */
     bool behind;          /* told to env->behind, and not yet that nobody is behind any more */
+    int64_t hanging_said; /* where the newest transaction began that was said to hang; -1 */
     int64_t led_from;     /* where the log ended when this leadership began */
     int to_end_watches;
     bool is_leader;

@@ -569,6 +569,18 @@ int replicas_apply_retention(struct replicas *replicas)
     return total;
 }
 
+static void expire_producers(void *context, struct partition *p)
+{
+    const int64_t *txn_max_ms = context;
+    partition_expire_producers(p);
+    partition_report_hanging(p, *txn_max_ms);
+}
+
+void replicas_expire_producers(struct replicas *replicas, int64_t txn_max_ms)
+{
+    replicas_each(replicas, expire_producers, &txn_max_ms);
+}
+
 static void flush_if_due(void *context, struct partition *p)
 {
     const int64_t *now_ms = context;

@@ -73,6 +73,9 @@ void replicas_take_configs(struct replicas *replicas, struct str topic);
 void replicas_reconsider(struct replicas *replicas);
 /* Retention on every partition; returns how many segments went. */
 int replicas_apply_retention(struct replicas *replicas);
+/* Forgets idle producers, and says which transactions are open for longer than any may be: nobody ends
+ * them. */
+void replicas_expire_producers(struct replicas *replicas, int64_t txn_max_ms);
 /* flush.ms, on every partition. */
 void replicas_flush_due(struct replicas *replicas, int64_t now_ms);
 

@@ -294,25 +294,6 @@ static void test_clean(void)
     place_remove(&p);
 }
 
-/* The open transaction refuses a start, after which Kafka finds the directory as it left it. */
-static void test_refused(void)
-{
-    struct place p;
-    char reason[LOGS_REASON_BYTES];
-    copy_fixture(&p);
-    struct logs *logs = load(&p);
-    CU_ASSERT_EQUAL(logs_refuse_open_transactions(logs, reason), E_CONFIG);
-    CU_ASSERT_PTR_NOT_NULL(
-        strstr(reason, "txn-0 has an open transaction (producer id 1, since offset 21); let"));
-    logs_abandon(logs);
-    CU_ASSERT_FALSE(exists(&p, ".lock"));
-    /* The epochs of comp-0 are cut to its start by a load, by Kafka's too. */
-    compare_files(&p, "*/*.log */*.index */*.timeindex */*.txnindex */partition.metadata "
-                      "[!c]*/leader-epoch-checkpoint meta.properties .kafka_cleanshutdown "
-                      "*checkpoint [!p]*/*.snapshot plain-0/00*46.snapshot");
-    place_remove(&p);
-}
-
 /* Only the .log files, the topic ids and the start offsets are left. */
 static void test_rebuilt(void)
 {
@@ -380,5 +361,4 @@ static void test_continue(void)
     place_remove(&p);
 }
 
-SUITE("a directory of Kafka's", TEST(test_clean), TEST(test_refused), TEST(test_rebuilt),
-      TEST(test_continue))
+SUITE("a directory of Kafka's", TEST(test_clean), TEST(test_rebuilt), TEST(test_continue))

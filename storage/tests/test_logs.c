@@ -384,93 +384,34 @@ static void test_unclean(void)
     place_remove(&t.p);
 }
 
-/* Names and contents of everything below "a", in one number. */
-static uint32_t sum_of_files(const struct two *t)
-{
-    char command[512];
-    unsigned sum = 0;
-    snprintf(command, sizeof(command),
-             "cd '%s'/a && find . | sort | while read f; do echo \"$f\"; [ -d \"$f\" ] || cat "
-             "\"$f\"; done | cksum",
-             t->p.dir);
-    FILE *pipe = popen(command, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(pipe);
-    CU_ASSERT_EQUAL(fscanf(pipe, "%u", &sum), 1);
-    pclose(pipe);
-    return sum;
-}
-
 static void begin_transaction(struct plog *log, int64_t producer_id)
 {
     struct batch_spec spec = {.producer_id = producer_id + 1, .attributes = BATCH_TRANSACTIONAL};
     MUST(append_spec(log, &spec, NULL));
 }
 
-static void refused_start(struct two *t, const char *words)
-{
-    place_reboot(&t->p);
-    struct logs *logs = start(t, 1);
-    CU_ASSERT_EQUAL(logs_refuse_open_transactions(logs, t->reason), E_CONFIG);
-    CU_ASSERT_PTR_NOT_NULL(strstr(t->reason, words));
-    CU_ASSERT_PTR_NULL(strchr(t->reason, '\n'));
-    logs_abandon(logs);
-}
-
-/* An open transaction refuses the start, and the directory stays what it was: clean, or unclean. */
+/* Open transactions are there again, and end by their markers. */
 static void test_open_transactions(void)
 {
     struct two t;
     make_two(&t);
     struct logs *logs = start(&t, 1);
-    must_append(create(logs, "a", 0), 2);
     struct plog *b2 = create(logs, "b", 2);
     must_append(b2, 42);
     begin_transaction(b2, 1000);
     begin_transaction(b2, 7);
     logs_close(logs);
-    uint32_t before = sum_of_files(&t);
-    char expected[LOGS_REASON_BYTES];
-    snprintf(expected, sizeof(expected),
-             "log directory %s: b-2 has an open transaction (producer id 1000, since offset 42); "
-             "let Apache Kafka finish or abort it first",
-             t.a);
-    for (int i = 0; i < 2; i++) {
-        refused_start(&t, expected);
-        CU_ASSERT_STRING_EQUAL(t.reason, expected);
-        CU_ASSERT_TRUE(exists(&t.p, "a/.kafka_cleanshutdown"));
-        CU_ASSERT_EQUAL(sum_of_files(&t), before);
-    }
-    /* who has no identity gets none */
-    run("rm '%s'/a/meta.properties", t.p.dir, "");
-    before = sum_of_files(&t);
-    refused_start(&t, "b-2");
-    CU_ASSERT_EQUAL(sum_of_files(&t), before);
-    /* several: the first by name */
+    place_reboot(&t.p);
     logs = start(&t, 1);
     CU_ASSERT_TRUE(logs_were_clean(logs));
-    begin_transaction(create(logs, "b", 10), 5);
-    begin_transaction(create(logs, "bb", 0), 6);
-    logs_close(logs);
-    refused_start(&t, "b-2 has an open transaction (producer id 1000, since offset 42) and 2 more "
-                      "partitions have one; let");
-    /* unclean stays unclean, and loses nothing */
-    run("rm '%s'/a/.kafka_cleanshutdown", t.p.dir, "");
-    refused_start(&t, "b-2");
-    CU_ASSERT_FALSE(exists(&t.p, "a/.kafka_cleanshutdown"));
-    logs = start(&t, 1);
-    CU_ASSERT_FALSE(logs_were_clean(logs));
-    struct open_transaction open = {0};
     b2 = logs_get(logs, tp("b", 2));
-    CU_ASSERT_TRUE(plog_open_transaction(b2, &open));
-    CU_ASSERT(open.producer_id == 1000 && open.first_offset == 42);
+    CU_ASSERT_EQUAL(plog_open_txns(b2), 2);
+    CU_ASSERT_EQUAL(plog_last_stable_offset(b2, 44), 42);
     MUST(append_marker(b2, 1000, 0, false, 0));
-    CU_ASSERT_TRUE(plog_open_transaction(b2, &open));
-    CU_ASSERT(open.producer_id == 7 && open.first_offset == 43);
+    CU_ASSERT_EQUAL(plog_last_stable_offset(b2, 45), 43);
     MUST(append_marker(b2, 7, 0, true, 0));
-    CU_ASSERT_FALSE(plog_open_transaction(b2, &open));
-    MUST(append_marker(logs_get(logs, tp("b", 10)), 5, 0, true, 0));
-    MUST(append_marker(logs_get(logs, tp("bb", 0)), 6, 0, true, 0));
-    MUST(logs_refuse_open_transactions(logs, t.reason));
+    CU_ASSERT_EQUAL(plog_last_stable_offset(b2, 46), 46);
+    CU_ASSERT_EQUAL(plog_open_txns(b2), 0);
     logs_close(logs);
     place_remove(&t.p);
 }

@@ -9,6 +9,7 @@
 #include "broker/api/leaders.h"
 #include "broker/api/lookup.h"
 #include "broker/api/produce_check.h"
+#include "broker/api/produce_verify.h"
 #include "broker/broker.h"
 
 enum { FIRST_CURRENT_LEADER_VERSION = 10 };
@@ -35,6 +36,8 @@ struct produce {
     struct produce_response_partition *next_out;
     struct partition *partition; /* that is looked at */
     struct produce_check check;
+    struct produce_verify *verify; /* NULL: no transaction */
+    struct str message;            /* about the partition that is looked at */
 };
 
 /* ---- one partition ---- */
@@ -130,22 +133,13 @@ static err check_records(struct req *r, struct produce *work,
     return produce_check_here(&work->check);
 }
 
-static bool is_transactional(struct bytes records)
-{
-    struct batch batch;
-    if (records.len < BATCH_HEADER_BYTES) {
-        return false;
-    }
-    batch_parse(records.data, &batch);
-    return batch.magic == 2 && batch_is(&batch, BATCH_TRANSACTIONAL);
-}
-
 /* In Kafka's order: is there such a partition, is it what this version may send, may it be written
  * so; then whether it can be written here. */
 static err check_partition(struct req *r, struct produce *work, struct str topic,
                            const struct produce_request_partition *in)
 {
     const struct produce_request *request = r->in;
+    work->message = (struct str){0};
     err found = lookup_partition(r, topic, in->index, &work->partition);
     if (found == ERR_UNKNOWN_TOPIC_OR_PARTITION) {
         return found;
@@ -154,8 +148,8 @@ static err check_partition(struct req *r, struct produce *work, struct str topic
         return ERR_INVALID_RECORD;
     }
     TRY(produce_check_begin(&work->check, r, in->records.data));
-    if (request->transactional_id.data != NULL && is_transactional(in->records.data)) {
-        return ERR_INVALID_TXN_STATE; /* transactions need their coordinator, which is not here */
+    if (work->verify != NULL) {
+        TRY(produce_verify_error(r, work->verify, topic, in->index, &work->message));
     }
     if (request->acks < -1 || request->acks > 1) {
         return ERR_INVALID_REQUIRED_ACKS;
@@ -178,6 +172,7 @@ static void finish_partition(struct req *r, struct produce *work, err e)
             (struct pending){.partition = work->partition, .out = out, .appended = appended};
     } else {
         note_check(r, &work->check.found, out);
+        out->error_message = work->message.data != NULL ? work->message : out->error_message;
         out->base_offset = -1;
         out->log_start_offset =
             produce_check_tells_log_start(&work->check, e) ? work->check.log_start_offset : -1;
@@ -198,7 +193,8 @@ static err check_request(const struct produce_request *in)
 {
     for (int32_t t = 0; in->transactional_id.data == NULL && t < in->topics_n; t++) {
         for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
-            if (is_transactional(in->topics[t].partitions[i].records.data)) {
+            struct batch batch;
+            if (produce_batch_of(in->topics[t].partitions[i].records.data, &batch)) {
                 return ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
             }
         }
@@ -443,6 +439,38 @@ static enum req_status produce_checked(struct req *r)
     return produce_rest(r, work) ? produce_end(r, work) : REQ_PARKED;
 }
 
+static enum req_status produce_on(struct req *r, struct produce *work)
+{
+    return produce_rest(r, work) ? produce_end(r, work) : REQ_PARKED;
+}
+
+/* ---- transactions ---- */
+
+static enum req_status produce_verified(struct req *r)
+{
+    struct produce *work = r->state;
+    produce_verify_end(work->verify);
+    return produce_on(r, work);
+}
+
+/* The coordinator may be another broker: then the request waits for its answer. */
+static enum req_status produce_in_txn(struct req *r, struct produce *work)
+{
+    work->verify = req_alloc(r, sizeof(*work->verify));
+    if (work->verify == NULL || !detach(r, work)) {
+        return REQ_CLOSE;
+    }
+    r->state = work;
+    req_park(r, -1, produce_verified);
+    err e = produce_verify_begin(r, work->verify);
+    if (e == E_BUSY) {
+        return REQ_PARKED;
+    }
+    req_unpark(r);
+    work->refused = e;
+    return e == E_LIMIT ? REQ_CLOSE : produce_verified(r);
+}
+
 enum req_status handle_produce(struct req *r)
 {
     const struct produce_request *in = r->in;
@@ -451,5 +479,6 @@ enum req_status handle_produce(struct req *r)
         return REQ_CLOSE;
     }
     r->no_answer = in->acks == 0;
-    return produce_rest(r, work) ? produce_end(r, work) : REQ_PARKED;
+    bool in_txn = in->transactional_id.data != NULL && work->refused == OK;
+    return in_txn ? produce_in_txn(r, work) : produce_on(r, work);
 }

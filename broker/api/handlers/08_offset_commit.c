@@ -3,6 +3,7 @@
  * what the last one says. Version 0 keeps them in the coordination store, under /consumers, where
  * only version 0 looks. (reference: coordinators §1.9) */
 #include "broker/api/merged.h"
+#include "broker/api/offset_metadata.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/group_shard.h"
@@ -14,17 +15,6 @@ struct commit {
     struct merged merged;
     int64_t log_offset; /* of the batch, when it is stored */
 };
-
-/* offset.metadata.max.bytes counts as Java does. */
-static size_t utf16_len(struct str s)
-{
-    size_t units = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = (uint8_t)s.data[i];
-        units += (c & 0xc0) != 0x80 ? (c >= 0xf0 ? 2 : 1) : 0;
-    }
-    return units;
-}
 
 static struct str name_of(const void *topics, int32_t topic)
 {
@@ -53,14 +43,15 @@ said_of(const struct req *r, const struct merged_partition *partition)
 static err check_partition(const struct req *r, const struct metadata *metadata, struct str topic,
                            const struct offset_commit_request_partition *p, err common)
 {
-    size_t limit = (size_t)r->broker->config->offset_metadata_max_bytes;
     if (!metadata_has_partition(metadata, topic, p->partition_index)) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
     if (common != OK) {
         return common;
     }
-    return utf16_len(p->committed_metadata) > limit ? ERR_OFFSET_METADATA_TOO_LARGE : OK;
+    return offset_metadata_fits(r->broker->config, p->committed_metadata)
+               ? OK
+               : ERR_OFFSET_METADATA_TOO_LARGE;
 }
 
 /* Those without an error of their own get `common`. */
@@ -186,24 +177,6 @@ static void set_offsets(void *context, struct group *group)
     err_ignore(each_commit(context, set_offset, group)); /* set_offset() cannot fail */
 }
 
-static err commit_store_err(err e)
-{
-    switch (e) {
-    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
-    case ERR_NOT_ENOUGH_REPLICAS:
-    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-        return ERR_COORDINATOR_NOT_AVAILABLE;
-    case ERR_NOT_LEADER_OR_FOLLOWER:
-    case ERR_KAFKA_STORAGE_ERROR:
-        return ERR_NOT_COORDINATOR;
-    case ERR_MESSAGE_TOO_LARGE:
-    case ERR_RECORD_LIST_TOO_LARGE:
-        return ERR_INVALID_COMMIT_OFFSET_SIZE;
-    default:
-        return e;
-    }
-}
-
 /* What was to be stored is not. */
 static void refuse_rest(struct req *r, err e)
 {
@@ -229,7 +202,7 @@ static void commit_stored(struct group_shard *shard, void *context, err outcome,
         }
         set_offsets(r, group);
     } else {
-        refuse_rest(r, commit_store_err(outcome));
+        refuse_rest(r, offset_store_err(outcome));
     }
     req_wake(r);
 }

@@ -15,7 +15,7 @@ struct fetch_group {
     struct str group_id;
     const struct offset_fetch_request_topic *topics; /* NULL: all */
     int32_t topics_n;
-    struct group_shard *shard;       /* NULL: refused at the gate */
+    struct group_shard *shard; /* NULL: refused at the gate */
     const struct group *group; /* NULL: there is none */
     struct offset_fetch_response_topic *out;
     int32_t out_n;

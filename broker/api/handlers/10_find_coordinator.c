@@ -1,8 +1,7 @@
-/* FindCoordinator: which broker coordinates a group. The offsets topic is created when the first
- * group asks; until its leader is known the answer is COORDINATOR_NOT_AVAILABLE.
+/* FindCoordinator: which broker coordinates a group, or a transactional id. Their topics are created when the
+ * first one asks; until its leader is known the answer is COORDINATOR_NOT_AVAILABLE.
  * (reference: requests §5) */
 #include "broker/api/endpoint.h"
-#include "broker/api/lookup.h"
 #include "broker/broker.h"
 #include "broker/coordinator/shards.h"
 
@@ -13,8 +12,6 @@ enum {
     FIRST_BATCHED_VERSION = 4,
     FIRST_SHARE_VERSION = 6,
 };
-
-#define OFFSETS_TOPIC "__consumer_offsets"
 
 #define NOT_AVAILABLE "The coordinator is not available."
 #define BAD_TYPE                                                                                   \
@@ -38,23 +35,28 @@ static struct found not_found(err e)
                           .port = -1};
 }
 
-static err refuse_type(struct req *r, int8_t key_type, struct str key)
+static err refuse_type(const struct req *r, int8_t key_type)
 {
-    if (key_type == KEY_TRANSACTION) {
-        return refuse_transactional(r, key);
-    }
     return key_type == KEY_SHARE && r->version >= FIRST_SHARE_VERSION
                ? ERR_COORDINATOR_NOT_AVAILABLE
                : ERR_INVALID_REQUEST;
 }
 
+/* The topic that says who coordinates; null: none does. */
+static struct str topic_of(int8_t key_type)
+{
+    return key_type == KEY_GROUP         ? STR("__consumer_offsets")
+           : key_type == KEY_TRANSACTION ? STR("__transaction_state")
+                                         : (struct str){0};
+}
+
 static struct found find(struct req *r, const struct metadata *metadata, int8_t key_type,
                          struct str key)
 {
-    if (key_type != KEY_GROUP) {
-        return not_found(refuse_type(r, key_type, key));
+    if (topic_of(key_type).data == NULL) {
+        return not_found(refuse_type(r, key_type));
     }
-    const struct topic_info *topic = metadata_topic(metadata, STR(OFFSETS_TOPIC));
+    const struct topic_info *topic = metadata_topic(metadata, topic_of(key_type));
     if (topic == NULL) {
         return not_found(ERR_COORDINATOR_NOT_AVAILABLE);
     }
@@ -71,10 +73,11 @@ static struct found find(struct req *r, const struct metadata *metadata, int8_t 
                           .port = endpoint.port};
 }
 
-static void create_offsets_topic(struct req *r)
+static void create_topic(struct req *r)
 {
-    err_ignore(
-        topics_auto_create(&r->broker->topics, STR(OFFSETS_TOPIC))); /* logged there; asked again */
+    const struct find_coordinator_request *in = r->in;
+    err_ignore(topics_auto_create(&r->broker->topics,
+                                  topic_of(in->key_type))); /* logged there; asked again */
 }
 
 static void answer_single(struct req *r, const struct metadata *metadata)
@@ -113,13 +116,13 @@ enum req_status handle_find_coordinator(struct req *r)
 {
     const struct find_coordinator_request *in = r->in;
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
-    bool missing = metadata_topic(metadata, STR(OFFSETS_TOPIC)) == NULL;
+    struct str topic = topic_of(in->key_type);
+    bool missing = topic.data != NULL && metadata_topic(metadata, topic) == NULL;
     if (r->version < FIRST_BATCHED_VERSION) {
         answer_single(r, metadata);
     } else {
         answer_batch(r, metadata);
     }
     metadata_release(metadata);
-    bool create = missing && in->key_type == KEY_GROUP;
-    return create ? req_on_control(r, create_offsets_topic, NULL) : REQ_DONE;
+    return missing ? req_on_control(r, create_topic, NULL) : REQ_DONE;
 }

@@ -134,8 +134,8 @@ enum req_status handle_offset_delete(struct req *r)
         return refuse(r, e);
     }
     req_park(r, -1, answer);
-    e = group_shard_delete_offsets(shard, in->group_id, deletion->picks, deletion->picks_n, &r->waiter,
-                             &deletion->outcome);
+    e = group_shard_delete_offsets(shard, in->group_id, deletion->picks, deletion->picks_n,
+                                   &r->waiter, &deletion->outcome);
     group_shard_unlock(shard);
     if (e != OK) {
         req_unpark(r);

@@ -1,0 +1,112 @@
+/* ListTransactions: the transactional ids that this broker coordinates (KIP-664, KIP-994). (reference:
+ * coordinators §4.10) */
+#include "broker/broker.h"
+#include "broker/coordinator/txn_shard.h"
+
+typedef struct list_transactions_response_transaction_state state_out;
+
+struct listing {
+    struct req *r;
+    size_t room;
+};
+
+/* Kafka knows this state too, though nothing is ever seen in it. */
+static bool is_state_name(struct str name)
+{
+    for (int state = 0; state < TXN_STATES; state++) {
+        if (str_is(name, txn_state_name((enum txn_state)state))) {
+            return true;
+        }
+    }
+    return str_is(name, "PrepareEpochFence");
+}
+
+static bool wanted_state(const struct list_transactions_request *in, enum txn_state state)
+{
+    for (int32_t i = 0; i < in->state_filters_n; i++) {
+        if (str_is(in->state_filters[i], txn_state_name(state))) {
+            return true;
+        }
+    }
+    return in->state_filters_n == 0;
+}
+
+static bool wanted_producer(const struct list_transactions_request *in, int64_t producer_id)
+{
+    for (int32_t i = 0; i < in->producer_id_filters_n; i++) {
+        if (in->producer_id_filters[i] == producer_id) {
+            return true;
+        }
+    }
+    return in->producer_id_filters_n == 0;
+}
+
+static bool is_wanted(const struct list_transactions_request *in, const struct txn *txn,
+                      int64_t now_ms)
+{
+    const struct txn_values *is = &txn->is;
+    bool long_enough = in->duration_filter < 0 || now_ms - is->start_ms > in->duration_filter;
+    return txn->pending != TXN_DEAD && wanted_state(in, is->state) &&
+           wanted_producer(in, is->producer_id) && long_enough;
+}
+
+/* Room for the ids of one more shard, by doubling: the arena frees nothing. */
+static bool reserve(struct listing *listing, size_t more)
+{
+    struct list_transactions_response *out = listing->r->out;
+    size_t count = (size_t)out->transaction_states_n;
+    if (count + more <= listing->room) {
+        return true;
+    }
+    size_t room = count + more > listing->room * 2 ? count + more : listing->room * 2;
+    state_out *states = arena_array(&listing->r->arena, room, sizeof(*states));
+    if (states != NULL && count > 0) {
+        memcpy(states, out->transaction_states, count * sizeof(*states));
+    }
+    out->transaction_states = states == NULL ? out->transaction_states : states;
+    listing->room = states == NULL ? listing->room : room;
+    return states != NULL;
+}
+
+static void list_shard(struct shard *base, void *context)
+{
+    struct listing *listing = context;
+    const struct txn_shard *shard = txn_shard_of(base);
+    struct list_transactions_response *out = listing->r->out;
+    if (!reserve(listing, shard->txns.count)) {
+        out->error_code = ERR_UNKNOWN_SERVER_ERROR;
+        return;
+    }
+    int64_t now_ms = shard_now_ms(base);
+    map_each (entry, &shard->txns) {
+        const struct txn *txn = entry->value;
+        if (is_wanted(listing->r->in, txn, now_ms)) {
+            state_out *state = &out->transaction_states[out->transaction_states_n++];
+            list_transactions_response_transaction_state_init(state);
+            state->transactional_id = arena_str(&listing->r->arena, txn->id);
+            state->producer_id = txn->is.producer_id;
+            state->transaction_state = str_of(txn_state_name(txn->is.state));
+        }
+    }
+}
+
+/* With none but unknown states nothing is listed. */
+enum req_status handle_list_transactions(struct req *r)
+{
+    const struct list_transactions_request *in = r->in;
+    struct list_transactions_response *out = r->out;
+    struct listing listing = {.r = r};
+    out->unknown_state_filters =
+        req_array(r, in->state_filters_n, sizeof(*out->unknown_state_filters));
+    for (int32_t i = 0; out->unknown_state_filters != NULL && i < in->state_filters_n; i++) {
+        if (!is_state_name(in->state_filters[i])) {
+            out->unknown_state_filters[out->unknown_state_filters_n++] = in->state_filters[i];
+        }
+    }
+    err e = shards_each(&r->broker->txns->shards, list_shard, &listing);
+    if (e != OK) {
+        out->transaction_states_n = 0;
+        out->error_code = kafka_error_wire(e);
+    }
+    return REQ_DONE;
+}
