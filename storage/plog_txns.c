@@ -37,6 +37,8 @@ int64_t plog_last_stable_offset(struct plog *log, int64_t high_watermark)
     int64_t first = producers_first_unstable(&log->producers, high_watermark);
     plog_count_txns_locked(log);
     guard_unlock(log);
+    int64_t start = plog_start_offset(log);
+    first = first < start ? start : first; /* records may go before their transaction ends */
     return first < high_watermark ? first : high_watermark;
 }
 

@@ -44,7 +44,8 @@ static err note_all(struct req *r, struct produce_verify *verify)
     for (int32_t t = 0; t < in->topics_n; t++) {
         for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
             struct batch batch;
-            if (!produce_batch_of(in->topics[t].partitions[i].records.data, &batch)) {
+            if (!produce_batch_of(in->topics[t].partitions[i].records.data, &batch) ||
+                batch.producer_id < 0) { /* of no transaction, whatever it says */
                 continue;
             }
             struct txn_producer by = {batch.producer_id, batch.producer_epoch};

@@ -673,7 +673,11 @@ err group_check_txn_commit(const struct group *group, struct str member_id, stru
                            int32_t generation)
 {
     struct member *m = NULL;
+    bool anonymous = generation < 0 && member_id.len == 0 && instance_id.data == NULL;
     TRY(group->state == GROUP_DEAD ? ERR_COORDINATOR_NOT_AVAILABLE : OK);
+    if (anonymous || (generation < 0 && group->state == GROUP_EMPTY)) {
+        return OK;
+    }
     TRY(check_member(group, member_id, instance_id, &m));
     return generation == group->generation ? OK : ERR_ILLEGAL_GENERATION;
 }

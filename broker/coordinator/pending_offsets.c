@@ -160,6 +160,21 @@ bool pending_offsets_hold_any(const struct pending_offsets *pending, struct str 
     return map_get_str(&pending->by_group, group_id) != NULL;
 }
 
+void pending_offsets_forget(struct pending_offsets *pending, struct str group_id, struct str topic,
+                            int32_t partition)
+{
+    const struct pending_group *group = map_get_str(&pending->by_group, group_id);
+    bool more = group != NULL;
+    for (struct list *item = more ? group->offsets.next : NULL; more;) {
+        struct pending_offset *offset = container_of(item, struct pending_offset, group_link);
+        item = item->next;
+        more = item != &group->offsets; /* the group goes with the last */
+        if (offset->value.partition == partition && str_equal(offset->value.topic, topic)) {
+            drop(pending, offset);
+        }
+    }
+}
+
 void pending_offsets_forget_group(struct pending_offsets *pending, struct str group_id)
 {
     struct pending_group *group = map_get_str(&pending->by_group, group_id);

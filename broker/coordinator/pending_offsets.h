@@ -34,6 +34,8 @@ bool pending_offsets_hold(const struct pending_offsets *pending, struct str grou
 /* Is any of this group? */
 bool pending_offsets_hold_any(const struct pending_offsets *pending, struct str group_id);
 /* They are never applied. */
+void pending_offsets_forget(struct pending_offsets *pending, struct str group_id, struct str topic,
+                            int32_t partition);
 void pending_offsets_forget_group(struct pending_offsets *pending, struct str group_id);
 void pending_offsets_forget_topic(struct pending_offsets *pending, struct str topic);
 

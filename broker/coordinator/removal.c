@@ -19,6 +19,7 @@ struct removal {
     char *group_id;
     struct committed *offsets; /* topics owned */
     int32_t offsets_n;
+    int32_t picks_n; /* of a request: what it is about */
     bool group_too;
     bool
         pending_too; /* the group goes though members were told ids and have not joined, and with what
@@ -266,6 +267,7 @@ struct age {
     const struct map *all_coming;
     const struct group *coming;       /* of the group that is looked at */
     struct subscription subscription; /* of the group that is looked at */
+    const struct pending_offsets *pending;
 };
 
 /* Since when an offset is not needed, or -1: it may be. A group that only commits has no type. Records
@@ -288,7 +290,8 @@ static bool is_old(const struct group *group, const struct committed *value, con
 {
     const struct age *age = context;
     int64_t since_ms = unused_since_ms(group, value, &age->subscription);
-    if (since_ms < 0 || holds(age->coming, value)) {
+    if (since_ms < 0 || holds(age->coming, value) ||
+        pending_offsets_hold(age->pending, group->id, value->topic, value->partition)) {
         return false;
     }
     return value->expire_ms >= 0 ? value->expire_ms <= age->now_ms
@@ -311,7 +314,8 @@ void group_shard_expire_offsets(struct group_shard *shard, int64_t now_ms)
     const struct config *config = shard->coordinator->config.config;
     struct age age = {.now_ms = now_ms,
                       .retention_ms = (int64_t)config->offsets_retention_minutes * 60000,
-                      .all_coming = &coming};
+                      .all_coming = &coming,
+                      .pending = &shard->pending};
     each_group(shard, expire_group, &age);
     group_shard_coming_deinit(&coming);
 }
@@ -366,17 +370,21 @@ void group_shard_remove_topic(struct group_shard *shard, struct str topic)
 
 /* ---- by request ---- */
 
-static void pick(const struct group *group, const struct group *coming, struct offset_pick *picks,
-                 int32_t picks_n, struct removal *removal)
+/* What transactions have not decided goes too. */
+static void pick(struct pending_offsets *pending, const struct group *group,
+                 const struct group *coming, struct removal *removal, struct offset_pick *picks)
 {
     struct subscription subscription;
     subscription_read(&subscription, group);
-    for (int32_t i = 0; i < picks_n; i++) {
+    for (int32_t i = 0; i < removal->picks_n; i++) {
         struct offset_pick *p = &picks[i];
         struct committed named = {.topic = p->topic, .partition = p->partition};
         if (subscription_holds(&subscription, p->topic)) {
             p->error = ERR_GROUP_SUBSCRIBED_TO_TOPIC;
-        } else if (holds(group, &named) || holds(coming, &named)) {
+            continue;
+        }
+        pending_offsets_forget(pending, group->id, p->topic, p->partition);
+        if (holds(group, &named) || holds(coming, &named)) {
             removal_add(removal, p->topic, p->partition);
         }
     }
@@ -398,7 +406,8 @@ err group_shard_delete_offsets(struct group_shard *shard, struct str group_id,
     group_shard_coming_init(shard, group_id, &all_coming);
     const struct group *coming = map_get_str(&all_coming, group_id);
     struct removal *removal = removal_new(group, (size_t)picks_n);
-    pick(group, coming, picks, picks_n, removal);
+    removal->picks_n = picks_n;
+    pick(&shard->pending, group, coming, removal, picks);
     removal->waiter = waiter;
     removal->outcome = outcome;
     if (removal->offsets_n > 0) {

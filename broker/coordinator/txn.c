@@ -123,7 +123,11 @@ void txn_stored(struct txn *txn, struct txn_values *next)
 {
     CHECK(txn->pending == next->state);
     struct txn_partitions *before = txn->is.partitions;
+    int64_t start_ms = txn->is.start_ms;
     txn->is = *next;
+    if (next->state == TXN_EMPTY) {
+        txn->is.start_ms = start_ms; /* as in Kafka it is still told, though not in the log */
+    }
     txn->pending = pending_after(txn->is.state);
     *next = (struct txn_values){0};
     txn_partitions_release(before);
@@ -189,7 +193,6 @@ static void raise_epoch(struct txn *txn, const struct txn_init *event, int64_t n
         step->next.last_epoch = expects ? is->epoch : TXN_NO_EPOCH;
     } else if (event->epoch == is->last_epoch) { /* again what was done already (KIP-360) */
         begin_anew(txn, event, now_ms, step);
-        step->next.last_producer_id = is->last_producer_id;
     } else {
         answer(step, ERR_PRODUCER_FENCED);
     }
@@ -340,6 +343,5 @@ void txn_check(const struct txn *txn)
     CHECK(is->producer_id >= 0 && is->last_epoch >= TXN_NO_EPOCH);
     CHECK(txn_partitions_count(is->partitions) == 0 || is->state == TXN_ONGOING ||
           is_prepared(is->state));
-    CHECK(is->state != TXN_EMPTY || is->start_ms == -1);
     CHECK(!is_prepared(is->state) || is_complete(txn->pending));
 }

@@ -37,7 +37,7 @@ struct txn_values {
     int16_t epoch;            /* -1: never stored */
     int16_t last_epoch;       /* as last_producer_id */
     int32_t timeout_ms;
-    int64_t start_ms; /* -1: none */
+    int64_t start_ms; /* of the current transaction, or the last one; -1: none */
     int64_t update_ms;
     struct txn_partitions *partitions; /* a reference; NULL: none */
 };

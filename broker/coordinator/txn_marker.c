@@ -73,6 +73,9 @@ static err begin_here(const struct txn_marker_places *places, struct txn_marker 
 
 err txn_marker_begin(const struct txn_marker_places *places, struct txn_marker *marker)
 {
+    if (marker->end.producer_id < 0 || marker->end.producer_epoch < 0) {
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
     marker->partition = replicas_find(places->replicas, marker->name.topic, marker->name.partition);
     if (marker->partition == NULL) {
         return ERR_UNKNOWN_TOPIC_OR_PARTITION;

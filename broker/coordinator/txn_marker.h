@@ -30,7 +30,8 @@ struct txn_marker {
 };
 
 /* Writes it: OK when it is safe, E_BUSY when that is to be waited for. UNKNOWN_TOPIC_OR_PARTITION (3) when there is
- * no such partition here; others as partition_append. Any thread, without a lock. */
+ * no such partition here; UNKNOWN_SERVER_ERROR (-1), as in Kafka, where there is no producer; others as
+ * partition_append. Any thread, without a lock. */
 NODISCARD err txn_marker_begin(const struct txn_marker_places *places, struct txn_marker *marker);
 /* After E_BUSY: the same, as it is by now. */
 NODISCARD err txn_marker_look(struct txn_marker *marker);

@@ -139,7 +139,6 @@ static err check_partition(struct req *r, struct produce *work, struct str topic
                            const struct produce_request_partition *in)
 {
     const struct produce_request *request = r->in;
-    work->message = (struct str){0};
     err found = lookup_partition(r, topic, in->index, &work->partition);
     if (found == ERR_UNKNOWN_TOPIC_OR_PARTITION) {
         return found;
@@ -212,7 +211,11 @@ static bool produce_one(struct req *r, struct produce *work, struct str topic,
     out->base_offset = -1;
     out->log_append_time_ms = -1;
     out->log_start_offset = -1;
+    work->message = (struct str){0};
     err e = work->refused != OK ? work->refused : check_partition(r, work, topic, in);
+    if (work->refused == ERR_INVALID_PRODUCER_ID_MAPPING) {
+        work->message = STR("Transactional records contained more than one producer ID");
+    }
     if (e == E_BUSY) {
         return false;
     }

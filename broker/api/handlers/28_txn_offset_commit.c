@@ -219,15 +219,11 @@ static err build(struct req *r, struct group_shard *shard, struct writer *writer
 static err check_member(const struct req *r, const struct group_shard *shard)
 {
     const struct txn_offset_commit_request *in = r->in;
-    bool named =
-        in->generation_id >= 0 || in->member_id.len > 0 || in->group_instance_id.data != NULL;
     const struct group *group = group_shard_find(shard, in->group_id);
-    if (!named) {
-        return OK;
+    if (group == NULL) {
+        return in->generation_id < 0 ? OK : ERR_UNKNOWN_MEMBER_ID;
     }
-    return group == NULL ? ERR_UNKNOWN_MEMBER_ID
-                         : group_check_txn_commit(group, in->member_id, in->group_instance_id,
-                                                  in->generation_id);
+    return group_check_txn_commit(group, in->member_id, in->group_instance_id, in->generation_id);
 }
 
 static enum req_status commit_now(struct req *r)

@@ -5,12 +5,31 @@
 
 typedef struct describe_producers_response_partition partition_out;
 
+/* As Kafka says it. */
+static err check_topic(struct req *r, struct str topic, struct str *message)
+{
+    if (!topic_name_is_legal(topic)) {
+        *message = arena_format(&r->arena,
+                                "Topic name is invalid: '%.*s' contains one or more characters "
+                                "other than ASCII alphanumerics, '.', '_' and '-'",
+                                (int)topic.len, topic.data);
+        return ERR_INVALID_TOPIC_EXCEPTION;
+    }
+    struct metadata *metadata = metadata_acquire(r->broker->metadata);
+    bool there = metadata_topic(metadata, topic) != NULL;
+    metadata_release(metadata);
+    if (!there) {
+        *message = STR("This server does not host this topic-partition.");
+    }
+    return there ? OK : ERR_UNKNOWN_TOPIC_OR_PARTITION;
+}
+
 static err describe(struct req *r, struct str topic, partition_out *out)
 {
     struct partition *p = NULL;
     struct producer_info *infos = NULL;
     int32_t count = 0;
-    TRY(topic_name_is_legal(topic) ? OK : ERR_INVALID_TOPIC_EXCEPTION);
+    TRY(check_topic(r, topic, &out->error_message));
     TRY(lookup_partition(r, topic, out->partition_index, &p));
     err e = partition_producers(p, &r->arena, &infos, &count);
     partition_release(p);

@@ -90,19 +90,30 @@ static void list_shard(struct shard *base, void *context)
     }
 }
 
-/* With none but unknown states nothing is listed. */
-enum req_status handle_list_transactions(struct req *r)
+/* Each once. */
+static void name_unknown_states(struct req *r)
 {
     const struct list_transactions_request *in = r->in;
     struct list_transactions_response *out = r->out;
-    struct listing listing = {.r = r};
+    struct map unknown;
+    map_init(&unknown);
     out->unknown_state_filters =
         req_array(r, in->state_filters_n, sizeof(*out->unknown_state_filters));
     for (int32_t i = 0; out->unknown_state_filters != NULL && i < in->state_filters_n; i++) {
-        if (!is_state_name(in->state_filters[i])) {
-            out->unknown_state_filters[out->unknown_state_filters_n++] = in->state_filters[i];
+        struct str filter = in->state_filters[i];
+        if (!is_state_name(filter) && map_set_str(&unknown, filter, out) == NULL) {
+            out->unknown_state_filters[out->unknown_state_filters_n++] = filter;
         }
     }
+    map_deinit(&unknown);
+}
+
+/* With none but unknown states nothing is listed. */
+enum req_status handle_list_transactions(struct req *r)
+{
+    struct list_transactions_response *out = r->out;
+    struct listing listing = {.r = r};
+    name_unknown_states(r);
     err e = shards_each(&r->broker->txns->shards, list_shard, &listing);
     if (e != OK) {
         out->transaction_states_n = 0;
