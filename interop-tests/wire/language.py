@@ -41,6 +41,7 @@ class Case:
     title: str
     line: int
     needs: list | None = None  # not None: skipped where the broker does not offer these or another API of the case
+    whole: bool = False  # only in the whole run
     statements: list = field(default_factory=list)
 
 
@@ -89,6 +90,9 @@ def parse_file(path) -> CaseFile:
                 out.cases[-1].needs = needs
             else:
                 out.needs = needs
+            continue
+        if text == "whole" and out.cases:
+            out.cases[-1].whole = True
             continue
         if text.startswith("case "):
             out.cases.append(Case(text[5:].strip(), number, needs=out.needs))

@@ -275,6 +275,25 @@ class Player:
         values, _ = self._answer(connection, EXPECT_TIMEOUT_S)
         self.scope.match(parser.expression(), values)
 
+    def do_repeat(self, parser):
+        """repeat N [@c] Api vN {…} => pattern: the same request N times, many under way; every answer has to fit."""
+        left = int(parser.next("number"))
+        connection = self._connection(parser)
+        start = parser.at
+        while left:
+            many = min(left, 500)
+            data = b""
+            for _ in range(many):
+                parser.at = start
+                data += self._request(connection, parser)
+            parser.next(text="=>")
+            pattern = parser.expression()
+            connection.send(data)
+            for _ in range(many):
+                values, _ = self._answer(connection, EXPECT_TIMEOUT_S)
+                self.scope.match(pattern, values)
+            left -= many
+
     def do_await(self, parser):
         """await [@c] Api vN {…} => pattern: asks again until the answer fits."""
         connection = self._connection(parser)
