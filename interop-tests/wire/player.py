@@ -12,6 +12,9 @@ APIS = schema.load()
 EXPECT_TIMEOUT_S = 15.0
 AWAIT_TIMEOUT_S = 30.0
 
+STEPS = {"producer": ["InitProducerId", "DescribeTransactions"], "begin": ["AddPartitionsToTxn"],
+         "end": ["EndTxn", "DescribeTransactions"]}  # what the verbs use
+
 
 class Skip(Exception):
     pass
@@ -136,8 +139,9 @@ class Player:
             _, answer = schema.decode_response(APIS[18], 0, connection.frame(EXPECT_TIMEOUT_S))
             connection.close()
             self.offered = {a["api_key"] for a in answer["api_keys"]}
-        used = [text for s in case.statements if s.verb in ("call", "send", "await") for kind, text in s.tokens
+        used = [text for s in case.statements if s.verb in ("call", "send", "await", "repeat") for kind, text in s.tokens
                 if kind == "name" and text in APIS]
+        used += [name for s in case.statements for name in STEPS.get(s.verb, [])]
         for name in case.needs + used:
             if APIS[name].key not in self.offered:
                 raise Skip(f"{name} is not offered")
@@ -407,6 +411,9 @@ class Player:
         answer = self._step("InitProducerId", 4, {
             "transactional_id": txn, "transaction_timeout_ms": options.get("timeout_ms", 60000)},
             lambda a: a["error_code"])
+        # The coordinators of other ids may take longer to be there.
+        self._setup("DescribeTransactions", 0, {"transactional_ids": [f"probe-{i}" for i in range(10)]},
+                    lambda a: all(t["error_code"] == 105 for t in a["transaction_states"]))
         self.producers[txn] = answer["producer_id"], answer["producer_epoch"]
         suffix = options.get("as", "")
         self.scope.vars["pid" + suffix], self.scope.vars["epoch" + suffix] = self.producers[txn]
