@@ -21,6 +21,9 @@ _TOKEN = re.compile(r"""
 """, re.X)
 
 
+_NAMES = ("topic", "group", "txn")  # variables that begin so are new names without having been set
+
+
 class CaseError(Exception):
     """The case file itself is wrong."""
 
@@ -38,6 +41,7 @@ class Case:
     title: str
     line: int
     needs: list | None = None  # not None: skipped where the broker does not offer these or another API of the case
+    whole: bool = False  # only in the whole run
     statements: list = field(default_factory=list)
 
 
@@ -86,6 +90,9 @@ def parse_file(path) -> CaseFile:
                 out.cases[-1].needs = needs
             else:
                 out.needs = needs
+            continue
+        if text == "whole" and out.cases:
+            out.cases[-1].whole = True
             continue
         if text.startswith("case "):
             out.cases.append(Case(text[5:].strip(), number, needs=out.needs))
@@ -208,13 +215,13 @@ class Scope:
 
     def lookup(self, name: str):
         if name not in self.vars:
-            if not name.startswith(("topic", "group")):
+            if not name.startswith(_NAMES):
                 raise CaseError(f"${name} has no value yet")
             self.vars[name] = f"{name}-{self.suffix}"
         return self.vars[name]
 
     def known(self, name: str) -> bool:
-        return name in self.vars or name.startswith(("topic", "group"))
+        return name in self.vars or name.startswith(_NAMES)
 
     def eval(self, node: Node):
         if node.kind == "value":
@@ -288,6 +295,7 @@ class Scope:
     def f_len(self, v): return len(v)
     def f_hexstr(self, v): return _data(v).hex()
     def f_now(self): return int(time.time() * 1000)
+    def f_range(self, a, b): return list(range(a, b))
     def f_elem(self, v, n): return v[n]
 
     # --- patterns

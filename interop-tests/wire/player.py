@@ -12,6 +12,9 @@ APIS = schema.load()
 EXPECT_TIMEOUT_S = 15.0
 AWAIT_TIMEOUT_S = 30.0
 
+STEPS = {"producer": ["InitProducerId", "DescribeTransactions"], "begin": ["AddPartitionsToTxn"],
+         "end": ["EndTxn", "DescribeTransactions"]}  # what the verbs use
+
 
 class Skip(Exception):
     pass
@@ -104,6 +107,7 @@ class Player:
         self.scope = Scope(APIS)
         self.scope.vars.update(host=self.host, port=self.port)
         self.connections = {}
+        self.producers, self.sequences = {}, {}  # of begin, write, end
         self.last_answer = None
         if case.needs is not None:
             self._skip_if_not_offered(case)
@@ -135,8 +139,9 @@ class Player:
             _, answer = schema.decode_response(APIS[18], 0, connection.frame(EXPECT_TIMEOUT_S))
             connection.close()
             self.offered = {a["api_key"] for a in answer["api_keys"]}
-        used = [text for s in case.statements if s.verb in ("call", "send", "await") for kind, text in s.tokens
+        used = [text for s in case.statements if s.verb in ("call", "send", "await", "repeat") for kind, text in s.tokens
                 if kind == "name" and text in APIS]
+        used += [name for s in case.statements for name in STEPS.get(s.verb, [])]
         for name in case.needs + used:
             if APIS[name].key not in self.offered:
                 raise Skip(f"{name} is not offered")
@@ -274,6 +279,25 @@ class Player:
         values, _ = self._answer(connection, EXPECT_TIMEOUT_S)
         self.scope.match(parser.expression(), values)
 
+    def do_repeat(self, parser):
+        """repeat N [@c] Api vN {…} => pattern: the same request N times, many under way; every answer has to fit."""
+        left = int(parser.next("number"))
+        connection = self._connection(parser)
+        start = parser.at
+        while left:
+            many = min(left, 500)
+            data = b""
+            for _ in range(many):
+                parser.at = start
+                data += self._request(connection, parser)
+            parser.next(text="=>")
+            pattern = parser.expression()
+            connection.send(data)
+            for _ in range(many):
+                values, _ = self._answer(connection, EXPECT_TIMEOUT_S)
+                self.scope.match(pattern, values)
+            left -= many
+
     def do_await(self, parser):
         """await [@c] Api vN {…} => pattern: asks again until the answer fits."""
         connection = self._connection(parser)
@@ -375,6 +399,72 @@ class Player:
                                                     "topic_states": []}, lambda a: a["error_code"] in (0, 77))
             low, high = (epoch, high) if answer["error_code"] == 77 else (low, epoch)
         self.scope.vars["broker_epoch"] = high
+
+    # A transaction that is the ground of a case and not its subject.
+
+    def do_producer(self, parser):
+        """producer TXN [{timeout_ms: n, as: "X"}]: InitProducerId for this transactional id; its producer id and epoch
+        go to $pid and $epoch, or to $pidX and $epochX."""
+        txn = self.scope.eval(parser.term())
+        options = self.scope.eval(parser.expression()) if parser.peek("{") else {}
+        self._setup("FindCoordinator", 3, {"key": txn, "key_type": 1}, lambda a: a["error_code"] == 0)
+        answer = self._step("InitProducerId", 4, {
+            "transactional_id": txn, "transaction_timeout_ms": options.get("timeout_ms", 60000)},
+            lambda a: a["error_code"])
+        # The coordinators of other ids may take longer to be there.
+        self._setup("DescribeTransactions", 0, {"transactional_ids": [f"probe-{i}" for i in range(10)]},
+                    lambda a: all(t["error_code"] == 105 for t in a["transaction_states"]))
+        self.producers[txn] = answer["producer_id"], answer["producer_epoch"]
+        suffix = options.get("as", "")
+        self.scope.vars["pid" + suffix], self.scope.vars["epoch" + suffix] = self.producers[txn]
+
+    def do_begin(self, parser):
+        """begin TXN TOPIC [PARTITION …]: adds partitions, 0 without any, to the transaction of its `producer`."""
+        txn, topic = self.scope.eval(parser.term()), self.scope.eval(parser.term())
+        partitions = []
+        while not parser.done():
+            partitions.append(self.scope.eval(parser.term()))
+        pid, epoch = self.producers[txn]
+        self._step("AddPartitionsToTxn", 3, {
+            "v3_and_below_transactional_id": txn, "v3_and_below_producer_id": pid, "v3_and_below_producer_epoch": epoch,
+            "v3_and_below_topics": [{"name": topic, "partitions": partitions or [0]}]},
+            lambda a: next((p["partition_error_code"] for t in a["results_by_topic_v3_and_below"]
+                            for p in t["results_by_partition"] if p["partition_error_code"]), 0))
+
+    def do_write(self, parser):
+        """write TXN TOPIC [{partition: n, … as batch() has it}]: a transactional batch, the sequence being counted. Its
+        offset goes to $offset."""
+        txn, topic = self.scope.eval(parser.term()), self.scope.eval(parser.term())
+        fields = self.scope.eval(parser.expression()) if parser.peek("{") else {}
+        partition = fields.pop("partition", 0)
+        pid, epoch = self.producers[txn]
+        key = pid, epoch, topic, partition
+        sequence = self.sequences.get(key, 0)
+        batch = self.scope.f_batch({"attributes": 0x10, "producer_id": pid, "producer_epoch": epoch,
+                                    "base_sequence": sequence, **fields})
+        answer = self._step("Produce", 9, {
+            "transactional_id": txn, "acks": -1, "timeout_ms": 5000,
+            "topic_data": [{"name": topic, "partition_data": [{"index": partition, "records": batch}]}]},
+            lambda a: a["responses"][0]["partition_responses"][0]["error_code"])
+        self.sequences[key] = sequence + len(fields.get("records", ["v"]))
+        self.scope.vars["offset"] = answer["responses"][0]["partition_responses"][0]["base_offset"]
+
+    def do_end(self, parser):
+        """end TXN commit|abort: ends the transaction and waits until its coordinator shows it complete."""
+        txn = self.scope.eval(parser.term())
+        committed = {"commit": True, "abort": False}[parser.next("name")]
+        pid, epoch = self.producers[txn]
+        self._step("EndTxn", 3, {"transactional_id": txn, "producer_id": pid, "producer_epoch": epoch,
+                                 "committed": committed}, lambda a: a["error_code"])
+        self._setup("DescribeTransactions", 0, {"transactional_ids": [txn]},
+                    lambda a: a["transaction_states"][0]["transaction_state"] ==
+                    ("CompleteCommit" if committed else "CompleteAbort"))
+
+    def _step(self, name, version, values, error):
+        """As _setup(); only what clients try again is tried again."""
+        answer = self._setup(name, version, values, lambda a: error(a) not in (14, 15, 16, 19, 51))
+        assert error(answer) == 0, f"{name} answers {show(answer)}"
+        return answer
 
     def _setup(self, name, version, values, good):
         connection = self.connections.setdefault("@setup", None) or Connection(self.host, self.port)

@@ -34,8 +34,13 @@ def running():
             b.destroy()
 
 
+def _params() -> list:
+    return [pytest.param(f, c, id=f"{_name(f)}: {c.title}", marks=[pytest.mark.whole] if c.whole else [])
+            for f in FILES for c in f.cases]
+
+
 @pytest.mark.client("wire cases")
-@pytest.mark.parametrize("file, case", [pytest.param(f, c, id=f"{_name(f)}: {c.title}") for f in FILES for c in f.cases])
+@pytest.mark.parametrize("file, case", _params())
 def test_case(running, file, case):
     b = running(file)
     problem = None
