@@ -1,5 +1,5 @@
 /* Before the first batch of a transaction is taken into a partition, its coordinator is asked whether the
- * transaction has it (KIP-890; reference: coordinators §4.9). A whole Produce is asked for at once; each
+ * transaction has it (KIP-890). (reference: coordinators §4.9). A whole Produce is asked for at once; each
  * partition is judged alone. */
 #ifndef OTTLA_BROKER_API_PRODUCE_VERIFY_H
 #define OTTLA_BROKER_API_PRODUCE_VERIFY_H

@@ -142,14 +142,20 @@ static void end_load(struct shard *shard)
     shard->load = NULL;
 }
 
+static void give_up_load(struct shard *shard)
+{
+    end_load(shard);
+    atomic_store(&shard->state, SHARD_NOT_OWNED);
+    kind_of(shard)->forget(shard, ERR_NOT_COORDINATOR);
+}
+
 static void fail_load(struct shard *shard, err e, int64_t at)
 {
     log_error(AREA, "cannot load %s topic=%s partition=%d offset=%lld error=\"%s\"",
               kind_of(shard)->what, kind_of(shard)->topic, shard->number, (long long)at,
               err_text(e));
-    end_load(shard);
+    give_up_load(shard);
     atomic_store(&shard->state, SHARD_BROKEN);
-    kind_of(shard)->forget(shard, ERR_NOT_COORDINATOR);
 }
 
 static void finish_load(struct shard *shard)
@@ -170,13 +176,15 @@ static void load_locked(struct shard *shard, bool to_the_end)
     struct plog *log = NULL;
     bool done = false;
     int64_t at = -1;
-    err e = partition_pin(shard->partition, -1, false, &log);
-    if (e == OK) {
-        do {
-            e = shard_load_piece(shard->load, log, &done, &at);
-        } while (e == OK && !done && to_the_end);
-        partition_unpin(shard->partition);
+    if (partition_pin(shard->partition, -1, false, &log) != OK) {
+        give_up_load(shard); /* it is led no more, or lost */
+        return;
     }
+    err e = OK;
+    do {
+        e = shard_load_piece(shard->load, log, &done, &at);
+    } while (e == OK && !done && to_the_end);
+    partition_unpin(shard->partition);
     if (e != OK) {
         fail_load(shard, e, at);
     } else if (done) {

@@ -2,7 +2,7 @@
  * is to be answered, or first to be stored, comes out. No clock, no lock, no log, no connection.
  *
  * What is to be stored is there when it has been: until then the transition is pending, and most events
- * are answered CONCURRENT_TRANSACTIONS (51). (reference: coordinators §4.1–4.7; KIP-98, KIP-360)
+ * are answered CONCURRENT_TRANSACTIONS (51). (reference: coordinators §4; KIP-98, KIP-360)
  *
  * Lock: the shard's. */
 #ifndef OTTLA_BROKER_COORDINATOR_TXN_H
