@@ -24,6 +24,19 @@ enum mistake {
     MISTAKE_NO_BOUNCE,       /* another life of a broker is not the end of the last one */
     MISTAKE_LEAVES_EARLY,    /* a move ends before its target is in sync */
     MISTAKE_TELLS_UNFLUSHED, /* a follower tells what is not on its disk */
+    /* Of transactions. */
+    MISTAKE_ANSWERS_EARLY,     /* EndTxn, before its outcome is stored */
+    MISTAKE_COMPLETES_EARLY,   /* a transaction is complete before its markers are written */
+    MISTAKE_NO_NEW_EPOCH,      /* who takes too long is not fenced */
+    MISTAKE_READS_UNDECIDED,   /* the last stable offset is the high watermark */
+    MISTAKE_FORGETS_PENDING,   /* a load knows nothing of what transactions have not decided */
+    MISTAKE_LOSES_ABORTED,     /* of a transaction that spans segments the index does not know */
+    MISTAKE_OLD_EPOCH,         /* a former producer goes on */
+    MISTAKE_FORGETS_TIMEOUTS,  /* after a load nobody looks whether a transaction takes too long */
+    MISTAKE_SHOWS_PENDING,     /* offsets, before the marker */
+    MISTAKE_NO_VERIFICATION,   /* whatever comes late is of the transaction that is open by then */
+    MISTAKE_NO_SECOND_MARKERS, /* a load does not go on with what was decided */
+    MISTAKE_GIVES_UP_MARKER,   /* on the first error */
 };
 
 #ifndef OTTLA_PLANTED

@@ -12,6 +12,7 @@
  *                     only that (sim/scripts.c), with brokers that flush before they acknowledge, or do not
  *   --moves always|never
  *                     somebody moves partitions; a seed draws it otherwise
+ *   --txns            somebody writes in transactions, too
  *   --new-disks       brokers come back with an empty disk, too
  *   --repeat          each seed twice: must be the same to the byte
  *
@@ -37,6 +38,7 @@ struct run {
     int brokers_n;
     int moves; /* as sim_options has it */
     bool new_disks;
+    bool txns;
     bool trace;
     bool repeat;
     bool find;
@@ -50,11 +52,12 @@ struct run {
 
 static int usage(void)
 {
-    fprintf(stderr,
-            "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
-            "[--trace] [--repeat] [--find] [--sees NAME] "
-            "[--last-standing page-cache|flush] [--moves always|never] [--new-disks] [--plant "
-            "ack-before-flush|lying-disk]\n");
+    fprintf(
+        stderr,
+        "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
+        "[--trace] [--repeat] [--find] [--sees NAME] "
+        "[--last-standing page-cache|flush] [--moves always|never] [--new-disks] [--txns] [--plant "
+        "ack-before-flush|lying-disk]\n");
     return 2;
 }
 
@@ -82,6 +85,8 @@ static bool parse(struct run *run, int argc, char **argv)
             }
             run->moves = strcmp(value, "always") == 0 ? 1 : 0;
             i++;
+        } else if (strcmp(argv[i], "--txns") == 0) {
+            run->txns = true;
         } else if (strcmp(argv[i], "--new-disks") == 0) {
             run->new_disks = true;
         } else if (strcmp(argv[i], "--repeat") == 0) {
@@ -132,6 +137,12 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     sum->moves.cancelled += one->moves.cancelled;
     sum->moves.replaced += one->moves.replaced;
     sum->moves.left_behind += one->moves.left_behind;
+    sum->txns.begun += one->txns.begun;
+    sum->txns.committed += one->txns.committed;
+    sum->txns.aborted += one->txns.aborted;
+    sum->txns.unknown += one->txns.unknown;
+    sum->txns.fenced += one->txns.fenced;
+    sum->txns.reads += one->txns.reads;
     sum->refusals += one->refusals;
     sum->disk_errors += one->disk_errors;
     sum->sectors_lost += one->sectors_lost;
@@ -162,6 +173,7 @@ static void run_seed(struct run *run, uint64_t seed)
                                   .plant = run->plant,
                                   .moves = run->moves,
                                   .new_disks = run->new_disks,
+                                  .txns = run->txns,
                                   .durable = is_durable(run, seed),
                                   .last_standing = run->last_standing != NULL};
     struct violation violations[VIOLATIONS_MAX];
@@ -221,6 +233,10 @@ static void print_exposure(const struct run *run, double seconds)
            ", replaced %" PRIu64 ", replicas left behind %" PRIu64 "\n",
            sum->moves.begun, sum->moves.completed, sum->moves.cancelled, sum->moves.replaced,
            sum->moves.left_behind);
+    printf("transactions begun %" PRIu64 ", committed %" PRIu64 ", aborted %" PRIu64
+           ", not known %" PRIu64 ", clients fenced %" PRIu64 ", records read %" PRIu64 "\n",
+           sum->txns.begun, sum->txns.committed, sum->txns.aborted, sum->txns.unknown,
+           sum->txns.fenced, sum->txns.reads);
     printf("states %" PRIu64 ", lives of brokers %" PRIu64 ", starts refused %" PRIu64
            ", disk errors %" PRIu64 ", sectors lost %" PRIu64 "\nfaults:",
            state_set_count(&sum->states), sum->lives, sum->refusals, sum->disk_errors,

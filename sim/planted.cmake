@@ -14,7 +14,19 @@ set(PLANTED
     ANY_WISH:cluster/controller_decide.c:QUICK
     LEAVES_EARLY:cluster/controller_reassign.c:QUICK
     NO_BOUNCE:cluster/controller_state.c,cluster/controller_decide.c:QUICK
-    TELLS_UNFLUSHED:replica/partition_follower.c:QUICK)
+    TELLS_UNFLUSHED:replica/partition_follower.c:QUICK
+    ANSWERS_EARLY:coordinator/txn_shard.c:TXNS
+    COMPLETES_EARLY:coordinator/txn_markers.c:TXNS
+    NO_NEW_EPOCH:coordinator/txn.c:TXNS
+    READS_UNDECIDED:../storage/plog_txns.c:TXNS
+    FORGETS_PENDING:coordinator/group_load.c:TXNS
+    LOSES_ABORTED:../storage/plog.c:TXNS
+    OLD_EPOCH:coordinator/txn.c:TXNS
+    FORGETS_TIMEOUTS:coordinator/txn_shard.c:TXNS
+    SHOWS_PENDING:api/handlers/28_txn_offset_commit.c:TXNS
+    NO_VERIFICATION:../storage/producers.c,../storage/plog_producers.c:TXNS
+    NO_SECOND_MARKERS:coordinator/txn_shard.c:TXNS
+    GIVES_UP_MARKER:coordinator/txn_markers.c:TXNS)
 foreach(each ${PLANTED})
     string(REPLACE ":" ";" each ${each})
     list(GET each 0 name)
@@ -30,7 +42,9 @@ foreach(each ${PLANTED})
     add_executable(${target} main.c ${source})
     target_compile_definitions(${target} PRIVATE OTTLA_PLANTED=${name})
     target_link_libraries(${target} PRIVATE sim)
-    if(time STREQUAL "QUICK")
+    if(time STREQUAL "TXNS")
+        add_test(NAME ${target} COMMAND ${target} --brokers 3 --txns --moves never --seeds 1-2000 --find)
+    elseif(time STREQUAL "QUICK")
         add_test(NAME ${target} COMMAND ${target} --brokers 3 --moves ${moves} --seeds 1-2000 --find)
     else()
         add_test(NAME ${target} CONFIGURATIONS plants COMMAND ${target} --brokers 3 --moves ${moves} --seeds 1-2000 --find)

@@ -11,6 +11,7 @@
 #include "sim/sim.h"
 
 #include "sim/client.h"
+#include "sim/ledger.h"
 #include "sim/mover.h"
 #include "sim/nemesis.h"
 #include "zk/znodes.h"
@@ -38,8 +39,9 @@ enum {
     REPLICAS = 3,
     PRODUCERS = 3,
     CONSUMERS = 2,
-    OPTIONS_MAX = 12,
+    OPTIONS_MAX = 20,
     OPTIONS_DRAWN = 3,
+    OPTIONS_TXN = 4,
     OPTION_BYTES = 64,
     SEGMENT_BYTES_MIN = 2000,
     SEGMENT_BYTES_MAX = 40000,
@@ -67,6 +69,7 @@ struct sim {
     struct node *nodes[HISTORY_BROKERS_MAX];
     const char *options_all[OPTIONS_MAX]; /* NULL at the end */
     char options_drawn[OPTIONS_DRAWN][OPTION_BYTES];
+    char options_txn[OPTIONS_TXN][OPTION_BYTES];
     int min_isr;
     int replicas_n;
     int64_t look_us;
@@ -113,6 +116,26 @@ static const char *const OPTIONS_ALL[] = {
     "offsets.topic.num.partitions=2",
 };
 
+/* The internal topics hold what the topics of clients do. */
+static size_t add_txn_options(struct sim *sim, size_t at)
+{
+    int replicas = sim->options.brokers_n < REPLICAS ? sim->options.brokers_n : REPLICAS;
+    snprintf(sim->options_txn[0], OPTION_BYTES, "offsets.topic.replication.factor=%d", replicas);
+    snprintf(sim->options_txn[1], OPTION_BYTES, "transaction.state.log.replication.factor=%d",
+             replicas);
+    snprintf(sim->options_txn[2], OPTION_BYTES, "transaction.state.log.min.isr=%d",
+             replicas < REPLICAS ? 1 : 2);
+    snprintf(sim->options_txn[3], OPTION_BYTES, "log.flush.interval.messages=%d",
+             sim->options.durable ? 1 : INT32_MAX);
+    for (size_t i = 0; i < OPTIONS_TXN; i++) {
+        sim->options_all[at++] = sim->options_txn[i];
+    }
+    for (size_t i = 0; i < LEDGER_OPTIONS_N; i++) {
+        sim->options_all[at++] = LEDGER_OPTIONS[i];
+    }
+    return at;
+}
+
 static void make_nodes(struct sim *sim)
 {
     const size_t common_n = sizeof(OPTIONS_ALL) / sizeof(OPTIONS_ALL[0]);
@@ -125,6 +148,9 @@ static void make_nodes(struct sim *sim)
     snprintf(sim->options_drawn[2], OPTION_BYTES, "zookeeper.session.timeout.ms=%d", session_ms);
     for (size_t i = 0; i < OPTIONS_DRAWN; i++) {
         sim->options_all[common_n + i] = sim->options_drawn[i];
+    }
+    if (sim->options.txns) {
+        CHECK(add_txn_options(sim, common_n + OPTIONS_DRAWN) < OPTIONS_MAX);
     }
     const struct node_env env = {
         .sched = sim->sched,
@@ -382,7 +408,8 @@ struct test {
     struct sim *sim;
     struct workload *workload;
     struct nemesis *nemesis;
-    struct mover *mover; /* NULL: nobody moves partitions */
+    struct mover *mover;   /* NULL: nobody moves partitions */
+    struct ledger *ledger; /* NULL: nobody writes in transactions */
     uint64_t acks_before;
     struct violation *violations;
     size_t max;
@@ -510,9 +537,20 @@ static bool mover_is_over(struct test *t)
     return t->mover == NULL || mover_has_ended(t->mover);
 }
 
+static bool ledger_is_written(struct test *t)
+{
+    return ledger_writers_ended(t->ledger);
+}
+
+static bool ledger_is_read(struct test *t)
+{
+    return ledger_has_read_all(t->ledger);
+}
+
 static bool has_ended(struct test *t)
 {
-    return mover_is_over(t) && workload_has_ended(t->workload) && task_has_ended(t->sim->looker) &&
+    return (t->ledger == NULL || ledger_has_ended(t->ledger)) && mover_is_over(t) &&
+           workload_has_ended(t->workload) && task_has_ended(t->sim->looker) &&
            task_has_ended(t->sim->truth_looker);
 }
 
@@ -539,6 +577,16 @@ static void break_and_mend(struct test *t)
             bool settled = run_until(t, is_settled, HEAL_MS, "replicas do not get equal");
             (void)(settled && run_until(t, is_tidy, HEAL_MS, "a replica is not deleted"));
         }
+    }
+}
+
+/* Whatever is open by then has no client any more. */
+static void settle_ledger(struct test *t)
+{
+    ledger_stop_writers(t->ledger);
+    if (run_until(t, ledger_is_written, PATIENCE_MS, "a transaction has no answer")) {
+        ledger_read_all(t->ledger);
+        (void)run_until(t, ledger_is_read, PATIENCE_MS, "T7 a transaction hangs");
     }
 }
 
@@ -591,6 +639,17 @@ static struct mover *mover_of(struct sim *sim, const struct workload_config *wor
                                         .partitions_n = workload->partitions_n,
                                         .replicas_min = workload->min_isr};
     return mover_new(&config);
+}
+
+static struct ledger *ledger_of(struct sim *sim, const struct workload_config *workload)
+{
+    const struct ledger_config config = {.sched = sim->sched,
+                                         .trace = &sim->trace,
+                                         .network = sim->network,
+                                         .brokers_n = workload->brokers_n,
+                                         .replicas_n = workload->replicas_n,
+                                         .min_isr = workload->min_isr};
+    return ledger_new(&config);
 }
 
 /* What the observer has seen of leaders, ISRs and logs that went back. */
@@ -653,7 +712,12 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     t.sim->truth_looker = task_spawn(t.sim->sched, NULL, "truth", run_truth_looker, t.sim);
     t.nemesis = nemesis_new(t.sim, options);
     t.mover = mover_of(t.sim, &workload);
+    t.ledger = options->txns ? ledger_of(t.sim, &workload) : NULL;
     break_and_mend(&t);
+    if (t.ledger != NULL) {
+        settle_ledger(&t);
+        ledger_stop(t.ledger);
+    }
     t.sim->stop_looking = true;
     workload_stop(t.workload);
     CHECK(run_until(&t, has_ended, END_MS, "clients"));
@@ -672,6 +736,12 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     size_t told = t.n < max ? t.n : max;
     t.n += checker_run(&t.sim->history, &checker, violations + told, max - told);
     fill_exposure(&t, began_ms, exposure);
+    if (t.ledger != NULL) {
+        told = t.n < max ? t.n : max;
+        t.n += ledger_check(t.ledger, violations + told, max - told);
+        exposure->txns = ledger_counts(t.ledger);
+        ledger_free(t.ledger);
+    }
     nemesis_free(t.nemesis);
     workload_free(t.workload);
     if (t.mover != NULL) {

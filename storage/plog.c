@@ -15,6 +15,7 @@
 #include "storage/plog_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -239,7 +240,8 @@ static err append_account(struct plog *log, const struct append *append)
             producers_apply(&log->producers, &batch, control ? &marker : NULL, &aborted);
         plog_count_txns_locked(log);
         guard_unlock(log);
-        if (is_abort) {
+        bool spans = is_abort && aborted.first_offset < log_active(log)->base_offset;
+        if (is_abort && !(spans && planted(MISTAKE_LOSES_ABORTED))) {
             TRY(txn_index_append(&log_active(log)->txns, &aborted));
         }
         at += (size_t)batch.size_bytes;

@@ -6,6 +6,7 @@
 #include "broker/coordinator/group_shard.h"
 
 #include "base/check.h"
+#include "base/planted.h"
 
 #include <stdlib.h>
 
@@ -96,11 +97,11 @@ err group_shard_apply(struct shard *base, struct arena *arena, const struct batc
     value.topic = key.topic;
     value.partition = key.partition;
     value.log_offset = batch->base_offset;
-    if (batch_is(batch, BATCH_TRANSACTIONAL)) {
+    if (batch_is(batch, BATCH_TRANSACTIONAL) && !planted(MISTAKE_FORGETS_PENDING)) {
         (void)group_for(shard, key.group_id); /* it is there, whatever becomes of them */
         pending_offsets_add(&shard->pending, batch->producer_id, key.group_id, &value, tombstone,
                             NULL);
-    } else {
+    } else if (!batch_is(batch, BATCH_TRANSACTIONAL)) {
         group_shard_apply_offset(shard, key.group_id, &value, tombstone);
     }
     return OK;

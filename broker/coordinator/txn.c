@@ -14,6 +14,7 @@
 #include "broker/coordinator/txn.h"
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
@@ -85,7 +86,7 @@ static bool is_complete(enum txn_state state)
     return state == TXN_COMPLETE_COMMIT || state == TXN_COMPLETE_ABORT;
 }
 
-static bool is_prepared(enum txn_state state)
+bool txn_is_prepared(enum txn_state state)
 {
     return state == TXN_PREPARE_COMMIT || state == TXN_PREPARE_ABORT;
 }
@@ -223,7 +224,8 @@ static err check_producer(const struct txn *txn, struct txn_producer by)
     if (txn->is.producer_id != by.id || txn->is.epoch == TXN_NO_EPOCH) {
         return ERR_INVALID_PRODUCER_ID_MAPPING;
     }
-    return txn->is.epoch == by.epoch ? OK : ERR_PRODUCER_FENCED;
+    bool former = planted(MISTAKE_OLD_EPOCH) && by.epoch < txn->is.epoch;
+    return txn->is.epoch == by.epoch || former ? OK : ERR_PRODUCER_FENCED;
 }
 
 void txn_add_partitions(struct txn *txn, struct txn_producer by, const struct txn_partitions *added,
@@ -248,7 +250,7 @@ void txn_add_partitions(struct txn *txn, struct txn_producer by, const struct tx
 err txn_verify(const struct txn *txn, struct txn_producer by)
 {
     TRY(check_producer(txn, by));
-    return is_prepared(txn->is.state) ? ERR_CONCURRENT_TRANSACTIONS : OK;
+    return txn_is_prepared(txn->is.state) ? ERR_CONCURRENT_TRANSACTIONS : OK;
 }
 
 err txn_verify_partition(const struct txn *txn, struct str topic, int32_t partition)
@@ -302,7 +304,7 @@ bool txn_has_timed_out(const struct txn *txn, int64_t now_ms)
 void txn_abort(struct txn *txn, int64_t now_ms, struct txn_step *step)
 {
     CHECK(txn->is.state == TXN_ONGOING && !is_pending(txn));
-    if (!txn->is_fenced && txn->is.epoch < INT16_MAX) {
+    if (!txn->is_fenced && txn->is.epoch < INT16_MAX && !planted(MISTAKE_NO_NEW_EPOCH)) {
         txn->is.epoch++;
         txn->is.last_epoch = TXN_NO_EPOCH;
         txn->is_fenced = true;
@@ -310,14 +312,9 @@ void txn_abort(struct txn *txn, int64_t now_ms, struct txn_step *step)
     prepare(txn, TXN_PREPARE_ABORT, now_ms, step);
 }
 
-bool txn_awaits_markers(const struct txn *txn)
-{
-    return is_prepared(txn->is.state);
-}
-
 void txn_markers_written(struct txn *txn, int64_t now_ms, struct txn_step *step)
 {
-    CHECK(is_prepared(txn->is.state) && is_complete(txn->pending));
+    CHECK(txn_is_prepared(txn->is.state) && is_complete(txn->pending));
     struct txn_values *next = move(txn, txn->pending, step);
     drop_partitions(next);
     next->update_ms = now_ms;
@@ -342,6 +339,6 @@ void txn_check(const struct txn *txn)
     CHECK(is->state >= 0 && is->state < TXN_STATES && is->epoch >= TXN_NO_EPOCH);
     CHECK(is->producer_id >= 0 && is->last_epoch >= TXN_NO_EPOCH);
     CHECK(txn_partitions_count(is->partitions) == 0 || is->state == TXN_ONGOING ||
-          is_prepared(is->state));
-    CHECK(!is_prepared(is->state) || is_complete(txn->pending));
+          txn_is_prepared(is->state));
+    CHECK(!txn_is_prepared(is->state) || is_complete(txn->pending));
 }

@@ -95,8 +95,8 @@ void txn_end(struct txn *txn, struct txn_producer by, bool commit, int64_t now_m
 bool txn_has_timed_out(const struct txn *txn, int64_t now_ms);
 void txn_abort(struct txn *txn, int64_t now_ms, struct txn_step *step);
 
-/* Is it to be ended in its partitions, by markers? */
-bool txn_awaits_markers(const struct txn *txn);
+/* Is the outcome decided, and to be told to the partitions, by markers? */
+bool txn_is_prepared(enum txn_state state);
 /* All of them are written. */
 void txn_markers_written(struct txn *txn, int64_t now_ms, struct txn_step *step);
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "broker/coordinator/txn_markers.h"
 #include "broker/coordinator/txn_records.h"
 
@@ -150,7 +151,7 @@ static void after_stored(struct txn_shard *shard, struct txn_store *store)
     txn_stored(txn, &store->next);
     place(shard, txn);
     tell(store, store->answer);
-    if (txn_awaits_markers(txn)) {
+    if (txn_is_prepared(txn->is.state)) {
         end_in_partitions(shard, txn);
     }
 }
@@ -163,7 +164,7 @@ static void after_failure(struct txn_shard *shard, struct txn_store *store, err 
     tell(store, error);
     if (txn->is.epoch == TXN_NO_EPOCH) {
         drop(shard, txn);
-    } else if (txn_awaits_markers(txn) && error != ERR_NOT_COORDINATOR) {
+    } else if (txn_is_prepared(txn->is.state) && error != ERR_NOT_COORDINATOR) {
         list_append(&shard->unstored, &txn->link);
         shard->retry_ms = shard_now_ms(&shard->shard) + RETRY_MS;
         shard_arm(&shard->shard, shard->retry_ms);
@@ -211,6 +212,10 @@ static err carry_out(struct txn_shard *shard, struct txn *txn, const struct txn_
         writer_deinit(&writer);
         on_stored(&shard->shard, &store->store, ERR_RECORD_LIST_TOO_LARGE);
         return E_BUSY;
+    }
+    if (planted(MISTAKE_ANSWERS_EARLY) && txn_is_prepared(step->next.state)) {
+        tell(store, step->error);
+        store->waiter = NULL;
     }
     shard_store(&shard->shard, &writer, &store->store, step->next.timeout_ms);
     return E_BUSY;
@@ -492,8 +497,10 @@ static size_t loaded(struct shard *base)
     struct txn_shard *shard = txn_shard_of(base);
     map_each (entry, &shard->txns) {
         struct txn *txn = entry->value;
-        place(shard, txn);
-        if (txn_awaits_markers(txn)) {
+        if (!planted(MISTAKE_FORGETS_TIMEOUTS)) {
+            place(shard, txn);
+        }
+        if (txn_is_prepared(txn->is.state) && !planted(MISTAKE_NO_SECOND_MARKERS)) {
             end_in_partitions(shard, txn);
         }
     }

@@ -1,5 +1,6 @@
 /* TxnOffsetCommit: offsets of a group as a part of a transaction. They wait for its marker: until then they are
  * unstable, and the old ones stand. (reference: coordinators §4.4) */
+#include "base/planted.h"
 #include "broker/api/lookup.h"
 #include "broker/api/merged.h"
 #include "broker/api/offset_metadata.h"
@@ -186,6 +187,10 @@ static void on_stored(struct group_shard *shard, void *context, err outcome, int
     struct commit *commit = r->state;
     bool there = outcome == OK || outcome == ERR_REQUEST_TIMED_OUT;
     pending_offsets_stored(&shard->pending, in->producer_id, r, there ? at : -1);
+    if (there && planted(MISTAKE_SHOWS_PENDING)) {
+        pending_offsets_decide(&shard->pending, in->producer_id, true, group_shard_apply_offset,
+                               shard);
+    }
     commit->asked.error = offset_store_err(outcome);
     req_wake(r);
 }
