@@ -295,6 +295,11 @@ void txn_end(struct txn *txn, struct txn_producer by, bool commit, int64_t now_m
 
 /* ---- what the coordinator does ---- */
 
+void txn_begins_not_after(struct txn *txn, int64_t now_ms)
+{
+    txn->is.start_ms = txn->is.start_ms > now_ms ? now_ms : txn->is.start_ms;
+}
+
 bool txn_has_timed_out(const struct txn *txn, int64_t now_ms)
 {
     return txn->is.state == TXN_ONGOING && !is_pending(txn) &&

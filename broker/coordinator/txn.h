@@ -91,6 +91,8 @@ err txn_verify_partition(const struct txn *txn, struct str topic, int32_t partit
 void txn_end(struct txn *txn, struct txn_producer by, bool commit, int64_t now_ms,
              struct txn_step *step);
 
+/* The clock of the coordinator before was ahead of this one's: its time begins now, else it would not end. */
+void txn_begins_not_after(struct txn *txn, int64_t now_ms);
 /* Is it open for too long? Then txn_abort() it: with a higher epoch, so that its producer is fenced. */
 bool txn_has_timed_out(const struct txn *txn, int64_t now_ms);
 void txn_abort(struct txn *txn, int64_t now_ms, struct txn_step *step);

@@ -497,6 +497,7 @@ static size_t loaded(struct shard *base)
     struct txn_shard *shard = txn_shard_of(base);
     map_each (entry, &shard->txns) {
         struct txn *txn = entry->value;
+        txn_begins_not_after(txn, shard_now_ms(base));
         if (!planted(MISTAKE_FORGETS_TIMEOUTS)) {
             place(shard, txn);
         }

@@ -30,7 +30,7 @@
 
 #include <stdlib.h>
 
-enum { HANGING_ARENA_BYTES = 64 << 20 };
+enum { PRODUCERS_ARENA_BYTES = 64 << 20 };
 
 static void on_flush(struct loop_task *task);
 
@@ -120,7 +120,7 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
     p->state.leader_epoch = -1;
     p->state.partition_epoch = -1;
     p->led_since = -1;
-    p->hanging_said = -1;
+    p->oldest_txn.offset = -1;
     list_init(&p->watches);
     struct log_config config = plog_config(log);
     take_config(p, &config);
@@ -808,32 +808,46 @@ void partition_expire_producers(struct partition *p)
     partition_unlock(p);
 }
 
-/* The newest one that was said: those after it are new. */
-static void report_hanging(struct partition *p, int64_t txn_max_ms)
+/* The open transaction that began first; false: there is none, or there are too many producers to look. */
+static bool find_oldest_txn(struct plog *log, struct producer_info *oldest)
 {
     struct arena arena;
     struct producer_info *infos = NULL;
     int32_t count = 0;
-    int64_t said = p->hanging_said;
-    arena_init(&arena, HANGING_ARENA_BYTES);
-    err_ignore(plog_producers(p->log, &arena, &infos, &count)); /* too many: the next time */
+    *oldest = (struct producer_info){.txn_start_offset = -1};
+    arena_init(&arena, PRODUCERS_ARENA_BYTES);
+    err_ignore(plog_producers(log, &arena, &infos, &count));
     for (int32_t i = 0; i < count; i++) {
-        const struct producer_info *info = &infos[i];
-        bool hangs = info->txn_start_offset > said &&
-                     clock_wall_ms(p->env->clock) - info->last_timestamp > txn_max_ms;
-        if (hangs) {
-            log_warn(
-                "partition",
-                "a transaction hangs, kafka-transactions abort ends it topic=%.*s partition=%d "
-                "producer=%lld epoch=%d offset=%lld",
-                (int)p->name.topic.len, p->name.topic.data, p->name.partition,
-                (long long)info->producer_id, info->epoch, (long long)info->txn_start_offset);
-        }
-        if (hangs && info->txn_start_offset > p->hanging_said) {
-            p->hanging_said = info->txn_start_offset;
+        int64_t start = infos[i].txn_start_offset;
+        if (start >= 0 && (oldest->txn_start_offset < 0 || start < oldest->txn_start_offset)) {
+            *oldest = infos[i];
         }
     }
     arena_deinit(&arena);
+    return oldest->txn_start_offset >= 0;
+}
+
+/* Since when it is the oldest is this broker's time: that of its records is its producer's. */
+static void report_hanging(struct partition *p, int64_t txn_max_ms)
+{
+    struct producer_info oldest;
+    int64_t now_ms = clock_monotonic_ms(p->env->clock);
+    if (!find_oldest_txn(p->log, &oldest)) {
+        return;
+    }
+    if (oldest.txn_start_offset != p->oldest_txn.offset) {
+        p->oldest_txn.offset = oldest.txn_start_offset;
+        p->oldest_txn.since_ms = now_ms;
+        p->oldest_txn.is_told = false;
+    }
+    if (now_ms - p->oldest_txn.since_ms > txn_max_ms && !p->oldest_txn.is_told) {
+        p->oldest_txn.is_told = true;
+        log_warn("partition",
+                 "a transaction hangs, kafka-transactions abort ends it topic=%.*s partition=%d "
+                 "producer=%lld epoch=%d offset=%lld",
+                 (int)p->name.topic.len, p->name.topic.data, p->name.partition,
+                 (long long)oldest.producer_id, oldest.epoch, (long long)oldest.txn_start_offset);
+    }
 }
 
 void partition_report_hanging(struct partition *p, int64_t txn_max_ms)

@@ -293,8 +293,8 @@ bool partition_holds_back(struct partition *p, int32_t replica_id);
 int partition_apply_retention(struct partition *p);
 /* Forgets producers that were idle for long. */
 void partition_expire_producers(struct partition *p);
-/* Says in the log, once for each, which transactions are open here though their last batch is older than
- * that: no coordinator will end them (KIP-664: kafka-transactions abort does). */
+/* Says in the log, once, that the oldest open transaction has been that for longer than any may be open: no
+ * coordinator will end it (KIP-664: kafka-transactions abort does). */
 void partition_report_hanging(struct partition *p, int64_t txn_max_ms);
 /* flush.ms: asks for a flush when the last one is so long ago. */
 void partition_flush_if_due(struct partition *p, int64_t now_ms);

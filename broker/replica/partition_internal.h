@@ -29,8 +29,12 @@ struct partition {
     int64_t joiner_epoch; /* who is to join: the broker epoch with which it fetched; -1: not told */
     bool pending_said;    /* in the log */
     bool behind;          /* told to env->behind, and not yet that nobody is behind any more */
-    int64_t hanging_said; /* where the newest transaction began that was said to hang; -1 */
-    int64_t led_from;     /* where the log ended when this leadership began */
+    struct {
+        int64_t offset; /* where it began; -1: none was open when that was last looked at */
+        int64_t since_ms;
+        bool is_told;
+    } oldest_txn;     /* for partition_report_hanging() */
+    int64_t led_from; /* where the log ended when this leadership began */
     int to_end_watches;
     bool is_leader;
     bool failure_told; /* to env->log_failed */

@@ -252,3 +252,43 @@ def test_transaction_timeout():
         def code(timeout):
             return clients.ask_once(b, "InitProducerId", 0, {"transactional_id": "x", "transaction_timeout_ms": timeout})["error_code"]
         assert code(1001) == 50 and code(1000) != 50
+
+
+def begin_transaction(b, topic: str) -> tuple[int, dict]:
+    """The id of a producer whose transaction does not have the topic, and a batch of it."""
+    wait_for(lambda: clients.ask_once(b, "FindCoordinator", 2, {"key": topic, "key_type": 1})["error_code"] == 0, 10, "a coordinator")
+    found = clients.ask_once(b, "InitProducerId", 1, {"transactional_id": topic, "transaction_timeout_ms": 60000})
+    assert found["error_code"] == 0
+    return found["producer_id"], {"attributes": 0x10, "producer_id": found["producer_id"], "producer_epoch": found["producer_epoch"], "base_sequence": 0}
+
+
+def produce_in(b, topic: str, batch: dict) -> int:
+    answer = clients.ask_once(b, "Produce", 8, {"transactional_id": topic, "acks": -1, "timeout_ms": 5000, "topic_data": [
+        {"name": topic, "partition_data": [{"index": 0, "records": records.batch(batch)}]}]})
+    return answer["responses"][0]["partition_responses"][0]["error_code"]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_verification(verify):
+    topic = unique("verified")
+    with Running(transaction_partition_verification_enable=str(verify).lower(), transaction_state_log_replication_factor=1, transaction_state_log_min_isr=1) as b:
+        create(b, topic)
+        _, batch = begin_transaction(b, topic)
+        assert produce_in(b, topic, batch) == (48 if verify else 0)
+
+
+def test_producers_expire():
+    """Idle ones are forgotten; one with an open transaction never is."""
+    topic = unique("producers")
+    options = {"producer_id_expiration_ms": 500, "producer_id_expiration_check_interval_ms": 50, "transaction_partition_verification_enable": "false"}
+    with Running(transaction_state_log_replication_factor=1, transaction_state_log_min_isr=1, **options) as b:
+        create(b, topic)
+        in_txn, batch = begin_transaction(b, topic)
+        assert produce_in(b, topic, batch) == 0
+        idle = clients.ask_once(b, "InitProducerId", 1, {"transactional_id": None, "transaction_timeout_ms": 60000})["producer_id"]
+        assert produce(b, topic, {"producer_id": idle, "producer_epoch": 0, "base_sequence": 0}) == 0
+
+        def known() -> list[int]:
+            answer = clients.ask_once(b, "DescribeProducers", 0, {"topics": [{"name": topic, "partition_indexes": [0]}]})
+            return sorted(p["producer_id"] for p in answer["topics"][0]["partitions"][0]["active_producers"])
+        wait_for(lambda: known() == [in_txn], 10, "the idle one to be forgotten")
