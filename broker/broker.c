@@ -206,6 +206,8 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
  * partition goes: their loops must be there, and run once more. */
 static void end_requests(struct broker *broker)
 {
+    txn_coordinator_shutdown(broker->txns);
+    group_coordinator_shutdown(broker->groups);
     txn_coordinator_free(broker->txns);
     group_coordinator_free(broker->groups);
     if (broker->flush != NULL) {

@@ -347,7 +347,7 @@ static err write_partition(struct writer_client *w, int partition)
 {
     current(w)->tried |= 1u << partition;
     TRY(persist(w, add, partition));
-    if (draw(w->ledger, 12) == 0) { /* it gives up on this record, which may still come */
+    if (draw(w->ledger, 6) == 0) { /* it gives up on this record, which may still come */
         err e = ask_produce(w, partition, HASTE_MS);
         TRY(e == OK ? OK : E_BUSY);
     } else {

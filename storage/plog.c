@@ -85,6 +85,7 @@ struct append {
     uint8_t *batches;
     size_t len;
     enum append_origin origin;
+    uint64_t guard; /* of plog_verify_txn() */
     int64_t first_offset;
     int64_t last_offset;
     int64_t max_timestamp;        /* -1: none */
@@ -117,7 +118,8 @@ static err examine_producer(const struct plog *log, struct append *append, const
         return ERR_CORRUPT_MESSAGE;
     }
     struct producers_rules rules = {.origin = append->origin,
-                                    .verify = log->config.verify_transactions};
+                                    .verify = log->config.verify_transactions,
+                                    .guard = append->guard};
     return producers_check(&log->producers, batch, control ? &marker : NULL, &rules,
                            &append->duplicate);
 }
@@ -365,6 +367,12 @@ static err check_message_size(const struct plog *log, size_t len, enum append_or
 err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
                 int32_t leader_epoch, struct append_result *result)
 {
+    return plog_append_verified(log, batches, len, origin, 0, leader_epoch, result);
+}
+
+err plog_append_verified(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
+                         uint64_t guard, int32_t leader_epoch, struct append_result *result)
+{
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
@@ -372,7 +380,7 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
     TRY(plog_activate(log));
     plog_take_config(log);
     TRY(check_message_size(log, len, origin));
-    struct append append = {.batches = batches, .len = len, .origin = origin};
+    struct append append = {.batches = batches, .len = len, .origin = origin, .guard = guard};
     int64_t end = plog_end_offset(log);
     TRY(restart_if_spanned(log, &append));
     err e = append_examine(log, &append, leader_epoch);

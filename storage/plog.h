@@ -102,6 +102,11 @@ struct append_result {
 NODISCARD err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
                           int32_t leader_epoch, struct append_result *result);
 
+/* The same of what a transaction begins with, after plog_verify_txn() has given that guard; 0: none. */
+NODISCARD err plog_append_verified(struct plog *log, uint8_t *batches, size_t len,
+                                   enum append_origin origin, uint64_t guard, int32_t leader_epoch,
+                                   struct append_result *result);
+
 /* A range of one segment's file. `file` carries a reference: log_range_release(). */
 struct log_range {
     struct open_file *file; /* NULL: empty */
@@ -169,7 +174,7 @@ int plog_open_txns(const struct plog *log);
  * the transaction's coordinator: a guard for plog_txn_verified(); 0: there is nothing to be asked.
  * `sequence` -1: a coordinator's batch. */
 uint64_t plog_verify_txn(struct plog *log, int64_t producer_id, int16_t epoch, int32_t sequence);
-/* The coordinator has confirmed it: plog_append() takes it, unless a marker comes first. */
+/* The coordinator has confirmed it: plog_append_verified() takes it, unless a marker comes first. */
 void plog_txn_verified(struct plog *log, int64_t producer_id, uint64_t guard);
 
 struct producer_info {

@@ -119,12 +119,13 @@ static err check_tentative(const struct verification *verification, const struct
                : OK;
 }
 
+/* What was verified is of who asked: another one's batch may be late. */
 static err check_verified(const struct producer *producer, const struct verification *verification,
-                          const struct batch *batch)
+                          const struct batch *batch, uint64_t guard)
 {
     bool begins = batch_is(batch, BATCH_TRANSACTIONAL) &&
                   (producer == NULL || producer->txn_first_offset < 0);
-    bool verified = verification != NULL && verification->verified;
+    bool verified = verification != NULL && verification->verified && verification->guard == guard;
     return begins && !verified && !planted(MISTAKE_NO_VERIFICATION) ? ERR_INVALID_TXN_STATE : OK;
 }
 
@@ -179,7 +180,7 @@ err producers_check(const struct producers *producers, const struct batch *batch
         }
     }
     if (rules->verify) {
-        TRY(check_verified(producer, verification, batch));
+        TRY(check_verified(producer, verification, batch, rules->guard));
     }
     if (producer != NULL && batch->producer_epoch < producer->epoch) {
         return ERR_INVALID_PRODUCER_EPOCH;

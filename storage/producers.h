@@ -81,7 +81,8 @@ void producers_clear(struct producers *producers, int64_t end_offset);
 /* How an append is judged. */
 struct producers_rules {
     enum append_origin origin;
-    bool verify; /* transaction.partition.verification.enable */
+    bool verify;    /* transaction.partition.verification.enable */
+    uint64_t guard; /* of producers_verify(), of who appends; 0: none */
 };
 /* May this batch (with a producer id) be appended? `marker` NULL for data. OK; 45, 47, 48 or 52;
  * and *duplicate set when it is an exact repetition. Changes nothing. */

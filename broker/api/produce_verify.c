@@ -1,6 +1,7 @@
 /* Errors that pass become NOT_ENOUGH_REPLICAS (19), as in Kafka: on others old clients do not try again. */
 #include "broker/api/produce_verify.h"
 
+#include "base/seen.h"
 #include "broker/api/lookup.h"
 #include "broker/broker.h"
 
@@ -16,12 +17,12 @@ bool produce_batch_of(struct bytes records, struct batch *batch)
 }
 
 /* What the partition answers otherwise comes again when it is appended. */
-static void note(struct req *r, struct produce_verify *verify, struct str topic, int32_t number,
-                 const struct batch *batch)
+static void note(struct req *r, struct produce_verify *verify, struct topic_partition name,
+                 const struct batch *batch, int32_t place)
 {
     struct partition *p = NULL;
     uint64_t guard = 0;
-    if (lookup_partition(r, topic, number, &p) != OK) {
+    if (lookup_partition(r, name.topic, name.partition, &p) != OK) {
         return;
     }
     if (partition_verify_txn(p, batch->producer_id, batch->producer_epoch, batch->base_sequence,
@@ -32,31 +33,48 @@ static void note(struct req *r, struct produce_verify *verify, struct str topic,
     }
     struct txn_question *question = &verify->question;
     verify->each[question->partitions_n] =
-        (struct verified_partition){.partition = p, .guard = guard};
+        (struct verified_partition){.partition = p, .guard = guard, .place = place};
     question->partitions[question->partitions_n++] =
-        (struct txn_question_partition){.name = {topic, number}};
+        (struct txn_question_partition){.name = name, .error = ERR_NETWORK_EXCEPTION};
+}
+
+/* One that is named twice is appended once. */
+static err note_topic(struct req *r, struct produce_verify *verify,
+                      const struct produce_request_topic *topic, int32_t first_place, bool *any)
+{
+    struct seen seen;
+    err e = OK;
+    seen_init(&seen);
+    for (int32_t i = 0; e == OK && i < topic->partitions_n; i++) {
+        struct batch batch;
+        int32_t index = topic->partitions[i].index;
+        if (seen_add(&seen, &(struct seen_key){.number = index}) != 0 ||
+            !produce_batch_of(topic->partitions[i].records.data, &batch) ||
+            batch.producer_id < 0) { /* of no transaction, whatever it says */
+            continue;
+        }
+        struct txn_producer by = {batch.producer_id, batch.producer_epoch};
+        struct txn_producer first = verify->question.by;
+        bool same = by.id == first.id && by.epoch == first.epoch;
+        e = *any && !same ? ERR_INVALID_PRODUCER_ID_MAPPING : OK;
+        *any = true;
+        if (e == OK) {
+            verify->question.by = by;
+            note(r, verify, (struct topic_partition){topic->name, index}, &batch, first_place + i);
+        }
+    }
+    seen_deinit(&seen);
+    return e;
 }
 
 static err note_all(struct req *r, struct produce_verify *verify)
 {
     const struct produce_request *in = r->in;
     bool any = false;
+    int32_t place = 0;
     for (int32_t t = 0; t < in->topics_n; t++) {
-        for (int32_t i = 0; i < in->topics[t].partitions_n; i++) {
-            struct batch batch;
-            if (!produce_batch_of(in->topics[t].partitions[i].records.data, &batch) ||
-                batch.producer_id < 0) { /* of no transaction, whatever it says */
-                continue;
-            }
-            struct txn_producer by = {batch.producer_id, batch.producer_epoch};
-            struct txn_producer first = verify->question.by;
-            if (any && (by.id != first.id || by.epoch != first.epoch)) {
-                return ERR_INVALID_PRODUCER_ID_MAPPING;
-            }
-            any = true;
-            verify->question.by = by;
-            note(r, verify, in->topics[t].name, in->topics[t].partitions[i].index, &batch);
-        }
+        TRY(note_topic(r, verify, &in->topics[t], place, &any));
+        place += in->topics[t].partitions_n;
     }
     return OK;
 }
@@ -126,14 +144,18 @@ static err as_told(struct req *r, err e, struct str *message)
     return e;
 }
 
-err produce_verify_error(struct req *r, const struct produce_verify *verify, struct str topic,
-                         int32_t partition, struct str *message)
+err produce_verify_of(struct req *r, struct produce_verify *verify, int32_t place, uint64_t *guard,
+                      struct str *message)
 {
-    for (int32_t i = 0; i < verify->question.partitions_n; i++) {
-        const struct txn_question_partition *p = &verify->question.partitions[i];
-        if (p->name.partition == partition && str_equal(p->name.topic, topic)) {
-            return p->error == OK ? OK : as_told(r, p->error, message);
-        }
+    const struct txn_question *question = &verify->question;
+    *guard = 0;
+    while (verify->next < question->partitions_n && verify->each[verify->next].place < place) {
+        verify->next++;
     }
-    return OK;
+    if (verify->next == question->partitions_n || verify->each[verify->next].place != place) {
+        return OK;
+    }
+    *guard = verify->each[verify->next].guard;
+    err e = question->partitions[verify->next].error;
+    return e == OK ? OK : as_told(r, e, message);
 }

@@ -12,7 +12,9 @@ struct produce_verify {
     struct verified_partition {
         struct partition *partition; /* a reference */
         uint64_t guard;
-    } * each; /* beside those of the question */
+        int32_t place; /* in the request, all topics counted through */
+    } * each;          /* beside those of the question, ascending */
+    int32_t next;      /* of produce_verify_of() */
 };
 
 /* Is it a batch of a transaction? Then its header is in *batch. */
@@ -24,8 +26,9 @@ bool produce_batch_of(struct bytes records, struct batch *batch);
 NODISCARD err produce_verify_begin(struct req *r, struct produce_verify *verify);
 /* All is answered: partitions may take what is verified. */
 void produce_verify_end(struct produce_verify *verify);
-/* After that: why a partition may not take its batch, and what is told beside; OK. */
-NODISCARD err produce_verify_error(struct req *r, const struct produce_verify *verify,
-                                   struct str topic, int32_t partition, struct str *message);
+/* After that, for places in ascending order: why that partition may not take its batch, and what is told beside;
+ * or OK, and the guard of its append (0: none). */
+NODISCARD err produce_verify_of(struct req *r, struct produce_verify *verify, int32_t place,
+                                uint64_t *guard, struct str *message);
 
 #endif

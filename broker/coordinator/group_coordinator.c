@@ -50,7 +50,9 @@ struct group_coordinator *group_coordinator_new(const struct group_coordinator_c
 
 void group_coordinator_shutdown(struct group_coordinator *c)
 {
-    shards_shutdown(&c->shards);
+    if (c != NULL) {
+        shards_shutdown(&c->shards);
+    }
 }
 
 void group_coordinator_free(struct group_coordinator *c)

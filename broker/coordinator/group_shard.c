@@ -78,6 +78,7 @@ void group_shard_store(struct group_shard *shard, struct writer *batch, group_st
     *store = (struct group_shard_store){.store.done = on_stored, .done = done, .context = context};
     if (commits != NULL) {
         store->commits = *commits;
+        store->store.guard = commits->guard;
     }
     shard_store(&shard->shard, batch, &store->store,
                 shard->coordinator->config.config->offsets_commit_timeout_ms);

@@ -33,8 +33,8 @@ static inline struct group_shard *group_shard_of(struct shard *shard)
 
 extern const struct shard_kind group_shard_kind;
 
-/* The gate: the shard of a group, locked; group_shard_unlock() it. INVALID_GROUP_ID, NOT_COORDINATOR or
- * COORDINATOR_LOAD_IN_PROGRESS. */
+/* The gate: the shard of a group, locked; group_shard_unlock() it. INVALID_GROUP_ID, and the
+ * codes of shards_lock(). */
 NODISCARD err group_shard_lock(struct group_coordinator *c, struct str group_id, bool empty_allowed,
                                struct group_shard **out);
 static inline void group_shard_unlock(struct group_shard *shard)
@@ -55,7 +55,9 @@ void group_shard_remove(struct group_shard *shard, struct group *group);
 /* What a store commits, until its `done` is called: what its group has committed, it has not yet. */
 struct store_commits {
     struct str group_id;
-    void (*set)(void *context, struct group *group); /* offsets_set() for each */
+    void (*set)(void *context,
+                struct group *group); /* offsets_set() for each; NULL: they are pending */
+    uint64_t guard;                   /* of partition_verify_txn(); 0: none */
 };
 
 /* Appends a batch and calls `done` when it is safe or has failed: at once or later, always under

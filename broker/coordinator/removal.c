@@ -65,6 +65,9 @@ static void apply_removal(struct group_shard *shard, struct group *group,
         offsets_remove(group, removal->offsets[i].topic, removal->offsets[i].partition);
     }
     bool undecided = pending_offsets_hold_any(&shard->pending, group->id);
+    if (removal->pending_too) { /* also what a transaction has committed since */
+        offsets_clear(group);
+    }
     if (removal->group_too && group->state == GROUP_EMPTY && group->offsets.count == 0 &&
         ((group->pending.count == 0 && !undecided) || removal->pending_too)) {
         pending_offsets_forget_group(&shard->pending, group->id);

@@ -79,7 +79,6 @@ static void check_stores(const struct shard *shard)
             CHECK(store->appended.leader_epoch >= before->appended.leader_epoch);
         }
         CHECK(shard->armed_ms <= store->deadline_ms || is_stopping(shard));
-        CHECK(store->appended.leader_epoch <= shard->leader_epoch);
         before = store;
     }
     CHECK(before != NULL || shard->watch.partition == NULL);
@@ -271,6 +270,10 @@ void shard_elect(struct shard *shard, struct partition *p, int32_t leader_epoch,
 {
     CHECK(leader_epoch >= 0);
     shard_lock(shard);
+    if (is_stopping(shard)) {
+        shard_unlock(shard);
+        return;
+    }
     if (!uninterrupted) {
         resign_locked(shard, ERR_NOT_COORDINATOR);
     }
@@ -301,9 +304,11 @@ static void watch_first(struct shard *shard)
 void shard_store(struct shard *shard, struct writer *batch, struct store *store, int64_t timeout_ms)
 {
     CHECK(shard->partition != NULL && store->done != NULL);
+    struct partition_append_as as = {
+        .origin = APPEND_COORDINATOR, .required_acks = -1, .guard = store->guard};
     err e = batch->failed ? ERR_RECORD_LIST_TOO_LARGE
-                          : partition_append(shard->partition, batch->data, batch->len,
-                                             APPEND_COORDINATOR, -1, &store->appended);
+                          : partition_append_as(shard->partition, batch->data, batch->len, &as,
+                                                &store->appended);
     writer_deinit(batch);
     if (e != OK) {
         store->done(shard, store, kafka_error_of_log(e));

@@ -69,6 +69,7 @@ void shard_resign(struct shard *shard, err error);
  * called: at once or later, always under the shard's lock. */
 struct store {
     struct list link;
+    uint64_t guard; /* of partition_verify_txn(); 0: none */
     struct partition_append appended;
     int64_t deadline_ms;
     void (*done)(struct shard *shard, struct store *store, err outcome);

@@ -52,7 +52,9 @@ struct txn_coordinator *txn_coordinator_new(const struct txn_coordinator_config 
 
 void txn_coordinator_shutdown(struct txn_coordinator *c)
 {
-    shards_shutdown(&c->shards);
+    if (c != NULL) {
+        shards_shutdown(&c->shards);
+    }
 }
 
 void txn_coordinator_stop(struct txn_coordinator *c)

@@ -305,87 +305,14 @@ static void place(struct target *target)
     }
 }
 
-/* A topic's partitions that come next in their order go with it. */
-static bool add_partition(struct marker_link *link, const struct target *before,
-                          const struct target *target,
-                          struct write_txn_markers_request_marker *marker)
-{
-    struct str topic = target->marker.name.topic;
-    struct write_txn_markers_request_topic *last =
-        marker->topics_n == 0 ? NULL : &marker->topics[marker->topics_n - 1];
-    if (last == NULL || !str_equal(last->name, topic) || target != before + 1) {
-        last = &marker->topics[marker->topics_n++];
-        write_txn_markers_request_topic_init(last);
-        last->name = topic;
-        int32_t from = (int32_t)(target - target->job->targets);
-        int32_t more = txn_partitions_of_topic(target->job->ending->partitions, from);
-        last->partition_indexes =
-            arena_array(&link->arena, (size_t)more, sizeof(*last->partition_indexes));
-        if (last->partition_indexes == NULL) {
-            return false;
-        }
-    }
-    last->partition_indexes[last->partition_indexes_n++] = target->marker.name.partition;
-    return true;
-}
-
-/* Targets of one job stand together. */
-static bool add_target(struct marker_link *link, const struct target *before,
-                       const struct target *target)
-{
-    struct write_txn_markers_request *request = &link->request;
-    if (before == NULL || before->job != target->job) {
-        const struct txn_end *end = &target->job->ending->end;
-        struct write_txn_markers_request_marker *marker = &request->markers[request->markers_n++];
-        write_txn_markers_request_marker_init(marker);
-        marker->producer_id = end->producer_id;
-        marker->producer_epoch = end->producer_epoch;
-        marker->transaction_result = end->commit;
-        marker->coordinator_epoch = end->coordinator_epoch;
-        int32_t count = txn_partitions_count(target->job->ending->partitions);
-        count = count > TARGETS_MAX ? TARGETS_MAX : count;
-        marker->topics = arena_array(&link->arena, (size_t)count, sizeof(*marker->topics));
-        if (marker->topics == NULL) {
-            return false;
-        }
-    }
-    return add_partition(link, before, target, &request->markers[request->markers_n - 1]);
-}
-
-/* Two markers of one producer in a request could not be told apart in its answer. */
-static bool is_asked_of(const struct marker_link *link, const struct job *job)
-{
-    list_each (item, &link->asked) {
-        const struct target *target = container_of(item, struct target, link);
-        if (target->job != job &&
-            target->job->ending->end.producer_id == job->ending->end.producer_id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* What is queued goes into one request, as long as it fits. */
-static void take_queued(struct marker_link *link)
-{
-    const struct target *before = NULL;
-    int32_t count = 0;
-    bool room = link->request.markers != NULL;
-    list_each_safe (item, &link->queued) {
-        struct target *target = container_of(item, struct target, link);
-        bool new_job = before == NULL || before->job != target->job;
-        if (!room || count == TARGETS_MAX || (new_job && is_asked_of(link, target->job))) {
-            break;
-        }
-        list_remove(item);
-        list_append(&link->asked, item);
-        target->state = TARGET_ASKED;
-        target->job->asked++;
-        room = add_target(link, before, target);
-        before = target;
-        count++;
-    }
-}
+/* What is put into a request; everything of it has room for all that is queued. */
+struct asking {
+    struct marker_link *link;
+    struct map producers; /* ids: two markers of one could not be told apart in the answer */
+    const struct target *before;
+    struct write_txn_markers_request_topic *topics; /* what is left of the room */
+    int32_t *numbers;                               /* the same */
+};
 
 static int32_t queued_count(const struct marker_link *link)
 {
@@ -398,16 +325,84 @@ static int32_t queued_count(const struct marker_link *link)
     return count;
 }
 
+/* False: no memory. */
+static bool asking_init(struct asking *asking, struct marker_link *link)
+{
+    struct write_txn_markers_request *request = &link->request;
+    size_t count = (size_t)queued_count(link);
+    arena_reset(&link->arena, ARENA_BYTES);
+    write_txn_markers_request_init(request);
+    request->markers = arena_array(&link->arena, count, sizeof(*request->markers));
+    *asking = (struct asking){
+        .link = link,
+        .topics = arena_array(&link->arena, count, sizeof(*asking->topics)),
+        .numbers = arena_array(&link->arena, count, sizeof(*asking->numbers)),
+    };
+    map_init(&asking->producers);
+    return request->markers != NULL && asking->topics != NULL && asking->numbers != NULL;
+}
+
+/* Targets of one job stand together. */
+static void add_target(struct asking *asking, const struct target *target)
+{
+    struct write_txn_markers_request *request = &asking->link->request;
+    const struct txn_end *end = &target->job->ending->end;
+    struct str name = target->marker.name.topic;
+    bool new_job = asking->before == NULL || asking->before->job != target->job;
+    if (new_job) {
+        struct write_txn_markers_request_marker *marker = &request->markers[request->markers_n++];
+        write_txn_markers_request_marker_init(marker);
+        marker->producer_id = end->producer_id;
+        marker->producer_epoch = end->producer_epoch;
+        marker->transaction_result = end->commit;
+        marker->coordinator_epoch = end->coordinator_epoch;
+        marker->topics = asking->topics;
+        (void)map_set_i64(&asking->producers, end->producer_id, target->job);
+    }
+    struct write_txn_markers_request_marker *marker = &request->markers[request->markers_n - 1];
+    if (new_job || !str_equal(asking->before->marker.name.topic, name)) {
+        write_txn_markers_request_topic_init(asking->topics);
+        asking->topics->name = name;
+        asking->topics->partition_indexes = asking->numbers;
+        asking->topics++;
+        marker->topics_n++;
+    }
+    struct write_txn_markers_request_topic *topic = &marker->topics[marker->topics_n - 1];
+    topic->partition_indexes[topic->partition_indexes_n++] = target->marker.name.partition;
+    asking->numbers++;
+    asking->before = target;
+}
+
+/* What is queued goes into one request, as long as it fits. */
+static void take_queued(struct asking *asking)
+{
+    struct marker_link *link = asking->link;
+    int32_t count = 0;
+    list_each_safe (item, &link->queued) {
+        struct target *target = container_of(item, struct target, link);
+        bool new_job = asking->before == NULL || asking->before->job != target->job;
+        bool told = map_get_i64(&asking->producers, target->job->ending->end.producer_id) != NULL;
+        if (count++ == TARGETS_MAX || (new_job && told)) {
+            break;
+        }
+        list_remove(item);
+        list_append(&link->asked, item);
+        target->state = TARGET_ASKED;
+        target->job->asked++;
+        add_target(asking, target);
+    }
+}
+
 static void ask(struct marker_link *link)
 {
+    struct asking asking;
     if (!list_empty(&link->asked) || list_empty(&link->queued)) {
         return;
     }
-    arena_reset(&link->arena, ARENA_BYTES);
-    write_txn_markers_request_init(&link->request);
-    link->request.markers =
-        arena_array(&link->arena, (size_t)queued_count(link), sizeof(*link->request.markers));
-    take_queued(link);
+    if (asking_init(&asking, link)) {
+        take_queued(&asking);
+    }
+    map_deinit(&asking.producers);
     link->question = (struct broker_question){.api_key = KEY_WRITE_TXN_MARKERS,
                                               .version_min = FIRST_VERSION,
                                               .request = &link->request,
@@ -619,21 +614,32 @@ struct txn_markers *txn_markers_new(const struct txn_coordinator_config *config)
     return markers;
 }
 
+/* Nothing wakes them any more; those of shards of groups have been told. */
+static void give_up_waiting(struct list *jobs)
+{
+    list_each (item, jobs) {
+        struct job *job = container_of(item, struct job, link);
+        for (int32_t i = 0; i < txn_partitions_count(job->ending->partitions); i++) {
+            struct target *target = &job->targets[i];
+            if (target->state == TARGET_WAITS) {
+                CHECK(txn_marker_give_up(&target->marker));
+                target->state = TARGET_NEW;
+            }
+        }
+    }
+}
+
 void txn_markers_stop(struct txn_markers *markers)
 {
     broker_clients_stop(markers->clients);
+    give_up_waiting(&markers->incoming);
+    give_up_waiting(&markers->jobs);
 }
 
 static void drop_jobs(struct list *jobs)
 {
     list_each_safe (item, jobs) {
-        struct job *job = container_of(item, struct job, link);
-        for (int32_t i = 0; i < txn_partitions_count(job->ending->partitions); i++) {
-            if (job->targets[i].state == TARGET_WAITS) {
-                (void)txn_marker_give_up(&job->targets[i].marker);
-            }
-        }
-        job_free(job);
+        job_free(container_of(item, struct job, link));
     }
 }
 

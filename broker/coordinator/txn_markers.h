@@ -24,7 +24,8 @@ struct txn_ending {
 };
 
 struct txn_markers *txn_markers_new(const struct txn_coordinator_config *config);
-/* The background thread's loop does not run any more. */
+/* The background thread's loop does not run any more, but is drained after this; the shards of groups have been
+ * shut down. */
 void txn_markers_stop(struct txn_markers *markers);
 void txn_markers_free(struct txn_markers *markers);
 

@@ -186,6 +186,14 @@ static void on_stored(struct shard *base, struct store *stored, err outcome)
     free(store);
 }
 
+/* As in Kafka a transition waits for as long as its transaction may take; nobody waits for the last one. */
+static int64_t timeout_ms(const struct txn_shard *shard, const struct txn_values *next)
+{
+    int64_t request_ms = shard->coordinator->config.config->request_timeout_ms;
+    bool last = next->state == TXN_COMPLETE_COMMIT || next->state == TXN_COMPLETE_ABORT;
+    return last && next->timeout_ms < request_ms ? request_ms : next->timeout_ms;
+}
+
 /* Carries out what came of an event. */
 static err carry_out(struct txn_shard *shard, struct txn *txn, const struct txn_step *step,
                      struct txn_waiter *waiter)
@@ -217,7 +225,7 @@ static err carry_out(struct txn_shard *shard, struct txn *txn, const struct txn_
         tell(store, step->error);
         store->waiter = NULL;
     }
-    shard_store(&shard->shard, &writer, &store->store, step->next.timeout_ms);
+    shard_store(&shard->shard, &writer, &store->store, timeout_ms(shard, &step->next));
     return E_BUSY;
 }
 
@@ -299,9 +307,11 @@ static int64_t look_for_timeouts(struct txn_shard *shard, int64_t now_ms)
         struct txn *txn = container_of(item, struct txn, link);
         if (txn_has_timed_out(txn, now_ms) && times_out_ms(shard, txn) <= now_ms) {
             time_out(shard, txn, now_ms);
+        }
+        if (txn->is.state != TXN_ONGOING) {
             continue;
         }
-        int64_t due_ms = times_out_ms(shard, txn);
+        int64_t due_ms = times_out_ms(shard, txn); /* what could not be stored is tried again */
         due_ms = due_ms <= now_ms ? next_look_ms(shard, now_ms + 1) : due_ms;
         next_ms = due_ms < next_ms ? due_ms : next_ms;
     }

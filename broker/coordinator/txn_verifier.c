@@ -9,6 +9,7 @@
 enum {
     QUESTIONS_MAX = 1000, /* of one request */
     ARENA_BYTES = 64 << 20,
+    KEY_BYTES_MAX = 64 << 10,
     KEY_ADD_PARTITIONS_TO_TXN = 24,
     FIRST_VERSION = 4, /* older brokers cannot be asked, and are believed, as by Kafka */
 };
@@ -125,32 +126,25 @@ static bool fill_in(struct arena *arena, const struct txn_question *question, as
     return true;
 }
 
-static bool is_asked_of(const struct verifier_link *link, struct str id)
-{
-    list_each (item, &link->asked) {
-        if (str_equal(container_of(item, struct txn_question, link)->id, id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Of one id a second question waits for the next request: they could not be told apart. */
 static void take_queued(struct verifier_link *link)
 {
     struct add_partitions_to_txn_request *request = &link->request;
+    struct map ids;
+    map_init(&ids);
     list_each_safe (item, &link->queued) {
         struct txn_question *question = container_of(item, struct txn_question, link);
-        if (request->transactions_n == QUESTIONS_MAX || is_asked_of(link, question->id)) {
-            continue;
+        if (request->transactions_n == QUESTIONS_MAX ||
+            !fill_in(&link->arena, question, &request->transactions[request->transactions_n])) {
+            break;
         }
-        list_remove(item);
-        list_append(&link->asked, item);
-        if (!fill_in(&link->arena, question, &request->transactions[request->transactions_n])) {
-            break; /* it is not answered, and tries again */
+        if (map_set_str(&ids, question->id, question) == NULL) {
+            request->transactions_n++;
+            list_remove(item);
+            list_append(&link->asked, item);
         }
-        request->transactions_n++;
     }
+    map_deinit(&ids);
 }
 
 static void ask(struct verifier_link *link)
@@ -173,54 +167,83 @@ static void ask(struct verifier_link *link)
     broker_client_ask(link->client, &link->question);
 }
 
-static void take_topic(struct txn_question *question,
-                       const struct add_partitions_to_txn_response_topic_result *topic)
+static struct bytes key_of(struct writer *key, struct str topic, int32_t partition)
 {
+    writer_clear(key);
+    writer_i32(key, partition);
+    writer_bytes(key, topic.data, topic.len);
+    return bytes_of(key->data, key->len);
+}
+
+typedef struct add_partitions_to_txn_response_transaction_result answered_txn;
+
+/* What a partition of the question is answered is found by its name. */
+static void take_result(struct txn_question *question, const answered_txn *result)
+{
+    struct map places;
+    struct writer key;
+    map_init(&places);
+    writer_init(&key, KEY_BYTES_MAX);
     for (int32_t i = 0; i < question->partitions_n; i++) {
-        struct txn_question_partition *p = &question->partitions[i];
-        for (int32_t k = 0;
-             str_equal(p->name.topic, topic->name) && k < topic->results_by_partition_n; k++) {
-            if (topic->results_by_partition[k].partition_index == p->name.partition) {
-                p->error = for_producers(topic->results_by_partition[k].partition_error_code);
+        struct topic_partition name = question->partitions[i].name;
+        (void)map_set(&places, key_of(&key, name.topic, name.partition), &question->partitions[i]);
+    }
+    for (int32_t t = 0; t < result->topic_results_n; t++) {
+        const struct add_partitions_to_txn_response_topic_result *topic = &result->topic_results[t];
+        for (int32_t i = 0; i < topic->results_by_partition_n; i++) {
+            struct txn_question_partition *p = map_get(
+                &places, key_of(&key, topic->name, topic->results_by_partition[i].partition_index));
+            if (p != NULL) {
+                p->error = for_producers(topic->results_by_partition[i].partition_error_code);
             }
         }
     }
+    writer_deinit(&key);
+    map_deinit(&places);
 }
 
-static void take_answer(const struct verifier_link *link, struct txn_question *question)
+/* Each id is asked about once in a request. */
+static void take_answers(struct verifier_link *link, struct map *results)
 {
     const struct add_partitions_to_txn_response *response = &link->response;
-    if (response->error_code != OK) {
-        answer_all(question, response->error_code == ERR_CLUSTER_AUTHORIZATION_FAILED
-                                 ? ERR_INVALID_TXN_STATE
-                                 : response->error_code);
-        return;
-    }
-    answer_all(question, ERR_NETWORK_EXCEPTION); /* what is not answered */
     for (int32_t i = 0; i < response->results_by_transaction_n; i++) {
-        const struct add_partitions_to_txn_response_transaction_result *result =
-            &response->results_by_transaction[i];
-        for (int32_t t = 0;
-             str_equal(result->transactional_id, question->id) && t < result->topic_results_n;
-             t++) {
-            take_topic(question, &result->topic_results[t]);
-        }
+        (void)map_set_str(results, response->results_by_transaction[i].transactional_id,
+                          &response->results_by_transaction[i]);
+    }
+}
+
+static void take_answer(const struct verifier_link *link, const struct map *results,
+                        struct txn_question *question)
+{
+    err e = link->response.error_code;
+    const answered_txn *result = map_get_str(results, question->id);
+    answer_all(question, e == OK                                 ? ERR_NETWORK_EXCEPTION
+                         : e == ERR_CLUSTER_AUTHORIZATION_FAILED ? ERR_INVALID_TXN_STATE
+                                                                 : e);
+    if (e == OK && result != NULL) {
+        take_result(question, result);
     }
 }
 
 static void on_answer(struct broker_question *asked, err outcome)
 {
     struct verifier_link *link = container_of(asked, struct verifier_link, question);
+    struct map results;
+    map_init(&results);
+    if (outcome == OK) {
+        take_answers(link, &results);
+    }
     while (!list_empty(&link->asked)) {
         struct txn_question *question = container_of(link->asked.next, struct txn_question, link);
         list_remove(&question->link);
         if (outcome == OK) {
-            take_answer(link, question);
+            take_answer(link, &results, question);
         } else {
             answer_all(question, outcome == E_UNSUPPORTED ? OK : ERR_NETWORK_EXCEPTION);
         }
         waiter_wake(question->waiter); /* it is its owner's again */
     }
+    map_deinit(&results);
     ask(link);
 }
 

@@ -437,16 +437,16 @@ void partition_ask_for_flush(struct partition *p, const struct append_result *re
 }
 
 static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
-                            enum append_origin origin, int16_t required_acks,
-                            struct partition_append *appended)
+                            const struct partition_append_as *as, struct partition_append *appended)
 {
     TRY(partition_check_role(p, -1, false));
     CHECK(p->led_since >= 0 && p->led_since <= p->state.leader_epoch);
     appended->log_start_offset = plog_start_offset(p->log);
-    if (required_acks == -1 && !isr_suffices(p)) {
+    if (as->required_acks == -1 && !isr_suffices(p)) {
         return ERR_NOT_ENOUGH_REPLICAS;
     }
-    TRY(plog_append(p->log, batches, len, origin, p->state.leader_epoch, &appended->result));
+    TRY(plog_append_verified(p->log, batches, len, as->origin, as->guard, p->state.leader_epoch,
+                             &appended->result));
     CHECK(appended->result.last_offset >= appended->result.base_offset);
     CHECK(appended->result.last_offset < plog_end_offset(p->log));
     appended->log_start_offset = plog_start_offset(p->log);
@@ -459,18 +459,25 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
         partition_wake_replicas(p, (int64_t)len);
         partition_isr_note_behind(p);
     }
-    appended->committed = acknowledged_below(p, required_acks) >= appended->required_offset;
+    appended->committed = acknowledged_below(p, as->required_acks) >= appended->required_offset;
     return OK;
+}
+
+err partition_append_as(struct partition *p, uint8_t *batches, size_t len,
+                        const struct partition_append_as *as, struct partition_append *appended)
+{
+    *appended = (struct partition_append){.log_start_offset = -1};
+    partition_lock(p);
+    err e = append_as_leader(p, batches, len, as, appended);
+    partition_unlock(p);
+    return e;
 }
 
 err partition_append(struct partition *p, uint8_t *batches, size_t len, enum append_origin origin,
                      int16_t required_acks, struct partition_append *appended)
 {
-    *appended = (struct partition_append){.log_start_offset = -1};
-    partition_lock(p);
-    err e = append_as_leader(p, batches, len, origin, required_acks, appended);
-    partition_unlock(p);
-    return e;
+    struct partition_append_as as = {.origin = origin, .required_acks = required_acks};
+    return partition_append_as(p, batches, len, &as, appended);
 }
 
 /* Has somebody else led since? Then what was appended may have gone again. */

@@ -175,6 +175,15 @@ struct partition_append {
 NODISCARD err partition_append(struct partition *p, uint8_t *batches, size_t len,
                                enum append_origin origin, int16_t required_acks,
                                struct partition_append *appended);
+/* The same of what a transaction may begin with: the guard is of partition_verify_txn(); 0: none. */
+struct partition_append_as {
+    enum append_origin origin;
+    int16_t required_acks;
+    uint64_t guard;
+};
+NODISCARD err partition_append_as(struct partition *p, uint8_t *batches, size_t len,
+                                  const struct partition_append_as *as,
+                                  struct partition_append *appended);
 /* What became of an append; with `required_acks` 1 what is safe on this broker will do. An error when
  * it can never be acknowledged: this broker does not lead, or has not led without interruption since
  * (6), has lost the log (56, or why it has gone); with `required_acks` -1 and too few in-sync replicas
@@ -187,7 +196,7 @@ NODISCARD err partition_is_committed(struct partition *p, const struct partition
  * partition_append. */
 NODISCARD err partition_verify_txn(struct partition *p, int64_t producer_id, int16_t epoch,
                                    int32_t sequence, uint64_t *guard);
-/* The coordinator has confirmed it: the batch may be appended, unless a marker comes first. */
+/* The coordinator has confirmed it: partition_append_as() takes it, unless a marker comes first. */
 void partition_txn_verified(struct partition *p, int64_t producer_id, uint64_t guard);
 /* Those who have written, in the arena; of any replica. KAFKA_STORAGE_ERROR (56), or why it has gone. */
 NODISCARD err partition_producers(struct partition *p, struct arena *arena,

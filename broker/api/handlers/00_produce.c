@@ -37,7 +37,9 @@ struct produce {
     struct partition *partition; /* that is looked at */
     struct produce_check check;
     struct produce_verify *verify; /* NULL: no transaction */
-    struct str message;            /* about the partition that is looked at */
+    int32_t first_place;           /* of the topic, all partitions counted through */
+    uint64_t guard;                /* of the partition that is looked at; 0: none */
+    struct str message;            /* about it */
 };
 
 /* ---- one partition ---- */
@@ -69,7 +71,9 @@ static err append_checked(struct req *r, struct produce *work,
     if (v->len == 0) {
         return OK; /* nothing was sent */
     }
-    TRY(partition_append(work->partition, v->data, v->len, APPEND_CLIENT, in->acks, appended));
+    struct partition_append_as as = {
+        .origin = APPEND_CLIENT, .required_acks = in->acks, .guard = work->guard};
+    TRY(partition_append_as(work->partition, v->data, v->len, &as, appended));
     out->base_offset = appended->result.base_offset;
     out->log_append_time_ms = v->append_time_ms;
     out->log_start_offset = appended->log_start_offset;
@@ -148,7 +152,8 @@ static err check_partition(struct req *r, struct produce *work, struct str topic
     }
     TRY(produce_check_begin(&work->check, r, in->records.data));
     if (work->verify != NULL) {
-        TRY(produce_verify_error(r, work->verify, topic, in->index, &work->message));
+        TRY(produce_verify_of(r, work->verify, work->first_place + work->index, &work->guard,
+                              &work->message));
     }
     if (request->acks < -1 || request->acks > 1) {
         return ERR_INVALID_REQUIRED_ACKS;
@@ -259,6 +264,7 @@ static bool produce_rest(struct req *r, struct produce *work)
             return false;
         }
         seen_deinit(&work->seen);
+        work->first_place += in->topics[work->topic].partitions_n;
     }
     return true;
 }

@@ -160,14 +160,27 @@ static bool are_done(const struct writing *writing)
     return true;
 }
 
-static void look(struct writing *writing, bool give_up)
+/* Up to the first that still waits: it wakes the request again. */
+static void look(struct writing *writing)
+{
+    bool waits = false;
+    for (int32_t i = 0; i < writing->count && !waits; i++) {
+        struct written *one = &writing->each[i];
+        if (one->outcome == E_BUSY) {
+            one->outcome = txn_marker_look(&one->marker);
+        }
+        waits = one->outcome == E_BUSY;
+    }
+}
+
+static void give_up(struct writing *writing)
 {
     for (int32_t i = 0; i < writing->count; i++) {
         struct written *one = &writing->each[i];
         if (one->outcome == E_BUSY) {
             one->outcome = txn_marker_look(&one->marker);
         }
-        if (one->outcome == E_BUSY && give_up && txn_marker_give_up(&one->marker)) {
+        if (one->outcome == E_BUSY && txn_marker_give_up(&one->marker)) {
             one->outcome = ERR_REQUEST_TIMED_OUT;
         }
     }
@@ -178,12 +191,17 @@ static void look(struct writing *writing, bool give_up)
 static enum req_status resume(struct req *r)
 {
     struct writing *writing = r->state;
-    bool give_up = r->timed_out;
+    bool in_time = !r->timed_out;
+    int64_t left_ms = writing->deadline_ms - r->now_ms; /* it may have been woken late */
     if (are_done(writing)) {
         return finish(r, writing);
     }
-    req_park(r, give_up ? -1 : writing->deadline_ms - r->now_ms, resume); /* before it looks */
-    look(writing, give_up);
+    req_park(r, !in_time ? -1 : left_ms < 0 ? 0 : left_ms, resume); /* before it looks */
+    if (in_time) {
+        look(writing);
+    } else {
+        give_up(writing);
+    }
     if (are_done(writing)) {
         req_wake(r); /* somebody may have already */
     }

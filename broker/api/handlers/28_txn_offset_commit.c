@@ -185,7 +185,8 @@ static void on_stored(struct group_shard *shard, void *context, err outcome, int
     struct req *r = context;
     const struct txn_offset_commit_request *in = r->in;
     struct commit *commit = r->state;
-    bool there = outcome == OK || outcome == ERR_REQUEST_TIMED_OUT;
+    bool there = outcome == OK || outcome == ERR_REQUEST_TIMED_OUT ||
+                 outcome == ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
     pending_offsets_stored(&shard->pending, in->producer_id, r, there ? at : -1);
     if (there && planted(MISTAKE_SHOWS_PENDING)) {
         pending_offsets_decide(&shard->pending, in->producer_id, true, group_shard_apply_offset,
@@ -200,12 +201,13 @@ static void store(struct req *r, struct group_shard *shard, struct writer *write
                   struct commit_batch *batch)
 {
     const struct txn_offset_commit_request *in = r->in;
+    const struct commit *commit = r->state;
     if (group_shard_find(shard, in->group_id) == NULL) {
         (void)group_shard_add(shard, in->group_id);
     }
     err_ignore(each_offset(r, make_pending, batch)); /* make_pending() cannot fail */
     req_park(r, -1, stored);
-    group_shard_store(shard, writer, on_stored, r, NULL);
+    group_shard_store(shard, writer, on_stored, r, &(struct store_commits){.guard = commit->guard});
 }
 
 static err build(struct req *r, struct group_shard *shard, struct writer *writer,
@@ -326,5 +328,6 @@ enum req_status handle_txn_offset_commit(struct req *r)
         return answer(r, e);
     }
     group_shard_unlock(shard);
-    return verify(r, commit);
+    bool is_one = in->producer_id >= 0 && in->producer_epoch >= 0;
+    return is_one ? verify(r, commit) : answer(r, ERR_INVALID_PRODUCER_ID_MAPPING);
 }

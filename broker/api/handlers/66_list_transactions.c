@@ -8,6 +8,8 @@ typedef struct list_transactions_response_transaction_state state_out;
 struct listing {
     struct req *r;
     size_t room;
+    uint32_t states;      /* that are wanted, by bits */
+    struct map producers; /* the same; empty: all */
 };
 
 /* Kafka knows this state too, though nothing is ever seen in it. */
@@ -21,33 +23,32 @@ static bool is_state_name(struct str name)
     return str_is(name, "PrepareEpochFence");
 }
 
-static bool wanted_state(const struct list_transactions_request *in, enum txn_state state)
+static bool is_wanted(const struct listing *listing, const struct txn *txn, int64_t now_ms)
 {
-    for (int32_t i = 0; i < in->state_filters_n; i++) {
-        if (str_is(in->state_filters[i], txn_state_name(state))) {
-            return true;
-        }
-    }
-    return in->state_filters_n == 0;
-}
-
-static bool wanted_producer(const struct list_transactions_request *in, int64_t producer_id)
-{
-    for (int32_t i = 0; i < in->producer_id_filters_n; i++) {
-        if (in->producer_id_filters[i] == producer_id) {
-            return true;
-        }
-    }
-    return in->producer_id_filters_n == 0;
-}
-
-static bool is_wanted(const struct list_transactions_request *in, const struct txn *txn,
-                      int64_t now_ms)
-{
+    const struct list_transactions_request *in = listing->r->in;
     const struct txn_values *is = &txn->is;
     bool long_enough = in->duration_filter < 0 || now_ms - is->start_ms > in->duration_filter;
-    return txn->pending != TXN_DEAD && wanted_state(in, is->state) &&
-           wanted_producer(in, is->producer_id) && long_enough;
+    bool producer =
+        listing->producers.count == 0 || map_get_i64(&listing->producers, is->producer_id) != NULL;
+    return txn->pending != TXN_DEAD && (listing->states & 1u << is->state) != 0 && producer &&
+           long_enough;
+}
+
+/* What is asked for, so that it need not be looked through for each id. */
+static void read_filters(struct listing *listing)
+{
+    const struct list_transactions_request *in = listing->r->in;
+    listing->states = in->state_filters_n == 0 ? UINT32_MAX : 0;
+    for (int32_t i = 0; i < in->state_filters_n; i++) {
+        for (int state = 0; state < TXN_STATES; state++) {
+            bool named = str_is(in->state_filters[i], txn_state_name((enum txn_state)state));
+            listing->states |= named ? 1u << state : 0;
+        }
+    }
+    map_init(&listing->producers);
+    for (int32_t i = 0; i < in->producer_id_filters_n; i++) {
+        (void)map_set_i64(&listing->producers, in->producer_id_filters[i], listing);
+    }
 }
 
 /* Room for the ids of one more shard, by doubling: the arena frees nothing. */
@@ -80,7 +81,7 @@ static void list_shard(struct shard *base, void *context)
     int64_t now_ms = shard_now_ms(base);
     map_each (entry, &shard->txns) {
         const struct txn *txn = entry->value;
-        if (is_wanted(listing->r->in, txn, now_ms)) {
+        if (is_wanted(listing, txn, now_ms)) {
             state_out *state = &out->transaction_states[out->transaction_states_n++];
             list_transactions_response_transaction_state_init(state);
             state->transactional_id = arena_str(&listing->r->arena, txn->id);
@@ -114,7 +115,9 @@ enum req_status handle_list_transactions(struct req *r)
     struct list_transactions_response *out = r->out;
     struct listing listing = {.r = r};
     name_unknown_states(r);
+    read_filters(&listing);
     err e = shards_each(&r->broker->txns->shards, list_shard, &listing);
+    map_deinit(&listing.producers);
     if (e != OK) {
         out->transaction_states_n = 0;
         out->error_code = kafka_error_wire(e);
