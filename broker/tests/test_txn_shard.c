@@ -998,6 +998,29 @@ static void test_completion_is_tried_again(void)
     end();
 }
 
+/* Neither earlier nor never when the shard is woken for something else before. */
+static void test_completion_is_tried_behind_a_look(void)
+{
+    struct asker a;
+    begin_with(true, NULL, NULL);
+    lead(1);
+    turn();
+    struct txn_producer open = open_producer("open", 1000);
+    struct txn_producer p = open_producer("a", TIMEOUT_MS);
+    pass_to(t.began_ms + INTERVAL_MS - 50);
+    struct txn_shard *shard = at_the_gate();
+    CU_ASSERT_EQUAL(txn_shard_end(shard, STR("a"), p, true, waits(&a)), E_BUSY);
+    set_min_isr(2);
+    txn_shard_unlock(shard);
+    set_min_isr(1);
+    pass_to(t.began_ms + INTERVAL_MS + 49);
+    check_is("open", "CompleteAbort", (struct txn_producer){open.id, open.epoch + 1});
+    check_is("a", "PrepareCommit", p);
+    pass(1);
+    check_is("a", "CompleteCommit", p);
+    end();
+}
+
 /* ---- timeouts ---- */
 
 /* Looked for every so often, from the start on; only what has been open for longer than it may be. */
@@ -1233,6 +1256,7 @@ SUITE("txn shard", TEST(test_last_record_wins), TEST(test_open_after_a_load),
       TEST(test_lead_is_lost), TEST(test_lead_is_lost_without_a_word), TEST(test_lead_goes_on),
       TEST(test_markers_of_another_life), TEST(test_shutdown), TEST(test_errors_of_stores),
       TEST(test_cannot_be_stored), TEST(test_stores_run_out_of_time),
-      TEST(test_completion_is_tried_again), TEST(test_timeouts), TEST(test_timeout_after_a_load),
-      TEST(test_timeout_that_is_not_stored), TEST(test_expiry), TEST(test_expiry_of_many),
-      TEST(test_expiry_that_is_not_stored), TEST(test_expiry_beside_a_lost_lead))
+      TEST(test_completion_is_tried_again), TEST(test_completion_is_tried_behind_a_look),
+      TEST(test_timeouts), TEST(test_timeout_after_a_load), TEST(test_timeout_that_is_not_stored),
+      TEST(test_expiry), TEST(test_expiry_of_many), TEST(test_expiry_that_is_not_stored),
+      TEST(test_expiry_beside_a_lost_lead))
