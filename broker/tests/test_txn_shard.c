@@ -563,18 +563,24 @@ static void test_decided_before_the_lead_was_lost(void)
     end();
 }
 
-/* Many partitions make a log that is not small: it is loaded piece by piece. */
-enum { LARGE_IDS = 150, LARGE_PARTITIONS = 10000, LARGE_BYTES = LARGE_IDS * LARGE_PARTITIONS * 4 };
+/* Long ids make a log that is not small: it is loaded piece by piece. */
+enum { LARGE_IDS = 200, LARGE_ID_BYTES = 30000, LARGE_BYTES = LARGE_IDS * LARGE_ID_BYTES };
+
+static const char *large_id(int number)
+{
+    static char id[LARGE_ID_BYTES + 1];
+    memset(id, 'x', LARGE_ID_BYTES);
+    id[snprintf(id, LARGE_ID_BYTES, "%d", number)] = '-';
+    return id;
+}
 
 static int pieces(const char *option)
 {
     int count = 0;
-    char id[16];
     begin_with(true, option, NULL);
     (void)become(ME, 0);
     for (int i = 0; i < LARGE_IDS; i++) {
-        snprintf(id, sizeof(id), "id-%d", i);
-        append_values(id, TXN_ONGOING, 5, LARGE_PARTITIONS, t.began_ms);
+        append_values(large_id(i), TXN_ONGOING, 5, 1, t.began_ms);
         append_values("last", TXN_EMPTY, (int16_t)i, 0, t.began_ms);
     }
     lead(2);
@@ -584,8 +590,8 @@ static int pieces(const char *option)
     }
     MUST(state());
     CU_ASSERT_EQUAL(ids_count(), LARGE_IDS + 1);
-    check_is("id-0", "Ongoing", SEVEN_5);
-    check_is(id, "Ongoing", SEVEN_5);
+    check_is(large_id(0), "Ongoing", SEVEN_5);
+    check_is(large_id(LARGE_IDS - 1), "Ongoing", SEVEN_5);
     check_is("last", "Empty", (struct txn_producer){7, LARGE_IDS - 1});
     end();
     return count;
@@ -610,7 +616,7 @@ static void test_loading_is_interrupted(void)
     (void)become(ME, 0);
     append_values("first", TXN_EMPTY, 5, 0, t.began_ms);
     for (int i = 0; i < LARGE_IDS; i++) {
-        append_values("large", TXN_ONGOING, 5, LARGE_PARTITIONS, t.began_ms);
+        append_values(large_id(0), TXN_ONGOING, 5, 1, t.began_ms);
     }
     lead(1);
     CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
@@ -624,12 +630,12 @@ static void test_loading_is_interrupted(void)
     CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
     (void)become(ME, 3);
     append_tombstone("first");
-    append_values("large", TXN_EMPTY, 5, 0, t.began_ms);
+    append_values(large_id(0), TXN_EMPTY, 5, 0, t.began_ms);
     lead(4);
     turn();
     MUST(state());
     CU_ASSERT_EQUAL(ids_count(), 1);
-    check_is("large", "Empty", SEVEN_5);
+    check_is(large_id(0), "Empty", SEVEN_5);
     end();
 }
 
