@@ -142,7 +142,7 @@ static bool happen(struct txn *txn, const struct event *e, struct txn_step *step
         }
         break;
     case MARKERS:
-        due = txn_awaits_markers(txn);
+        due = txn_is_prepared(txn->is.state);
         if (due) {
             txn_markers_written(txn, now_ms, step);
         }
@@ -179,7 +179,7 @@ static void finish(struct txn *txn, const char *before, struct txn_step *step, b
     char text[TEXT_MAX];
     char next[TEXT_MAX];
     bool raised = txn->is_fenced;
-    enum txn_state retried = txn_awaits_markers(txn) ? txn->pending : TXN_NOTHING_PENDING;
+    enum txn_state retried = txn_is_prepared(txn->is.state) ? txn->pending : TXN_NOTHING_PENDING;
     CU_ASSERT_EQUAL(txn->pending, step->next.state);
     values_text(text, &txn->is);
     CU_ASSERT(raised || strcmp(text, before) == 0);
@@ -496,11 +496,25 @@ static void test_loaded(void)
                                  : state == TXN_PREPARE_ABORT ? TXN_COMPLETE_ABORT
                                                               : TXN_NOTHING_PENDING;
         CU_ASSERT_EQUAL(txn->pending, pending);
-        CU_ASSERT_EQUAL(txn_awaits_markers(txn), pending != TXN_NOTHING_PENDING);
+        CU_ASSERT_EQUAL(txn_is_prepared(txn->is.state), pending != TXN_NOTHING_PENDING);
         CU_ASSERT_FALSE(txn->is_fenced);
         txn_check(txn);
         txn_free(txn);
     }
+}
+
+/* The clock of before was ahead: its time begins now. Else the start stays. */
+static void test_clock_that_was_ahead(void)
+{
+    struct txn *txn = txn_in(TXN_ONGOING);
+    txn_begins_not_after(txn, START_MS);
+    txn_begins_not_after(txn, NOW_MS);
+    CU_ASSERT_EQUAL(txn->is.start_ms, START_MS);
+    txn_begins_not_after(txn, START_MS - 1);
+    CU_ASSERT_EQUAL(txn->is.start_ms, START_MS - 1);
+    CU_ASSERT(!txn_has_timed_out(txn, START_MS - 1 + TIMEOUT_MS));
+    CU_ASSERT(txn_has_timed_out(txn, START_MS + TIMEOUT_MS));
+    txn_free(txn);
 }
 
 /* ---- epochs run out ---- */
@@ -650,7 +664,7 @@ static void test_completion_that_is_not_stored(void)
     struct txn *txn = txn_in(TXN_PREPARE_COMMIT);
     for (int i = 0; i < 3; i++) {
         struct txn_step step;
-        CU_ASSERT(txn_awaits_markers(txn));
+        CU_ASSERT(txn_is_prepared(txn->is.state));
         txn_markers_written(txn, NOW_MS + i, &step);
         CU_ASSERT_EQUAL(step.next.update_ms, NOW_MS + i);
         txn_not_stored(txn, &step.next);
@@ -670,7 +684,7 @@ static void test_outcome_that_is_not_stored(void)
     struct txn *txn = txn_in(TXN_ONGOING);
     CU_ASSERT(happen(txn, &(struct event)BY(COMMIT, 7, 5), &step) && step.store);
     txn_not_stored(txn, &step.next);
-    CU_ASSERT_FALSE(txn_awaits_markers(txn));
+    CU_ASSERT_FALSE(txn_is_prepared(txn->is.state));
     CU_ASSERT_EQUAL(happens(txn, (struct event)BY(ABORT, 7, 5)), OK);
     CU_ASSERT(txn->is.state == TXN_PREPARE_ABORT && txn->is.epoch == EPOCH);
     txn_free(txn);
@@ -678,7 +692,7 @@ static void test_outcome_that_is_not_stored(void)
 
 SUITE("txn", TEST(test_every_event_in_every_state), TEST(test_every_event_while_pending),
       TEST(test_verify_while_pending), TEST(test_new_id), TEST(test_start_is_told),
-      TEST(test_fenced_by_another), TEST(test_loaded), TEST(test_epochs_run_out),
-      TEST(test_fence_at_the_last_epoch), TEST(test_no_fresh_id_at_hand),
+      TEST(test_fenced_by_another), TEST(test_loaded), TEST(test_clock_that_was_ahead),
+      TEST(test_epochs_run_out), TEST(test_fence_at_the_last_epoch), TEST(test_no_fresh_id_at_hand),
       TEST(test_retry_over_a_rotation), TEST(test_retries), TEST(test_fence_that_is_not_stored),
       TEST(test_completion_that_is_not_stored), TEST(test_outcome_that_is_not_stored))

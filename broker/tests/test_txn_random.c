@@ -435,7 +435,7 @@ static void write_markers(void)
 {
     const struct pair nobody = {-1, -1};
     struct txn_step step;
-    if (s.txn == NULL || s.storing || !txn_awaits_markers(s.txn)) {
+    if (s.txn == NULL || s.storing || !txn_is_prepared(s.txn->is.state)) {
         return;
     }
     struct snapshot before = snapshot();
