@@ -1084,6 +1084,24 @@ static void test_timeout_after_a_load(void)
     end();
 }
 
+/* The coordinator of before had a clock that was a day ahead. */
+static void test_timeout_of_a_clock_that_was_ahead(void)
+{
+    begin_with(true, NULL, NULL);
+    lead(1);
+    t.place.clock.now_ms += 24 * 3600 * 1000;
+    struct txn_producer p = open_producer("a", 1000);
+    t.place.clock.now_ms -= 24 * 3600 * 1000;
+    resign(2);
+    lead(3);
+    turn();
+    pass_to(t.began_ms + INTERVAL_MS - 1);
+    check_is("a", "Ongoing", p);
+    pass_to(t.began_ms + INTERVAL_MS);
+    check_is("a", "CompleteAbort", (struct txn_producer){p.id, p.epoch + 1});
+    end();
+}
+
 /* What could not be aborted is aborted at a later look, in the same epoch; and not before, whatever else the
  * shard tries again meanwhile. */
 static void test_timeout_that_is_not_stored(void)
@@ -1263,6 +1281,7 @@ SUITE("txn shard", TEST(test_last_record_wins), TEST(test_open_after_a_load),
       TEST(test_markers_of_another_life), TEST(test_shutdown), TEST(test_errors_of_stores),
       TEST(test_cannot_be_stored), TEST(test_stores_run_out_of_time),
       TEST(test_completion_is_tried_again), TEST(test_completion_is_tried_behind_a_look),
-      TEST(test_timeouts), TEST(test_timeout_after_a_load), TEST(test_timeout_that_is_not_stored),
+      TEST(test_timeouts), TEST(test_timeout_after_a_load),
+      TEST(test_timeout_of_a_clock_that_was_ahead), TEST(test_timeout_that_is_not_stored),
       TEST(test_expiry), TEST(test_expiry_of_many), TEST(test_expiry_that_is_not_stored),
       TEST(test_expiry_beside_a_lost_lead))
