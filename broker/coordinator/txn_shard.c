@@ -88,9 +88,11 @@ static int64_t next_look_ms(const struct txn_shard *shard, int64_t due_ms)
     return c->began_ms + looks * interval_ms;
 }
 
+/* When it is aborted, unless it has ended by then; what could not be aborted at one look is at the next. */
 static int64_t times_out_ms(const struct txn_shard *shard, const struct txn *txn)
 {
-    return next_look_ms(shard, txn->is.start_ms + txn->is.timeout_ms + 1);
+    int64_t late_ms = txn->is.start_ms + txn->is.timeout_ms + 1;
+    return next_look_ms(shard, late_ms > shard->looked_ms ? late_ms : shard->looked_ms + 1);
 }
 
 /* It is in the list that its state asks for. */
@@ -302,17 +304,16 @@ static void time_out(struct txn_shard *shard, struct txn *txn, int64_t now_ms)
 
 static int64_t look_for_timeouts(struct txn_shard *shard, int64_t now_ms)
 {
-    int64_t next_ms = INT64_MAX;
     list_each_safe (item, &shard->ongoing) {
         struct txn *txn = container_of(item, struct txn, link);
         if (txn_has_timed_out(txn, now_ms) && times_out_ms(shard, txn) <= now_ms) {
             time_out(shard, txn, now_ms);
         }
-        if (txn->is.state != TXN_ONGOING) {
-            continue;
-        }
-        int64_t due_ms = times_out_ms(shard, txn); /* what could not be stored is tried again */
-        due_ms = due_ms <= now_ms ? next_look_ms(shard, now_ms + 1) : due_ms;
+    }
+    shard->looked_ms = now_ms;
+    int64_t next_ms = INT64_MAX;
+    list_each (item, &shard->ongoing) {
+        int64_t due_ms = times_out_ms(shard, container_of(item, struct txn, link));
         next_ms = due_ms < next_ms ? due_ms : next_ms;
     }
     return next_ms;

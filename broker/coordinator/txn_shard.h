@@ -16,6 +16,7 @@ struct txn_shard {
     struct txn_coordinator *coordinator;
     struct map txns;      /* id → struct txn */
     struct list ongoing;  /* those that may time out */
+    int64_t looked_ms;    /* when it was last looked for those that have */
     struct list unstored; /* those that are complete, which could not be stored yet */
     int64_t retry_ms;     /* when that is tried again */
     _Atomic int64_t life; /* counts what it forgot: what is of another one means nothing here */
