@@ -20,7 +20,7 @@ from harness.life import unique
 from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
-from . import log, programs  # noqa: E402
+from . import log, programs, seen  # noqa: E402
 from .copiers import PHASES, Copying  # noqa: E402
 
 KILLS = int(os.environ.get("OTTLA_KILLS", 0)) or (200 if os.environ.get("OTTLA_INTEROP") == "all" else 8)
@@ -35,43 +35,12 @@ KINDS = {
 MISSING = {"java": programs.missing("3.9.1"), "franz-go": clients.go_missing()}
 
 
-def read(b, topic: str, partitions: int, isolation: str) -> list:
-    """Of each partition the values up to its end, as a reader of that isolation sees it."""
-    c = ck.Consumer({"bootstrap.servers": b.bootstrap, "group.id": "not used", "enable.auto.commit": False,
-                     "auto.offset.reset": "error", "isolation.level": isolation, "enable.partition.eof": True})
-    c.assign([ck.TopicPartition(topic, p, 0) for p in range(partitions)])
-    values, at_end = [[] for _ in range(partitions)], set()
-
-    def all_read():
-        for m in c.consume(10000, 0.2):
-            if m.error() is None:
-                values[m.partition()].append(m.value().decode())
-            else:
-                assert m.error().code() == ck.KafkaError._PARTITION_EOF, m.error()
-                at_end.add(m.partition())
-        return len(at_end) == partitions
-    wait_for(all_read, 120, f"the ends of {topic}", interval_s=0)
-    c.close()
-    return values
-
-
-def stable_and_end(b, topic: str, partitions: int) -> tuple:
-    def ends(isolation):
-        answer = clients.ask_once(b, "ListOffsets", 7, {"isolation_level": isolation, "topics": [
-            {"name": topic, "partitions": [{"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})
-        found = {p["partition_index"]: p for p in answer["topics"][0]["partitions"]}
-        assert all(p["error_code"] == 0 for p in found.values()), answer
-        return [found[p]["offset"] for p in range(partitions)]
-    return ends(1), ends(0)
-
-
 def judge(copying: Copying, fed: list) -> None:
     b = copying.broker
     for topic, partitions in ((copying.to, Copying.OUT), (copying.source, Copying.PARTITIONS),
                               ("__consumer_offsets", int(b.properties["offsets.topic.num.partitions"]))):
-        stable, end = stable_and_end(b, topic, partitions)
-        assert stable == end, f"transactions hang in {topic}: stable up to {stable}, ends {end}"
-    values = read(b, copying.to, Copying.OUT, "read_committed")
+        seen.nothing_open(b, topic, partitions)
+    values = seen.committed(b, copying.to, Copying.OUT)
     assert not [v for part in values for v in part if v.startswith("no ")], "aborted records are seen"
     for source, count in enumerate(fed):
         got = [int(v.partition(":")[2]) for v in values[source % Copying.OUT] if v.startswith(f"{source}:")]
@@ -81,11 +50,7 @@ def judge(copying: Copying, fed: list) -> None:
             raise AssertionError(f"of {count} of partition {source} are lost {lost[:5]} ({len(lost)}), twice {twice[:5]} "
                                  f"({len(twice)}), or not in order")
     assert sum(map(len, values)) == sum(fed)
-    answer = clients.ask_once(b, "OffsetFetch", 7, {
-        "group_id": copying.group, "require_stable": True,
-        "topics": [{"name": copying.source, "partition_indexes": list(range(Copying.PARTITIONS))}]})
-    offsets = {p["partition_index"]: (p["error_code"], p["committed_offset"]) for p in answer["topics"][0]["partitions"]}
-    assert offsets == {p: (0, count) for p, count in enumerate(fed)}
+    assert seen.offsets(b, copying.group, copying.source, Copying.PARTITIONS) == [(0, count) for count in fed]
 
 
 @pytest.mark.parametrize("clients_of", ["librdkafka", pytest.param("java", marks=pytest.mark.once),
@@ -130,7 +95,7 @@ def test_exactly_once(broker, clients_of):
         judge(copying, copying.feeder.sent)
         broker.restart()
         judge(copying, copying.feeder.sent)
-        uncommitted = read(broker, copying.to, Copying.OUT, "read_uncommitted")
+        uncommitted = seen.uncommitted(broker, copying.to, Copying.OUT)
         exposure["aborted records in the log"] = sum(v.startswith("no ") for part in uncommitted for v in part)
     except AssertionError:
         print(copying.tails())
