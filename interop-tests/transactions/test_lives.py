@@ -4,6 +4,8 @@ What they are told to do is in transactors.py. A topic ends with a plain record 
 client's own reader knows where to stop.
 """
 
+import os
+
 import pytest
 
 from harness import clients
@@ -15,6 +17,7 @@ from . import seen  # noqa: E402
 from .transactors import KINDS, Fenced, Transactor, missing  # noqa: E402
 
 PARTITIONS = 2
+WHOLE = os.environ.get("OTTLA_INTEROP") == "all"
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.client(f"{kind}, transactions")]
@@ -24,6 +27,8 @@ def transactor(request, shared_broker):
     kind, made = request.param, []
     if why := missing(kind):
         pytest.skip(f"skipped, because {why}")
+    if kind != "confluent-kafka" and request.node.callspec.params["life"] == "restarted" and not WHOLE:
+        pytest.skip("only in the whole run: interop-tests/run all")
 
     def make():
         made.append(Transactor(kind, shared_broker))
