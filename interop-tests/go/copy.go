@@ -34,6 +34,7 @@ func (f *franz) copyFor(args []string) {
 		kgo.TransactionalID(id), kgo.TransactionTimeout(20 * time.Second), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.RequireStableFetchOffsets(), kgo.ConsumerGroup(group), kgo.ConsumeTopics(from),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.Balancers(kgo.RangeBalancer()), // which all clients have
 		kgo.SessionTimeout(3 * time.Second), kgo.HeartbeatInterval(heartbeat), kgo.FetchMaxWait(50 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }), kgo.RequestRetries(10000),
 	}, f.options...)...)
