@@ -3,6 +3,8 @@
 //	client franz|sarama VERSION produce BROKERS TOPIC FIRST COUNT CODEC   idempotent where VERSION knows it
 //	client franz|sarama VERSION consume BROKERS TOPIC PARTITIONS COUNT [RACK]   assigned from the beginning
 //	client franz|sarama VERSION group   BROKERS TOPIC GROUP COUNT         two members, from the earliest; commits
+//	client franz        VERSION copy    BROKERS FROM TO PARTITIONS-OF-TO GROUP TRANSACTIONAL-ID SEED   see copy.go
+//	client franz|sarama VERSION transact BROKERS                          does what is said on stdin: see transact.go
 //
 // With a RACK records are printed as they come, and after a second the client asks anew from whom to read, if it ever does.
 // VERSION is the newest Kafka whose requests are used, as 0.11.0.0 or 3.6.0. Values are the numbers FIRST …
@@ -122,6 +124,14 @@ func runGroup(ctx context.Context, lib library, topic, group string, got *gather
 }
 
 func main() {
+	if len(os.Args) == 11 && os.Args[3] == "copy" {
+		newFranz(strings.Split(os.Args[4], ","), os.Args[2]).(*franz).copyFor(os.Args[5:])
+		return
+	}
+	if len(os.Args) == 5 && os.Args[3] == "transact" {
+		transact(os.Args[1], os.Args[2], os.Args[4])
+		return
+	}
 	if len(os.Args) != 8 && len(os.Args) != 9 {
 		check(fmt.Errorf("see the head of main.go"))
 	}
