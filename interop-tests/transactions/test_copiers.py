@@ -11,11 +11,12 @@ OTTLA_KILLS sets how often: 200 in the whole run with librdkafka and 50 with oth
 import collections
 import os
 import random
+import shutil
 import time
 
 import pytest
 
-from harness import clients, dump_log, toolhost
+from harness import clients, dump_log, paths, toolhost
 from harness.life import unique
 from harness.wait import wait_for
 
@@ -51,6 +52,14 @@ def judge(copying: Copying, fed: list) -> None:
                                  f"({len(twice)}), or not in order")
     assert sum(map(len, values)) == sum(fed)
     assert seen.offsets(b, copying.group, copying.source, Copying.PARTITIONS) == [(0, count) for count in fed]
+
+
+def keep(copying: Copying) -> None:
+    """What the copiers said, and the broker's directory, for whoever wants to know why."""
+    kept = paths.MADE / "copiers"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(copying.directory, kept / "said")
+    shutil.copytree(copying.broker.directory, kept / "broker")
 
 
 @pytest.mark.client("copiers")
@@ -101,6 +110,7 @@ def test_exactly_once(broker, clients_of):
         exposure["aborted records in the log"] = sum(v.startswith("no ") for part in uncommitted for v in part)
     except AssertionError:
         print(copying.tails())
+        keep(copying)
         raise
     finally:
         copying.destroy()
