@@ -58,7 +58,7 @@ struct writer_client {
     struct client zombie; /* what it was before */
     struct task *task;
     int number;
-    char id[8];
+    char id[16];
     int64_t producer_id; /* -1: none */
     int16_t epoch;
     int32_t sequences[PARTITIONS];

@@ -27,7 +27,8 @@ def transactor(request, shared_broker):
     kind, made = request.param, []
     if why := missing(kind):
         pytest.skip(f"skipped, because {why}")
-    if kind != "confluent-kafka" and request.node.callspec.params["life"] == "restarted" and not WHOLE:
+    in_slice = {"confluent-kafka": LIVES, "java43": ["fresh"], "sarama": ["fresh"]}.get(kind, ["fresh", "killed"])
+    if request.node.callspec.params["life"] not in in_slice and not WHOLE:
         pytest.skip("only in the whole run: interop-tests/run all")
 
     def make():
