@@ -26,6 +26,7 @@ enum {
     TXN_TIMEOUT_MS = 2500,
     STALL_US = 3500000,
     AGAIN_US = 60000,
+    LATE_US = 400000,
     TRIES_MAX = 40,
     PAUSE_US = 60000,
     NOBODY = -1,
@@ -441,8 +442,9 @@ static void run_txn(struct writer_client *w)
     if (l->stop || (l->stop_writers && draw(l, 2) == 0)) {
         settle(w, OUTCOME_UNKNOWN); /* and nobody goes on with it */
     } else if (e == E_BUSY) {
-        end_txn(w, false); /* in the same epoch */
-        begin_anew(w);     /* the sequence is not known any more */
+        end_txn(w, false); /* in the same epoch; the record may come now */
+        wait_us(l, sched_between(l->config.sched, 0, LATE_US));
+        begin_anew(w); /* the sequence is not known any more */
     } else if (e != OK || draw(l, 30) == 0) {
         l->counts.fenced += is_fatal(e) ? 1 : 0;
         begin_anew(w);

@@ -24,7 +24,7 @@ set(PLANTED
     OLD_EPOCH:coordinator/txn.c:TXNS
     FORGETS_TIMEOUTS:coordinator/txn_shard.c:TXNS
     SHOWS_PENDING:api/handlers/28_txn_offset_commit.c:TXNS
-    NO_VERIFICATION:../storage/producers.c,../storage/plog_producers.c:TXNS
+    NO_VERIFICATION:../storage/producers.c,../storage/plog_producers.c:TXNS_LONG
     NO_SECOND_MARKERS:coordinator/txn_shard.c:TXNS
     GIVES_UP_MARKER:coordinator/txn_markers.c:TXNS)
 foreach(each ${PLANTED})
@@ -44,6 +44,9 @@ foreach(each ${PLANTED})
     target_link_libraries(${target} PRIVATE sim)
     if(time STREQUAL "TXNS")
         add_test(NAME ${target} COMMAND ${target} --brokers 3 --txns --moves never --seeds 1-2000 --find)
+    elseif(time STREQUAL "TXNS_LONG")
+        add_test(NAME ${target} CONFIGURATIONS plants
+            COMMAND ${target} --brokers 3 --txns --moves never --seeds 1-2000 --find)
     elseif(time STREQUAL "QUICK")
         add_test(NAME ${target} COMMAND ${target} --brokers 3 --moves ${moves} --seeds 1-2000 --find)
     else()

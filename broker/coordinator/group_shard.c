@@ -122,27 +122,6 @@ static void carry_out(const struct group_action *action)
     waiter_wake(action->waiter->waiter);
 }
 
-/* Errors of storing, as clients of the group protocol know them. */
-static err group_store_err(err e)
-{
-    switch (e) {
-    case OK:
-        return OK;
-    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
-    case ERR_NOT_ENOUGH_REPLICAS:
-    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-        return ERR_COORDINATOR_NOT_AVAILABLE;
-    case ERR_NOT_LEADER_OR_FOLLOWER:
-    case ERR_KAFKA_STORAGE_ERROR:
-    case ERR_NOT_COORDINATOR:
-        return ERR_NOT_COORDINATOR;
-    case ERR_REQUEST_TIMED_OUT:
-        return ERR_REBALANCE_IN_PROGRESS;
-    default:
-        return ERR_UNKNOWN_SERVER_ERROR;
-    }
-}
-
 struct group_store_context {
     enum group_store kind;
     int32_t generation;
@@ -170,7 +149,7 @@ static void on_group_stored(struct group_shard *shard, void *context, err outcom
     struct group_store_context *ctx = context;
     (void)at;
     struct group *group = group_shard_find(shard, str_of(ctx->group_id));
-    err e = group_store_err(outcome);
+    err e = shard_store_err(outcome, ERR_REBALANCE_IN_PROGRESS, ERR_UNKNOWN_SERVER_ERROR);
     if (ctx->kind == STORE_MEMBER) {
         if (e != OK) {
             refuse_member(shard, ctx, group, e);

@@ -38,26 +38,6 @@ static void removal_free(struct removal *removal)
     free(removal);
 }
 
-/* Errors of storing, as codes for a whole group: an offset has none for them. */
-static err removal_err(err e)
-{
-    switch (e) {
-    case OK:
-    case ERR_REQUEST_TIMED_OUT:
-        return e;
-    case ERR_NOT_COORDINATOR:
-    case ERR_NOT_LEADER_OR_FOLLOWER:
-    case ERR_KAFKA_STORAGE_ERROR:
-        return ERR_NOT_COORDINATOR;
-    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
-    case ERR_NOT_ENOUGH_REPLICAS:
-    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-        return ERR_COORDINATOR_NOT_AVAILABLE;
-    default:
-        return ERR_UNKNOWN_SERVER_ERROR;
-    }
-}
-
 static void apply_removal(struct group_shard *shard, struct group *group,
                           const struct removal *removal)
 {
@@ -91,7 +71,8 @@ static void removed(struct group_shard *shard, void *context, err outcome, int64
         apply_removal(shard, group, removal);
     }
     if (removal->waiter != NULL) {
-        *removal->outcome = removal_err(outcome);
+        *removal->outcome =
+            shard_store_err(outcome, ERR_REQUEST_TIMED_OUT, ERR_UNKNOWN_SERVER_ERROR);
         waiter_wake(removal->waiter);
     }
     removal_free(removal);

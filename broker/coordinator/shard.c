@@ -327,6 +327,26 @@ void shard_store(struct shard *shard, struct writer *batch, struct store *store,
     }
 }
 
+err shard_store_err(err outcome, err timed_out, err too_large)
+{
+    switch (outcome) {
+    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
+    case ERR_NOT_ENOUGH_REPLICAS:
+    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+        return ERR_COORDINATOR_NOT_AVAILABLE;
+    case ERR_NOT_LEADER_OR_FOLLOWER:
+    case ERR_KAFKA_STORAGE_ERROR:
+        return ERR_NOT_COORDINATOR;
+    case ERR_REQUEST_TIMED_OUT:
+        return timed_out;
+    case ERR_MESSAGE_TOO_LARGE:
+    case ERR_RECORD_LIST_TOO_LARGE:
+        return too_large;
+    default:
+        return outcome;
+    }
+}
+
 size_t shard_batch_bytes_max(const struct shard *shard)
 {
     struct plog *log = NULL;

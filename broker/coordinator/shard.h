@@ -78,6 +78,9 @@ struct store {
  * when the shard was given up; or why it could not be appended, as partition_append. */
 void shard_store(struct shard *shard, struct writer *batch, struct store *store,
                  int64_t timeout_ms);
+/* What was asked for is answered this, where it could not be stored (`outcome` of done): COORDINATOR_NOT_AVAILABLE (15)
+ * or NOT_COORDINATOR (16), what the API says of time and of size, or the outcome itself. */
+err shard_store_err(err outcome, err timed_out, err too_large);
 /* How large a batch the partition takes. */
 size_t shard_batch_bytes_max(const struct shard *shard);
 

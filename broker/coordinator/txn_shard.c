@@ -128,25 +128,6 @@ static void tell(struct txn_store *store, err error)
     }
 }
 
-err txn_store_err(err outcome)
-{
-    switch (outcome) {
-    case ERR_UNKNOWN_TOPIC_OR_PARTITION:
-    case ERR_NOT_ENOUGH_REPLICAS:
-    case ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-    case ERR_REQUEST_TIMED_OUT:
-        return ERR_COORDINATOR_NOT_AVAILABLE;
-    case ERR_NOT_LEADER_OR_FOLLOWER:
-    case ERR_KAFKA_STORAGE_ERROR:
-        return ERR_NOT_COORDINATOR;
-    case ERR_MESSAGE_TOO_LARGE:
-    case ERR_RECORD_LIST_TOO_LARGE:
-        return ERR_UNKNOWN_SERVER_ERROR;
-    default:
-        return outcome;
-    }
-}
-
 static void after_stored(struct txn_shard *shard, struct txn_store *store)
 {
     struct txn *txn = store->txn;
@@ -176,7 +157,7 @@ static void after_failure(struct txn_shard *shard, struct txn_store *store, err 
 static void on_stored(struct shard *base, struct store *stored, err outcome)
 {
     struct txn_store *store = container_of(stored, struct txn_store, store);
-    err e = txn_store_err(outcome);
+    err e = shard_store_err(outcome, ERR_COORDINATOR_NOT_AVAILABLE, ERR_UNKNOWN_SERVER_ERROR);
     if (e == OK) {
         after_stored(txn_shard_of(base), store);
     } else {

@@ -75,7 +75,4 @@ void txn_shard_markers_written(struct txn_shard *shard, const struct txn_ending 
 /* Forgets what has not been used for long. */
 void txn_shard_expire(struct txn_shard *shard, int64_t now_ms);
 
-/* Errors of storing, as clients of transactions know them. */
-err txn_store_err(err outcome);
-
 #endif

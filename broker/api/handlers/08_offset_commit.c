@@ -202,7 +202,8 @@ static void commit_stored(struct group_shard *shard, void *context, err outcome,
         }
         set_offsets(r, group);
     } else {
-        refuse_rest(r, offset_store_err(outcome));
+        refuse_rest(
+            r, shard_store_err(outcome, ERR_REQUEST_TIMED_OUT, ERR_INVALID_COMMIT_OFFSET_SIZE));
     }
     req_wake(r);
 }

@@ -192,7 +192,8 @@ static void on_stored(struct group_shard *shard, void *context, err outcome, int
         pending_offsets_decide(&shard->pending, in->producer_id, true, group_shard_apply_offset,
                                shard);
     }
-    commit->asked.error = offset_store_err(outcome);
+    commit->asked.error =
+        shard_store_err(outcome, ERR_REQUEST_TIMED_OUT, ERR_INVALID_COMMIT_OFFSET_SIZE);
     req_wake(r);
 }
 
