@@ -905,7 +905,9 @@ static void test_errors_of_stores(void)
         {ERR_NOT_COORDINATOR, ERR_NOT_COORDINATOR},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        CU_ASSERT_EQUAL(txn_store_err(rows[i][0]), rows[i][1]);
+        CU_ASSERT_EQUAL(
+            shard_store_err(rows[i][0], ERR_COORDINATOR_NOT_AVAILABLE, ERR_UNKNOWN_SERVER_ERROR),
+            rows[i][1]);
     }
 }
 
