@@ -2,7 +2,6 @@
 #include "broker/coordinator/group_coordinator.h"
 
 #include "broker/coordinator/group_shard.h"
-#include "broker/coordinator/txn_marker.h"
 
 #include <stdlib.h>
 
@@ -117,7 +116,7 @@ err group_coordinator_end_txn(struct group_coordinator *c, int32_t partition,
         struct writer batch;
         end->outcome = E_BUSY;
         end->is_awaited = false;
-        txn_marker_batch(&batch, &end->end, shard_now_ms(shard));
+        marker_batch_write(&batch, &end->end, shard_now_ms(shard));
         group_shard_store(group_shard_of(shard), &batch, on_marker_stored, end, NULL);
         end->is_awaited = true;
         e = end->outcome;

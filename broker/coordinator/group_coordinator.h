@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "broker/cluster/metadata.h"
 #include "broker/config.h"
+#include "broker/coordinator/marker_batch.h"
 #include "broker/replica/replicas.h"
 
 struct group_coordinator;
@@ -33,13 +34,6 @@ void group_coordinator_resigned(struct group_coordinator *coordinator, int32_t p
 /* A topic is gone: its committed offsets are removed. */
 void group_coordinator_topic_deleted(struct group_coordinator *coordinator, struct str topic);
 
-/* The end of a producer's transaction. */
-struct txn_end {
-    int64_t producer_id;
-    int16_t producer_epoch;
-    bool commit;
-    int32_t coordinator_epoch;
-};
 /* It comes to a partition of __consumer_offsets. Embedded in who waits for it, who keeps it until it is done. */
 struct group_txn_end {
     struct txn_end end;

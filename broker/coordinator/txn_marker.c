@@ -1,33 +1,8 @@
-/* Key: version int16 (0), type int16. Value: version int16 (0), coordinator epoch int32.
- *
- * A partition of __consumer_offsets belongs to a shard of groups, which has to know what the marker decides,
+/* A partition of __consumer_offsets belongs to a shard of groups, which has to know what the marker decides,
  * in its place among what else is committed: it writes it. */
 #include "broker/coordinator/txn_marker.h"
 
-#include "protocol/batch.h"
-
-enum { MARKER_KEY_BYTES = 4, MARKER_VALUE_BYTES = 6, MARKER_BATCH_LIMIT_BYTES = 256 };
-
-void txn_marker_batch(struct writer *out, const struct txn_end *end, int64_t now_ms)
-{
-    struct writer key;
-    struct writer value;
-    struct batch_builder batch;
-    writer_init(&key, MARKER_KEY_BYTES);
-    writer_i16(&key, 0);
-    writer_i16(&key, end->commit ? CONTROL_COMMIT : CONTROL_ABORT);
-    writer_init(&value, MARKER_VALUE_BYTES);
-    writer_i16(&value, 0);
-    writer_i32(&value, end->coordinator_epoch);
-    writer_init(out, MARKER_BATCH_LIMIT_BYTES);
-    batch_begin(&batch, out, BATCH_TRANSACTIONAL | BATCH_CONTROL);
-    batch.producer_id = end->producer_id;
-    batch.producer_epoch = end->producer_epoch;
-    batch_add(&batch, now_ms, bytes_of(key.data, key.len), bytes_of(value.data, value.len));
-    CHECK(batch_end(&batch) == OK && !out->failed);
-    writer_deinit(&key);
-    writer_deinit(&value);
-}
+#include "broker/coordinator/marker_batch.h"
 
 /* ---- by a shard ---- */
 
@@ -59,7 +34,7 @@ static void watch_it(struct txn_marker *marker)
 static err begin_here(const struct txn_marker_places *places, struct txn_marker *marker)
 {
     struct writer batch;
-    txn_marker_batch(&batch, &marker->end, clock_wall_ms(places->clock));
+    marker_batch_write(&batch, &marker->end, clock_wall_ms(places->clock));
     err e = partition_append(marker->partition, batch.data, batch.len, APPEND_COORDINATOR, -1,
                              &marker->appended);
     writer_deinit(&batch);

@@ -1,13 +1,9 @@
-/* One marker, which ends a transaction in one partition: a control batch (reference: storage format §4.2, coordinators
- * §4.6), written where the partition is led. */
+/* One marker, which ends a transaction in one partition, written where that is led. (reference: coordinators
+ * §4.6) */
 #ifndef OTTLA_BROKER_COORDINATOR_TXN_MARKER_H
 #define OTTLA_BROKER_COORDINATOR_TXN_MARKER_H
 
-#include "base/writer.h"
 #include "broker/coordinator/group_coordinator.h"
-
-/* As one batch; the caller deinits. */
-void txn_marker_batch(struct writer *out, const struct txn_end *end, int64_t now_ms);
 
 /* What has partitions on this broker. */
 struct txn_marker_places {
