@@ -92,6 +92,12 @@ def goes_on(copying, transactions: int) -> None:
     wait_for(lambda: copying.ended() >= enough, 60, f"{transactions} transactions")
 
 
+def trouble(copying) -> collections.Counter:
+    """What copiers were told that they have not asked for."""
+    return collections.Counter(f"{word} {rest}".strip() for c in copying.copiers for word, rest in c.events
+                               if word in ("fatal", "stuck") or word == "aborted" and rest != "on purpose")
+
+
 def disturb(cluster, copying, n: int, how: str, at_once: bool, exposure) -> None:
     """Broker n, and back when all is whole."""
     b, copying.up_since = cluster.brokers[n], math.inf
@@ -142,11 +148,12 @@ def test_exactly_once(cluster, tmp_path):
             wait_for(lambda: copying.look() or phase in (word for word, _ in who.look()[of:]), 60,
                      f"{who.name} to say {phase!r}", interval_s=0.001)
             b = ROLES[role](cluster, copying, who)
-            of_it = collections.Counter()
-            since = time.monotonic()
-            disturb(cluster, copying, cluster.brokers.index(b), how, at_once, of_it)
+            of_it, before = collections.Counter(), trouble(copying)
+            since, n, what = time.monotonic(), cluster.brokers.index(b), f"{how} of the {role}"
+            disturb(cluster, copying, n, how, at_once, of_it)
             times.append(time.monotonic() - since)
-            what = f"{how} of the {role}"
+            print(f"{since - began:5.1f} s, for {times[-1]:4.1f} s: {what}, broker {n} ({b.kind}), while {who.name} says {phase}"
+                  f"{', at once' * at_once}: {dict(trouble(copying) - before)}")
             exposure[what] += 1
             exposure[f"{what} with a transaction open"] += of_it["with a transaction open"]
             exposure[f"{how} of {b.kind}"] += 1
@@ -154,11 +161,8 @@ def test_exactly_once(cluster, tmp_path):
         goes_on(copying, 10)
         copying.finish()
         exposure.update({"committed": copying.counted("committed"), "aborted on purpose": copying.counted("aborted", "on purpose"),
-                         "records": sum(copying.feeder.sent), "stuck": copying.counted("stuck")})
-        exposure["aborted otherwise"] = copying.counted("aborted") - exposure["aborted on purpose"]
-        for c in copying.copiers:
-            exposure.update(f"{word} {rest}".strip() for word, rest in c.events
-                            if word == "fatal" or word == "aborted" and rest != "on purpose")
+                         "records": sum(copying.feeder.sent)})
+        exposure += trouble(copying)
         wait_for(lambda: copiers.nothing_open(copying) is None, 30, "the last markers")
         copiers.judge(copying, copying.feeder.sent)
         uncommitted = seen.uncommitted(cluster, copying.to, copiers.Copying.OUT)
@@ -227,12 +231,14 @@ def led_by_others_where_replicated(cluster, n: int) -> bool:
         for p, replicas in cluster.assignment(topic).items() if len(replicas) > 1)
 
 
-HOW = pytest.mark.parametrize("how", ["elected", "killed"])
-ENDS = pytest.mark.parametrize("commits", [True, False], ids=["commit", "abort"])
+def how_and_end(*of_the_slice):
+    both = [("elected", True), ("killed", False), ("elected", False), ("killed", True)]
+    return pytest.mark.parametrize("how, commits", [
+        pytest.param(how, commits, id=f"{how}-{'commit' if commits else 'abort'}",
+                     marks=() if (how, commits) in of_the_slice else pytest.mark.whole) for how, commits in both])
 
 
-@HOW
-@ENDS
+@how_and_end(("elected", True), ("killed", False))
 def test_open_transaction_moves(cluster, places, how, commits):
     """Who has come has it as it was, goes on with it, and ends it; on partitions that each of the brokers leads."""
     one, other, _ = places
@@ -262,8 +268,7 @@ def test_open_transaction_moves(cluster, places, how, commits):
     assert (p.producer_id, p.epoch) == (was[0], was[1] + 1)
 
 
-@HOW
-@ENDS
+@how_and_end(("elected", False), ("killed", True))
 def test_prepared_transaction_moves(cluster, places, how, commits):
     """It was ended when the only replica of one of its partitions was away. Who has come has to write the markers."""
     one, other, third = places
