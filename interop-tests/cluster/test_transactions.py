@@ -9,6 +9,7 @@ OTTLA_KILLS sets how often brokers are killed or paused: 40 times in the whole r
 """
 
 import collections
+import contextlib
 import math
 import os
 import random
@@ -122,6 +123,19 @@ def disturb(cluster, copying, n: int, how: str, at_once: bool, exposure) -> None
     copying.up_since = time.monotonic()
 
 
+def standing(copying):
+    """Where everything is when it does not go on."""
+    cluster = copying.broker
+    yield f"fed {copying.feeder.sent}, copied {[copying.stood(p) for p in range(copying.PARTITIONS)]}"
+    with contextlib.suppress(AssertionError, OSError):
+        for c in copying.copiers:
+            yield f"{c.name}, inside {c.inside()}: {seen.describe(cluster, c.name)}"
+        for topic, partitions in ((copying.source, copying.PARTITIONS), (copying.to, copying.OUT),
+                                  (coordinators.TOPICS[0], int(cluster.properties[coordinators.PARTITIONS[0]]))):
+            yield f"{topic}: stable up to {seen.ends(cluster, topic, partitions, 1)}, ends {seen.ends(cluster, topic, partitions, 0)}"
+        yield f"offsets {seen.offsets(cluster, copying.group, copying.source, copying.PARTITIONS)}"
+
+
 def check_replicas(cluster, copying, directory) -> None:
     """The brokers stop; all of them have the same."""
     cluster.stop()
@@ -168,7 +182,7 @@ def test_exactly_once(cluster, tmp_path):
         uncommitted = seen.uncommitted(cluster, copying.to, copiers.Copying.OUT)
         exposure["aborted records in the log"] = sum(v.startswith("no ") for part in uncommitted for v in part)
     except AssertionError:
-        print(copying.tails())
+        print(copying.tails(), *standing(copying), sep="\n")
         raise
     finally:
         copying.destroy()
