@@ -109,6 +109,7 @@ static bool detach(struct req *r, struct produce *work)
         }
     }
     r->client_id = arena_str(&r->arena, r->client_id);
+    in->transactional_id = arena_str(&r->arena, in->transactional_id);
     work->detached = true;
     return true;
 }
