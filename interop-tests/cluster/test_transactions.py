@@ -192,6 +192,7 @@ def test_exactly_once(cluster, tmp_path):
     for what in ("with a transaction open", "aborted on purpose", "aborted records in the log",
                  *(f"kill of the {role}" for role in ROLES if TIMES > len(ROLES))):
         assert exposure[what] > 0, f"no exposure: {what}"
+    assert not exposure["aborted INVALID_PRODUCER_ID_MAPPING"], "somebody was asked by another one's id"
 
 
 # --- one coordinator after another
