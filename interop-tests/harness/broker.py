@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from wire import schema
 
-from . import jvm, paths, zookeeper
+from . import clients, jvm, paths, zookeeper
 from .jvm import KAFKA_VERSION
 from .process import Process, free_port
 from .wait import wait_for
@@ -217,6 +217,16 @@ class Broker:
 
     def alive(self) -> bool:
         return self.process is not None and self.process.running()
+
+    # who is to be asked, and what a cluster has as well
+    def leads(self, topic: str, partition: int) -> "Broker":
+        return self
+
+    def coordinates(self, key: str, key_type: int) -> "Broker":
+        return self
+
+    def create_topic(self, name: str, partitions: int = 1, **configs) -> str:
+        return clients.create_topic(self, name, partitions, **configs)
 
     def log_tail(self, lines: int = 40) -> str:
         log = self.directory / "broker.log"

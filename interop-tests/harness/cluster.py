@@ -21,8 +21,8 @@ import kazoo.client
 import kazoo.exceptions
 
 
-from . import network
-from .broker import KINDS, Broker, Place
+from . import coordinators, network
+from .broker import DEFAULTS, KINDS, Broker, Place
 from .clients import ask_once
 from .power_loss import Durable, Lost
 from .process import free_port
@@ -80,6 +80,7 @@ class Cluster:
             "transaction.state.log.replication.factor": replicas,
             "transaction.state.log.min.isr": min(2, replicas),
         } | (overrides or {})
+        self.properties = DEFAULTS | properties  # of all of them
         self.brokers = [self._member(n, kind, properties) for n, kind in enumerate(kinds)]
         self.bootstrap = ",".join(b.bootstrap for b in self.brokers)
         self.look = kazoo.client.KazooClient(f"{self.zookeeper.host}:{self.zookeeper.port}{CHROOT}", timeout=40)
@@ -216,6 +217,16 @@ class Cluster:
 
     # --- what the brokers know
 
+    def leads(self, topic: str, partition: int) -> Broker:
+        leader = self.state(topic, partition).leader
+        assert leader >= 0, f"nobody leads {topic}-{partition}"
+        return self.brokers[leader]
+
+    def coordinates(self, key: str, key_type: int) -> Broker:
+        """Of a group (0) or a transactional id (1)."""
+        partitions = int(self.properties[coordinators.PARTITIONS[key_type]])
+        return self.leads(coordinators.TOPICS[key_type], coordinators.partition_of(key, partitions))
+
     def ask_controller(self, api: str, version: int, values: dict, timeout_s: float = 30) -> dict:
         return ask_once(self.brokers[self.controller()], api, version, values, timeout_s)
 
@@ -242,6 +253,25 @@ class Cluster:
         assert answer["topics"][0]["error_code"] == 0, answer
         wait_for(lambda: self.in_sync(name) and self.known_everywhere(name), 30, f"{name} to be known everywhere")
         return name
+
+    def reassign(self, topic: str, partition: int, replicas: list) -> None:
+        """Back when it has these replicas, the preferred leader first. If its leader is one of them it stays that."""
+        self.ask_controller("AlterPartitionReassignments", 0, {"timeout_ms": 15000, "topics": [
+            {"name": topic, "partitions": [{"partition_index": partition, "replicas": replicas}]}]})
+        wait_for(lambda: self.assignment(topic)[partition] == replicas and not self.is_moving(topic), 30,
+                 f"{topic}-{partition} to have replicas {replicas}")
+
+    def elect_preferred(self, topic: str, partition: int) -> None:
+        preferred = self.assignment(topic)[partition][0]
+        self.ask_controller("ElectLeaders", 2, {"election_type": 0, "timeout_ms": 15000, "topic_partitions": [
+            {"topic": topic, "partitions": [partition]}]})
+        wait_for(lambda: self.state(topic, partition).leader == preferred and self.known_everywhere(topic), 30,
+                 f"{preferred} to lead {topic}-{partition}")
+
+    def lead(self, topic: str, partition: int, n: int) -> None:
+        """Broker n, which is one of its replicas, comes to lead it."""
+        self.reassign(topic, partition, [n, *(r for r in self.assignment(topic)[partition] if r != n)])
+        self.elect_preferred(topic, partition)
 
     # --- faults that are not the network's
 

@@ -1,5 +1,6 @@
 """Processes that copy a topic in transactions, one program for each client, and what a test needs around them."""
 
+import collections
 import pathlib
 import shutil
 import sys
@@ -9,11 +10,11 @@ import time
 
 import confluent_kafka as ck
 
-from harness import clients
+from harness import clients, coordinators
 from harness.process import Process
 from harness.wait import wait_for
 
-from . import programs
+from . import programs, seen
 
 PATIENT = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20}
 PHASES = ("begin", "sent", "offsets", "ending")  # what a copier says inside of a transaction
@@ -132,7 +133,7 @@ class Feeder:
 
 
 class Copying:
-    """A topic, some copiers of the kinds given, and the copy."""
+    """A topic, some copiers of the kinds given, and the copy; on a broker or a cluster."""
 
     PARTITIONS, OUT = 4, 3
 
@@ -140,8 +141,8 @@ class Copying:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ottla-interop-copiers-"))
         self.up_since = time.monotonic()
         self.broker, self.source, self.to, self.group = broker, f"{name}-in", f"{name}-out", f"{name}-group"
-        clients.create_topic(broker, self.source, self.PARTITIONS, segment_bytes=300000)
-        clients.create_topic(broker, self.to, self.OUT, segment_bytes=300000)
+        broker.create_topic(self.source, self.PARTITIONS, segment_bytes=300000)
+        broker.create_topic(self.to, self.OUT, segment_bytes=300000)
         arguments = [broker.bootstrap, self.source, self.to, self.OUT, self.group]
         self.copiers = [Copier(kind, f"{name}-{kind}-{n}", arguments, self.directory, seed + 1000 * n)
                         for n, kind in enumerate(kinds)]
@@ -182,3 +183,28 @@ class Copying:
 
     def tails(self) -> str:
         return "\n".join(c.process.tail(15) for c in self.copiers)
+
+
+def nothing_open(copying: Copying) -> None:
+    b = copying.broker
+    for topic, partitions in ((copying.to, Copying.OUT), (copying.source, Copying.PARTITIONS),
+                              (coordinators.TOPICS[0], int(b.properties[coordinators.PARTITIONS[0]]))):
+        seen.nothing_open(b, topic, partitions)
+
+
+def judge(copying: Copying, fed: list) -> None:
+    """Who reads committed records sees each once, in order, and nothing of what was aborted; the group's offsets are at
+    the ends; nothing is open."""
+    b = copying.broker
+    nothing_open(copying)
+    values = seen.committed(b, copying.to, Copying.OUT)
+    assert not [v for part in values for v in part if v.startswith("no ")], "aborted records are seen"
+    for source, count in enumerate(fed):
+        got = [int(v.partition(":")[2]) for v in values[source % Copying.OUT] if v.startswith(f"{source}:")]
+        if got != list(range(count)):
+            times = collections.Counter(got)
+            lost, twice = [n for n in range(count) if n not in times], [n for n in times if times[n] > 1]
+            raise AssertionError(f"of {count} of partition {source} are lost {lost[:5]} ({len(lost)}), twice {twice[:5]} "
+                                 f"({len(twice)}), or not in order")
+    assert sum(map(len, values)) == sum(fed)
+    assert seen.offsets(b, copying.group, copying.source, Copying.PARTITIONS) == [(0, count) for count in fed]

@@ -1,4 +1,4 @@
-"""A transactional producer whose every request is sent by hand."""
+"""A transactional producer whose every request is sent by hand, to a broker, or to whom of a cluster it is for."""
 
 import time
 
@@ -19,15 +19,23 @@ class ByHand:
 
     def connect(self, b) -> None:
         """Also to another broker in the place of the one that was there."""
-        self.connection = Connection(b.host, b.port)
+        self._there, self._connections = b, {}
 
-    def ask(self, api: str, version: int, values: dict) -> dict:
-        return clients.ask(self.connection, api, version, values)
+    def ask(self, api: str, version: int, values: dict, of=None) -> dict:
+        """Whoever coordinates this producer, or of()."""
+        b = of() if of else self._there.coordinates(self.name, 1)
+        if b.bootstrap not in self._connections:
+            self._connections[b.bootstrap] = Connection(b.host, b.port)
+        try:
+            return clients.ask(self._connections[b.bootstrap], api, version, values)
+        except (AssertionError, OSError):
+            del self._connections[b.bootstrap]
+            raise
 
-    def until(self, api: str, version: int, values: dict, code) -> dict:
+    def until(self, api: str, version: int, values: dict, code, of=None) -> dict:
         """Asks until the coordinator has an answer."""
         def answered():
-            answer = self.ask(api, version, values)
+            answer = self.ask(api, version, values, of)
             return answer if code(answer) not in NOT_YET else None
         return wait_for(answered, 30, f"an answer to {api}")
 
@@ -56,7 +64,8 @@ class ByHand:
         assert all(p["partition_error_code"] == 0 for t in answer["results_by_topic_v3_and_below"]
                    for p in t["results_by_partition"]), answer
 
-    def produce(self, topic: str, partition: int, *values: str, timestamp: int | None = None, expect: int = 0) -> int:
+    def produce(self, topic: str, partition: int, *values: str, timestamp: int | None = None, expect: int = 0,
+                version: int = 9) -> int:
         """One batch; the offset of its first record."""
         now = int(time.time() * 1000) if timestamp is None else timestamp
         first = self.sequences.get((topic, partition), 0)
@@ -65,9 +74,10 @@ class ByHand:
                                "max_timestamp": now})
 
         def produced():
-            answer = self.ask("Produce", 9, {
+            answer = self.ask("Produce", version, {
                 "transactional_id": self.name, "acks": -1, "timeout_ms": 10000,
-                "topic_data": [{"name": topic, "partition_data": [{"index": partition, "records": batch}]}]})
+                "topic_data": [{"name": topic, "partition_data": [{"index": partition, "records": batch}]}]},
+                lambda: self._there.leads(topic, partition))
             said = answer["responses"][0]["partition_responses"][0]
             return said if said["error_code"] not in (6, 19) else None
         said = wait_for(produced, 30, "an answer to Produce")
@@ -77,15 +87,17 @@ class ByHand:
         return said["base_offset"]
 
     def offsets(self, group: str, topic: str, partition: int, offset: int) -> None:
-        wait_for(lambda: self.ask("FindCoordinator", 3, {"key": group, "key_type": 0})["error_code"] == 0, 30,
-                 "the group's coordinator")
+        def its_coordinator():
+            return self._there.coordinates(group, 0)
+        wait_for(lambda: self.ask("FindCoordinator", 3, {"key": group, "key_type": 0}, its_coordinator)["error_code"] == 0,
+                 30, "the group's coordinator")
         me = {"transactional_id": self.name, "group_id": group, "producer_id": self.producer_id, "producer_epoch": self.epoch}
         answer = self.until("AddOffsetsToTxn", 3, me, lambda a: a["error_code"])
         assert answer["error_code"] == 0, answer
         answer = self.until("TxnOffsetCommit", 3, {**me, "topics": [
             {"name": topic, "partitions": [{"partition_index": partition, "committed_offset": offset,
                                             "committed_metadata": "by hand"}]}]},
-            lambda a: a["topics"][0]["partitions"][0]["error_code"])
+            lambda a: a["topics"][0]["partitions"][0]["error_code"], its_coordinator)
         assert answer["topics"][0]["partitions"][0]["error_code"] == 0, answer
 
     def end(self, commits: bool, expect: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What is to be seen of a topic and of a group, from outside of the client under test."""
+"""What is to be seen of a topic and of a group, from outside of the client under test: of one broker, or of a cluster."""
 
 import confluent_kafka as ck
 
@@ -37,11 +37,13 @@ def uncommitted(b, topic: str, partitions: int) -> list:
 
 
 def ends(b, topic: str, partitions: int, isolation: int) -> list:
-    answer = clients.ask_once(b, "ListOffsets", 7, {"isolation_level": isolation, "topics": [
-        {"name": topic, "partitions": [{"partition_index": p, "timestamp": -1} for p in range(partitions)]}]})
-    found = {p["partition_index"]: p for p in answer["topics"][0]["partitions"]}
-    assert all(p["error_code"] == 0 for p in found.values()), answer
-    return [found[p]["offset"] for p in range(partitions)]
+    def end(partition: int) -> int:
+        answer = clients.ask_once(b.leads(topic, partition), "ListOffsets", 7, {"isolation_level": isolation, "topics": [
+            {"name": topic, "partitions": [{"partition_index": partition, "timestamp": -1}]}]})
+        (found,) = answer["topics"][0]["partitions"]
+        assert found["error_code"] == 0, answer
+        return found["offset"]
+    return [end(p) for p in range(partitions)]
 
 
 def nothing_open(b, topic: str, partitions: int) -> None:
@@ -53,7 +55,7 @@ def nothing_open(b, topic: str, partitions: int) -> None:
 def offsets(b, group: str, topic: str, partitions: int, stable: bool = True) -> list:
     """(error, offset) of each partition."""
     def asked():
-        answer = clients.ask_once(b, "OffsetFetch", 7, {
+        answer = clients.ask_once(b.coordinates(group, 0), "OffsetFetch", 7, {
             "group_id": group, "require_stable": stable,
             "topics": [{"name": topic, "partition_indexes": list(range(partitions))}]})
         assert answer["error_code"] == 0, answer
@@ -63,10 +65,18 @@ def offsets(b, group: str, topic: str, partitions: int, stable: bool = True) -> 
 
 def describe(b, transactional_id: str) -> dict:
     def asked():
-        answer = clients.ask_once(b, "DescribeTransactions", 0, {"transactional_ids": [transactional_id]})
+        answer = clients.ask_once(b.coordinates(transactional_id, 1), "DescribeTransactions", 0,
+                                  {"transactional_ids": [transactional_id]})
         assert answer["transaction_states"][0]["error_code"] not in (14, 15, 16), answer
         return answer["transaction_states"][0]
     return wait_for(asked, 30, "the transaction coordinator")
+
+
+def described(b, transactional_id: str) -> dict:
+    """Without the order of its partitions."""
+    found = describe(b, transactional_id)
+    found["topics"] = sorted((t["topic"], sorted(t["partitions"])) for t in found["topics"])
+    return found
 
 
 def settled(b, transactional_id: str) -> str:

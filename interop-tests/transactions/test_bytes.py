@@ -13,11 +13,11 @@ import pytest
 
 from harness import broker as brokers
 from harness import clients, dump_log, zookeeper
+from harness.coordinators import SOON, coordinators_there
 from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 from . import log, seen  # noqa: E402
-from .conftest import SOON, coordinators_there  # noqa: E402
 from .hand import ByHand, write_markers  # noqa: E402
 
 pytestmark = [pytest.mark.once,

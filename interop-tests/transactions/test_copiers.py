@@ -22,7 +22,7 @@ from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 from . import log, programs, seen  # noqa: E402
-from .copiers import PHASES, Copying  # noqa: E402
+from .copiers import PHASES, Copying, judge  # noqa: E402
 
 KILLS = int(os.environ.get("OTTLA_KILLS", 0))
 SEED = int(os.environ.get("OTTLA_SEED", 0)) or random.randrange(1, 1 << 31)
@@ -34,24 +34,6 @@ KINDS = {
     "mixed": ["librdkafka", "java", "franz-go"],
 }
 MISSING = {"java": programs.missing("3.9.1"), "franz-go": clients.go_missing()}
-
-
-def judge(copying: Copying, fed: list) -> None:
-    b = copying.broker
-    for topic, partitions in ((copying.to, Copying.OUT), (copying.source, Copying.PARTITIONS),
-                              ("__consumer_offsets", int(b.properties["offsets.topic.num.partitions"]))):
-        seen.nothing_open(b, topic, partitions)
-    values = seen.committed(b, copying.to, Copying.OUT)
-    assert not [v for part in values for v in part if v.startswith("no ")], "aborted records are seen"
-    for source, count in enumerate(fed):
-        got = [int(v.partition(":")[2]) for v in values[source % Copying.OUT] if v.startswith(f"{source}:")]
-        if got != list(range(count)):
-            times = collections.Counter(got)
-            lost, twice = [n for n in range(count) if n not in times], [n for n in times if times[n] > 1]
-            raise AssertionError(f"of {count} of partition {source} are lost {lost[:5]} ({len(lost)}), twice {twice[:5]} "
-                                 f"({len(twice)}), or not in order")
-    assert sum(map(len, values)) == sum(fed)
-    assert seen.offsets(b, copying.group, copying.source, Copying.PARTITIONS) == [(0, count) for count in fed]
 
 
 def keep(copying: Copying) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from harness import broker as brokers
 from harness import clients
+from harness.coordinators import SOON, coordinators_there
 from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 from . import log, seen  # noqa: E402
-from .conftest import SOON, coordinators_there  # noqa: E402
 from .hand import ByHand  # noqa: E402
 
 pytestmark = [pytest.mark.skipif(brokers.coordination() == "embedded", reason="skipped, because Kafka is on ZooKeeper")]
@@ -53,13 +53,6 @@ def place():
     p.destroy()
 
 
-def described(b, name: str) -> dict:
-    """Without the order of its partitions."""
-    found = seen.describe(b, name)
-    found["topics"] = sorted((t["topic"], sorted(t["partitions"])) for t in found["topics"])
-    return found
-
-
 @pytest.mark.parametrize("end", ENDS)
 def test_open_transactions(place, end):
     b = place.enter(brokers.Kafka)
@@ -78,11 +71,11 @@ def test_open_transactions(place, end):
         stays.begin_transaction()
         stays.produce("open", f"{n} c", partition=1)
         assert stays.flush(30) == 0
-        before = {name: described(b, name) for name in ("by hand", "stays")}
+        before = {name: seen.described(b, name) for name in ("by hand", "stays")}
         assert {x["transaction_state"] for x in before.values()} == {"Ongoing"}
         place.leave(end)
         b = place.enter(kind)
-        assert {name: described(b, name) for name in before} == before
+        assert {name: seen.described(b, name) for name in before} == before
         assert seen.committed(b, "open", 2) == committed and seen.ends(b, "open", 2, 1)[0] == first
         assert seen.offsets(b, "group", "open", 1) == [(88, -1)]
         assert seen.offsets(b, "group", "open", 1, stable=False) == [(0, offset)]

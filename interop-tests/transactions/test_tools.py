@@ -14,12 +14,12 @@ import pytest
 
 from harness import clients, toolhost
 from harness import broker as brokers
+from harness.coordinators import SOON, coordinators_there
 from harness.life import LIVES, between, unique
 from harness.wait import wait_for
 
 ck = pytest.importorskip("confluent_kafka", reason="skipped, because confluent-kafka is not installed")
 from . import seen  # noqa: E402
-from .conftest import SOON, coordinators_there  # noqa: E402
 from .hand import ByHand  # noqa: E402
 
 VERSIONS = ["3.9.1", pytest.param("4.3.0", marks=pytest.mark.once)]
