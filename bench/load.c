@@ -20,12 +20,12 @@
  * end; its bytes are those of whole batches. One thread, epoll. Prints one line of JSON; the status
  * is 1 when an answer was an error. */
 #define _GNU_SOURCE
+#include "bench/client.h"
 #include "protocol/batch.h"
 #include "protocol/codec.h"
 #include "protocol/messages.h"
 
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -40,7 +40,6 @@ enum {
     FETCH_VERSION = 4,
     METADATA_KEY = 3,
     METADATA_VERSION = 4,
-    SAMPLES_MAX = 4 << 20,
     READ_BYTES = 1 << 20,
 };
 
@@ -63,8 +62,7 @@ struct load {
     uint8_t *request;
     size_t request_len;
     size_t offset_at; /* where the fetch offset stands in a request */
-    int32_t *samples_us;
-    size_t samples_n;
+    struct samples latencies;
     size_t batch_len; /* produce: bytes of the batch of one request */
     size_t raw_len;   /* the same, before it is compressed */
     uint64_t requests;
@@ -87,19 +85,6 @@ struct link_state {
     int64_t offset;
     int32_t partition;
 };
-
-static double now_s(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-__attribute__((noreturn)) static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 /* ---- requests ---- */
 
@@ -223,33 +208,10 @@ static void build_fetch(struct load *load)
 
 /* ---- connections ---- */
 
-static int connect_to(const struct load *load)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int one = 1;
-    if (fd < 0 ||
-        connect(fd, (const struct sockaddr *)&load->address, sizeof(load->address)) != 0) {
-        die("connect");
-    }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    return fd;
-}
-
-static void read_fully(int fd, uint8_t *data, size_t len)
-{
-    for (size_t done = 0; done < len;) {
-        ssize_t n = recv(fd, data + done, len - done, 0);
-        if (n <= 0) {
-            die("recv");
-        }
-        done += (size_t)n;
-    }
-}
-
 /* Asks for the topic's metadata until it has a leader: creates it on the way. */
 static void await_topic(const struct load *load)
 {
-    int fd = connect_to(load);
+    int fd = connect_to(&load->address);
     struct metadata_request_topic topic = {.name = str_of(load->topic)};
     struct metadata_request request = {
         .topics = &topic, .topics_n = 1, .allow_auto_topic_creation = true};
@@ -290,13 +252,6 @@ static void await_topic(const struct load *load)
     }
     fprintf(stderr, "topic %s has no leader\n", load->topic);
     exit(1);
-}
-
-static void note_latency(struct load *load, double us)
-{
-    if (load->samples_n < SAMPLES_MAX) {
-        load->samples_us[load->samples_n++] = us > 2e9 ? INT32_MAX : (int32_t)us;
-    }
 }
 
 /* Sends what can be sent of the request that is due. */
@@ -421,17 +376,6 @@ static void begin(struct load *load, struct link_state *l, int epoll_fd, double 
     send_some(load, l, epoll_fd);
 }
 
-/* The CPU time of a process, threads that have ended included. */
-static double cpu_of(int pid)
-{
-    clockid_t id;
-    struct timespec ts;
-    if (pid == 0 || clock_getcpuclockid(pid, &id) != 0 || clock_gettime(id, &ts) != 0) {
-        return 0;
-    }
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 /* Begins what is due by now. */
 static void begin_due(struct load *load, struct link_state *links, int epoll_fd, double *next_due,
                       size_t *turn)
@@ -457,7 +401,7 @@ static void handle_event(struct load *load, struct link_state *l, int epoll_fd, 
     }
     load->requests++;
     double done = now_s();
-    note_latency(load, (done - l->due) * 1e6);
+    samples_add(&load->latencies, (done - l->due) * 1e6);
     l->active = false;
     if (load->rate <= 0) {
         begin(load, l, epoll_fd, done);
@@ -469,11 +413,11 @@ static void run(struct load *load)
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct link_state *links = xcalloc((size_t)load->conns_n, sizeof(*links));
     for (int i = 0; i < load->conns_n; i++) {
-        links[i].fd = connect_to(load);
+        links[i].fd = connect_to(&load->address);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &links[i]};
         epoll_ctl(epoll_fd, EPOLL_CTL_ADD, links[i].fd, &event);
     }
-    double cpu_start_s = cpu_of(load->pid);
+    double cpu_start_s = cpu_of_s(load->pid);
     double start = now_s();
     double end = start + load->seconds;
     double next_due = start;
@@ -493,29 +437,7 @@ static void run(struct load *load)
         }
     }
     load->seconds = now_s() - start;
-    load->cpu_s = cpu_of(load->pid) - cpu_start_s;
-}
-
-static int compare(const void *a, const void *b)
-{
-    int32_t x = *(const int32_t *)a;
-    int32_t y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static int32_t quantile(const struct load *load, double q)
-{
-    if (load->samples_n == 0) {
-        return 0;
-    }
-    return load->samples_us[(size_t)((double)(load->samples_n - 1) * q)];
-}
-
-static bool option_is(const char *arg, const char *name, const char **value)
-{
-    size_t len = strlen(name);
-    *value = arg + len + 1;
-    return strncmp(arg, name, len) == 0 && arg[len] == '=';
+    load->cpu_s = cpu_of_s(load->pid) - cpu_start_s;
 }
 
 static bool read_codec(const char *value, enum codec *codec)
@@ -590,7 +512,7 @@ int main(int argc, char **argv)
                         .seconds = 5,
                         .acks = -1};
     read_arguments(&load, argc, argv);
-    load.samples_us = xcalloc(SAMPLES_MAX, sizeof(*load.samples_us));
+    samples_init(&load.latencies);
     await_topic(&load);
     if (load.fetch) {
         build_fetch(&load);
@@ -600,14 +522,15 @@ int main(int argc, char **argv)
     }
     run(&load);
     load.records *= load.requests;
-    qsort(load.samples_us, load.samples_n, sizeof(*load.samples_us), compare);
+    samples_sort(&load.latencies);
     printf("{\"requests\": %llu, \"records\": %llu, \"bytes\": %llu, \"raw_bytes\": %llu, "
            "\"errors\": %llu, "
            "\"seconds\": %.4f, \"cpu_s\": %.6f, \"p50_us\": %d, \"p99_us\": %d, "
            "\"p999_us\": %d}\n",
            (unsigned long long)load.requests, (unsigned long long)load.records,
            (unsigned long long)load.bytes, (unsigned long long)(load.raw_len * load.requests),
-           (unsigned long long)load.errors, load.seconds, load.cpu_s, quantile(&load, 0.5),
-           quantile(&load, 0.99), quantile(&load, 0.999));
+           (unsigned long long)load.errors, load.seconds, load.cpu_s,
+           samples_quantile(&load.latencies, 0.5), samples_quantile(&load.latencies, 0.99),
+           samples_quantile(&load.latencies, 0.999));
     return load.errors == 0 ? 0 : 1;
 }
