@@ -6,7 +6,8 @@
  * completes the queue's head under the shard's lock.
  *
  * A log that is not small is loaded piece by piece, and other work of the background thread goes on between
- * the pieces. */
+ * the pieces. What a new leader has loaded above the high watermark may still be lost with its lead: a kind that
+ * acts on what is there (markers cannot be taken back) is loading until that has been passed. */
 #include "broker/coordinator/shard.h"
 
 #include "base/check.h"
@@ -81,7 +82,7 @@ static void check_stores(const struct shard *shard)
         CHECK(shard->armed_ms <= store->deadline_ms || is_stopping(shard));
         before = store;
     }
-    CHECK(before != NULL || shard->watch.partition == NULL);
+    CHECK(before != NULL || shard->watch.partition == NULL || shard->state == SHARD_LOADING);
 }
 
 static void shard_check(const struct shard *shard)
@@ -137,6 +138,7 @@ err shard_ready_locked(const struct shard *shard)
 
 static void end_load(struct shard *shard)
 {
+    watch_remove(&shard->watch);
     shard_load_free(shard->load);
     shard->load = NULL;
 }
@@ -169,12 +171,33 @@ static void finish_load(struct shard *shard)
     }
 }
 
+/* Is what has been loaded below the high watermark? Else it is watched for. */
+static bool is_committed(struct shard *shard, int64_t end_offset)
+{
+    const struct partition_append all = {.required_offset = end_offset,
+                                         .leader_epoch = shard->leader_epoch};
+    bool committed = false;
+    watch_remove(&shard->watch);
+    if (!kind_of(shard)->only_committed || end_offset == 0) {
+        return true;
+    }
+    err_ignore(partition_is_committed(shard->partition, &all, -1, &committed)); /* of a lead that is
+                                                  * lost: whoever tells that ends the load */
+    if (!committed) {
+        shard->watch = (struct watch){
+            .waiter = &shard->waiter, .offset = end_offset, .leader_epoch = shard->leader_epoch};
+        watch_add(&shard->watch, shard->partition);
+    }
+    return committed;
+}
+
 /* One piece, or with `to_the_end` all. */
 static void load_locked(struct shard *shard, bool to_the_end)
 {
     struct plog *log = NULL;
     bool done = false;
     int64_t at = -1;
+    int64_t end_offset = 0;
     if (partition_pin(shard->partition, -1, false, &log) != OK) {
         give_up_load(shard); /* it is led no more, or lost */
         return;
@@ -183,10 +206,11 @@ static void load_locked(struct shard *shard, bool to_the_end)
     do {
         e = shard_load_piece(shard->load, log, &done, &at);
     } while (e == OK && !done && to_the_end);
+    end_offset = plog_end_offset(log);
     partition_unpin(shard->partition);
     if (e != OK) {
         fail_load(shard, e, at);
-    } else if (done) {
+    } else if (done && is_committed(shard, end_offset)) {
         finish_load(shard);
     }
 }
@@ -207,7 +231,7 @@ static void on_load(struct loop_task *task)
     if (shard->state == SHARD_LOADING) {
         load_locked(shard, false);
     }
-    if (shard->state == SHARD_LOADING) {
+    if (shard->state == SHARD_LOADING && shard->watch.partition == NULL) {
         post_load(shard);
     }
     shard_unlock(shard);
@@ -372,6 +396,11 @@ static void on_advance(struct loop_task *task)
     struct shard *shard = container_of(task, struct shard, advance);
     atomic_store(&shard->advance_posted, false);
     shard_lock(shard);
+    if (shard->state == SHARD_LOADING && shard->watch.partition != NULL) {
+        load_locked(shard, true); /* all is read: is it committed by now? */
+        shard_unlock(shard);
+        return;
+    }
     while (!list_empty(&shard->stores)) {
         struct store *store = container_of(shard->stores.next, struct store, link);
         bool committed = false;

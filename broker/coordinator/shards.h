@@ -25,6 +25,8 @@ struct shard_kind {
                  const struct record *record);
     /* A record that cannot be read is passed over, since the rest is worth having; else nothing is. */
     bool passes_over;
+    /* It serves when all that it has loaded is below the high watermark, and may act on it; else at once. */
+    bool only_committed;
     /* All of it has been applied; from now on it serves. Returns how much it holds. */
     size_t (*loaded)(struct shard *shard);
     /* It is given up, or could not be loaded: whoever waits is told, and everything forgotten. */

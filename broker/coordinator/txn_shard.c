@@ -515,6 +515,7 @@ const struct shard_kind txn_shard_kind = {
     .unmake = unmake,
     .apply = apply,
     .passes_over = false,
+    .only_committed = true,
     .loaded = loaded,
     .forget = forget,
     .tick = tick,

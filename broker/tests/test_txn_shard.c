@@ -474,6 +474,7 @@ static void test_last_record_wins(void)
     append_values("b", TXN_COMPLETE_COMMIT, 5, 0, t.began_ms);
     append_tombstone("unknown");
     lead(2);
+    settle(); /* it is on the disk, and so below the high watermark */
     MUST(state());
     check_is("a", "Empty", SEVEN_5);
     check_is("b", "CompleteCommit", SEVEN_5);
@@ -527,7 +528,10 @@ static void test_prepared_after_a_load(void)
     append_values("abort", TXN_PREPARE_ABORT, 6, 1, t.began_ms);
     append_values("nothing", TXN_PREPARE_COMMIT, 5, 0, t.began_ms);
     lead(2);
-    check_is("commit", "PrepareCommit", SEVEN_5);
+    CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS); /* above the high watermark */
+    loop_drain(t.background);
+    CU_ASSERT_EQUAL(state(), ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    CU_ASSERT_EQUAL(markers_written(), 0); /* it may be lost, and a marker cannot be taken back */
     settle();
     check_is("commit", "CompleteCommit", SEVEN_5);
     check_is("nothing", "CompleteCommit", SEVEN_5);
@@ -535,9 +539,27 @@ static void test_prepared_after_a_load(void)
     CU_ASSERT_EQUAL(markers_written(), 2);
     resign(3);
     lead(4);
-    check_is("commit", "CompleteCommit", SEVEN_5); /* that was stored */
     settle();
+    check_is("commit", "CompleteCommit", SEVEN_5); /* that was stored */
     CU_ASSERT_EQUAL(markers_written(), 2);
+    end();
+}
+
+/* Lost before it was committed: nothing was done, and nobody waits for it. */
+static void test_lead_is_lost_before_it_serves(void)
+{
+    begin();
+    (void)become(ME, 0);
+    append_values("commit", TXN_PREPARE_COMMIT, 5, 1, t.began_ms);
+    lead(2);
+    resign(3);
+    CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
+    settle();
+    CU_ASSERT_EQUAL(state(), ERR_NOT_COORDINATOR);
+    CU_ASSERT_EQUAL(markers_written(), 0);
+    lead(4);
+    settle();
+    CU_ASSERT_EQUAL(markers_written(), 1);
     end();
 }
 
@@ -721,6 +743,7 @@ static void test_what_is_passed_over(void)
     MUST(append_marker(t.log, 3, 0, true, 0));
     append_values("a", TXN_EMPTY, 5, 0, t.began_ms);
     lead(1);
+    settle(); /* it is on the disk, and so below the high watermark */
     MUST(state());
     check_is("x", "Empty", SEVEN_5);
     CU_ASSERT_EQUAL(ids_count(), 2);
@@ -826,6 +849,7 @@ static void test_lead_is_lost_without_a_word(void)
     add(&a, "a", p);
     lead(3);
     check_answer(&a, ERR_NOT_COORDINATOR);
+    settle();
     MUST(state());
     check_is("a", "Ongoing", p);
     settle();
@@ -1276,8 +1300,9 @@ static void test_expiry_beside_a_lost_lead(void)
 }
 
 SUITE("txn shard", TEST(test_last_record_wins), TEST(test_open_after_a_load),
-      TEST(test_prepared_after_a_load), TEST(test_decided_before_the_lead_was_lost),
-      TEST(test_loading_in_pieces), TEST(test_loading_is_interrupted), TEST(test_cannot_be_loaded),
+      TEST(test_prepared_after_a_load), TEST(test_lead_is_lost_before_it_serves),
+      TEST(test_decided_before_the_lead_was_lost), TEST(test_loading_in_pieces),
+      TEST(test_loading_is_interrupted), TEST(test_cannot_be_loaded),
       TEST(test_what_is_passed_over), TEST(test_stores_wait_for_the_disk), TEST(test_all_at_once),
       TEST(test_lead_is_lost), TEST(test_lead_is_lost_without_a_word), TEST(test_lead_goes_on),
       TEST(test_markers_of_another_life), TEST(test_shutdown), TEST(test_errors_of_stores),
