@@ -223,6 +223,12 @@ static err ask_produce(struct writer_client *w, int partition, int64_t patience_
     request.topics_n = 1;
     err e = client_ask(&w->client, broker, 0, 7, &request, &response, patience_ms);
     writer_deinit(&batch);
+    if (e == OK) {
+        trace_line(w->ledger->config.trace,
+                   "ledger %d: %lld at broker %d, partition %d offset %lld", w->number,
+                   (long long)(uint32_t)value, broker, partition,
+                   (long long)response.topics[0].partitions[0].base_offset);
+    }
     return e == OK ? response.topics[0].partitions[0].error_code : e;
 }
 
@@ -298,12 +304,13 @@ static bool is_fatal(err e)
 }
 
 /* Again, until it succeeds: OK; or there is no sense in it. */
-static err persist(struct writer_client *w, err (*ask)(struct writer_client *w, int argument),
-                   int argument)
+static err persist(struct writer_client *w, const char *what,
+                   err (*ask)(struct writer_client *w, int argument), int argument)
 {
     err e = E_CLOSED;
     for (int i = 0; i < TRIES_MAX && !w->ledger->stop; i++) {
         e = ask(w, argument);
+        trace_line(w->ledger->config.trace, "ledger %d: %s %d: %d", w->number, what, argument, e);
         if (e == OK || is_fatal(e)) {
             return e;
         }
@@ -347,12 +354,12 @@ static struct txn_note *current(struct writer_client *w)
 static err write_partition(struct writer_client *w, int partition)
 {
     current(w)->tried |= 1u << partition;
-    TRY(persist(w, add, partition));
+    TRY(persist(w, "add", add, partition));
     if (draw(w->ledger, 6) == 0) { /* it gives up on this record, which may still come */
         err e = ask_produce(w, partition, HASTE_MS);
         TRY(e == OK ? OK : E_BUSY);
     } else {
-        TRY(persist(w, produce, partition));
+        TRY(persist(w, "produce", produce, partition));
     }
     w->sequences[partition]++;
     current(w)->written |= 1u << partition;
@@ -362,8 +369,8 @@ static err write_partition(struct writer_client *w, int partition)
 static err write_offsets(struct writer_client *w)
 {
     current(w)->offsets_tried = true;
-    TRY(persist(w, add_offsets, 0));
-    TRY(persist(w, commit_offsets, 0));
+    TRY(persist(w, "add offsets", add_offsets, 0));
+    TRY(persist(w, "commit offsets", commit_offsets, 0));
     current(w)->offsets = true;
     return OK;
 }
@@ -422,7 +429,7 @@ static void begin_anew(struct writer_client *w)
 
 static void end_txn(struct writer_client *w, bool commit)
 {
-    err e = persist(w, end, commit ? 1 : 0);
+    err e = persist(w, "end", end, commit ? 1 : 0);
     if (e == OK) {
         settle(w, commit ? OUTCOME_COMMITTED : OUTCOME_ABORTED);
     } else {

@@ -177,6 +177,65 @@ static int64_t timeout_ms(const struct txn_shard *shard, const struct txn_values
     return last && next->timeout_ms < request_ms ? request_ms : next->timeout_ms;
 }
 
+/* A batch of one record. */
+static err make_batch(const struct txn_shard *shard, struct str id, const struct txn_values *values,
+                      struct writer *writer)
+{
+    struct batch_builder batch;
+    writer_init(writer, BATCH_LIMIT_BYTES);
+    batch_begin(&batch, writer, CODEC_NONE);
+    TRY(txn_record_add(&batch, shard_now_ms(&shard->shard), id, values));
+    return batch_end(&batch);
+}
+
+static void store_next(struct txn_shard *shard, struct txn_store *store)
+{
+    struct writer writer;
+    err e = make_batch(shard, store->txn->id, &store->next, &writer);
+    if (e != OK) {
+        writer_deinit(&writer);
+        on_stored(&shard->shard, &store->store, ERR_RECORD_LIST_TOO_LARGE);
+        return;
+    }
+    if (planted(MISTAKE_ANSWERS_EARLY) && txn_is_prepared(store->next.state)) {
+        tell(store, store->answer);
+        store->waiter = NULL;
+    }
+    shard_store(&shard->shard, &writer, &store->store, timeout_ms(shard, &store->next));
+}
+
+/* An answer that changes nothing, and is to be true. */
+struct txn_confirmation {
+    struct store store;
+    struct txn_waiter *waiter;
+};
+
+static void on_confirmed(struct shard *base, struct store *stored, err outcome)
+{
+    struct txn_confirmation *confirmation = container_of(stored, struct txn_confirmation, store);
+    (void)base;
+    confirmation->waiter->error =
+        shard_store_err(outcome, ERR_COORDINATOR_NOT_AVAILABLE, ERR_UNKNOWN_SERVER_ERROR);
+    waiter_wake(confirmation->waiter->waiter);
+    free(confirmation);
+}
+
+/* That something is so already is told when it has been stored once more: another broker may coordinate by now, and
+ * this one be the last to hear of it. (Kafka answers at once.) */
+static err confirm(struct txn_shard *shard, const struct txn *txn, struct txn_waiter *waiter)
+{
+    struct writer writer;
+    err e = make_batch(shard, txn->id, &txn->is, &writer);
+    if (e != OK) {
+        writer_deinit(&writer);
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+    struct txn_confirmation *confirmation = xcalloc(1, sizeof(*confirmation));
+    *confirmation = (struct txn_confirmation){.store.done = on_confirmed, .waiter = waiter};
+    shard_store(&shard->shard, &writer, &confirmation->store, timeout_ms(shard, &txn->is));
+    return E_BUSY;
+}
+
 /* Carries out what came of an event. */
 static err carry_out(struct txn_shard *shard, struct txn *txn, const struct txn_step *step,
                      struct txn_waiter *waiter)
@@ -185,7 +244,8 @@ static err carry_out(struct txn_shard *shard, struct txn *txn, const struct txn_
         txn_check(txn);
     }
     if (!step->store) {
-        return step->error;
+        bool may_be_old = step->error == OK && partition_leads_for_others(shard->shard.partition);
+        return may_be_old ? confirm(shard, txn, waiter) : step->error;
     }
     struct txn_store *store = xcalloc(1, sizeof(*store));
     *store = (struct txn_store){.store.done = on_stored,
@@ -193,22 +253,7 @@ static err carry_out(struct txn_shard *shard, struct txn *txn, const struct txn_
                                 .next = step->next,
                                 .waiter = waiter,
                                 .answer = step->error};
-    struct writer writer;
-    struct batch_builder batch;
-    writer_init(&writer, BATCH_LIMIT_BYTES);
-    batch_begin(&batch, &writer, CODEC_NONE);
-    err e = txn_record_add(&batch, shard_now_ms(&shard->shard), txn->id, &step->next);
-    e = e == OK ? batch_end(&batch) : e;
-    if (e != OK) {
-        writer_deinit(&writer);
-        on_stored(&shard->shard, &store->store, ERR_RECORD_LIST_TOO_LARGE);
-        return E_BUSY;
-    }
-    if (planted(MISTAKE_ANSWERS_EARLY) && txn_is_prepared(step->next.state)) {
-        tell(store, step->error);
-        store->waiter = NULL;
-    }
-    shard_store(&shard->shard, &writer, &store->store, timeout_ms(shard, &step->next));
+    store_next(shard, store);
     return E_BUSY;
 }
 
