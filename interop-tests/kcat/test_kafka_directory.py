@@ -10,6 +10,7 @@ from harness import broker as brokers
 from harness import clients, paths
 from harness.clients import kcat
 from harness.life import LIVES, between
+from harness.wait import wait_for
 
 pytestmark = [
     pytest.mark.skipif(bool(clients.kcat_missing()), reason=f"skipped, because {clients.kcat_missing()}"),
@@ -18,8 +19,8 @@ pytestmark = [
 WRITTEN = paths.ROOT / "storage" / "tests" / "kafka-data-dir"
 
 
-def new_broker() -> brokers.Broker:
-    b = brokers.new_broker({"broker.id": 4, "log.retention.check.interval.ms": 100})
+def new_broker(more: dict | None = None) -> brokers.Broker:
+    b = brokers.new_broker({"broker.id": 4, "log.retention.check.interval.ms": 100, **(more or {})})
     shutil.copytree(WRITTEN, b.data_dir, ignore=shutil.ignore_patterns("README.md", "decoded.txt"))
     return b
 
@@ -70,23 +71,15 @@ def test_aborted_records_are_hidden(broker):
 
 
 def test_open_transaction():
-    """Refused with one line, and left as clean as it was: Kafka goes on there without recovery."""
-    b = new_broker()
-    before = files(b.data_dir)
+    """It is there, and ended by its coordinator: its time was over long ago."""
+    b = new_broker({"transaction.abort.timed.out.transaction.cleanup.interval.ms": 100})
     try:
-        with pytest.raises(RuntimeError) as refusal:
-            b.start()
-        assert (f"log directory {b.data_dir}: txn-0 has an open transaction (producer id 1, since offset 21); "
-                "let Apache Kafka finish or abort it first") in str(refusal.value)
-        changed = {name for name, data in files(b.data_dir).items()
-                   if before.get(name) != data and not name.startswith("ottla-coordination.db")}
-        # What a load does in Kafka too: of two snapshots above the last segment the older one goes, epochs that
-        # begin below the log's start are cut to it.
-        assert changed == {"comp-0/leader-epoch-checkpoint"}
-        assert before.keys() - files(b.data_dir).keys() == {"plain-0/00000000000000000043.snapshot"}
+        b.start()
+
+        def end(isolation: int) -> int:
+            answer = clients.ask_once(b, "ListOffsets", 2, {"replica_id": -1, "isolation_level": isolation, "topics": [
+                {"name": "txn", "partitions": [{"partition_index": 0, "timestamp": -1}]}]})
+            return answer["topics"][0]["partitions"][0]["offset"]
+        wait_for(lambda: end(1) == end(0) == 23, 10, "the marker behind the open transaction's record")
     finally:
         b.destroy()
-
-
-def files(directory: pathlib.Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
