@@ -6,7 +6,6 @@ hides, groups, configs, topic ids; and what ZooKeeper and the directory hold. A 
 """
 
 import itertools
-import re
 import time
 
 import pytest
