@@ -444,7 +444,7 @@ static err flush_snapshot(struct plog *log, const struct segment *segment)
     return e;
 }
 
-static err flush_entries(struct plog *log)
+err plog_flush_entries(struct plog *log)
 {
     if (!atomic_exchange(&log->entries_dirty, false)) {
         return OK;
@@ -479,16 +479,26 @@ static err flush_to(struct plog *log, int64_t end_offset, bool with_active_index
         segment_release(segments[i]);
     }
     free(segments);
-    return e == OK ? flush_entries(log) : e;
+    return e == OK ? plog_flush_entries(log) : e;
 }
 
-/* One round. *settled is false when a truncation beside it made the result worthless: what was
- * synced may have been cut, and written again. */
+/* Did a roll beside a flush up to `end_offset` seal the segment that it took for the active one, just
+ * there? The guard is held. */
+static bool sealed_beside(const struct plog *log, int64_t end_offset, int64_t active_base)
+{
+    return end_offset != active_base &&
+           log->segments[plog_segment_at(log, end_offset)]->base_offset == end_offset;
+}
+
+/* One round. *settled is false when it proved worthless because of what happened beside it: a
+ * truncation cut what was synced, and it was written again; or a roll at its very end sealed a
+ * segment whose indexes it left out, and recovery from that end would not make them again. */
 static err flush_round(struct plog *log, bool *settled)
 {
     guard_lock(log);
     uint32_t truncations = atomic_load(&log->truncations);
     int64_t end_offset = plog_end_offset(log);
+    int64_t active_base = log_active(log)->base_offset;
     guard_unlock(log);
     *settled = true;
     if (end_offset <= plog_recovery_point(log) && !atomic_load(&log->entries_dirty)) {
@@ -497,7 +507,8 @@ static err flush_round(struct plog *log, bool *settled)
     TRY(flush_to(log, end_offset, false));
     guard_lock(log);
     CHECK(plog_recovery_point(log) <= plog_end_offset(log));
-    *settled = truncations == atomic_load(&log->truncations);
+    *settled = truncations == atomic_load(&log->truncations) &&
+               !sealed_beside(log, end_offset, active_base);
     if (*settled && end_offset > plog_recovery_point(log)) {
         atomic_store(&log->recovery_point, end_offset);
     }
@@ -535,12 +546,12 @@ static err close_clean(struct plog *log)
 {
     TRY(plog_write_proven_epochs(log));
     if (!log->touched) {
-        return flush_entries(log);
+        return plog_flush_entries(log);
     }
     TRY(segment_seal(log_active(log)));
     TRY(flush_to(log, plog_end_offset(log), true));
     TRY(plog_take_snapshot(log, true));
-    TRY(flush_entries(log));
+    TRY(plog_flush_entries(log));
     atomic_store(&log->recovery_point, plog_end_offset(log));
     return OK;
 }

@@ -37,7 +37,14 @@ err plog_roll_at(struct plog *log, int64_t base_offset)
     }
     TRY(segment_seal(active));
     log->producers.end_offset = base_offset;
-    TRY(plog_take_snapshot(log, false));
+    /* With all of its batches on disk, recovery would begin behind it: nothing makes its indexes
+     * again, so that they have to be there. Kafka loses them at a power cut. */
+    bool behind_recovery = plog_recovery_point(log) >= base_offset;
+    TRY(plog_take_snapshot(log, behind_recovery));
+    if (behind_recovery) {
+        TRY(segment_flush(active, true));
+        TRY(plog_flush_entries(log));
+    }
     struct segment *next = NULL;
     struct segment_place place = log_place(log);
     TRY(segment_create(&place, base_offset, &next));

@@ -194,6 +194,9 @@ NODISCARD err plog_load_producers_from(struct plog *log, const struct name_list 
 /* Removes snapshots that belong to no segment, except the newest beyond all of them. */
 NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names);
 
+/* plog.c: syncs the directory and the one above it, if names changed. */
+NODISCARD err plog_flush_entries(struct plog *log);
+
 /* plog_change.c */
 NODISCARD err plog_roll_at(struct plog *log, int64_t base_offset);
 /* Removes producer snapshots above `offset`: they describe what is no more. */
