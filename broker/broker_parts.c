@@ -358,6 +358,12 @@ static void make_replicas(struct broker *broker)
     broker->requests_in = requests_in_new(&requests_in);
 }
 
+static void ask_topic_sizes(void *context, struct topic_sizes_question *question)
+{
+    const struct broker *broker = context;
+    topic_sizes_ask(question, broker->control, broker->coord);
+}
+
 static void make_txns(struct broker *broker)
 {
     struct txn_coordinator_config txns = {.config = broker->config,
@@ -369,6 +375,7 @@ static void make_txns(struct broker *broker)
                                           .replicas = broker->replicas,
                                           .groups = broker->groups,
                                           .address = address_of,
+                                          .topic_sizes = ask_topic_sizes,
                                           .context = broker,
                                           .connect_timeout_ms = connect_timeout_ms(broker->config)};
     broker->txns = txn_coordinator_new(&txns);

@@ -10,6 +10,7 @@
 #include "base/loop.h"
 #include "broker/cluster/broker_client.h"
 #include "broker/cluster/metadata.h"
+#include "broker/cluster/topic_sizes.h"
 #include "broker/config.h"
 #include "broker/coordinator/group_coordinator.h"
 #include "broker/coordinator/txn_marker.h"
@@ -28,6 +29,8 @@ struct txn_coordinator_config {
     struct group_coordinator *groups;
     /* Where another broker listens for brokers. False: nobody knows. */
     bool (*address)(void *context, int32_t broker_id, struct peer_address *address);
+    /* Which topics are there, whatever the metadata say. */
+    void (*topic_sizes)(void *context, struct topic_sizes_question *question);
     void *context;
     int64_t connect_timeout_ms;
 };

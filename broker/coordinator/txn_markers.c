@@ -1,6 +1,6 @@
 /* A transaction that ends is a job with a target for each of its partitions. A target is written here, or waits
  * for a leader elsewhere (in the queue of that broker, then in the request to it), or waits for a second look at
- * who leads it. All of it lives on the background thread, but for the first try at targets on this broker,
+ * who leads it; the store is asked whether what the metadata do not name was deleted. All of it lives on the background thread, but for the first try at targets on this broker,
  * before the job is handed over. */
 #include "broker/coordinator/txn_markers.h"
 
@@ -16,6 +16,7 @@
 enum {
     AT_ONCE_MAX = 64,    /* partitions that are written by whoever ends the transaction: 0.2 ms */
     TARGETS_MAX = 10000, /* of one request */
+    MISSING_MAX = 1000,  /* of one question to the store */
     RETRY_MS = 50,
     KEY_BYTES_MAX = 64 << 10,
     ARENA_BYTES = 64 << 20,
@@ -57,6 +58,16 @@ struct marker_link {
     struct arena arena; /* the request's */
 };
 
+/* To the store: which of the targets that the metadata do not name were deleted. */
+struct missing {
+    struct list queued; /* struct target, by link */
+    struct list asked;  /* the same; never empty while the question is under way */
+    struct topic_sizes_question question;
+    struct map indexes; /* topic → 1 + its index in the question */
+    struct str topics[MISSING_MAX];
+    int32_t partitions[MISSING_MAX];
+};
+
 struct txn_markers {
     int32_t broker_id;
     struct loop *loop;
@@ -66,6 +77,9 @@ struct txn_markers {
     struct map links; /* broker id → struct marker_link */
     struct list jobs;
     struct list unplaced; /* struct target: their leader is looked up again */
+    struct missing missing;
+    void (*topic_sizes)(void *context, struct topic_sizes_question *question);
+    void *context;
     struct timer retry;
 
     pthread_mutex_t lock; /* leaf; guards the next two */
@@ -261,6 +275,7 @@ static void on_look(struct loop_task *task)
 /* ---- elsewhere ---- */
 
 static void ask(struct marker_link *link);
+static void ask_store(struct txn_markers *markers);
 static void on_answer(struct broker_question *question, err outcome);
 
 static struct marker_link *link_to(struct txn_markers *markers, int32_t broker_id)
@@ -284,14 +299,16 @@ static void place(struct target *target)
     struct txn_markers *markers = target->job->markers;
     struct topic_partition name = target->marker.name;
     struct metadata *metadata = metadata_acquire(markers->metadata);
-    bool told = metadata_topic(metadata, str_of(txn_shard_kind.topic)) != NULL;
     bool exists = metadata_has_partition(metadata, name.topic, name.partition);
     int32_t leader =
         exists ? metadata_topic(metadata, name.topic)->partitions[name.partition].leader : -1;
     bool alive = leader >= 0 && metadata_broker(metadata, leader) != NULL;
     metadata_release(metadata);
-    if (told && !exists) { /* its topic was deleted */
-        target_done(target);
+    if (!exists) {
+        target->state = TARGET_QUEUED;
+        list_remove(&target->link);
+        list_append(&markers->missing.queued, &target->link);
+        ask_store(markers);
     } else if (leader == markers->broker_id) {
         write_here(target);
     } else if (!alive) {
@@ -477,6 +494,62 @@ static void on_answer(struct broker_question *question, err outcome)
     ask(link);
 }
 
+/* ---- deleted? ---- */
+
+/* A topic's index in the question. */
+static size_t missing_index(struct missing *missing, struct str topic)
+{
+    size_t known = (size_t)(uintptr_t)map_get_str(&missing->indexes, topic);
+    if (known == 0) {
+        missing->topics[missing->question.count++] = topic;
+        known = missing->question.count;
+        (void)map_set_str(&missing->indexes, topic, (void *)(uintptr_t)known);
+    }
+    return known - 1;
+}
+
+static void on_store_answer(struct topic_sizes_question *question)
+{
+    struct missing *missing = container_of(question, struct missing, question);
+    struct txn_markers *markers = container_of(missing, struct txn_markers, missing);
+    while (!list_empty(&missing->asked)) {
+        struct target *target = container_of(missing->asked.next, struct target, link);
+        struct job *job = target->job;
+        struct topic_partition name = target->marker.name;
+        int32_t partitions = missing->partitions[missing_index(missing, name.topic)];
+        bool deleted = partitions >= 0 && name.partition >= partitions;
+        list_remove(&target->link);
+        job->asked--;
+        target->state = TARGET_NEW;
+        settle(target, deleted ? OK : ERR_UNKNOWN_TOPIC_OR_PARTITION);
+        finish_if_done(job);
+    }
+    ask_store(markers);
+}
+
+static void ask_store(struct txn_markers *markers)
+{
+    struct missing *missing = &markers->missing;
+    if (!list_empty(&missing->asked) || list_empty(&missing->queued)) {
+        return;
+    }
+    map_deinit(&missing->indexes);
+    map_init(&missing->indexes);
+    missing->question = (struct topic_sizes_question){.topics = missing->topics,
+                                                      .partitions = missing->partitions,
+                                                      .loop = markers->loop,
+                                                      .done = on_store_answer};
+    for (int i = 0; i < MISSING_MAX && !list_empty(&missing->queued); i++) {
+        struct target *target = container_of(missing->queued.next, struct target, link);
+        list_remove(&target->link);
+        list_append(&missing->asked, &target->link);
+        target->state = TARGET_ASKED;
+        target->job->asked++;
+        (void)missing_index(missing, target->marker.name.topic);
+    }
+    markers->topic_sizes(markers->context, &missing->question);
+}
+
 /* ---- beginning, and going on ---- */
 
 static void adopt(struct job *job)
@@ -604,7 +677,12 @@ struct txn_markers *txn_markers_new(const struct txn_coordinator_config *config)
     markers->metadata = config->metadata;
     markers->places = txn_coordinator_places(config);
     markers->clients = broker_clients_new(&clients);
+    markers->topic_sizes = config->topic_sizes;
+    markers->context = config->context;
     map_init(&markers->links);
+    list_init(&markers->missing.queued);
+    list_init(&markers->missing.asked);
+    map_init(&markers->missing.indexes);
     list_init(&markers->jobs);
     list_init(&markers->unplaced);
     list_init(&markers->incoming);
@@ -654,6 +732,7 @@ void txn_markers_free(struct txn_markers *markers)
         free(link);
     }
     map_deinit(&markers->links);
+    map_deinit(&markers->missing.indexes);
     broker_clients_free(markers->clients);
     pthread_mutex_destroy(&markers->lock);
     free(markers);

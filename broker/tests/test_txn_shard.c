@@ -22,6 +22,10 @@ static struct {
     struct metadata_cache *metadata;
     struct txn_coordinator *c;
     int64_t began_ms;
+    int32_t d_partitions; /* what the store says; -1: it cannot be asked */
+    struct topic_sizes_question *asked;
+    struct loop_task answer;
+    int asked_n;
 } t;
 
 /* ---- a broker's parts ---- */
@@ -100,6 +104,24 @@ static void make_metadata(void)
     (void)metadata_update(t.metadata, &request, NULL, NULL);
 }
 
+static void on_store_answer(struct loop_task *task)
+{
+    (void)task;
+    t.asked->done(t.asked);
+}
+
+static void ask_topic_sizes(void *context, struct topic_sizes_question *question)
+{
+    (void)context;
+    CU_ASSERT_EQUAL_FATAL(question->count, 1);
+    CU_ASSERT(str_is(question->topics[0], "d"));
+    question->partitions[0] = t.d_partitions;
+    t.asked_n++;
+    t.asked = question;
+    t.answer.run = on_store_answer;
+    loop_post(question->loop, &t.answer);
+}
+
 static void make_config(const char *option, const char *another)
 {
     char reason[CONFIG_REASON_BYTES];
@@ -135,7 +157,8 @@ static void begin_with(bool at_once, const char *option, const char *another)
                                          .clock = &t.place.clock.clock,
                                          .metadata = t.metadata,
                                          .background = t.background,
-                                         .replicas = t.replicas};
+                                         .replicas = t.replicas,
+                                         .topic_sizes = ask_topic_sizes};
     t.c = txn_coordinator_new(&how);
     t.began_ms = t.place.clock.now_ms;
 }
@@ -544,6 +567,33 @@ static void test_prepared_after_a_load(void)
     settle();
     check_is("commit", "CompleteCommit", SEVEN_5); /* that was stored */
     CU_ASSERT_EQUAL(markers_written(), 2);
+    end();
+}
+
+/* d-1 and d-2 are not in the metadata. Whether they were deleted the store alone knows. */
+static void test_partitions_that_nobody_knows(void)
+{
+    begin();
+    (void)become(ME, 0);
+    append_values("id", TXN_PREPARE_COMMIT, 5, 3, t.began_ms);
+    t.d_partitions = -1;
+    lead(2);
+    settle();
+    CU_ASSERT_EQUAL(markers_written(), 1); /* in d-0 */
+    CU_ASSERT_EQUAL(t.asked_n, 2);         /* the second came when the first was under way */
+    check_is("id", "PrepareCommit", SEVEN_5);
+    t.d_partitions = 3;
+    pass(100);
+    CU_ASSERT_EQUAL(t.asked_n, 4);
+    check_is("id", "PrepareCommit", SEVEN_5);
+    t.d_partitions = 2;
+    pass(100);
+    check_is("id", "PrepareCommit", SEVEN_5); /* d-1 is there */
+    t.d_partitions = 0;
+    pass(100);
+    settle();
+    check_is("id", "CompleteCommit", SEVEN_5);
+    CU_ASSERT_EQUAL(markers_written(), 1);
     end();
 }
 
@@ -1302,9 +1352,9 @@ static void test_expiry_beside_a_lost_lead(void)
 }
 
 SUITE("txn shard", TEST(test_last_record_wins), TEST(test_open_after_a_load),
-      TEST(test_prepared_after_a_load), TEST(test_lead_is_lost_before_it_serves),
-      TEST(test_decided_before_the_lead_was_lost), TEST(test_loading_in_pieces),
-      TEST(test_loading_is_interrupted), TEST(test_cannot_be_loaded),
+      TEST(test_prepared_after_a_load), TEST(test_partitions_that_nobody_knows),
+      TEST(test_lead_is_lost_before_it_serves), TEST(test_decided_before_the_lead_was_lost),
+      TEST(test_loading_in_pieces), TEST(test_loading_is_interrupted), TEST(test_cannot_be_loaded),
       TEST(test_what_is_passed_over), TEST(test_stores_wait_for_the_disk), TEST(test_all_at_once),
       TEST(test_lead_is_lost), TEST(test_lead_is_lost_without_a_word), TEST(test_lead_goes_on),
       TEST(test_markers_of_another_life), TEST(test_shutdown), TEST(test_errors_of_stores),
