@@ -203,13 +203,13 @@ static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
 }
 
 /* Requests that still wait for a partition are woken when the last flush is done, or when the
- * partition goes: their loops must be there, and run once more. */
+ * partition goes: their loops must be there, and run once more. So must the coordinators, whom they may ask what
+ * became of the rest. */
 static void end_requests(struct broker *broker)
 {
     txn_coordinator_shutdown(broker->txns);
     group_coordinator_shutdown(broker->groups);
-    txn_coordinator_free(broker->txns);
-    group_coordinator_free(broker->groups);
+    txn_coordinator_stop(broker->txns);
     if (broker->flush != NULL) {
         end_thread(broker, broker->flush, &broker->flush_thread);
         loop_drain(broker->flush);
@@ -223,6 +223,8 @@ static void end_requests(struct broker *broker)
     for (int i = 0; broker->server != NULL && i < broker->loops_n; i++) {
         loop_drain(server_loop(broker->server, i)->loop); /* what fetchers were still told */
     }
+    txn_coordinator_free(broker->txns);
+    group_coordinator_free(broker->groups);
     fetchers_free(broker->fetchers);
 }
 

@@ -588,6 +588,30 @@ static void test_stop_while_groups_are_deleted(void)
     stage_end();
 }
 
+/* A request whose first marker waits for a disk has not asked yet what became of its second, which a shard of
+ * groups writes: when the flush ends at last, it does. */
+static void test_stop_while_markers_are_written(void)
+{
+    stage_brokers_with(1, DURABLE);
+    create_topic(last, "t", true);
+    find_coordinator(last);
+    hold_flush(true);
+    int32_t partition = 0;
+    struct write_txn_markers_request_topic topics[] = {
+        {.name = STR("t"), .partition_indexes = &partition, .partition_indexes_n = 1},
+        {.name = STR("__consumer_offsets"),
+         .partition_indexes = &partition,
+         .partition_indexes_n = 1}};
+    struct write_txn_markers_request_marker marker = {.producer_id = 7,
+                                                      .transaction_result = true,
+                                                      .topics = topics,
+                                                      .topics_n = 2};
+    struct write_txn_markers_request request = {.markers = &marker, .markers_n = 1};
+    send_request(last, 27, 0, &request);
+    CU_ASSERT(!answer_is_there(last->client, true));
+    stage_end();
+}
+
 /* Offsets that do not fit into a batch are not told to be there. */
 static void test_commit_too_large(void)
 {
@@ -641,5 +665,6 @@ static void test_changes_while_checkpoints_are_written(void)
 
 SUITE("in process", TEST(test_changes_while_checkpoints_are_written), TEST(test_woken_late),
       TEST(test_stop_while_offsets_are_deleted), TEST(test_deletion_waits_for_the_disk),
-      TEST(test_stop_while_groups_are_deleted), TEST(test_commit_too_large), TEST(test_two_brokers),
-      TEST(test_virtual_time), TEST(test_seed_repeats))
+      TEST(test_stop_while_groups_are_deleted), TEST(test_stop_while_markers_are_written),
+      TEST(test_commit_too_large), TEST(test_two_brokers), TEST(test_virtual_time),
+      TEST(test_seed_repeats))
