@@ -53,7 +53,7 @@ def place():
     p.destroy()
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", [pytest.param("stopped", marks=pytest.mark.whole), "killed"])
 def test_open_transactions(place, end):
     b = place.enter(brokers.Kafka)
     clients.create_topic(b, "open", 2)
