@@ -16,7 +16,7 @@ set(PLANTED
     NO_BOUNCE:cluster/controller_state.c,cluster/controller_decide.c:QUICK
     TELLS_UNFLUSHED:replica/partition_follower.c:QUICK
     ANSWERS_EARLY:coordinator/txn_shard.c:TXNS
-    COMPLETES_EARLY:coordinator/txn_markers.c:TXNS
+    COMPLETES_EARLY:coordinator/txn_shard.c:TXNS
     NO_NEW_EPOCH:coordinator/txn.c:TXNS
     READS_UNDECIDED:../storage/plog_txns.c:TXNS
     FORGETS_PENDING:coordinator/group_load.c:TXNS

@@ -1,7 +1,7 @@
 /* A transaction that ends is a job with a target for each of its partitions. A target is written here, or waits
  * for a leader elsewhere (in the queue of that broker, then in the request to it), or waits for a second look at
- * who leads it; the store is asked whether what the metadata do not name was deleted. All of it lives on the background thread, but for the first try at targets on this broker,
- * before the job is handed over. */
+ * who leads it; the store is asked whether what the metadata do not name was deleted. All of it lives on the
+ * background thread, but for the first try at targets on this broker, before the job is handed over. */
 #include "broker/coordinator/txn_markers.h"
 
 #include "base/check.h"
@@ -621,9 +621,6 @@ static void try_at_once(struct job *job)
 void txn_markers_begin(struct txn_markers *markers, struct txn_ending *ending)
 {
     struct job *job = job_new(markers, ending);
-    if (planted(MISTAKE_COMPLETES_EARLY)) {
-        txn_shard_markers_written(ending->shard, ending);
-    }
     try_at_once(job);
     if (job->left == 0) {
         finish_if_done(job);

@@ -107,9 +107,14 @@ static void place(struct txn_shard *shard, struct txn *txn)
 
 /* ---- storing ---- */
 
+static void complete(struct txn_shard *shard, struct txn *txn);
+
 static void end_in_partitions(struct txn_shard *shard, struct txn *txn)
 {
     struct txn_ending *ending = txn_ending_new(shard, txn);
+    if (planted(MISTAKE_COMPLETES_EARLY)) {
+        complete(shard, txn);
+    }
     if (shard->is_at_gate) {
         list_append(&shard->endings, &ending->link);
     } else {
@@ -311,7 +316,8 @@ void txn_shard_markers_written(struct txn_shard *shard, const struct txn_ending 
 {
     shard_lock(&shard->shard);
     struct txn *txn = txn_shard_find(shard, ending->id);
-    if (shard->shard.state == SHARD_ACTIVE && shard->life == ending->life && txn != NULL) {
+    if (shard->shard.state == SHARD_ACTIVE && shard->life == ending->life && txn != NULL &&
+        !planted(MISTAKE_COMPLETES_EARLY)) {
         complete(shard, txn);
     }
     shard_unlock(&shard->shard);
