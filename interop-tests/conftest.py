@@ -65,7 +65,7 @@ def pytest_runtest_makereport(item, call):
 
 def _write_results():
     paths.MADE.mkdir(parents=True, exist_ok=True)
-    (paths.MADE / f"results-{os.environ.get('OTTLA_RESULTS', PASS)}.json").write_text(json.dumps(_results, indent=1))
+    (paths.MADE / f"results-{paths.RUN}.json").write_text(json.dumps(_results, indent=1))
 
 
 def pytest_sessionfinish():

@@ -40,10 +40,9 @@ def librdkafka_missing() -> str | None:
 
 def librdkafka_client() -> str:
     """The compiled client."""
-    made = paths.MADE / "librdkafka-client"
-    if not made.exists() or made.stat().st_mtime < _SOURCE.stat().st_mtime:
-        paths.MADE.mkdir(parents=True, exist_ok=True)
-        run("cc", "-O1", "-Wall", "-Wextra", "-o", made, _SOURCE, "-lrdkafka")
+    with paths.making("librdkafka-client") as made:
+        if not made.exists() or made.stat().st_mtime < _SOURCE.stat().st_mtime:
+            run("cc", "-O1", "-Wall", "-Wextra", "-o", made, _SOURCE, "-lrdkafka")
     return str(made)
 
 
@@ -62,9 +61,8 @@ def go_missing() -> str | None:
 @functools.cache
 def go_client() -> str:
     """The compiled client; Go itself knows what is up to date."""
-    made = paths.MADE / "go-client"
-    paths.MADE.mkdir(parents=True, exist_ok=True)
-    run("go", "build", "-C", _GO, "-o", made, ".", timeout_s=300)
+    with paths.making("go-client") as made:
+        run("go", "build", "-C", _GO, "-o", made, ".", timeout_s=300)
     return str(made)
 
 

@@ -1,6 +1,8 @@
 """How a JVM with Kafka's jars is started."""
 
+import pathlib
 import shutil
+import subprocess
 
 from . import paths
 
@@ -14,6 +16,18 @@ def java(*args) -> list:
 
 def classpath(version: str) -> str:
     return str(paths.JARS / version) + "/*"
+
+
+def compile_java(source: pathlib.Path, version: str, name: str) -> pathlib.Path:
+    """The classes of a source with the jars of a version; compiled once."""
+    with paths.making(name) as made:
+        stamp = made / "source"
+        if not stamp.exists() or stamp.read_bytes() != source.read_bytes():
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+            subprocess.run(["javac", "-nowarn", "-cp", classpath(version), "-d", made, source], check=True)
+            stamp.write_bytes(source.read_bytes())
+    return made
 
 
 def missing() -> str | None:

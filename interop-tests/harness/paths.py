@@ -1,5 +1,7 @@
 """Where things are. Everything that is made lies under build/, which git ignores."""
 
+import contextlib
+import fcntl
 import os
 import pathlib
 
@@ -8,6 +10,16 @@ ROOT = INTEROP.parent
 BUILD = ROOT / "build"
 JARS = BUILD / "jars"
 MADE = BUILD / "interop"
+RUN = os.environ.get("OTTLA_RESULTS") or os.environ.get("OTTLA_COORDINATION") or "embedded"  # several may go at once
+
+
+@contextlib.contextmanager
+def making(name: str):
+    """MADE / name, which nobody else makes meanwhile: the passes of a run may go at the same time."""
+    MADE.mkdir(parents=True, exist_ok=True)
+    with open(MADE / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield MADE / name
 
 
 def ottla_binary() -> pathlib.Path:

@@ -24,10 +24,9 @@ def missing() -> str | None:
 
 
 def _library() -> pathlib.Path:
-    made = paths.MADE / "power_loss.so"
-    if not made.exists() or made.stat().st_mtime < _SOURCE.stat().st_mtime:
-        paths.MADE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", made, _SOURCE, "-ldl"], check=True)
+    with paths.making("power_loss.so") as made:
+        if not made.exists() or made.stat().st_mtime < _SOURCE.stat().st_mtime:
+            subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", made, _SOURCE, "-ldl"], check=True)
     return made
 
 

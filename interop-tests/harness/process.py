@@ -17,12 +17,14 @@ def _die_with_parent():
 
 
 _ports_given = set()
+_PORTS = [int(x) for x in os.environ.get("OTTLA_PORTS", "12000-32000").split("-")]
 
 
 def free_port() -> int:
-    """A loopback port below the ephemeral range (so that no outgoing connection takes it), given out once."""
+    """A loopback port below the ephemeral range (so that no outgoing connection takes it), given out once.
+    OTTLA_PORTS is another range: of each of several runs at once."""
     for _ in range(1000):
-        port = random.randrange(12000, 32000)
+        port = random.randrange(*_PORTS)
         if port in _ports_given:
             continue
         with socket.socket() as s:

@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 
 from . import paths
-from .jvm import classpath, java
+from .jvm import classpath, compile_java, java
 from .process import Process
 from .wait import wait_for
 
@@ -164,9 +164,8 @@ class ToolHost:
                 continue
             with zipfile.ZipFile(jar) as z:
                 self._classes.update(n[:-6].replace("/", ".") for n in z.namelist() if n.endswith(".class"))
-        made = self._compile()
-        paths.MADE.mkdir(parents=True, exist_ok=True)
-        log = paths.MADE / f"toolhost-{version}.log"
+        made = compile_java(_SOURCE, version, f"ToolHost-{version}")
+        log = paths.MADE / f"toolhost-{version}-{paths.RUN}.log"
         argv = java(f"-Dlog4j.configuration=file:{paths.INTEROP}/harness/tools-log4j.properties",
                     "-Dlog4j2.level=OFF", "-Djava.security.manager=allow",
                     "--add-opens", "java.base/java.lang=ALL-UNNAMED", "-cp", f"{made}:{classpath(version)}", "ToolHost")
@@ -176,16 +175,6 @@ class ToolHost:
         if not line.strip().isdigit():
             raise RuntimeError(f"the JVM for Kafka {version}'s tools did not start:\n{log.read_text()}")
         self.port = int(line)
-
-    def _compile(self) -> pathlib.Path:
-        made = paths.MADE / f"ToolHost-{self.version}"
-        stamp = made / "source"
-        if not stamp.exists() or stamp.read_bytes() != _SOURCE.read_bytes():
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
-            subprocess.run(["javac", "-nowarn", "-cp", classpath(self.version), "-d", made, _SOURCE], check=True)
-            stamp.write_bytes(_SOURCE.read_bytes())
-        return made
 
     def start(self, tool: str, *args) -> Call:
         main_class = next(c for c in TOOLS[tool] if c in self._classes)

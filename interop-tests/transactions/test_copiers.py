@@ -38,7 +38,7 @@ MISSING = {"java": programs.missing("3.9.1"), "franz-go": clients.go_missing()}
 
 def keep(copying: Copying) -> None:
     """What the copiers said, and the broker's directory, for whoever wants to know why."""
-    kept = paths.MADE / "copiers"
+    kept = paths.MADE / f"copiers-{paths.RUN}"
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(copying.directory, kept / "said")
     shutil.copytree(copying.broker.directory, kept / "broker")
