@@ -15,7 +15,7 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 LIVES = ("fresh", "restarted", "killed")
 
 
-STORES = {"embedded": "its own store", "zookeeper": "ZooKeeper", "cluster": "several brokers"}
+STORES = {"embedded": "its own store", "zookeeper": "ZooKeeper", "cluster": "several brokers", "messages": "several brokers"}
 
 
 def rows(results: list) -> dict:
