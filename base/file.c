@@ -159,6 +159,20 @@ static int sys_space(struct fs *fs, const char *path, struct fs_space *space)
     return 0;
 }
 
+static int sys_set_mtime(struct fs *fs, int fd, int64_t mtime_ms)
+{
+    const struct timespec times[] = {
+        {.tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_ms / 1000, .tv_nsec = mtime_ms % 1000 * 1000000}};
+    (void)fs;
+    return futimens(fd, times);
+}
+
+static int sys_drop_cache(struct fs *fs, int fd, int64_t len)
+{
+    (void)fs;
+    return posix_fadvise(fd, 0, len, POSIX_FADV_DONTNEED);
+}
+
 struct fs *fs_system(void)
 {
     static const struct fs_ops ops = {
@@ -179,6 +193,8 @@ struct fs *fs_system(void)
         .lock = sys_lock,
         .syncfs = sys_syncfs,
         .space = sys_space,
+        .set_mtime = sys_set_mtime,
+        .drop_cache = sys_drop_cache,
     };
     static struct fs fs = {.ops = &ops};
     return &fs;
@@ -260,6 +276,16 @@ err fs_write(struct fs *fs, int fd, struct bytes data, int64_t position)
 {
     struct iovec part = {.iov_base = (void *)(uintptr_t)data.data, .iov_len = data.len};
     return fs_writev(fs, fd, &part, data.len == 0 ? 0 : 1, position);
+}
+
+err fs_set_mtime_ms(struct fs *fs, int fd, int64_t mtime_ms)
+{
+    return result(fs->ops->set_mtime(fs, fd, mtime_ms));
+}
+
+void fs_drop_cache(struct fs *fs, int fd, int64_t len)
+{
+    (void)fs->ops->drop_cache(fs, fd, len);
 }
 
 err fs_truncate(struct fs *fs, int fd, int64_t size)

@@ -53,6 +53,8 @@ struct fs_ops {
     int (*lock)(struct fs *fs, int fd);
     int (*syncfs)(struct fs *fs, int fd);
     int (*space)(struct fs *fs, const char *path, struct fs_space *space);
+    int (*set_mtime)(struct fs *fs, int fd, int64_t mtime_ms); /* futimens */
+    int (*drop_cache)(struct fs *fs, int fd, int64_t len); /* posix_fadvise, from the begin on */
 };
 
 struct fs {
@@ -97,6 +99,9 @@ NODISCARD err fs_size(struct fs *fs, int fd, int64_t *size);
 NODISCARD err fs_path_size(struct fs *fs, const char *path, int64_t *size);
 /* Modification time in milliseconds since 1970. */
 NODISCARD err fs_mtime_ms(struct fs *fs, int fd, int64_t *mtime_ms);
+NODISCARD err fs_set_mtime_ms(struct fs *fs, int fd, int64_t mtime_ms);
+/* A hint: the first `len` bytes will not be read again soon. */
+void fs_drop_cache(struct fs *fs, int fd, int64_t len);
 NODISCARD err fs_exists(struct fs *fs, const char *path, bool *exists);
 
 /* The whole file, malloc'd and followed by a zero byte. E_LIMIT when larger than `limit_bytes`. */

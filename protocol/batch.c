@@ -239,7 +239,7 @@ static void write_nullable(struct writer *w, struct bytes b)
 void batch_add_record(struct batch_builder *builder, int64_t timestamp_ms, int32_t offset_delta,
                       const struct record *record)
 {
-    if (builder->count == 0) {
+    if (builder->count == 0 && !builder->has_base_timestamp) {
         builder->base_timestamp = timestamp_ms;
     }
     struct writer *w = builder->out;

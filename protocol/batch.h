@@ -139,7 +139,8 @@ struct batch_builder {
     struct writer *out;
     size_t start; /* where in `out` the batch begins */
     int16_t attributes;
-    int64_t base_timestamp;
+    int64_t base_timestamp; /* the first record's, unless has_base_timestamp was set before it */
+    bool has_base_timestamp;
     int64_t max_timestamp;
     int64_t producer_id;
     int16_t producer_epoch;

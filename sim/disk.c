@@ -571,6 +571,24 @@ static int disk_fstat(struct fs *fs, int fd, struct fs_stat *stat)
     return begin_op(view) ? stat_of(fd_find(view, fd), stat) : fail(EIO);
 }
 
+static int disk_set_mtime(struct fs *fs, int fd, int64_t mtime_ms)
+{
+    struct view *view = view_of(fs);
+    if (!begin_op(view)) {
+        return fail(EIO);
+    }
+    fd_find(view, fd)->mtime_ms = mtime_ms;
+    return 0;
+}
+
+static int disk_drop_cache(struct fs *fs, int fd, int64_t len)
+{
+    (void)fs;
+    (void)fd;
+    (void)len;
+    return 0;
+}
+
 static int disk_list(struct fs *fs, const char *path, fs_entry_fn *each, void *context)
 {
     struct view *view = view_of(fs);
@@ -685,6 +703,8 @@ struct fs *disk_open_view(struct disk *disk, struct clock *wall)
         .lock = disk_lock,
         .syncfs = disk_syncfs,
         .space = disk_space,
+        .set_mtime = disk_set_mtime,
+        .drop_cache = disk_drop_cache,
     };
     struct view *view = xcalloc(1, sizeof(*view));
     *view = (struct view){.fs.ops = &OPS, .next = disk->views, .disk = disk, .wall = wall};

@@ -15,6 +15,7 @@ struct fault_fs {
     struct fs fs;
     _Atomic int64_t calls; /* of operations that count */
     int64_t fail_at;       /* the call that fails; 0: none */
+    int error;             /* with which errno; 0: EIO */
     bool dead;             /* everything after it fails too: a crash */
     bool die;
     bool tear;         /* the failing write writes half of its bytes */
@@ -41,7 +42,8 @@ static inline bool fault_hits(struct fs *fs, bool change, bool sync)
 
 #define FAULT(change, sync)                                                                        \
     if (fault_hits(fs, (change), (sync))) {                                                        \
-        errno = EIO;                                                                               \
+        errno = ((struct fault_fs *)(void *)fs)->error;                                            \
+        errno = errno == 0 ? EIO : errno;                                                          \
         return -1;                                                                                 \
     }
 
@@ -73,7 +75,7 @@ UNUSED static ssize_t fault_pwritev(struct fs *fs, int fd, const struct iovec *p
             struct iovec half = {.iov_base = parts[0].iov_base, .iov_len = parts[0].iov_len / 2};
             (void)!fs_system()->ops->pwritev(fs_system(), fd, &half, 1, position);
         }
-        errno = EIO;
+        errno = f->error == 0 ? EIO : f->error;
         return -1;
     }
     return fs_system()->ops->pwritev(fs_system(), fd, parts, parts_n, position);
@@ -146,6 +148,19 @@ UNUSED static int fault_space(struct fs *fs, const char *path, struct fs_space *
     return fs_system()->ops->space(fs_system(), path, space);
 }
 
+UNUSED static int fault_set_mtime(struct fs *fs, int fd, int64_t mtime_ms)
+{
+    FAULT(true, false)
+    return fs_system()->ops->set_mtime(fs_system(), fd, mtime_ms);
+}
+UNUSED static int fault_drop_cache(struct fs *fs, int fd, int64_t len)
+{
+    (void)fs;
+    (void)fd;
+    (void)len;
+    return 0; /* what is not synced would be written first */
+}
+
 static const struct fs_ops FAULT_OPS UNUSED = {
     .open = fault_open,
     .close = fault_close,
@@ -164,6 +179,8 @@ static const struct fs_ops FAULT_OPS UNUSED = {
     .lock = fault_lock,
     .syncfs = fault_syncfs,
     .space = fault_space,
+    .set_mtime = fault_set_mtime,
+    .drop_cache = fault_drop_cache,
 };
 
 #endif
