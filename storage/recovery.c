@@ -18,68 +18,12 @@
 #include "storage/plog_internal.h"
 
 #include "base/log.h"
+#include "storage/whole_scan.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 
-enum { READ_AHEAD_BYTES = 1024 * 1024 };
-
-/* A buffered walk over whole batches of one file. */
-struct whole_scan {
-    struct fs *fs;
-    int fd;
-    int64_t size_bytes;
-    int64_t position; /* of the next batch */
-    uint8_t *buffer;
-    size_t buffer_cap;
-    size_t buffer_len;
-    int64_t buffer_position;
-};
-
-/* Makes `len` bytes at the current position readable; NULL when the file ends before. */
-static err whole_view(struct whole_scan *scan, size_t len, const uint8_t **bytes)
-{
-    int64_t skip = scan->position - scan->buffer_position;
-    *bytes = NULL;
-    if ((int64_t)len > scan->size_bytes - scan->position) {
-        return E_TRUNCATED;
-    }
-    if (scan->buffer == NULL || skip < 0 || skip + (int64_t)len > (int64_t)scan->buffer_len) {
-        size_t cap = len > READ_AHEAD_BYTES ? len : READ_AHEAD_BYTES;
-        if (cap > scan->buffer_cap) {
-            free(scan->buffer);
-            scan->buffer_cap = 0;
-            scan->buffer = malloc(cap);
-            if (scan->buffer == NULL) {
-                return E_LIMIT;
-            }
-            scan->buffer_cap = cap;
-        }
-        TRY(fs_read_some(scan->fs, scan->fd, scan->buffer, scan->buffer_cap, scan->position,
-                         &scan->buffer_len));
-        scan->buffer_position = scan->position;
-        skip = 0;
-        if (scan->buffer_len < len) {
-            return E_TRUNCATED;
-        }
-    }
-    *bytes = scan->buffer + skip;
-    return OK;
-}
-
-/* The next whole batch; E_NOT_FOUND at the end; E_TRUNCATED or E_CORRUPT for a bad one. */
-static err whole_next(struct whole_scan *scan, struct batch *batch, const uint8_t **bytes)
-{
-    int64_t left = scan->size_bytes - scan->position;
-    if (left == 0) {
-        return E_NOT_FOUND;
-    }
-    size_t head = left < BATCH_HEADER_BYTES ? (size_t)left : BATCH_HEADER_BYTES;
-    TRY(whole_view(scan, head, bytes));
-    TRY(header_parse(*bytes, head, batch));
-    TRY(whole_view(scan, (size_t)batch->size_bytes, bytes));
-    return batch_is_sound(*bytes, batch) ? OK : E_CORRUPT;
-}
+enum { READ_BYTES = 1 << 20 };
 
 struct rebuild {
     struct plog *log;
@@ -129,7 +73,7 @@ static err scan_segment(struct rebuild *state, struct whole_scan *scan)
     struct batch batch;
     const uint8_t *bytes = NULL;
     err e;
-    while ((e = whole_next(scan, &batch, &bytes)) == OK) {
+    while ((e = whole_scan_next(scan, &batch, &bytes)) == OK) {
         if (!batch_is_good(state, &batch, bytes)) {
             return E_CORRUPT;
         }
@@ -145,12 +89,12 @@ static err check_promised(struct plog *log, struct segment *segment, int fd, int
     int64_t promised = plog_recovery_point(log);
     struct rebuild state = {
         .log = log, .segment = segment, .next_offset = *next_offset, .epoch = -1};
-    struct whole_scan scan = {
-        .fs = log->env->fs, .fd = fd, .size_bytes = atomic_load(&segment->size_bytes)};
+    struct whole_scan scan;
+    whole_scan_begin(&scan, log->env->fs, fd, atomic_load(&segment->size_bytes), READ_BYTES);
     struct batch batch;
     const uint8_t *bytes = NULL;
     err e = OK;
-    while (state.next_offset < promised && (e = whole_next(&scan, &batch, &bytes)) == OK) {
+    while (state.next_offset < promised && (e = whole_scan_next(&scan, &batch, &bytes)) == OK) {
         if (!batch_is_good(&state, &batch, bytes)) {
             e = E_CORRUPT;
             break;
@@ -158,7 +102,7 @@ static err check_promised(struct plog *log, struct segment *segment, int fd, int
         state.next_offset = batch_last_offset(&batch) + 1;
         scan.position += batch.size_bytes;
     }
-    free(scan.buffer);
+    whole_scan_end(&scan);
     if (e == E_TRUNCATED || e == E_CORRUPT) {
         log_error(AREA,
                   "damage below the recovery point: the log is not opened, nothing was changed "
@@ -217,12 +161,12 @@ static err recover_segment(struct plog *log, size_t i, struct rebuild *state)
     TRY(txn_index_truncate(&segment->txns, 0));
     atomic_store(&segment->log_dirty, true);
     TRY(segment_file(segment, &file));
-    struct whole_scan scan = {.fs = log->env->fs,
-                              .fd = open_file_fd(file),
-                              .size_bytes = atomic_load(&segment->size_bytes)};
+    struct whole_scan scan;
+    whole_scan_begin(&scan, log->env->fs, open_file_fd(file), atomic_load(&segment->size_bytes),
+                     READ_BYTES);
     state->segment = segment;
     err e = scan_segment(state, &scan);
-    free(scan.buffer);
+    whole_scan_end(&scan);
     if (e == E_TRUNCATED || e == E_CORRUPT) {
         e = cut_at(log, i, scan.fd, scan.position, state->next_offset);
     }
