@@ -288,6 +288,21 @@ static void append_publish(struct plog *log, const struct append *append, int64_
     guard_unlock(log);
 }
 
+/* Each batch of the set, as Kafka does it; `largest`: of what was there before. */
+static err append_index(struct segment *active, const struct append *append, int64_t position,
+                        struct time_point largest, int32_t interval_bytes)
+{
+    struct batch batch;
+    for (size_t at = 0; at < append->len; at += (size_t)batch.size_bytes) {
+        CHECK(header_parse(append->batches + at, append->len - at, &batch) == OK);
+        if (batch.max_timestamp > largest.timestamp) {
+            largest = (struct time_point){batch.max_timestamp, batch_last_offset(&batch)};
+        }
+        TRY(segment_index(active, &batch, position + (int64_t)at, largest, interval_bytes));
+    }
+    return OK;
+}
+
 static err append_write(struct plog *log, const struct append *append)
 {
     CHECK(append->first_offset >= plog_end_offset(log) && append->duplicate == NULL);
@@ -299,6 +314,7 @@ static err append_write(struct plog *log, const struct append *append)
     struct segment *active = log_active(log);
     struct open_file *file = NULL;
     int64_t position = atomic_load(&active->size_bytes);
+    struct time_point largest = {active->max_timestamp, active->max_timestamp_offset};
     TRY(segment_file(active, &file));
     err e = fs_write(log->env->fs, open_file_fd(file), bytes_of(append->batches, append->len),
                      position);
@@ -307,8 +323,7 @@ static err append_write(struct plog *log, const struct append *append)
     log->touched = true;
     TRY(append_account(log, append));
     append_publish(log, append, position);
-    return segment_index(active, append->last_offset, position, (int64_t)append->len,
-                         log->config.index_interval_bytes);
+    return append_index(active, append, position, largest, log->config.index_interval_bytes);
 }
 
 /* Epochs that the log has not seen. Only this thread changes them, so it may look without the

@@ -76,8 +76,13 @@ void segment_release(struct segment *segment)
 
 err segment_file(struct segment *segment, struct open_file **file)
 {
-    return file_cache_acquire(segment->offsets.env->files, segment->log_path, segment->health,
-                              file);
+    TRY(file_cache_acquire(segment->offsets.env->files, segment->log_path, segment->health, file));
+    if (atomic_load(&segment->dropped)) { /* the name may be another's by now */
+        open_file_release(*file);
+        *file = NULL;
+        return err_from_errno(ENOENT);
+    }
+    return OK;
 }
 
 err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms)
@@ -89,18 +94,19 @@ err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms)
     return e;
 }
 
-err segment_index(struct segment *segment, int64_t last_offset, int64_t position, int64_t len,
-                  int32_t interval_bytes)
+err segment_index(struct segment *segment, const struct batch *batch, int64_t position,
+                  struct time_point largest, int32_t interval_bytes)
 {
-    CHECK(last_offset >= segment->base_offset && position >= 0 && len > 0);
+    int64_t last_offset = batch_last_offset(batch);
+    CHECK(last_offset >= segment->base_offset && position >= 0);
     if (segment->bytes_since_index > interval_bytes) {
         TRY(offset_index_append(&segment->offsets, (int32_t)(last_offset - segment->base_offset),
                                 (int32_t)position));
-        TRY(time_index_append(&segment->times, segment->max_timestamp,
-                              (int32_t)(segment->max_timestamp_offset - segment->base_offset)));
+        TRY(time_index_append(&segment->times, largest.timestamp,
+                              (int32_t)(largest.offset - segment->base_offset)));
         segment->bytes_since_index = 0;
     }
-    segment->bytes_since_index += len;
+    segment->bytes_since_index += batch->size_bytes;
     return OK;
 }
 

@@ -53,6 +53,7 @@ NODISCARD err segment_create(const struct segment_place *place, int64_t base_off
                              struct segment **segment);
 void segment_retain(struct segment *segment);
 void segment_release(struct segment *segment);
+/* ENOENT when the segment was dropped. */
 NODISCARD err segment_file(struct segment *segment, struct open_file **file);
 
 /* A batch as it lies in the file. */
@@ -96,10 +97,14 @@ NODISCARD err segment_mend(struct segment *segment, int32_t interval_bytes);
 /* Modification time of the .log. */
 NODISCARD err segment_mtime_ms(struct segment *segment, int64_t *mtime_ms);
 
-/* Index entries for a set of batches about to lie at `position`; called before the set is counted
- * into bytes_since_index. (reference: storage format §6) */
-NODISCARD err segment_index(struct segment *segment, int64_t last_offset, int64_t position,
-                            int64_t len, int32_t interval_bytes);
+/* The largest timestamp, and the last offset of the first batch that has it. */
+struct time_point {
+    int64_t timestamp;
+    int64_t offset;
+};
+/* Index entries for a batch at `position`, if they are due; `largest`: with this batch. (reference: storage format §6) */
+NODISCARD err segment_index(struct segment *segment, const struct batch *batch, int64_t position,
+                            struct time_point largest, int32_t interval_bytes);
 /* The last time entry, then both indexes to their files. */
 NODISCARD err segment_seal(struct segment *segment);
 /* fsync of the .log; of the indexes too if the segment is sealed. Any thread. */
