@@ -149,6 +149,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
         .clean = dir->clean,
         .recovery_point = checkpoint_offset(map_get_str(&dir->recovery_points, str_of(key))),
         .log_start_offset = checkpoint_offset(map_get_str(&dir->start_offsets, str_of(key))),
+        .cleaned_to = checkpoint_offset(map_get_str(&dir->cleaned_to, str_of(key))),
     };
     struct plog *log = NULL;
     err e = plog_open(logs->env, &how, &log);
@@ -160,6 +161,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
         entry->recovery_point = how.recovery_point;
         logs->promises_more |= log != NULL && how.recovery_point > plog_recovery_point(log);
         entry->start_offset = how.log_start_offset;
+        entry->cleaned_to = how.cleaned_to;
         dir->failed |= e == E_CORRUPT;
         e = OK;
     }
@@ -284,16 +286,16 @@ static err close_dir(struct logs *logs, size_t at)
             continue;
         }
         if (entry->log == NULL) {
-            checkpoints_add(&next, entry, entry->recovery_point, entry->start_offset);
+            checkpoints_add_damaged(&next, entry);
             continue;
         }
-        int64_t recovery_point = plog_recovery_point(entry->log);
+        struct checkpointed offsets = checkpointed_of(entry->log);
         int64_t end_offset = plog_end_offset(entry->log);
-        int64_t start_offset = plog_start_to_checkpoint(entry->log);
         err e = plog_close(entry->log);
         entry->log = NULL;
         dir->failed |= e != OK;
-        checkpoints_add(&next, entry, e == OK ? end_offset : recovery_point, start_offset);
+        offsets.recovery_point = e == OK ? end_offset : offsets.recovery_point;
+        checkpoints_add(&next, entry, &offsets);
     }
     return checkpoints_write(&next, logs->env->fs, dir);
 }

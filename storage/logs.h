@@ -80,10 +80,10 @@ int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partiti
 NODISCARD err logs_write_high_watermarks(struct logs *logs, bool durable,
                                          int64_t (*high_watermark)(void *context, struct plog *log),
                                          void *context);
-/* recovery-point-offset-checkpoint and log-start-offset-checkpoint. */
+/* recovery-point-offset-checkpoint, log-start-offset-checkpoint and cleaner-offset-checkpoint. */
 NODISCARD err logs_write_recovery_points(struct logs *logs);
-/* One of the two alone. */
-enum logs_checkpoint { LOGS_RECOVERY_POINTS, LOGS_START_OFFSETS };
+/* One of them alone. */
+enum logs_checkpoint { LOGS_RECOVERY_POINTS, LOGS_START_OFFSETS, LOGS_CLEANED };
 NODISCARD err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which);
 
 /* Where the directories are: for placing a coordination file in the first of them. */

@@ -1,5 +1,5 @@
 /* The checkpoint files of all logs, written while they are in use: recovery points, starts, high
- * watermarks.
+ * watermarks, how far logs are cleaned.
  *
  * Checkpoints on the disk may name partitions that are gone. Were one created again and the broker
  * killed, the old start offset would be taken for the new log's; so those names are remembered as
@@ -24,43 +24,79 @@ void logs_note_stale(struct logs *logs, const struct map *checkpoint)
     }
 }
 
+struct checkpointed checkpointed_of(const struct plog *log)
+{
+    return (struct checkpointed){.recovery_point = plog_recovery_point(log),
+                                 .start_offset = plog_start_to_checkpoint(log),
+                                 .cleaned_to = plog_cleaned_to(log)};
+}
+
 void checkpoints_begin(struct next_checkpoints *next)
 {
     offset_checkpoint_begin(&next->points);
     offset_checkpoint_begin(&next->starts);
+    offset_checkpoint_begin(&next->cleaned);
 }
 
 void checkpoints_add(struct next_checkpoints *next, const struct entry *entry,
-                     int64_t recovery_point, int64_t start_offset)
+                     const struct checkpointed *offsets)
 {
-    CHECK(recovery_point >= 0 && start_offset >= 0);
+    CHECK(offsets->recovery_point >= 0 && offsets->start_offset >= 0 && offsets->cleaned_to >= 0);
     struct str topic = str_of(entry->topic);
-    offset_checkpoint_add(&next->points, topic, entry->partition, recovery_point);
-    if (start_offset > 0) {
-        offset_checkpoint_add(&next->starts, topic, entry->partition, start_offset);
+    offset_checkpoint_add(&next->points, topic, entry->partition, offsets->recovery_point);
+    if (offsets->start_offset > 0) {
+        offset_checkpoint_add(&next->starts, topic, entry->partition, offsets->start_offset);
     }
+    if (offsets->cleaned_to > 0) {
+        offset_checkpoint_add(&next->cleaned, topic, entry->partition, offsets->cleaned_to);
+    }
+}
+
+void checkpoints_add_damaged(struct next_checkpoints *next, const struct entry *entry)
+{
+    struct checkpointed offsets = {.recovery_point = entry->recovery_point,
+                                   .start_offset = entry->start_offset,
+                                   .cleaned_to = entry->cleaned_to};
+    checkpoints_add(next, entry, &offsets);
+}
+
+/* Writes one of them, and lets go of it. */
+static err write_one(struct offset_checkpoint *checkpoint, struct fs *fs, const struct log_dir *dir,
+                     const char *name)
+{
+    char *path = xasprintf("%s/%s", dir->path, name);
+    err e = offset_checkpoint_write(checkpoint, fs, path, true);
+    free(path);
+    return e;
+}
+
+/* A directory in which nothing was ever cleaned has none. */
+static err write_cleaned(struct next_checkpoints *next, struct fs *fs, struct log_dir *dir)
+{
+    if (next->cleaned.count == 0 && !dir->has_cleaned) {
+        offset_checkpoint_discard(&next->cleaned);
+        return OK;
+    }
+    dir->has_cleaned = true;
+    return write_one(&next->cleaned, fs, dir, "cleaner-offset-checkpoint");
 }
 
 static err write_starts(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
 {
-    char *path = xasprintf("%s/log-start-offset-checkpoint", dir->path);
-    err e = offset_checkpoint_write(&next->starts, fs, path, true);
-    free(path);
-    return e;
+    return write_one(&next->starts, fs, dir, "log-start-offset-checkpoint");
 }
 
 static err write_points(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
 {
-    char *path = xasprintf("%s/recovery-point-offset-checkpoint", dir->path);
-    err e = offset_checkpoint_write(&next->points, fs, path, true);
-    free(path);
-    return e;
+    return write_one(&next->points, fs, dir, "recovery-point-offset-checkpoint");
 }
 
-err checkpoints_write(struct next_checkpoints *next, struct fs *fs, const struct log_dir *dir)
+err checkpoints_write(struct next_checkpoints *next, struct fs *fs, struct log_dir *dir)
 {
     err e = write_points(next, fs, dir);
     err e2 = write_starts(next, fs, dir);
+    err e3 = write_cleaned(next, fs, dir);
+    e2 = e2 != OK ? e2 : e3;
     return e != OK ? e : e2;
 }
 
@@ -72,10 +108,10 @@ static void collect_checkpoints(struct logs *logs, size_t dir, struct next_check
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
         if (entry->dir == dir && entry->log != NULL) {
-            checkpoints_add(next, entry, plog_recovery_point(entry->log),
-                            plog_start_to_checkpoint(entry->log));
+            struct checkpointed offsets = checkpointed_of(entry->log);
+            checkpoints_add(next, entry, &offsets);
         } else if (entry->dir == dir) {
-            checkpoints_add(next, entry, entry->recovery_point, entry->start_offset);
+            checkpoints_add_damaged(next, entry);
         }
     }
     pthread_mutex_unlock(&logs->lock);
@@ -111,17 +147,33 @@ err logs_write_recovery_points(struct logs *logs)
     return e;
 }
 
+static err write_checkpoint(struct logs *logs, size_t dir, enum logs_checkpoint which)
+{
+    struct next_checkpoints next;
+    struct log_dir *at = &logs->dirs[dir];
+    struct fs *fs = logs->env->fs;
+    collect_checkpoints(logs, dir, &next);
+    err e = which == LOGS_RECOVERY_POINTS ? write_points(&next, fs, at)
+            : which == LOGS_START_OFFSETS ? write_starts(&next, fs, at)
+                                          : write_cleaned(&next, fs, at);
+    if (which != LOGS_RECOVERY_POINTS) {
+        offset_checkpoint_discard(&next.points);
+    }
+    if (which != LOGS_START_OFFSETS) {
+        offset_checkpoint_discard(&next.starts);
+    }
+    if (which != LOGS_CLEANED) {
+        offset_checkpoint_discard(&next.cleaned);
+    }
+    return e;
+}
+
 err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which)
 {
     err first = OK;
     pthread_mutex_lock(&logs->points_lock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct next_checkpoints next;
-        collect_checkpoints(logs, i, &next);
-        bool points = which == LOGS_RECOVERY_POINTS;
-        offset_checkpoint_discard(points ? &next.starts : &next.points);
-        err e = points ? write_points(&next, logs->env->fs, &logs->dirs[i])
-                       : write_starts(&next, logs->env->fs, &logs->dirs[i]);
+        err e = write_checkpoint(logs, i, which);
         first = first == OK ? e : first;
     }
     pthread_mutex_unlock(&logs->points_lock);

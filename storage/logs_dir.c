@@ -77,6 +77,7 @@ void log_dir_init(struct log_dir *dir, const char *path)
     properties_init(&dir->properties);
     map_init(&dir->recovery_points);
     map_init(&dir->start_offsets);
+    map_init(&dir->cleaned_to);
     map_init(&dir->high_watermarks);
 }
 
@@ -86,6 +87,7 @@ void log_dir_deinit(struct log_dir *dir, struct fs *fs)
     properties_deinit(&dir->properties);
     map_deinit(&dir->recovery_points);
     map_deinit(&dir->start_offsets);
+    map_deinit(&dir->cleaned_to);
     map_deinit(&dir->high_watermarks);
     name_list_deinit(&dir->subdirs);
     free(dir->path);
@@ -296,7 +298,9 @@ err log_dir_begin(struct log_dir *dir, struct fs *fs)
     TRY(e);
     read_checkpoint(dir, fs, "recovery-point-offset-checkpoint", &dir->recovery_points);
     read_checkpoint(dir, fs, "log-start-offset-checkpoint", &dir->start_offsets);
+    read_checkpoint(dir, fs, "cleaner-offset-checkpoint", &dir->cleaned_to);
     read_checkpoint(dir, fs, "replication-offset-checkpoint", &dir->high_watermarks);
+    dir->has_cleaned = dir->cleaned_to.count > 0;
     return OK;
 }
 

@@ -17,7 +17,9 @@ struct log_dir {
     struct name_list subdirs;   /* as they were when the lock was taken; sorted */
     struct map recovery_points; /* "topic-partition" to checkpoint_value(), as read at the start */
     struct map start_offsets;
+    struct map cleaned_to;
     struct map high_watermarks;
+    bool has_cleaned; /* there is a cleaner-offset-checkpoint that says something */
 };
 
 /* What a subdirectory is. */

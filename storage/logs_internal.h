@@ -14,6 +14,7 @@ struct entry {
     int32_t partition;
     int64_t recovery_point; /* of a damaged one, as the checkpoints said */
     int64_t start_offset;
+    int64_t cleaned_to;
 };
 
 struct deleted_dir {
@@ -51,15 +52,25 @@ void logs_note_stale(struct logs *logs, const struct map *checkpoint);
  * waited for. */
 NODISCARD err logs_forget_stale(struct logs *logs, const char *key);
 
-/* The next recovery and start checkpoints of one directory, collected: begin, add, write. */
+/* What the checkpoints of one directory say of a log. */
+struct checkpointed {
+    int64_t recovery_point;
+    int64_t start_offset; /* 0: not named */
+    int64_t cleaned_to;   /* the same */
+};
+struct checkpointed checkpointed_of(const struct plog *log);
+
+/* The next checkpoints of one directory, collected: begin, add, write. */
 struct next_checkpoints {
     struct offset_checkpoint points;
     struct offset_checkpoint starts;
+    struct offset_checkpoint cleaned;
 };
 void checkpoints_begin(struct next_checkpoints *next);
 void checkpoints_add(struct next_checkpoints *next, const struct entry *entry,
-                     int64_t recovery_point, int64_t start_offset);
-NODISCARD err checkpoints_write(struct next_checkpoints *next, struct fs *fs,
-                                const struct log_dir *dir);
+                     const struct checkpointed *offsets);
+/* What they said when it was found damaged. */
+void checkpoints_add_damaged(struct next_checkpoints *next, const struct entry *entry);
+NODISCARD err checkpoints_write(struct next_checkpoints *next, struct fs *fs, struct log_dir *dir);
 
 #endif

@@ -46,9 +46,20 @@ struct log_config plog_config(const struct plog *log)
     return config;
 }
 
+bool plog_is_compacted(struct plog *log)
+{
+    plog_take_config(log);
+    return log->config.cleanup_compact;
+}
+
 bool plog_is_offline(const struct plog *log)
 {
     return health_is_offline(log->health);
+}
+
+int64_t plog_cleaned_to(const struct plog *log)
+{
+    return atomic_load(&log->cleaned_to);
 }
 
 int64_t plog_start_offset(const struct plog *log)

@@ -35,6 +35,7 @@ struct plog_open {
     bool clean;               /* the last stop was clean: nothing is scanned */
     int64_t recovery_point;   /* from its checkpoint, 0 if none */
     int64_t log_start_offset; /* from its checkpoint, 0 if none */
+    int64_t cleaned_to;       /* the same */
 };
 
 /* Opens and, after an unclean stop, recovers; creates the directory and a first segment at
@@ -56,6 +57,8 @@ struct topic_partition plog_name(const struct plog *log);
 /* Also used from other threads: takes effect at the next append, roll or retention. */
 void plog_set_config(struct plog *log, const struct log_config *config);
 struct log_config plog_config(const struct plog *log);
+/* cleanup.policy has "compact". Needs the partition's lock. */
+bool plog_is_compacted(struct plog *log);
 bool plog_is_offline(const struct plog *log);
 /* What must be on the disk before the log may go on could not be written there: `e` is an errno's. */
 void plog_take_offline(struct plog *log, err e, const char *doing);
@@ -216,5 +219,61 @@ NODISCARD err plog_apply_retention(struct plog *log, int64_t high_watermark, int
 void plog_expire_producers(struct plog *log);
 /* Removes .deleted files that are older than file.delete.delay.ms. True while some are left. */
 bool plog_remove_deleted(struct plog *log);
+
+/* ---- compaction (reference: storage format §12) ---- */
+
+/* What could be cleaned. */
+struct plog_dirt {
+    int64_t first_dirty; /* keys are looked for from here on */
+    int64_t end;         /* a segment's base: from here on nothing is touched yet */
+    int64_t clean_bytes; /* of segments below first_dirty */
+    int64_t dirty_bytes;
+    bool is_late; /* some of it has waited for max.compaction.lag.ms */
+    int64_t
+        look_ms; /* by the wall clock: there may be more then, though nothing is written; INT64_MAX: no */
+};
+/* Needs the partition's lock. A segment that is not wholly below `last_stable_offset` and flushed is left alone.
+ * Errors as plog_read. */
+NODISCARD err plog_find_dirt(struct plog *log, int64_t last_stable_offset, struct plog_dirt *dirt);
+/* The part of it that is dirty. */
+double plog_dirt_ratio(const struct plog_dirt *dirt);
+
+struct plog_clean {
+    size_t map_bytes; /* for the map of keys, taken meanwhile */
+    double map_load;
+    size_t io_bytes; /* are read and written at once */
+    /* The partition's lock, which is taken for moments. */
+    void (*lock)(void *context);
+    void (*unlock)(void *context);
+    /* So many bytes were read or written. False: give up. */
+    bool (*go_on)(void *context, int64_t bytes);
+    void *context;
+};
+/* What a clean did. */
+struct plog_cleaned {
+    int64_t end; /* keys are known up to here */
+    uint64_t keys;
+    size_t segments_before;
+    size_t segments_after;
+    int64_t bytes_before;
+    int64_t bytes_after;
+    int64_t read_bytes;
+};
+/* Cleans once, from the log's start up to where the map of keys is full, or to dirt->end. Beside readers and
+ * appends, on a thread of its own, without the partition's lock; the caller keeps the log from being closed. What is
+ * read is told to the kernel as not wanted any more. plog_cleaned_to() moves when it is done.
+ *
+ * Returns:  OK; E_BUSY when it was given up, or the log was cut or trimmed beside it: nothing is lost, and some
+ *           segments may be cleaned; E_CORRUPT for a batch that is damaged, which is said with file and position:
+ *           its segment is as before; E_LIMIT: no memory, or the result would not fit a segment; ENOSPC and EDQUOT;
+ *           KAFKA_STORAGE_ERROR: the log is offline. */
+NODISCARD err plog_clean(struct plog *log, const struct plog_dirt *dirt,
+                         const struct plog_clean *how, struct plog_cleaned *cleaned);
+/* What cleaner-offset-checkpoint has to say; 0: nothing. Atomic. */
+int64_t plog_cleaned_to(const struct plog *log);
+
+/* Changes when a cleaned segment takes the place of others: what was read before and what was read behind may not be
+ * of the same log. Waits while one does. Not for who holds the partition's lock. */
+uint32_t plog_layout(struct plog *log);
 
 #endif

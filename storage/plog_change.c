@@ -90,13 +90,15 @@ static err file_delete_later(struct plog *log, const char *path)
     return OK;
 }
 
-static err segment_delete_later(struct plog *log, struct segment *segment)
+err plog_delete_files(struct plog *log, struct segment *segment, bool keep_snapshot)
 {
     static const char *const SUFFIXES[] = {SUFFIX_INDEX, SUFFIX_TIMEINDEX, SUFFIX_TXNINDEX,
                                            SUFFIX_SNAPSHOT};
+    size_t suffixes_n = sizeof(SUFFIXES) / sizeof(SUFFIXES[0]) - (keep_snapshot ? 1 : 0);
     atomic_store(&segment->dropped, true);
+    txn_index_retire(&segment->txns);
     TRY(file_delete_later(log, segment->log_path));
-    for (size_t i = 0; i < sizeof(SUFFIXES) / sizeof(SUFFIXES[0]); i++) {
+    for (size_t i = 0; i < suffixes_n; i++) {
         char path[PATH_MAX];
         segment_sibling(segment->log_path, SUFFIXES[i], path);
         TRY(file_delete_later(log, path));
@@ -130,7 +132,7 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
     guard_unlock(log);
     err e = OK;
     for (size_t i = 0; i < count; i++) {
-        e = e == OK ? segment_delete_later(log, dropped[i]) : e;
+        e = e == OK ? plog_delete_files(log, dropped[i], false) : e;
         segment_release(dropped[i]);
     }
     free(dropped);
@@ -234,6 +236,9 @@ static err truncate_to(struct plog *log, int64_t offset)
     if (plog_start_offset(log) > offset) {
         atomic_store(&log->start_offset, offset);
     }
+    if (plog_cleaned_to(log) > segment->base_offset) {
+        atomic_store(&log->cleaned_to, segment->base_offset);
+    }
     atomic_fetch_sub(&log->size_bytes, atomic_load(&segment->size_bytes) - position);
     atomic_store(&segment->size_bytes, position);
     log->tail_count = 0;
@@ -299,13 +304,14 @@ static err empty_at(struct plog *log, int64_t offset)
     atomic_store(&log->end_offset, offset);
     atomic_fetch_add(&log->truncations, 1);
     atomic_store(&log->recovery_point, offset);
+    atomic_store(&log->cleaned_to, 0);
     log->tail_count = 0;
     producers_clear(&log->producers, offset);
     plog_count_txns_locked(log);
     bool epochs_changed = epochs_clear(&log->epochs);
     guard_unlock(log);
     for (size_t i = old; i > 0; i--) {
-        TRY(segment_delete_later(log, log->segments[i - 1]));
+        TRY(plog_delete_files(log, log->segments[i - 1], false));
     }
     struct segment_place place = log_place(log);
     TRY(segment_create(&place, offset, &fresh));
@@ -363,8 +369,7 @@ err plog_advance_start(struct plog *log, int64_t offset)
     return changed ? plog_fail(log, plog_write_epochs(log), "writing leader epochs") : OK;
 }
 
-/* The timestamp that segment.ms and retention.ms go by: of the data, or of the file without any. */
-static err retention_timestamp(struct plog *log, struct segment *segment, int64_t *timestamp)
+err plog_retention_timestamp(struct plog *log, struct segment *segment, int64_t *timestamp)
 {
     if (!segment->max_timestamp_known) {
         int64_t largest = -1;
@@ -408,7 +413,7 @@ static err count_deletable(struct plog *log, enum retention_rule rule, int64_t h
             excess -= size;
         } else {
             int64_t timestamp = 0;
-            TRY(retention_timestamp(log, segment, &timestamp));
+            TRY(plog_retention_timestamp(log, segment, &timestamp));
             goes = now_ms - timestamp > config->retention_ms;
         }
         if (!goes) {

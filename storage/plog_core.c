@@ -33,6 +33,42 @@ err plog_read_fail(struct plog *log, err e, const char *doing)
     return ERR_CORRUPT_MESSAGE;
 }
 
+uint32_t plog_layout(struct plog *log)
+{
+    uint32_t swaps = atomic_load(&log->swaps);
+    if (swaps % 2 == 0) {
+        return swaps;
+    }
+    guard_lock(log);
+    while ((swaps = atomic_load(&log->swaps)) % 2 != 0) {
+        pthread_cond_wait(&log->cut_ended, &log->guard);
+    }
+    guard_unlock(log);
+    return swaps;
+}
+
+struct log_moment plog_moment(struct plog *log)
+{
+    struct log_moment moment = {.layout = plog_layout(log)};
+    moment.cuts = atomic_load(&log->cuts);
+    return moment;
+}
+
+bool plog_read_again(struct plog *log, const struct log_moment *moment, err e)
+{
+    bool again = e == OK || e > 0 ? atomic_load(&log->swaps) != moment->layout
+                                  : cut_beside(log, moment->cuts);
+    if (!again) {
+        return false;
+    }
+    guard_lock(log);
+    while (atomic_load(&log->cutting) > 0) {
+        pthread_cond_wait(&log->cut_ended, &log->guard);
+    }
+    guard_unlock(log);
+    return true;
+}
+
 void plog_take_config(struct plog *log)
 {
     if (!atomic_load_explicit(&log->config_changed, memory_order_acquire)) {

@@ -130,7 +130,11 @@ static err entry_is_true(const struct proof *proof, size_t i, bool *yes)
         entry->start_offset > proof->start_offset ? entry->start_offset : proof->start_offset;
     int32_t before = i == 0 ? -1 : proof->claimed.entries[i - 1].epoch;
     struct batch batch;
-    TRY(batch_at(proof, at, &batch));
+    err e = batch_at(proof, at, &batch);
+    if (e != OK) {
+        *yes = true;
+        return e == E_NOT_FOUND ? OK : e;
+    }
     bool inside = batch.base_offset < at && at > proof->start_offset;
     *yes = batch.leader_epoch < 0 ||
            (!inside && (batch.base_offset > at ? batch.leader_epoch >= entry->epoch
@@ -149,7 +153,10 @@ static err table_is_true(const struct proof *proof, bool *yes)
     if (proof->start_offset >= proof->end_offset) {
         return OK;
     }
-    TRY(batch_at(proof, proof->end_offset - 1, &last));
+    err e = batch_at(proof, proof->end_offset - 1, &last);
+    if (e != OK) {
+        return e == E_NOT_FOUND ? OK : e; /* compaction left nothing of the last ones */
+    }
     *yes = last.leader_epoch < 0 || last.leader_epoch == epochs_latest(&proof->claimed);
     for (size_t i = 0; *yes && i < proof->claimed.count; i++) {
         TRY(entry_is_true(proof, i, yes));
@@ -221,10 +228,12 @@ static err prove(struct plog *log)
     struct proof proof;
     struct epochs made = {0};
     bool yes = true;
+    uint32_t layout = plog_layout(log);
     proof_begin(log, &proof);
     err e = table_is_true(&proof, &yes);
     if (e == OK && !yes) {
         e = make_again(&proof, &made);
+        e = e == OK && atomic_load(&log->swaps) != layout ? E_BUSY : e;
         if (e == OK) {
             replace_table(log, &proof, &made);
         } else {

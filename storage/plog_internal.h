@@ -58,12 +58,16 @@ struct plog {
     _Atomic bool config_changed;
     _Atomic bool epochs_proven;    /* the log agrees with them */
     _Atomic bool epochs_unwritten; /* they were made again; the file is still the wrong one */
+    _Atomic int64_t cleaned_to;    /* where the cleaner begins to look for keys */
     _Atomic bool damage_said;      /* the line about corrupt bytes */
     _Atomic bool entries_dirty;    /* directory entries not synced */
     /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
      * ended, `cutting` counts those in progress. */
     _Atomic uint32_t cuts;
     _Atomic int cutting;
+    /* A cleaned segment has taken the place of others: odd while it does. What a reader found meanwhile, also
+     * without a failure, may be of two layouts. */
+    _Atomic uint32_t swaps;
     _Atomic uint32_t truncations; /* how often the end went back; under the guard */
 
     /* Only whoever holds the partition's lock. */
@@ -123,6 +127,16 @@ static inline bool cut_beside(struct plog *log, uint32_t cuts)
 {
     return atomic_load(&log->cutting) > 0 || atomic_load(&log->cuts) != cuts;
 }
+
+/* For a reader: what the log was when it began. */
+struct log_moment {
+    uint32_t cuts;
+    uint32_t layout;
+};
+struct log_moment plog_moment(struct plog *log);
+/* Of what a reader that began then has found, which ended with `e`: is it to be sought again? Waits for the end of what
+ * went on beside it, as whoever wants to append does. */
+bool plog_read_again(struct plog *log, const struct log_moment *moment, err e);
 
 /* After a failed change: takes the log offline, with one line that says why. Codes of Kafka pass
  * through; everything else becomes KAFKA_STORAGE_ERROR. */
@@ -203,6 +217,13 @@ NODISCARD err plog_roll_at(struct plog *log, int64_t base_offset);
 NODISCARD err plog_drop_snapshots_above(struct plog *log, int64_t offset);
 /* Drops segments [from, to) from the list and renames their files to .deleted. */
 NODISCARD err plog_drop_segments(struct plog *log, size_t from, size_t to);
+/* Renames the files of a segment that no list has any more. Its name may be taken by another one that begins with the
+ * same producers. */
+NODISCARD err plog_delete_files(struct plog *log, struct segment *segment, bool keep_snapshot);
+
+/* The timestamp that segment.ms and retention.ms go by: of the data, or of the file without any. */
+NODISCARD err plog_retention_timestamp(struct plog *log, struct segment *segment,
+                                       int64_t *timestamp);
 
 /* recovery.c */
 /* Scans segments from `first` on, rebuilds what belongs to them, and cuts at the first bad batch.

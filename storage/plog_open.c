@@ -196,6 +196,7 @@ static err open_existing(struct plog *log, const struct plog_open *how,
         TRY(plog_read_topic_id(log));
     }
     atomic_store(&log->recovery_point, how->recovery_point);
+    atomic_store(&log->cleaned_to, how->cleaned_to);
     if (!how->clean) {
         size_t at = plog_segment_at(log, how->recovery_point);
         first = first < at ? first : at;

@@ -142,21 +142,6 @@ static err read_once(struct plog *log, int64_t offset, int64_t max_offset, size_
     }
 }
 
-/* After a failure: was there a cut beside us? Then waits for its end, as whoever wants to append
- * does. */
-static bool read_again(struct plog *log, uint32_t cuts)
-{
-    if (!cut_beside(log, cuts)) {
-        return false;
-    }
-    guard_lock(log);
-    while (atomic_load(&log->cutting) > 0) {
-        pthread_cond_wait(&log->cut_ended, &log->guard);
-    }
-    guard_unlock(log);
-    return true;
-}
-
 err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_bytes, bool min_one,
               struct log_range *range)
 {
@@ -166,14 +151,12 @@ err plog_read(struct plog *log, int64_t offset, int64_t max_offset, size_t max_b
         if (plog_is_offline(log)) {
             return ERR_KAFKA_STORAGE_ERROR;
         }
-        uint32_t cuts = atomic_load(&log->cuts);
+        struct log_moment moment = plog_moment(log);
         e = read_once(log, offset, max_offset, max_bytes, min_one, range);
-        if (e == OK || e > 0) {
-            return e;
-        }
-        if (!read_again(log, cuts)) {
+        if (!plog_read_again(log, &moment, e)) {
             return plog_read_fail(log, e, "reading");
         }
+        log_range_release(range);
     }
     return ERR_KAFKA_STORAGE_ERROR; /* one cut after the other: the client comes back */
 }
@@ -396,9 +379,9 @@ err plog_offset_for_timestamp(struct plog *log, int64_t timestamp, int64_t max_o
         if (plog_is_offline(log)) {
             return ERR_KAFKA_STORAGE_ERROR;
         }
-        uint32_t cuts = atomic_load(&log->cuts);
+        struct log_moment moment = plog_moment(log);
         err e = offset_for_timestamp(log, timestamp, found);
-        if (e == OK || !read_again(log, cuts)) {
+        if (!plog_read_again(log, &moment, e)) {
             *found = found->offset >= max_offset ? NOT_FOUND : *found;
             return plog_read_fail(log, e, "searching by time");
         }
@@ -437,9 +420,9 @@ err plog_offset_for_max_timestamp(struct plog *log, struct found_offset *found)
         if (plog_is_offline(log)) {
             return ERR_KAFKA_STORAGE_ERROR;
         }
-        uint32_t cuts = atomic_load(&log->cuts);
+        struct log_moment moment = plog_moment(log);
         err e = offset_for_max_timestamp(log, found);
-        if (e == OK || !read_again(log, cuts)) {
+        if (!plog_read_again(log, &moment, e)) {
             return plog_read_fail(log, e, "searching by time");
         }
     }
@@ -504,9 +487,9 @@ err plog_offsets_before(struct plog *log, int64_t timestamp, int64_t end_offset,
         if (plog_is_offline(log)) {
             return ERR_KAFKA_STORAGE_ERROR;
         }
-        uint32_t cuts = atomic_load(&log->cuts);
+        struct log_moment moment = plog_moment(log);
         err e = offsets_before(log, timestamp, end_offset, max, arena, offsets, count);
-        if (e == OK || !read_again(log, cuts)) {
+        if (!plog_read_again(log, &moment, e)) {
             return plog_read_fail(log, e, "reading modification times");
         }
     }

@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+enum { RETRIES_MAX = 8 };
 enum { PROVE_AT_ONCE_BYTES = 16 * 1024 * 1024 }; /* 3 to 10 ms in the page cache */
 
 void plog_count_txns_locked(struct plog *log)
@@ -217,14 +218,15 @@ err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
-    struct txn_search search = {.from = from, .to = to, .arena = arena};
-    uint32_t cuts = atomic_load(&log->cuts);
-    err e = aborted_txns(log, &search);
-    *txns = search.found;
-    *count = search.count;
-    if (e == E_LIMIT || e == OK) {
-        return e;
+    for (int i = 0; i < RETRIES_MAX; i++) {
+        struct txn_search search = {.from = from, .to = to, .arena = arena};
+        struct log_moment moment = plog_moment(log);
+        err e = aborted_txns(log, &search);
+        *txns = search.found;
+        *count = search.count;
+        if (e == E_LIMIT || !plog_read_again(log, &moment, e)) {
+            return plog_read_fail(log, e, "reading a transaction index");
+        }
     }
-    return cut_beside(log, cuts) ? ERR_KAFKA_STORAGE_ERROR
-                                 : plog_read_fail(log, e, "reading a transaction index");
+    return ERR_KAFKA_STORAGE_ERROR; /* as plog_read */
 }

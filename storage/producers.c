@@ -59,7 +59,8 @@ err marker_parse(struct bytes batch, struct marker *marker)
 
 bool batch_is_marker(const struct batch *batch)
 {
-    return batch->magic == 2 && batch->producer_id >= 0 && batch_is(batch, BATCH_CONTROL);
+    return batch->magic == 2 && batch->producer_id >= 0 && batch_is(batch, BATCH_CONTROL) &&
+           batch->count > 0;
 }
 
 void producers_init(struct producers *producers)
@@ -364,9 +365,9 @@ bool producers_apply(struct producers *producers, const struct batch *batch,
             (marker != NULL || batch_is(batch, BATCH_TRANSACTIONAL))) {
             free(map_remove_i64(&producers->verifications, batch->producer_id));
         }
-        if (marker == NULL) {
+        if (marker == NULL && !batch_is(batch, BATCH_CONTROL)) {
             apply_data(producers, producer_of(producers, batch->producer_id), batch);
-        } else if (marker->type >= 0) {
+        } else if (marker != NULL && marker->type >= 0) {
             is_abort = apply_marker(producers, producer_of(producers, batch->producer_id), batch,
                                     marker, aborted);
         }

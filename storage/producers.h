@@ -71,7 +71,7 @@ struct marker {
 /* Reads the record of a control batch of format 2. E_MALFORMED if it is none. */
 NODISCARD err marker_parse(struct bytes batch, struct marker *marker);
 
-/* A control batch of a producer, which must hold a marker that can be read. */
+/* A control batch of a producer, which must hold a marker that can be read. Not one that compaction has emptied. */
 bool batch_is_marker(const struct batch *batch);
 
 void producers_init(struct producers *producers);

@@ -78,6 +78,13 @@ static err is_followed(struct fs *fs, int fd, const struct batch *batch, int64_t
     return OK;
 }
 
+/* Compaction leaves an entry for the last record that is left, where the batch may say a later end. */
+static bool ends_by(const struct batch *batch, int64_t last)
+{
+    bool is_whole = batch->magic < 2 || batch->count == batch->last_offset_delta + 1;
+    return batch_last_offset(batch) <= last || !is_whole;
+}
+
 /* Does a whole batch begin there that the entry can stand for? */
 static err leads_to_batch(struct segment *segment, int fd, const struct offset_entry *entry,
                           int64_t size_bytes, bool *yes)
@@ -94,7 +101,7 @@ static err leads_to_batch(struct segment *segment, int fd, const struct offset_e
     TRY(fs_read_some(fs, fd, head, sizeof(head), entry->position, &len));
     if (header_parse(head, len, &batch) != OK || batch.size_bytes > size_bytes - entry->position ||
         batch.last_offset_delta < 0 || batch.base_offset < segment->base_offset ||
-        batch.base_offset > last || batch_last_offset(&batch) > last) {
+        batch.base_offset > last || !ends_by(&batch, last)) {
         return OK;
     }
     uint8_t *bytes = malloc((size_t)batch.size_bytes);

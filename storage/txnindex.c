@@ -4,7 +4,6 @@
 #include "storage/txnindex.h"
 
 #include "base/reader.h"
-#include "base/writer.h"
 #include "storage/names.h"
 
 #include <fcntl.h>
@@ -55,17 +54,22 @@ static err txn_count(struct txn_index *index, int64_t *count)
     return OK;
 }
 
+void txn_entry_write(struct writer *w, const struct txn_entry *entry)
+{
+    writer_i16(w, 0);
+    writer_i64(w, entry->producer_id);
+    writer_i64(w, entry->first_offset);
+    writer_i64(w, entry->last_offset);
+    writer_i64(w, entry->last_stable_offset);
+}
+
 static err write_entries(struct txn_index *index, const struct txn_entry *entries, int64_t count,
                          int64_t at)
 {
     struct writer w;
     writer_init(&w, SIZE_MAX);
     for (int64_t i = 0; i < count; i++) {
-        writer_i16(&w, 0);
-        writer_i64(&w, entries[i].producer_id);
-        writer_i64(&w, entries[i].first_offset);
-        writer_i64(&w, entries[i].last_offset);
-        writer_i64(&w, entries[i].last_stable_offset);
+        txn_entry_write(&w, &entries[i]);
     }
     struct open_file *file = NULL;
     err e = w.failed ? E_LIMIT : txn_file(index, &file);
@@ -225,6 +229,13 @@ bool txn_index_is_proven(struct txn_index *index)
 void txn_index_believe(struct txn_index *index)
 {
     atomic_store(&index->proven, true);
+}
+
+void txn_index_retire(struct txn_index *index)
+{
+    pthread_mutex_lock(&index->lock);
+    txn_index_believe(index);
+    pthread_mutex_unlock(&index->lock);
 }
 
 struct comparison {

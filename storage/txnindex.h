@@ -4,6 +4,7 @@
 #ifndef OTTLA_STORAGE_TXNINDEX_H
 #define OTTLA_STORAGE_TXNINDEX_H
 
+#include "base/writer.h"
 #include "storage/env.h"
 
 #include <pthread.h>
@@ -17,6 +18,9 @@ struct txn_entry {
     int64_t last_offset;
     int64_t last_stable_offset;
 };
+
+/* As it lies in the file. */
+void txn_entry_write(struct writer *w, const struct txn_entry *entry);
 
 struct txn_index {
     const struct storage_env *env;
@@ -49,5 +53,7 @@ NODISCARD err txn_index_prove(struct txn_index *index, const struct txn_entry *e
                               int64_t count, bool *changed);
 /* There is no way to compare. */
 void txn_index_believe(struct txn_index *index);
+/* Before its file is renamed: nobody corrects it any more, when this has returned. */
+void txn_index_retire(struct txn_index *index);
 
 #endif

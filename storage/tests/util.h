@@ -80,6 +80,7 @@ struct how {
     bool clean;
     int64_t recovery_point;
     int64_t log_start_offset;
+    int64_t cleaned_to;
 };
 
 UNUSED static err try_open(struct place *p, const struct how *how, struct plog **log)
@@ -90,7 +91,8 @@ UNUSED static err try_open(struct place *p, const struct how *how, struct plog *
                              .config = how->config,
                              .clean = how->clean,
                              .recovery_point = how->recovery_point,
-                             .log_start_offset = how->log_start_offset};
+                             .log_start_offset = how->log_start_offset,
+                             .cleaned_to = how->cleaned_to};
     err e = plog_open(&p->env, &open, log);
     free(dir);
     return e;
