@@ -18,6 +18,7 @@
 #include "base/refuse.h"
 #include "base/workers.h"
 #include "broker/cluster/adopt.h"
+#include "broker/cleaner.h"
 #include "broker/housekeeping.h"
 
 #include <stdio.h>
@@ -153,6 +154,7 @@ static void stop_threads(struct broker *broker)
     membership_stop(broker->membership);
     end_thread(broker, broker->background, &broker->background_thread);
     housekeeping_stop(broker->housekeeping);
+    cleaner_stop(broker->cleaner);
 }
 
 static err start_threads(struct broker *broker)
@@ -166,7 +168,8 @@ static err start_threads(struct broker *broker)
     }
     struct threads *threads = broker->env.threads;
     housekeeping_start(broker->housekeeping);
-    err e = thread_start(threads, "flush", broker->flush, &broker->flush_thread);
+    err e = cleaner_start(broker->cleaner, broker->config);
+    e = e == OK ? thread_start(threads, "flush", broker->flush, &broker->flush_thread) : e;
     e = e == OK
             ? thread_start(threads, "background", broker->background, &broker->background_thread)
             : e;
@@ -264,6 +267,7 @@ static void broker_free(struct broker *broker)
     metadata_cache_free(broker->metadata);
     topic_configs_free(broker->topic_configs);
     housekeeping_free(broker->housekeeping);
+    cleaner_free(broker->cleaner);
     if (broker->logs != NULL && broker->started) {
         logs_close(broker->logs);
     } else if (broker->logs != NULL) {

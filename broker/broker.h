@@ -9,7 +9,7 @@
  * coordination store and runs the controller; it waits for the store when that is out of reach. The
  * state thread alone changes the roles of partitions and the metadata, as a controller tells it, and
  * never waits for the store. The background thread does what must go on meanwhile: timers and loading of groups,
- * checkpoints, retention. The flush thread waits for the disk. Workers (base/workers.h) begin with
+ * checkpoints, retention. The flush thread waits for the disk. The cleaner has threads of its own. Workers (base/workers.h) begin with
  * their first work. */
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
@@ -84,6 +84,7 @@ struct broker {
     struct group_coordinator *groups;
     struct txn_coordinator *txns;
     struct housekeeping *housekeeping;
+    struct cleaner *cleaner;
     struct requests_in *requests_in; /* carried out on the state thread */
     struct inter_broker versions;
     const char *inter_broker_listener;

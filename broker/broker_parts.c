@@ -3,6 +3,7 @@
 #include "broker/broker_internal.h"
 
 #include "base/log.h"
+#include "broker/cleaner.h"
 #include "broker/housekeeping.h"
 
 #include <stdio.h>
@@ -47,6 +48,14 @@ static void on_logs_removed(void *context)
     housekeeping_expect_removal(broker->housekeeping);
 }
 
+/* Any thread. */
+static void on_logs_changed(void *context)
+{
+    struct broker *broker = context;
+    housekeeping_mark_dirty(broker->housekeeping);
+    cleaner_wake(broker->cleaner);
+}
+
 static void on_registered(void *context, int64_t broker_epoch)
 {
     struct broker *broker = context;
@@ -85,10 +94,20 @@ static void set_throttles(struct broker *broker)
     throttle_set_limit(&broker->follower_throttle, config->follower_replication_throttled_rate);
 }
 
+static void take_cleaner_options(struct broker *broker)
+{
+    err e = cleaner_take_options(broker->cleaner, broker->config);
+    if (e != OK) {
+        log_error("broker", "compaction goes on without some of its threads error=\"%s\"",
+                  err_text(e));
+    }
+}
+
 static void on_options_changed(void *context)
 {
     struct broker *broker = context;
     set_throttles(broker);
+    take_cleaner_options(broker);
     requests_in_take_configs(broker->requests_in, (struct str){0});
 }
 
@@ -336,8 +355,8 @@ static void make_replicas(struct broker *broker)
         .is_alive = is_alive,
         .alive_context = broker,
         .flush = broker->flush,
-        .checkpoint_due = housekeeping_mark_dirty,
-        .checkpoint_context = broker->housekeeping,
+        .checkpoint_due = on_logs_changed,
+        .checkpoint_context = broker,
         .isr_wanted = isr_changes_wanted,
         .behind = isr_changes_behind,
         .isr_context = broker->isr_changes,
@@ -454,6 +473,13 @@ void broker_make_parts(struct broker *broker)
     make_isr_changes(broker);
     make_producer_ids(broker);
     make_replicas(broker);
+    broker->cleaner = cleaner_new(&(struct cleaner_config){.threads = broker->env.threads,
+                                                           .clock = broker->clock,
+                                                           .sockets = broker->env.sockets,
+                                                           .replicas = broker->replicas,
+                                                           .logs = broker->logs,
+                                                           .files_dropped = on_logs_removed,
+                                                           .context = broker});
     make_txns(broker);
     make_controller(broker);
     make_leaving(broker);

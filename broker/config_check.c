@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { CLUSTER_ID_BYTES_MAX = 64 };
+enum { CLUSTER_ID_BYTES_MAX = 64, CLEANER_THREAD_BYTES_MIN = 1 << 20 };
 
 static bool has_prefix(const char *name, const char *prefix)
 {
@@ -236,6 +236,17 @@ static err check_connections(const struct config *config, char reason[CONFIG_REA
     return OK;
 }
 
+static err check_cleaner(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    int64_t bytes = config->log_cleaner_dedupe_buffer_size;
+    return bytes / config->log_cleaner_threads > CLEANER_THREAD_BYTES_MIN
+               ? OK
+               : refuse(reason, CONFIG_REASON_BYTES,
+                        "option log.cleaner.dedupe.buffer.size: %lld is too little; each of %d "
+                        "log.cleaner.threads must get more than %d",
+                        (long long)bytes, config->log_cleaner_threads, CLEANER_THREAD_BYTES_MIN);
+}
+
 static void warn_of_session_timeouts(const struct config *config)
 {
     if (config->group_min_session_timeout_ms > config->group_max_session_timeout_ms) {
@@ -263,6 +274,7 @@ err config_check_together(const struct config *config, char reason[CONFIG_REASON
     TRY(check_cluster_id(config, reason));
     TRY(check_kraft(config, reason));
     TRY(check_connections(config, reason));
+    TRY(check_cleaner(config, reason));
     warn_of_session_timeouts(config);
     return check_retention(config, reason);
 }

@@ -111,7 +111,7 @@ static void init_checkpoints(struct housekeeping *h)
 static void on_retention(struct timer *timer)
 {
     struct housekeeping *h = container_of(timer, struct housekeeping, retention);
-    if (replicas_apply_retention(h->broker->replicas) > 0) {
+    if (replicas_apply_retention(h->broker->replicas, false) > 0) {
         log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
         housekeeping_expect_removal(h);
     }

@@ -106,7 +106,8 @@ bool broker_option_is_live(const struct option *option)
             return true;
         }
     }
-    return strcmp(option->name, "producer.id.expiration.ms") == 0;
+    return strcmp(option->name, "producer.id.expiration.ms") == 0 ||
+           strncmp(option->name, "log.cleaner.", 12) == 0;
 }
 
 /* One option of a layer becomes `value`, or nothing where that is not allowed. True if it changed. */

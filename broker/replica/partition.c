@@ -559,6 +559,7 @@ static void after_flush(struct partition *p, err outcome)
     } else if (p->log != NULL) {
         partition_advance(p, INT32_MAX);
         wake_safe_here(p);
+        partition_checkpoint_due(p); /* the recovery point has moved */
     }
     partition_unlock(p);
 }
@@ -757,11 +758,11 @@ bool partition_holds_back(struct partition *p, int32_t replica_id)
     return !in_sync;
 }
 
-int partition_apply_retention(struct partition *p)
+int partition_apply_retention(struct partition *p, bool compacted)
 {
     int deleted = 0;
     partition_lock(p);
-    if (partition_check_log(p) == OK) {
+    if (partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted) {
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
         if (e != OK) {
             log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",

@@ -298,8 +298,8 @@ void partition_set_throttled(struct partition *p, struct replica_throttled throt
 struct replica_throttled partition_throttled(const struct partition *p);
 /* As a leader: is this replica, which is not in sync, to get nothing for now? */
 bool partition_holds_back(struct partition *p, int32_t replica_id);
-/* Returns how many segments went. */
-int partition_apply_retention(struct partition *p);
+/* Returns how many segments went. `compacted`: only of topics that are, or only of those that are not. */
+int partition_apply_retention(struct partition *p, bool compacted);
 /* Forgets producers that were idle for long. */
 void partition_expire_producers(struct partition *p);
 /* Says in the log, once, that the oldest open transaction has been that for longer than any may be open: no
@@ -307,6 +307,23 @@ void partition_expire_producers(struct partition *p);
 void partition_report_hanging(struct partition *p, int64_t txn_max_ms);
 /* flush.ms: asks for a flush when the last one is so long ago. */
 void partition_flush_if_due(struct partition *p, int64_t now_ms);
+
+/* ---- compaction, on a cleaner's thread ---- */
+
+/* What its log's cleaning would bring; of any replica. False: it is not to be cleaned, or cannot be: its topic is not
+ * compacted, it is set aside, somebody cleans it, or there is no log. */
+struct partition_dirt {
+    struct plog_dirt dirt;
+    double min_ratio; /* min.cleanable.dirty.ratio */
+};
+bool partition_find_dirt(struct partition *p, struct partition_dirt *found);
+/* Cleans it once: plog_clean(), whose errors these are, with `how` without a lock. Given up also when the log is
+ * taken away. E_BUSY: another thread has begun. */
+NODISCARD err partition_clean(struct partition *p, const struct plog_dirt *dirt,
+                              const struct plog_clean *how, struct plog_cleaned *cleaned);
+/* It is not cleaned any more until the broker starts again. */
+void partition_set_aside(struct partition *p);
+bool partition_is_set_aside(const struct partition *p);
 
 /* ---- waiting ---- */
 

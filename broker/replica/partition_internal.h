@@ -52,6 +52,8 @@ struct partition {
     _Atomic uint32_t changes; /* of the role, and of whether there is a log */
     atomic_bool throttled_as_leader;
     atomic_bool throttled_as_follower;
+    atomic_bool is_cleaned;   /* just now */
+    atomic_bool is_set_aside; /* by the cleaner */
     atomic_bool flush_queued; /* a reference is held then */
     struct loop_task flush;
 };

@@ -6,6 +6,8 @@
 
 #include "base/planted.h"
 
+enum { LAYOUTS_MAX = 8 };
+
 static void note_divergence(struct plog *log, const struct read_request *request,
                             struct read_result *result)
 {
@@ -38,6 +40,30 @@ static err drop_cut_batch(const struct read_request *request, struct log_range *
         *range = (struct log_range){0};
     }
     return OK;
+}
+
+/* The batches, and for who reads what is committed the aborted transactions in them: of one layout of the log, since
+ * compaction takes both away together. */
+static err read_batches(struct plog *log, const struct read_request *request, int64_t end,
+                        struct arena *arena, struct read_result *result)
+{
+    bool wants_aborted = request->read_committed && request->replica_id < 0;
+    for (int i = 0; i < LAYOUTS_MAX; i++) {
+        uint32_t layout = plog_layout(log);
+        TRY(plog_read(log, request->offset, end, request->max_bytes, request->min_one,
+                      &result->range));
+        TRY(drop_cut_batch(request, &result->range));
+        if (!wants_aborted || result->range.len == 0) {
+            return OK;
+        }
+        TRY(plog_aborted_txns(log, request->offset, end, arena, &result->aborted,
+                              &result->aborted_n));
+        if (plog_layout(log) == layout) {
+            return OK;
+        }
+        log_range_release(&result->range);
+    }
+    return ERR_KAFKA_STORAGE_ERROR; /* it is cleaned again and again: the client comes back */
 }
 
 /* `own_epoch`: of a replica's fetch. */
@@ -74,11 +100,7 @@ static void read_log(struct partition *p, struct plog *log, int32_t own_epoch,
     bool wanted = request->offset < end && (request->max_bytes > 0 || request->min_one);
     result->held_back = wanted && replica && partition_holds_back(p, request->replica_id);
     if (wanted && !result->held_back) {
-        result->error = plog_read(log, request->offset, end, request->max_bytes, request->min_one,
-                                  &result->range);
-        if (result->error == OK) {
-            result->error = drop_cut_batch(request, &result->range);
-        }
+        result->error = read_batches(log, request, end, arena, result);
     }
     if (result->error == OK && replica && !request->again) {
         const struct replica_fetch fetch = {.offset = request->offset,
@@ -88,10 +110,6 @@ static void read_log(struct partition *p, struct plog *log, int32_t own_epoch,
                                             .broker_epoch = request->broker_epoch};
         result->in_sync = partition_replica_fetched(p, request->replica_id, &fetch);
         result->high_watermark = partition_high_watermark(p);
-    }
-    if (result->error == OK && request->read_committed && !replica && result->range.len > 0) {
-        result->error = plog_aborted_txns(log, request->offset, end, arena, &result->aborted,
-                                          &result->aborted_n);
     }
 }
 

@@ -556,17 +556,22 @@ void replicas_reconsider(struct replicas *replicas)
     replicas_each(replicas, reconsider, NULL);
 }
 
+struct retention {
+    bool compacted;
+    int deleted;
+};
+
 static void apply_retention(void *context, struct partition *p)
 {
-    int *total = context;
-    *total += partition_apply_retention(p);
+    struct retention *retention = context;
+    retention->deleted += partition_apply_retention(p, retention->compacted);
 }
 
-int replicas_apply_retention(struct replicas *replicas)
+int replicas_apply_retention(struct replicas *replicas, bool compacted)
 {
-    int total = 0;
-    replicas_each(replicas, apply_retention, &total);
-    return total;
+    struct retention retention = {.compacted = compacted};
+    replicas_each(replicas, apply_retention, &retention);
+    return retention.deleted;
 }
 
 static void expire_producers(void *context, struct partition *p)

@@ -71,8 +71,8 @@ NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas, boo
 void replicas_take_configs(struct replicas *replicas, struct str topic);
 /* A broker lives no more: partitions that are led look again whom they wait for. */
 void replicas_reconsider(struct replicas *replicas);
-/* Retention on every partition; returns how many segments went. */
-int replicas_apply_retention(struct replicas *replicas);
+/* Retention on every partition that is compacted, or on every one that is not; returns how many segments went. */
+int replicas_apply_retention(struct replicas *replicas, bool compacted);
 /* Forgets idle producers, and says which transactions are open for longer than any may be: nobody ends
  * them. */
 void replicas_expire_producers(struct replicas *replicas, int64_t txn_max_ms);

@@ -369,7 +369,7 @@ static void check_gone(err gone)
     CU_ASSERT_EQUAL(partition_become(t.p, &state, &change), gone);
     CU_ASSERT_EQUAL(follow(3, 0, 1, 0), gone);
     CU_ASSERT_EQUAL(partition_truncate(t.p, 3, 0, &t.position), gone);
-    CU_ASSERT_EQUAL(partition_apply_retention(t.p), 0);
+    CU_ASSERT_EQUAL(partition_apply_retention(t.p, false), 0);
     partition_flush_if_due(t.p, 1 << 30);
     wait_for_append(&w, &append);
     CU_ASSERT_EQUAL(w.woken, 1);
