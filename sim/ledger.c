@@ -205,7 +205,8 @@ static err ask_produce(struct writer_client *w, int partition, int64_t patience_
     builder.producer_id = w->producer_id;
     builder.producer_epoch = w->epoch;
     builder.base_sequence = w->sequences[partition];
-    batch_add(&builder, 1700000000000, (struct bytes){0}, bytes_of(&value, sizeof(value)));
+    batch_add(&builder, 1700000000000, bytes_of(&value, sizeof(value)),
+              bytes_of(&value, sizeof(value)));
     CHECK(batch_end(&builder) == OK);
     struct produce_request_partition records;
     produce_request_partition_init(&records);

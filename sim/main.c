@@ -13,6 +13,7 @@
  *   --moves always|never
  *                     somebody moves partitions; a seed draws it otherwise
  *   --txns            somebody writes in transactions, too
+ *   --compact         all topics are compacted, often
  *   --new-disks       brokers come back with an empty disk, too
  *   --repeat          each seed twice: must be the same to the byte
  *
@@ -39,6 +40,7 @@ struct run {
     int moves; /* as sim_options has it */
     bool new_disks;
     bool txns;
+    bool compacts;
     bool trace;
     bool repeat;
     bool find;
@@ -52,12 +54,11 @@ struct run {
 
 static int usage(void)
 {
-    fprintf(
-        stderr,
-        "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
-        "[--trace] [--repeat] [--find] [--sees NAME] "
-        "[--last-standing page-cache|flush] [--moves always|never] [--new-disks] [--txns] [--plant "
-        "ack-before-flush|lying-disk]\n");
+    fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
+                    "[--trace] [--repeat] [--find] [--sees NAME] "
+                    "[--last-standing page-cache|flush] [--moves always|never] [--new-disks] "
+                    "[--txns] [--compact] [--plant "
+                    "ack-before-flush|lying-disk]\n");
     return 2;
 }
 
@@ -87,6 +88,8 @@ static bool parse(struct run *run, int argc, char **argv)
             i++;
         } else if (strcmp(argv[i], "--txns") == 0) {
             run->txns = true;
+        } else if (strcmp(argv[i], "--compact") == 0) {
+            run->compacts = true;
         } else if (strcmp(argv[i], "--new-disks") == 0) {
             run->new_disks = true;
         } else if (strcmp(argv[i], "--repeat") == 0) {
@@ -174,6 +177,7 @@ static void run_seed(struct run *run, uint64_t seed)
                                   .moves = run->moves,
                                   .new_disks = run->new_disks,
                                   .txns = run->txns,
+                                  .compacts = run->compacts,
                                   .durable = is_durable(run, seed),
                                   .last_standing = run->last_standing != NULL};
     struct violation violations[VIOLATIONS_MAX];

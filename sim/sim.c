@@ -39,7 +39,7 @@ enum {
     REPLICAS = 3,
     PRODUCERS = 3,
     CONSUMERS = 2,
-    OPTIONS_MAX = 20,
+    OPTIONS_MAX = 32,
     OPTIONS_DRAWN = 3,
     OPTIONS_TXN = 4,
     OPTION_BYTES = 64,
@@ -116,6 +116,18 @@ static const char *const OPTIONS_ALL[] = {
     "offsets.topic.num.partitions=2",
 };
 
+/* Segments of the internal topics are as small as others, markers of transactions go soon. */
+static const char *const OPTIONS_COMPACT[] = {
+    "log.cleanup.policy=compact",
+    "log.cleaner.backoff.ms=300",
+    "log.cleaner.min.cleanable.ratio=0.01",
+    "log.cleaner.delete.retention.ms=1000",
+    "log.cleaner.dedupe.buffer.size=1100000",
+    "offsets.topic.segment.bytes=8000",
+    "transaction.state.log.segment.bytes=8000",
+};
+enum { OPTIONS_COMPACT_N = sizeof(OPTIONS_COMPACT) / sizeof(OPTIONS_COMPACT[0]) };
+
 /* The internal topics hold what the topics of clients do. */
 static size_t add_txn_options(struct sim *sim, size_t at)
 {
@@ -149,9 +161,12 @@ static void make_nodes(struct sim *sim)
     for (size_t i = 0; i < OPTIONS_DRAWN; i++) {
         sim->options_all[common_n + i] = sim->options_drawn[i];
     }
-    if (sim->options.txns) {
-        CHECK(add_txn_options(sim, common_n + OPTIONS_DRAWN) < OPTIONS_MAX);
+    size_t at = common_n + OPTIONS_DRAWN;
+    at = sim->options.txns ? add_txn_options(sim, at) : at;
+    for (size_t i = 0; sim->options.compacts && i < OPTIONS_COMPACT_N; i++) {
+        sim->options_all[at++] = OPTIONS_COMPACT[i];
     }
+    CHECK(at < OPTIONS_MAX);
     const struct node_env env = {
         .sched = sim->sched,
         .trace = &sim->trace,

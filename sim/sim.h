@@ -32,6 +32,7 @@ struct sim_options {
     enum sim_plant plant;
     bool durable;   /* flush.messages=1: acknowledged means on the disk */
     bool txns;      /* somebody writes in transactions, too */
+    bool compacts;  /* all topics are compacted, often */
     bool new_disks; /* brokers come back with an empty disk, as one more fault */
     int moves;      /* does somebody move partitions? SIM_DRAWN, or 0 or 1 */
     bool
