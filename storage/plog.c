@@ -51,6 +51,11 @@ bool plog_is_offline(const struct plog *log)
     return health_is_offline(log->health);
 }
 
+bool plog_failed_alone(const struct plog *log)
+{
+    return health_failed_alone(log->health);
+}
+
 int64_t plog_start_offset(const struct plog *log)
 {
     return atomic_load(&log->start_offset);
