@@ -70,6 +70,20 @@ static struct log_config config_of_loaded(void *topic_configs, struct str topic)
     return config;
 }
 
+/* The topics of a broker without ZooKeeper are in its first directory: without it they would begin anew. */
+static err check_store_dir(const struct broker *broker, const struct dir_list *list,
+                           char reason[BROKER_REASON_BYTES])
+{
+    if (config_uses_zookeeper(broker->config) || logs_dir_is_online(broker->logs, 0)) {
+        return OK;
+    }
+    return refuse(
+        reason, BROKER_REASON_BYTES,
+        "%s cannot be used, and without ZooKeeper the topics are kept in it, the first of "
+        "log.dirs",
+        list->dirs[0]);
+}
+
 static err lock_logs(struct broker *broker, struct logs_identity *identity,
                      char reason[BROKER_REASON_BYTES])
 {
@@ -86,6 +100,7 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
         .context = broker->topic_configs,
     };
     err e = logs_lock(&broker->storage, &how, &broker->logs, identity, reason);
+    e = e == OK ? check_store_dir(broker, &list, reason) : e;
     dir_list_deinit(&list);
     return e;
 }
