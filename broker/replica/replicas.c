@@ -549,6 +549,17 @@ void replicas_take_configs(struct replicas *replicas, struct str topic)
     replicas_each(replicas, change_partition, &change);
 }
 
+static void wake_if_offline(void *context, struct partition *p)
+{
+    (void)context;
+    partition_wake_if_offline(p);
+}
+
+void replicas_wake_offline(struct replicas *replicas)
+{
+    replicas_each(replicas, wake_if_offline, NULL);
+}
+
 static void reconsider(void *context, struct partition *p)
 {
     (void)context;
