@@ -71,6 +71,44 @@ static struct log_config config_of_loaded(void *topic_configs, struct str topic)
     return config;
 }
 
+static void take_dir_failure(struct loop_task *task)
+{
+    struct broker *broker = container_of(task, struct broker, dir_failed);
+    atomic_store(&broker->dir_failure_posted, false);
+    if (logs_dirs_online(broker->logs) == 0 && broker->env.halt != NULL) {
+        log_error("broker", "the broker ends: all log directories have failed log.dirs=%s",
+                  broker->config->log_dirs);
+        broker->env.halt();
+    }
+    replicas_wake_offline(broker->replicas);
+    membership_log_failed(broker->membership);
+}
+
+/* On any thread, with any lock. What fails meanwhile is of the same event. Of a directory that is offline from
+ * the start the controller hears by its first questions, as with Kafka. */
+static void on_dir_failed(void *context)
+{
+    struct broker *broker = context;
+    bool loaded = broker->replicas != NULL;
+    if (loaded && !atomic_exchange(&broker->dir_failure_posted, true)) {
+        loop_post(broker->state, &broker->dir_failed);
+    }
+}
+
+/* The topics of a broker without ZooKeeper are in its first directory: without it they would begin anew. */
+static err check_store_dir(const struct broker *broker, const struct dir_list *list,
+                           char reason[BROKER_REASON_BYTES])
+{
+    if (config_uses_zookeeper(broker->config) || logs_dir_is_online(broker->logs, 0)) {
+        return OK;
+    }
+    return refuse(
+        reason, BROKER_REASON_BYTES,
+        "%s cannot be used, and without ZooKeeper the topics are kept in it, the first of "
+        "log.dirs",
+        list->dirs[0]);
+}
+
 static err lock_logs(struct broker *broker, struct logs_identity *identity,
                      char reason[BROKER_REASON_BYTES])
 {
@@ -85,8 +123,11 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
         .broker_id = broker->config->broker_id,
         .config_of = config_of_loaded,
         .context = broker->topic_configs,
+        .dir_failed = on_dir_failed,
+        .failed_context = broker,
     };
     err e = logs_lock(&broker->storage, &how, &broker->logs, identity, reason);
+    e = e == OK ? check_store_dir(broker, &list, reason) : e;
     dir_list_deinit(&list);
     return e;
 }
@@ -325,6 +366,7 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->storage =
         (struct storage_env){.fs = env->fs, .clock = env->clock, .random = env->random};
     broker->id = -1;
+    broker->dir_failed.run = take_dir_failure;
     throttle_init(&broker->leader_throttle, env->clock);
     throttle_init(&broker->follower_throttle, env->clock);
     reason[0] = '\0';

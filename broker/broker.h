@@ -14,6 +14,7 @@
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
+#include "base/loop.h"
 #include "base/threads.h"
 #include "broker/api/api.h"
 #include "broker/cluster/broker_configs.h"
@@ -43,6 +44,9 @@ struct broker_env {
     err (*coord_open)(void *context, const struct coord_events *events, struct coord **coord,
                       char *reason);
     void *coord_context;
+    /* Ends the process at once, and not well: no log directory is left. NULL: the broker stays, and its
+     * partitions answer KAFKA_STORAGE_ERROR. */
+    void (*halt)(void);
 };
 
 /* The system's. */
@@ -76,6 +80,8 @@ struct broker {
     struct workers *workers; /* for what takes long */
 
     struct logs *logs;
+    struct loop_task dir_failed; /* of one or more; on the state thread */
+    atomic_bool dir_failure_posted;
     struct replicas *replicas;
     struct metadata_cache *metadata;
     struct metadata_waits *metadata_waits; /* who waits for topics to come and go */

@@ -142,10 +142,17 @@ static void begin_serving(struct signals *signals)
     }
 }
 
+/* As Kafka's, which exits with 1 too. */
+static void halt(void)
+{
+    _exit(1);
+}
+
 static err start(struct config *config, struct signals *signals, struct broker **broker,
                  char reason[BROKER_REASON_BYTES])
 {
     struct broker_env env = broker_env_system();
+    env.halt = halt;
     TRY(broker_start(&env, config, broker, reason));
     begin_serving(signals);
     return broker_serve(*broker, reason);

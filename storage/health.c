@@ -1,22 +1,49 @@
-/* One flag that never goes back, and the line that says so once. */
+/* One flag that never goes back, and the line that says so once; a log has its own and its directory's. */
 #include "storage/health.h"
 
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define AREA "storage"
+
+enum { WHY_BYTES = 512 };
 
 struct health {
     _Atomic int refs;
     _Atomic bool offline;
-    char *dir;
+    char *path;
+    struct health *dir; /* a reference; NULL: this is a directory's, or a log's that has none */
+    void (*failed)(void *context);
+    void *context;
 };
 
-struct health *health_new(const char *dir)
+static struct health *health_new(const char *path)
 {
     struct health *health = xcalloc(1, sizeof(*health));
     atomic_init(&health->refs, 1);
-    health->dir = xstrdup(dir);
+    health->path = xstrdup(path);
+    return health;
+}
+
+struct health *health_of_dir(const char *path, void (*failed)(void *context), void *context)
+{
+    struct health *health = health_new(path);
+    health->failed = failed;
+    health->context = context;
+    return health;
+}
+
+struct health *health_of_log(const char *path, struct health *dir)
+{
+    struct health *health = health_new(path);
+    health->dir = dir;
+    if (dir != NULL) {
+        health_retain(dir);
+    }
     return health;
 }
 
@@ -29,21 +56,62 @@ void health_retain(struct health *health)
 void health_release(struct health *health)
 {
     if (health != NULL && atomic_fetch_sub_explicit(&health->refs, 1, memory_order_acq_rel) == 1) {
-        free(health->dir);
+        health_release(health->dir);
+        free(health->path);
         free(health);
     }
 }
 
-bool health_is_offline(const struct health *health)
+static bool is_offline_itself(const struct health *health)
 {
     return atomic_load_explicit(&health->offline, memory_order_acquire);
 }
 
-void health_fail(struct health *health, err e, const char *doing)
+bool health_is_offline(const struct health *health)
+{
+    return is_offline_itself(health) || (health->dir != NULL && is_offline_itself(health->dir));
+}
+
+bool health_failed_alone(const struct health *log)
+{
+    return is_offline_itself(log) && (log->dir == NULL || !is_offline_itself(log->dir));
+}
+
+bool health_is_of_disk(err e)
+{
+    switch (err_to_errno(e)) {
+    case 0:
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return false;
+    default:
+        return true;
+    }
+}
+
+void health_fail_dir(struct health *dir, const char *why)
+{
+    if (atomic_exchange(&dir->offline, true)) {
+        return;
+    }
+    log_error(AREA, "log directory is offline: %s dir=%s", why, dir->path);
+    if (dir->failed != NULL) {
+        dir->failed(dir->context);
+    }
+}
+
+void health_fail(struct health *log, err e, const char *doing)
 {
     CHECK(e != OK);
-    if (!atomic_exchange(&health->offline, true)) {
-        log_error("storage", "log is offline: %s failed dir=%s error=\"%s\"", doing, health->dir,
+    if (log->dir != NULL && health_is_of_disk(e)) {
+        char why[WHY_BYTES];
+        (void)snprintf(why, sizeof(why), "%s failed in %s: %s", doing, log->path, err_text(e));
+        health_fail_dir(log->dir, why);
+    } else if (!atomic_exchange(&log->offline, true)) {
+        log_error(AREA, "log is offline: %s failed dir=%s error=\"%s\"", doing, log->path,
                   err_text(e));
     }
 }

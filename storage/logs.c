@@ -6,6 +6,10 @@
  * counts as unclean. A start that fails after that writes it again, if no log was changed: what was
  * stopped cleanly needs no recovery because somebody tried to start.
  *
+ * A directory whose disk refuses, at the start or later, is offline (health.h): it is touched no more, but
+ * its lock is held until the end where it was taken. Its logs stay in the table, and answer
+ * KAFKA_STORAGE_ERROR. A mistake in log.dirs, or a directory that is full, stops the start instead.
+ *
  * A log that is damaged below its recovery point is not opened: it stays in the table as a name
  * without a log, with the checkpoint entries it had, so that the next start comes to the same
  * judgement; the others serve.
@@ -40,6 +44,9 @@ static err compare_identity(const struct logs *logs, const struct logs_open *how
         const struct log_dir *dir = &logs->dirs[i];
         int32_t broker_id = -1;
         const char *cluster_id = "";
+        if (!log_dir_is_online(dir)) {
+            continue;
+        }
         TRY(log_dir_identity(dir, &broker_id, &cluster_id, reason));
         if (broker_id >= 0 && how->broker_id >= 0 && broker_id != how->broker_id) {
             return refuse(reason, LOGS_REASON_BYTES,
@@ -74,6 +81,30 @@ static err compare_identity(const struct logs *logs, const struct logs_open *how
     return OK;
 }
 
+/* After a step of the start: is it refused, with `reason`? Where the disk refused, the directory is offline
+ * and the start goes on. */
+static err go_on_without(struct logs *logs, struct log_dir *dir, err e,
+                         char reason[LOGS_REASON_BYTES])
+{
+    if (e == OK || (!health_is_of_disk(e) && log_dir_is_online(dir))) {
+        return e == OK ? OK : E_CONFIG;
+    }
+    health_fail_dir(dir->health, reason);
+    refuse_name(logs->lost, sizeof(logs->lost),
+                logs->dirs_n == 1 ? "" : "none of log.dirs can be used: ", "; ", str_of(reason));
+    reason[0] = '\0';
+    return OK;
+}
+
+static err check_any_left(const struct logs *logs, char reason[LOGS_REASON_BYTES])
+{
+    if (logs_dirs_online(logs) > 0) {
+        return OK;
+    }
+    return refuse(reason, LOGS_REASON_BYTES, "%s",
+                  logs->lost[0] == '\0' ? "all of log.dirs have failed" : logs->lost);
+}
+
 err logs_lock(const struct storage_env *env, const struct logs_open *how, struct logs **logs,
               struct logs_identity *identity, char reason[LOGS_REASON_BYTES])
 {
@@ -88,11 +119,16 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     map_init(&made->stale);
     reason[0] = '\0';
     err e = how->dirs_n == 0 ? refuse(reason, LOGS_REASON_BYTES, "log.dirs is empty") : OK;
-    for (size_t i = 0; e == OK && i < how->dirs_n; i++) {
-        log_dir_init(&made->dirs[i], how->dirs[i]);
-        made->dirs_n++;
-        e = log_dir_lock(&made->dirs[i], env->fs, reason);
+    for (; made->dirs_n < how->dirs_n; made->dirs_n++) {
+        const char *path = how->dirs[made->dirs_n];
+        log_dir_init(&made->dirs[made->dirs_n], path,
+                     health_of_dir(path, how->dir_failed, how->failed_context));
     }
+    for (size_t i = 0; e == OK && i < made->dirs_n; i++) {
+        e = log_dir_lock(&made->dirs[i], env->fs, reason);
+        e = go_on_without(made, &made->dirs[i], e, reason);
+    }
+    e = e == OK ? check_any_left(made, reason) : e;
     e = e == OK ? compare_identity(made, how, identity, reason) : e;
     if (e != OK) {
         logs_abandon(made);
@@ -145,6 +181,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     struct plog_open how = {
         .dir = path,
         .name = name,
+        .dir_health = dir->health,
         .config = logs->config_of(logs->context, name.topic),
         .clean = dir->clean,
         .recovery_point = checkpoint_offset(map_get_str(&dir->recovery_points, str_of(key))),
@@ -155,7 +192,7 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
     err e = plog_open(logs->env, &how, &log);
     if (e != OK && e != E_CORRUPT) {
         dir->failed = true;
-        e = refuse(reason, LOGS_REASON_BYTES, "cannot load %s: %s", path, err_text(e));
+        e = refuse_with(e, reason, LOGS_REASON_BYTES, "cannot load %s: %s", path, err_text(e));
     } else {
         struct entry *entry = entry_add(logs, key, at, name, log);
         entry->recovery_point = how.recovery_point;
@@ -210,8 +247,9 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
     err e = fs_sync_all(logs->env->fs, dir->path);
     if (e != OK) {
         dir->failed = true;
-        return refuse(reason, LOGS_REASON_BYTES, "cannot make what was recovered durable in %s: %s",
-                      dir->path, err_text(e));
+        return refuse_with(e, reason, LOGS_REASON_BYTES,
+                           "cannot make what was recovered durable in %s: %s", dir->path,
+                           err_text(e));
     }
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
@@ -224,23 +262,33 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
     return OK;
 }
 
+static err begin_dir(struct log_dir *dir, const struct storage_env *env, int32_t broker_id,
+                     const char *cluster_id, char reason[LOGS_REASON_BYTES])
+{
+    err e = log_dir_write_identity(dir, env, broker_id, cluster_id);
+    e = e == OK ? log_dir_begin(dir, env->fs) : e;
+    if (e != OK) {
+        return refuse_with(e, reason, LOGS_REASON_BYTES, "cannot start with %s: %s", dir->path,
+                           err_text(e));
+    }
+    if (!dir->clean && dir->subdirs.count > 0) {
+        log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
+    }
+    return OK;
+}
+
 err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
               char reason[LOGS_REASON_BYTES])
 {
     int64_t began_ms = clock_monotonic_ms(logs->env->clock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
         struct log_dir *dir = &logs->dirs[i];
-        err e = log_dir_write_identity(dir, logs->env, broker_id, cluster_id);
-        e = e == OK ? log_dir_begin(dir, logs->env->fs) : e;
-        if (e != OK) {
-            return refuse(reason, LOGS_REASON_BYTES, "cannot start with %s: %s", dir->path,
-                          err_text(e));
+        if (log_dir_is_online(dir)) {
+            err e = begin_dir(dir, logs->env, broker_id, cluster_id, reason);
+            e = e == OK ? load_dir(logs, i, reason) : e;
+            e = e == OK ? sync_recovered(logs, i, reason) : e;
+            TRY(go_on_without(logs, dir, e, reason));
         }
-        if (!dir->clean && dir->subdirs.count > 0) {
-            log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
-        }
-        TRY(load_dir(logs, i, reason));
-        TRY(sync_recovered(logs, i, reason));
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
         logs_note_stale(logs, &logs->dirs[i].recovery_points);
@@ -254,6 +302,7 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
                           err_text(e));
         }
     }
+    TRY(check_any_left(logs, reason));
     log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
              (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
     return OK;
@@ -329,6 +378,10 @@ void logs_close(struct logs *logs)
 {
     for (size_t i = 0; i < logs->dirs_n && logs->loaded; i++) {
         struct log_dir *dir = &logs->dirs[i];
+        if (!log_dir_is_online(dir)) {
+            log_warn(AREA, "a directory that is offline is left as it is dir=%s", dir->path);
+            continue;
+        }
         err e = close_dir(logs, i);
         if (e == OK && !dir->failed) {
             e = log_dir_end(dir, logs->env->fs);
@@ -344,7 +397,8 @@ void logs_close(struct logs *logs)
 /* Is every log of this directory as a clean stop left it? */
 static bool dir_is_unchanged(const struct logs *logs, size_t at)
 {
-    bool unchanged = logs->dirs[at].clean && !logs->dirs[at].failed;
+    const struct log_dir *dir = &logs->dirs[at];
+    bool unchanged = dir->clean && !dir->failed && log_dir_is_online(dir);
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
         if (entry->dir == at) {
@@ -429,15 +483,28 @@ size_t logs_count(struct logs *logs)
     return count;
 }
 
-static size_t emptiest_dir(const struct logs *logs)
+/* Of those that are online. */
+static err emptiest_dir(const struct logs *logs, size_t *at)
 {
-    size_t best = 0;
-    for (size_t i = 1; i < logs->dirs_n; i++) {
-        if (logs->dirs[i].partitions_n < logs->dirs[best].partitions_n) {
-            best = i;
+    const struct log_dir *best = NULL;
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        const struct log_dir *dir = &logs->dirs[i];
+        if (log_dir_is_online(dir) && (best == NULL || dir->partitions_n < best->partitions_n)) {
+            best = dir;
+            *at = i;
         }
     }
-    return best;
+    return best == NULL ? ERR_KAFKA_STORAGE_ERROR : OK;
+}
+
+/* The disk refused what concerns no single log. */
+static void fail_dir(struct log_dir *dir, err e, const char *doing, const char *path)
+{
+    if (health_is_of_disk(e)) {
+        char *why = xasprintf("%s %s failed: %s", doing, path, err_text(e));
+        health_fail_dir(dir->health, why);
+        free(why);
+    }
 }
 
 static err existing(struct plog *known, struct uuid topic_id, struct plog **log)
@@ -462,9 +529,12 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     char *key = logs_key(name);
     err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
     e = e == OK ? logs_forget_stale(logs, key) : e;
-    size_t at = emptiest_dir(logs);
-    char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
-    struct plog_open how = {.dir = path, .name = name, .config = *config, .clean = true};
+    size_t at = 0;
+    e = e == OK ? emptiest_dir(logs, &at) : e;
+    struct log_dir *dir = &logs->dirs[at];
+    char *path = xasprintf("%s/%s", dir->path, key);
+    struct plog_open how = {
+        .dir = path, .name = name, .dir_health = dir->health, .config = *config, .clean = true};
     struct plog *made = NULL;
     e = e == OK ? plog_open(logs->env, &how, &made) : e;
     if (e == OK && !uuid_is_zero(topic_id)) {
@@ -475,6 +545,7 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
         *log = made;
     } else {
         plog_abandon(made);
+        fail_dir(dir, e, "creating", path);
         e = e > 0 || e == E_LIMIT ? e : ERR_KAFKA_STORAGE_ERROR;
     }
     free(path);
@@ -498,11 +569,15 @@ err logs_delete(struct logs *logs, struct topic_partition name)
 {
     char *key = logs_key(name);
     pthread_mutex_lock(&logs->lock);
-    struct entry *entry = map_remove_str(&logs->entries, str_of(key));
+    struct entry *entry = map_get_str(&logs->entries, str_of(key));
+    bool online = entry != NULL && log_dir_is_online(&logs->dirs[entry->dir]);
+    if (online) {
+        (void)map_remove_str(&logs->entries, str_of(key));
+    }
     pthread_mutex_unlock(&logs->lock);
-    if (entry == NULL) {
+    if (!online) {
         free(key);
-        return E_NOT_FOUND;
+        return entry == NULL ? E_NOT_FOUND : ERR_KAFKA_STORAGE_ERROR;
     }
     struct log_dir *dir = &logs->dirs[entry->dir];
     struct fs *fs = logs->env->fs;
@@ -522,6 +597,7 @@ err logs_delete(struct logs *logs, struct topic_partition name)
         deleted_push(logs, renamed, delay_ms);
     } else {
         log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
+        fail_dir(dir, e, "deleting", path);
         free(renamed);
         e = ERR_KAFKA_STORAGE_ERROR;
     }
@@ -561,7 +637,26 @@ int64_t logs_remove_deleted(struct logs *logs)
 
 const char *logs_first_dir(const struct logs *logs)
 {
-    return logs->dirs[0].path;
+    size_t at = 0;
+    while (at + 1 < logs->dirs_n && !log_dir_is_online(&logs->dirs[at])) {
+        at++;
+    }
+    return logs->dirs[at].path;
+}
+
+size_t logs_dirs_online(const struct logs *logs)
+{
+    size_t online = 0;
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        online += log_dir_is_online(&logs->dirs[i]) ? 1 : 0;
+    }
+    return online;
+}
+
+bool logs_dir_is_online(const struct logs *logs, size_t dir)
+{
+    CHECK(dir < logs->dirs_n);
+    return log_dir_is_online(&logs->dirs[dir]);
 }
 
 size_t logs_dirs(const struct logs *logs)

@@ -20,6 +20,10 @@ struct logs_open {
     /* Called for each partition found, to learn its topic's configuration. */
     struct log_config (*config_of)(void *context, struct str topic);
     void *context;
+    /* Told once for each directory that goes offline, by whoever met it, with any lock held: it posts and no
+     * more. Also before logs_load() has ended. NULL: nobody is; its context outlives the logs. */
+    void (*dir_failed)(void *context);
+    void *failed_context;
     /* Progress of long loading is logged every few seconds. */
 };
 
@@ -33,19 +37,20 @@ struct logs_identity {
 };
 
 /* Takes the locks (F_OFD_SETLK on .lock), creates missing directories, reads meta.properties.
- * A wrong or different identity, a second process, a foreign subdirectory: E_CONFIG with the reason
- * in plain words, naming the path. */
+ * A wrong or different identity, a second process, a foreign subdirectory, a directory that is full:
+ * E_CONFIG with the reason in plain words, naming the path. A directory whose disk refuses is offline, with
+ * one line in the log; E_CONFIG when all are. */
 NODISCARD err logs_lock(const struct storage_env *env, const struct logs_open *how,
                         struct logs **logs, struct logs_identity *identity,
                         char reason[LOGS_REASON_BYTES]);
 /* Writes meta.properties where its content changes, removes the clean marker, loads (and after an
- * unclean stop recovers) every partition. */
+ * unclean stop recovers) every partition. Errors as of logs_lock. */
 NODISCARD err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
                         char reason[LOGS_REASON_BYTES]);
 /* Was the last stop clean, in every directory? */
 bool logs_were_clean(const struct logs *logs);
 /* Closes every log, writes the checkpoints, then the clean marker (if nothing failed), and releases
- * the locks. Frees. */
+ * the locks; a directory that is offline is left as it is. Frees. */
 void logs_close(struct logs *logs);
 /* Releases the locks and frees: a failed start. A directory that was clean has its marker again,
  * unless a log in it was repaired or written to; nothing else is written. */
@@ -59,18 +64,23 @@ struct plog *logs_get(struct logs *logs, struct topic_partition name);
 void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context);
 size_t logs_count(struct logs *logs);
 
-/* Creates the log in the directory that holds the fewest partitions; partition.metadata is written
- * before anything else. An existing one is returned as it is (INCONSISTENT_TOPIC_ID when its id
+/* Creates the log in the directory, of those online, that holds the fewest partitions;
+ * partition.metadata is written before anything else. While a directory is offline it may hold the log: the
+ * caller knows then that there was none. An existing one is returned as it is (INCONSISTENT_TOPIC_ID when its id
  * differs). */
 NODISCARD err logs_create(struct logs *logs, struct topic_partition name, struct uuid topic_id,
                           const struct log_config *config, struct plog **log);
 /* Renames the directory to "<name>.<32 hex>-delete" at once, and removes it after
- * file.delete.delay.ms by logs_remove_deleted. Frees the plog. */
+ * file.delete.delay.ms by logs_remove_deleted. Frees the plog. KAFKA_STORAGE_ERROR in a directory that is
+ * offline: the plog stays. */
 NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);
 
-/* replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. The periodic one
+/* Checkpoints are of the directories online. One whose disk refuses them is offline from then on, and that
+ * is no error here.
+ *
+ * replication-offset-checkpoint: as it was at the start (0 if absent), and a new one. The periodic one
  * need not be durable: a leader finds its high watermark again, and an fsync every five seconds makes
  * ext4 commit what all logs have written, which appends then wait for (bench/compare, ack p99).
  *
@@ -86,8 +96,12 @@ NODISCARD err logs_write_recovery_points(struct logs *logs);
 enum logs_checkpoint { LOGS_RECOVERY_POINTS, LOGS_START_OFFSETS, LOGS_CLEANED };
 NODISCARD err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which);
 
-/* Where the directories are: for placing a coordination file in the first of them. */
+/* The first directory that is online: for placing files that are of no log. */
 const char *logs_first_dir(const struct logs *logs);
+
+/* How many directories work. Any thread. */
+size_t logs_dirs_online(const struct logs *logs);
+bool logs_dir_is_online(const struct logs *logs, size_t dir);
 
 /* The directories as DescribeLogDirs shows them; `dir` counts from 0. The path is malloc'd. */
 size_t logs_dirs(const struct logs *logs);

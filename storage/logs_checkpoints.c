@@ -100,6 +100,18 @@ err checkpoints_write(struct next_checkpoints *next, struct fs *fs, struct log_d
     return e != OK ? e : e2;
 }
 
+/* A directory whose disk refuses is offline from then on, and holds up nothing in the others. */
+static err after_write(const struct log_dir *dir, err e)
+{
+    if (!health_is_of_disk(e)) {
+        return e;
+    }
+    char *why = xasprintf("writing checkpoints in %s failed: %s", dir->path, err_text(e));
+    health_fail_dir(dir->health, why);
+    free(why);
+    return OK;
+}
+
 /* Of the logs of one directory. */
 static void collect_checkpoints(struct logs *logs, size_t dir, struct next_checkpoints *next)
 {
@@ -125,9 +137,13 @@ static err write_recovery_points(struct logs *logs)
     map_init(&logs->stale); /* a log that is deleted from here on may be in the new files */
     pthread_mutex_unlock(&logs->lock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct log_dir *dir = &logs->dirs[i];
+        if (!log_dir_is_online(dir)) {
+            continue;
+        }
         struct next_checkpoints next;
         collect_checkpoints(logs, i, &next);
-        err e = checkpoints_write(&next, logs->env->fs, &logs->dirs[i]);
+        err e = after_write(dir, checkpoints_write(&next, logs->env->fs, dir));
         first = first == OK ? e : first;
     }
     if (first != OK) {
@@ -173,7 +189,10 @@ err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which)
     err first = OK;
     pthread_mutex_lock(&logs->points_lock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
-        err e = write_checkpoint(logs, i, which);
+        if (!log_dir_is_online(&logs->dirs[i])) {
+            continue;
+        }
+        err e = after_write(&logs->dirs[i], write_checkpoint(logs, i, which));
         first = first == OK ? e : first;
     }
     pthread_mutex_unlock(&logs->points_lock);
@@ -209,29 +228,39 @@ int64_t logs_checkpointed_high_watermark(struct logs *logs, struct topic_partiti
     return offset;
 }
 
+static err write_high_watermarks(struct logs *logs, size_t at, bool durable,
+                                 int64_t (*high_watermark)(void *context, struct plog *log),
+                                 void *context)
+{
+    struct offset_checkpoint next;
+    offset_checkpoint_begin(&next);
+    pthread_mutex_lock(&logs->lock);
+    map_each (found, &logs->entries) {
+        const struct entry *entry = found->value;
+        struct bytes key = bytes_of(found->key, found->key_len);
+        if (entry->dir == at) {
+            int64_t offset = entry->log == NULL ? -1 : high_watermark(context, entry->log);
+            offset = offset >= 0 ? offset : old_high_watermark_locked(logs, entry, key);
+            offset_checkpoint_add(&next, str_of(entry->topic), entry->partition, offset);
+        }
+    }
+    pthread_mutex_unlock(&logs->lock);
+    char *path = xasprintf("%s/replication-offset-checkpoint", logs->dirs[at].path);
+    err e = offset_checkpoint_write(&next, logs->env->fs, path, durable);
+    free(path);
+    return after_write(&logs->dirs[at], e);
+}
+
 err logs_write_high_watermarks(struct logs *logs, bool durable,
                                int64_t (*high_watermark)(void *context, struct plog *log),
                                void *context)
 {
     err first = OK;
     for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct offset_checkpoint next;
-        offset_checkpoint_begin(&next);
-        pthread_mutex_lock(&logs->lock);
-        map_each (found, &logs->entries) {
-            const struct entry *entry = found->value;
-            struct bytes key = bytes_of(found->key, found->key_len);
-            if (entry->dir == i) {
-                int64_t offset = entry->log == NULL ? -1 : high_watermark(context, entry->log);
-                offset = offset >= 0 ? offset : old_high_watermark_locked(logs, entry, key);
-                offset_checkpoint_add(&next, str_of(entry->topic), entry->partition, offset);
-            }
+        if (log_dir_is_online(&logs->dirs[i])) {
+            err e = write_high_watermarks(logs, i, durable, high_watermark, context);
+            first = first == OK ? e : first;
         }
-        pthread_mutex_unlock(&logs->lock);
-        char *path = xasprintf("%s/replication-offset-checkpoint", logs->dirs[i].path);
-        err e = offset_checkpoint_write(&next, logs->env->fs, path, durable);
-        free(path);
-        first = first == OK ? e : first;
     }
     return first;
 }

@@ -67,9 +67,9 @@ enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *parti
     return partition_parse(whole, topic, partition) ? DIR_PARTITION : DIR_FOREIGN;
 }
 
-void log_dir_init(struct log_dir *dir, const char *path)
+void log_dir_init(struct log_dir *dir, const char *path, struct health *health)
 {
-    *dir = (struct log_dir){.lock_fd = -1, .path = xstrdup(path)};
+    *dir = (struct log_dir){.lock_fd = -1, .path = xstrdup(path), .health = health};
     size_t len = strlen(dir->path);
     while (len > 1 && dir->path[len - 1] == '/') {
         dir->path[--len] = '\0';
@@ -90,7 +90,13 @@ void log_dir_deinit(struct log_dir *dir, struct fs *fs)
     map_deinit(&dir->cleaned_to);
     map_deinit(&dir->high_watermarks);
     name_list_deinit(&dir->subdirs);
+    health_release(dir->health);
     free(dir->path);
+}
+
+bool log_dir_is_online(const struct log_dir *dir)
+{
+    return !health_is_offline(dir->health);
 }
 
 static char *file_in(const struct log_dir *dir, const char *name)
@@ -118,7 +124,8 @@ static err check_names(struct log_dir *dir, struct fs *fs, char reason[LOGS_REAS
 {
     err e = fs_list_dirs(fs, dir->path, &dir->subdirs);
     if (e != OK) {
-        return refuse(reason, LOGS_REASON_BYTES, "cannot list %s: %s", dir->path, err_text(e));
+        return refuse_with(e, reason, LOGS_REASON_BYTES, "cannot list %s: %s", dir->path,
+                           err_text(e));
     }
     for (size_t i = 0; i < dir->subdirs.count && e == OK; i++) {
         struct str topic;
@@ -148,7 +155,8 @@ static err read_properties(struct log_dir *dir, struct fs *fs, char reason[LOGS_
         e = properties_parse(&dir->properties, text, len, &line);
     }
     if (e != OK) {
-        e = refuse(reason, LOGS_REASON_BYTES, "cannot read %s: %s", path, err_text(e));
+        e = refuse_with(err_to_errno(e) == 0 ? E_CONFIG : e, reason, LOGS_REASON_BYTES,
+                        "cannot read %s: %s", path, err_text(e));
     }
     free(text);
     free(path);
@@ -162,22 +170,26 @@ static err take_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON
     free(path);
     if (e != OK) {
         dir->lock_fd = -1;
-        return refuse(reason, LOGS_REASON_BYTES, "cannot open %s/.lock: %s", dir->path,
-                      err_text(e));
+        return refuse_with(e, reason, LOGS_REASON_BYTES, "cannot open %s/.lock: %s", dir->path,
+                           err_text(e));
     }
-    if (fs_lock(fs, dir->lock_fd) != OK) {
+    e = fs_lock(fs, dir->lock_fd);
+    if (err_to_errno(e) == EAGAIN || err_to_errno(e) == EACCES) {
         return refuse(reason, LOGS_REASON_BYTES,
                       "%s is in use: another broker holds the lock on %s/.lock", dir->path,
                       dir->path);
     }
-    return OK;
+    return e == OK ? OK
+                   : refuse_with(e, reason, LOGS_REASON_BYTES, "cannot lock %s/.lock: %s",
+                                 dir->path, err_text(e));
 }
 
 err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])
 {
     err e = make_dirs(fs, dir->path);
     if (e != OK) {
-        return refuse(reason, LOGS_REASON_BYTES, "cannot create %s: %s", dir->path, err_text(e));
+        return refuse_with(e, reason, LOGS_REASON_BYTES, "cannot create %s: %s", dir->path,
+                           err_text(e));
     }
     TRY(take_lock(dir, fs, reason));
     TRY(read_properties(dir, fs, reason));

@@ -1,14 +1,16 @@
-/* One log directory: its lock, its identity, its names, its clean marker. (reference: storage
- * format §1, §2, §9) Shared by logs*.c only. One thread. */
+/* One log directory: whether it works, its lock, its identity, its names, its clean marker. (reference:
+ * storage format §1, §2, §9, §16) Shared by logs*.c only. One thread, but for `health`. */
 #ifndef OTTLA_STORAGE_LOGS_DIR_H
 #define OTTLA_STORAGE_LOGS_DIR_H
 
 #include "base/map.h"
 #include "base/properties.h"
+#include "storage/health.h"
 #include "storage/logs.h"
 
 struct log_dir {
     char *path;
+    struct health *health;        /* a reference; its logs have others. Any thread */
     int lock_fd;                  /* -1: not held */
     struct properties properties; /* meta.properties as it is */
     bool clean;                   /* the marker was there, and was removed */
@@ -27,12 +29,15 @@ enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_KEPT, DIR_FOREIGN };
 /* Takes a name apart; `topic` points into it. DIR_KEPT: -future, -stray, remote-log-index-cache. */
 enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *partition);
 
-void log_dir_init(struct log_dir *dir, const char *path);
+/* `health` becomes the directory's. */
+void log_dir_init(struct log_dir *dir, const char *path, struct health *health);
 /* Releases the lock without touching anything else. */
 void log_dir_deinit(struct log_dir *dir, struct fs *fs);
 
+bool log_dir_is_online(const struct log_dir *dir);
+
 /* Creates the directory (and its parents), takes the lock, reads meta.properties, refuses foreign
- * subdirectories. E_CONFIG with the reason. */
+ * subdirectories. E_CONFIG, or an errno's error where the disk refused, with the reason. */
 NODISCARD err log_dir_lock(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES]);
 /* The ids that meta.properties tells; -1 and "" where it does not. */
 NODISCARD err log_dir_identity(const struct log_dir *dir, int32_t *broker_id,

@@ -31,6 +31,7 @@ struct logs {
     struct log_config (*config_of)(void *context, struct str topic);
     void *context;
     bool loaded;
+    char lost[LOGS_REASON_BYTES]; /* of the directories that are offline at the start, why */
     pthread_mutex_t lock;
     pthread_mutex_t points_lock;
     struct map entries; /* "topic-partition" to struct entry, owned */

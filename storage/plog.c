@@ -57,6 +57,11 @@ bool plog_is_offline(const struct plog *log)
     return health_is_offline(log->health);
 }
 
+bool plog_failed_alone(const struct plog *log)
+{
+    return health_failed_alone(log->health);
+}
+
 int64_t plog_cleaned_to(const struct plog *log)
 {
     return atomic_load(&log->cleaned_to);

@@ -7,8 +7,9 @@
  * at a time. Reading needs no lock: plog_read and the look-ups may run beside an append on any
  * thread (a leaf mutex inside guards the segment list and the active index for moments; it is never
  * held over a read from the disk).
- * Errors: a disk that fails a write, an fsync or a read is final: the log is offline from then on and
- * every call answers KAFKA_STORAGE_ERROR; plog_is_offline() says so. Bytes that are no batch where one
+ * Errors: a disk that fails a write, an fsync or a read is final: the log is offline from then on, with all
+ * others of its log directory unless the disk is merely full (health.h), and every call answers
+ * KAFKA_STORAGE_ERROR; plog_is_offline() says so. Bytes that are no batch where one
  * should be are CORRUPT_MESSAGE for whoever reads there, and nothing else. Indexes, snapshots and
  * epochs that are wrong are no error at all: they are made again (README). */
 #ifndef OTTLA_STORAGE_PLOG_H
@@ -31,6 +32,7 @@ struct topic_partition {
 struct plog_open {
     const char *dir;             /* "<log dir>/<topic>-<partition>"; copied */
     struct topic_partition name; /* copied */
+    struct health *dir_health;   /* of the log directory; retained. NULL: it stands alone */
     struct log_config config;
     bool clean;               /* the last stop was clean: nothing is scanned */
     int64_t recovery_point;   /* from its checkpoint, 0 if none */
@@ -60,6 +62,8 @@ struct log_config plog_config(const struct plog *log);
 /* cleanup.policy has "compact". Needs the partition's lock. */
 bool plog_is_compacted(struct plog *log);
 bool plog_is_offline(const struct plog *log);
+/* It is offline, and its log directory is not: nobody is told of it but by this. */
+bool plog_failed_alone(const struct plog *log);
 /* What must be on the disk before the log may go on could not be written there: `e` is an errno's. */
 void plog_take_offline(struct plog *log, err e, const char *doing);
 /* Opening it repaired nothing, and nothing was appended, rolled or truncated since: after a clean

@@ -245,7 +245,7 @@ static struct plog *plog_new(const struct storage_env *env, const struct plog_op
     struct plog *log = xcalloc(1, sizeof(*log));
     log->env = env;
     log->dir = xstrdup(how->dir);
-    log->health = health_new(how->dir);
+    log->health = health_of_log(how->dir, how->dir_health);
     log->topic = str_dup(how->name.topic);
     log->partition = how->name.partition;
     log->config = log->config_next = how->config;

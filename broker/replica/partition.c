@@ -76,7 +76,7 @@ static void tell_failure(struct partition *p)
 
 void partition_unlock(struct partition *p)
 {
-    if (p->log != NULL && !p->failure_told && plog_is_offline(p->log)) {
+    if (p->log != NULL && !p->failure_told && plog_failed_alone(p->log)) {
         tell_failure(p);
     }
     if (DEBUG_CHECKS) {
@@ -560,6 +560,15 @@ static void after_flush(struct partition *p, err outcome)
         partition_advance(p, INT32_MAX);
         wake_safe_here(p);
         partition_checkpoint_due(p); /* the recovery point has moved */
+    }
+    partition_unlock(p);
+}
+
+void partition_wake_if_offline(struct partition *p)
+{
+    partition_lock(p);
+    if (p->log != NULL && plog_is_offline(p->log)) {
+        partition_wake_all(p);
     }
     partition_unlock(p);
 }

@@ -61,8 +61,8 @@ struct partition_env {
     void (*isr_wanted)(void *context, struct partition *p);
     void (*behind)(void *context, struct partition *p);
     void *isr_context;
-    /* Told under a partition's lock, once, that its log is offline while there are other replicas, which
-     * may lead; may be NULL. */
+    /* Told under a partition's lock, once, that its log alone is offline, and not its directory, while there
+     * are other replicas, which may lead; may be NULL. */
     void (*log_failed)(void *context);
     void *failed_context;
 };
@@ -290,6 +290,8 @@ NODISCARD err partition_begin_anew(struct partition *p, int32_t leader_epoch, in
 
 /* ---- from time to time ---- */
 
+/* Its log may have gone offline with its directory: who waits for the partition is told then. */
+void partition_wake_if_offline(struct partition *p);
 /* Who lives has changed: as a leader it looks again how far the high watermark may move. */
 void partition_reconsider(struct partition *p);
 void partition_set_config(struct partition *p, const struct log_config *config);

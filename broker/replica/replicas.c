@@ -211,8 +211,9 @@ static struct replica_set set_of(const int32_t *ids, int32_t count)
     return (struct replica_set){.ids = ids, .count = count < 0 ? 0 : count};
 }
 
+/* While a directory is offline the log may be in it: only a partition that is new gets one elsewhere. */
 static err open_log(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
-                    struct plog **log)
+                    bool is_new, struct plog **log)
 {
     struct log_config config;
     bool known = replicas->config.config_of(replicas->config.config_context, name.topic, &config);
@@ -222,6 +223,9 @@ static err open_log(struct replicas *replicas, struct topic_partition name, stru
     }
     if (*log != NULL) {
         return uuid_is_zero(topic_id) ? OK : plog_set_topic_id(*log, topic_id);
+    }
+    if (!is_new && logs_dirs_online(replicas->config.logs) < logs_dirs(replicas->config.logs)) {
+        return ERR_KAFKA_STORAGE_ERROR;
     }
     if (!known) {
         log_warn("replicas",
@@ -240,14 +244,14 @@ static void take_throttled(const struct replicas_config *config, struct partitio
 
 /* The partition as it will be: found in the table, or made of its log. */
 static err obtain(struct replicas *replicas, struct topic_partition name, struct uuid topic_id,
-                  struct partition **out)
+                  bool is_new, struct partition **out)
 {
     *out = replicas_find(replicas, name.topic, name.partition);
     if (*out != NULL) {
         return partition_take_topic_id(*out, topic_id);
     }
     struct plog *log = NULL;
-    TRY(open_log(replicas, name, topic_id, &log));
+    TRY(open_log(replicas, name, topic_id, is_new, &log));
     int64_t high_watermark = logs_checkpointed_high_watermark(replicas->config.logs, name);
     int64_t start = plog_start_offset(log);
     int64_t end = plog_end_offset(log);
@@ -312,7 +316,7 @@ static err apply_state(struct replicas *replicas, struct topic_partition name, s
     }
     struct partition *p = NULL;
     struct role_change change;
-    err e = obtain(replicas, name, topic_id, &p);
+    err e = obtain(replicas, name, topic_id, in->is_new, &p);
     if (e == OK) {
         e = partition_become(p, &state, &change);
     }
@@ -543,6 +547,17 @@ void replicas_take_configs(struct replicas *replicas, struct str topic)
     struct config_change change = {.of = &replicas->config, .topic = topic};
     logs_each(replicas->config.logs, change_log, &change);
     replicas_each(replicas, change_partition, &change);
+}
+
+static void wake_if_offline(void *context, struct partition *p)
+{
+    (void)context;
+    partition_wake_if_offline(p);
+}
+
+void replicas_wake_offline(struct replicas *replicas)
+{
+    replicas_each(replicas, wake_if_offline, NULL);
 }
 
 static void reconsider(void *context, struct partition *p)

@@ -69,6 +69,8 @@ void replicas_stop_replica(struct replicas *replicas, const struct stop_replica_
 NODISCARD err replicas_checkpoint_high_watermarks(struct replicas *replicas, bool durable);
 /* Logs of the topic, or (null) all of them, take the configuration that config_of tells now. */
 void replicas_take_configs(struct replicas *replicas, struct str topic);
+/* A log directory has failed: who waits for a partition in it is told. */
+void replicas_wake_offline(struct replicas *replicas);
 /* A broker lives no more: partitions that are led look again whom they wait for. */
 void replicas_reconsider(struct replicas *replicas);
 /* Retention on every partition that is compacted, or on every one that is not; returns how many segments went. */

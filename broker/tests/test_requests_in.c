@@ -52,15 +52,20 @@ static struct log_config config_of(void *context, struct str topic)
     return config;
 }
 
-static void open_logs(void)
+/* Beside another directory, which is offline, or alone. */
+static void open_logs(bool one_is_offline)
 {
     struct logs_identity identity;
     char reason[LOGS_REASON_BYTES];
     char path[128];
-    char *dir = path;
+    char offline[] = "/dev/null/data";
+    char *dirs[] = {path, offline};
     snprintf(path, sizeof(path), "%s/data", t.dir);
-    struct logs_open how = {
-        .dirs = &dir, .dirs_n = 1, .broker_id = ME, .config_of = config_of, .context = t.configs};
+    struct logs_open how = {.dirs = dirs,
+                            .dirs_n = one_is_offline ? 2 : 1,
+                            .broker_id = ME,
+                            .config_of = config_of,
+                            .context = t.configs};
     t.env = (struct storage_env){.fs = fs_system(),
                                  .clock = &t.clock.clock,
                                  .random = random_system(),
@@ -69,7 +74,7 @@ static void open_logs(void)
     MUST(logs_load(t.logs, ME, "c", reason));
 }
 
-static void begin(void)
+static void begin_with(bool one_is_offline)
 {
     char reason[CONFIG_REASON_BYTES];
     memset(&t, 0, sizeof(t));
@@ -84,7 +89,7 @@ static void begin(void)
     t.coord = store_open(t.dir, &t.clock.clock, ignore_watch);
     t.configs = topic_configs_new(&t.config);
     topic_configs_use(t.configs, t.coord, ME);
-    open_logs();
+    open_logs(one_is_offline);
     struct replicas_config replicas = {.broker_id = ME,
                                        .logs = t.logs,
                                        .clock = &t.clock.clock,
@@ -104,6 +109,11 @@ static void begin(void)
                                         .logs_removed = on_logs_removed};
     t.in = requests_in_new(&config);
     requests_in_set_broker_epoch(t.in, BROKER_EPOCH);
+}
+
+static void begin(void)
+{
+    begin_with(false);
 }
 
 /* The threads have ended. */
@@ -339,6 +349,35 @@ static void test_log_that_was_loaded(void)
     end();
 }
 
+static err answer_of(const struct sent *sent)
+{
+    CU_ASSERT_FATAL(sent->done && sent->lisr_response.topics_n == 1);
+    return sent->lisr_response.topics[0].partition_errors[0].error_code;
+}
+
+/* The log of a partition may be in the directory that is offline: only a new one gets another. */
+static void test_offline_directory(void)
+{
+    struct sent sent;
+    begin_with(true);
+    send_leader(&sent, "a", ME, 1);
+    settle();
+    CU_ASSERT_EQUAL(answer_of(&sent), ERR_KAFKA_STORAGE_ERROR);
+    CU_ASSERT_EQUAL(logs_count(t.logs), 0);
+    send_leader(&sent, "b", ME, 1);
+    sent.partition.is_new = true;
+    settle();
+    CU_ASSERT_EQUAL(answer_of(&sent), OK);
+    CU_ASSERT(leads("b"));
+    send_leader(&sent, "b", ME, 2); /* it is there */
+    settle();
+    CU_ASSERT_EQUAL(answer_of(&sent), OK);
+    send_leader(&sent, "a", ME, 2);
+    settle();
+    CU_ASSERT_EQUAL(answer_of(&sent), ERR_KAFKA_STORAGE_ERROR);
+    end();
+}
+
 /* The store cannot be reached: the partition comes all the same, careful, and has its own options when
  * they can be read. */
 static void test_store_out_of_reach(void)
@@ -542,7 +581,7 @@ static void test_end(void)
 }
 
 SUITE("requests in", TEST(test_fence), TEST(test_options_are_read_first),
-      TEST(test_log_that_was_loaded), TEST(test_store_out_of_reach),
+      TEST(test_log_that_was_loaded), TEST(test_offline_directory), TEST(test_store_out_of_reach),
       TEST(test_demoted_without_the_store), TEST(test_late_answer), TEST(test_topic_made_again),
       TEST(test_configs_in_turn), TEST(test_many_replicas), TEST(test_role_of_before_a_deletion),
       TEST(test_end))

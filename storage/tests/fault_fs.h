@@ -15,7 +15,7 @@ struct fault_fs {
     struct fs fs;
     _Atomic int64_t calls; /* of operations that count */
     int64_t fail_at;       /* the call that fails; 0: none */
-    int error;             /* with which errno; 0: EIO */
+    int error;             /* what it fails with; 0: EIO */
     bool dead;             /* everything after it fails too: a crash */
     bool die;
     bool tear;         /* the failing write writes half of its bytes */
@@ -40,10 +40,15 @@ static inline bool fault_hits(struct fs *fs, bool change, bool sync)
     return true;
 }
 
+static inline int fault_error(const struct fs *fs)
+{
+    const struct fault_fs *f = (const struct fault_fs *)(const void *)fs;
+    return f->error == 0 ? EIO : f->error;
+}
+
 #define FAULT(change, sync)                                                                        \
     if (fault_hits(fs, (change), (sync))) {                                                        \
-        errno = ((struct fault_fs *)(void *)fs)->error;                                            \
-        errno = errno == 0 ? EIO : errno;                                                          \
+        errno = fault_error(fs);                                                                   \
         return -1;                                                                                 \
     }
 
@@ -75,7 +80,7 @@ UNUSED static ssize_t fault_pwritev(struct fs *fs, int fd, const struct iovec *p
             struct iovec half = {.iov_base = parts[0].iov_base, .iov_len = parts[0].iov_len / 2};
             (void)!fs_system()->ops->pwritev(fs_system(), fd, &half, 1, position);
         }
-        errno = f->error == 0 ? EIO : f->error;
+        errno = fault_error(fs);
         return -1;
     }
     return fs_system()->ops->pwritev(fs_system(), fd, parts, parts_n, position);

@@ -19,6 +19,7 @@ struct two {
     char b[96];
     char reason[LOGS_REASON_BYTES];
     struct logs_identity identity;
+    int dirs_failed; /* so many were told */
 };
 
 static void make_two(struct two *t)
@@ -27,6 +28,13 @@ static void make_two(struct two *t)
     snprintf(t->a, sizeof(t->a), "%s/a", t->p.dir);
     snprintf(t->b, sizeof(t->b), "%s/deep/b/", t->p.dir);
     t->reason[0] = '\0';
+    t->dirs_failed = 0;
+}
+
+static void on_dir_failed(void *context)
+{
+    int *dirs_failed = context;
+    ++*dirs_failed;
 }
 
 static err try_lock(struct two *t, int dirs_n, int32_t broker_id, const char *cluster,
@@ -37,7 +45,9 @@ static err try_lock(struct two *t, int dirs_n, int32_t broker_id, const char *cl
                             .dirs_n = (size_t)dirs_n,
                             .broker_id = broker_id,
                             .cluster_id = cluster,
-                            .config_of = config_of};
+                            .config_of = config_of,
+                            .dir_failed = on_dir_failed,
+                            .failed_context = &t->dirs_failed};
     return logs_lock(&t->p.env, &how, logs, &t->identity, t->reason);
 }
 
@@ -195,6 +205,8 @@ static void test_locks(void)
     CU_ASSERT_EQUAL(try_lock(&other, 1, -1, NULL, &second), E_CONFIG);
     CU_ASSERT_PTR_NOT_NULL(strstr(other.reason, "in use"));
     CU_ASSERT_PTR_NOT_NULL(strstr(other.reason, t.a));
+    CU_ASSERT_EQUAL(try_lock(&other, 2, -1, NULL, &second), E_CONFIG); /* the other one is free */
+    CU_ASSERT_PTR_NOT_NULL(strstr(other.reason, "in use"));
     pid_t child = fork();
     if (child == 0) {
         _exit(try_lock(&other, 1, -1, NULL, &second) == E_CONFIG ? 0 : 1);
@@ -532,6 +544,199 @@ static void test_corrupt_checkpoints(void)
     place_remove(&t.p);
 }
 
+/* ---- directories that fail ---- */
+
+/* One that is none: the others serve, and what is new goes to them. All of them: the start is refused. */
+static void test_offline_at_start(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = NULL;
+    spit(&t.p, "a", "x", 1);
+    logs = start(&t, 2);
+    CU_ASSERT_EQUAL(t.dirs_failed, 1);
+    CU_ASSERT_EQUAL(logs_dirs(logs), 2);
+    CU_ASSERT_EQUAL(logs_dirs_online(logs), 1);
+    CU_ASSERT_FALSE(logs_dir_is_online(logs, 0));
+    CU_ASSERT_PTR_NOT_NULL(strstr(logs_first_dir(logs), "/deep/b"));
+    for (int i = 0; i < 3; i++) {
+        must_append(create(logs, "t", i), 2);
+    }
+    CU_ASSERT_TRUE(exists(&t.p, "deep/b/t-2"));
+    MUST(logs_write_high_watermarks(logs, true, minus_one, NULL));
+    MUST(logs_write_recovery_points(logs));
+    MUST(logs_write_checkpoint(logs, LOGS_START_OFFSETS));
+    logs_close(logs);
+    CU_ASSERT_TRUE(exists(&t.p, "deep/b/.kafka_cleanshutdown"));
+    refused(&t, 2, 9, NULL, "broker.id is 9");
+    refused(&t, 1, -1, NULL, "/a/.lock: Not a directory");
+    run("rm -r '%s'/deep && touch '%s'/deep", t.p.dir, t.p.dir);
+    refused(&t, 2, -1, NULL, "none of log.dirs can be used: ");
+    refused(&t, 2, -1, NULL, "/a/.lock: Not a directory; cannot create ");
+    place_remove(&t.p);
+}
+
+static err append_n(struct plog *log, int count)
+{
+    return append_spec(log, &(struct batch_spec){.count = count}, NULL);
+}
+
+static void make_two_with_logs(struct two *t)
+{
+    make_two(t);
+    struct logs *logs = start(t, 2);
+    for (int i = 0; i < 4; i++) { /* two in each directory */
+        must_append(create(logs, "t", i), 2);
+    }
+    MUST(logs_write_high_watermarks(logs, true, minus_one, NULL));
+    logs_close(logs);
+    place_reboot(&t->p);
+}
+
+static void check_ends(struct logs *logs, size_t dir, int64_t end_offset)
+{
+    for (int i = (int)dir; i < 4; i += 2) {
+        struct plog *log = logs_get(logs, tp("t", i));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(log);
+        CU_ASSERT_EQUAL(plog_end_offset(log), end_offset);
+        CU_ASSERT_FALSE(plog_is_offline(log));
+    }
+}
+
+/* Each call of a start fails once: at most one directory goes offline, and nothing is lost in either. */
+static void test_start_with_errors(void)
+{
+    struct two t;
+    make_two_with_logs(&t);
+    bool offline[2] = {false, false};
+    for (int64_t at = 1; at > 0; at++) {
+        struct logs *logs = NULL;
+        t.p.fault.fail_at = at;
+        MUST(try_lock(&t, 2, -1, NULL, &logs));
+        MUST(logs_load(logs, 1, "cluster", t.reason));
+        CU_ASSERT_STRING_EQUAL(t.reason, "");
+        CU_ASSERT(logs_dirs_online(logs) >= 1);
+        for (size_t dir = 0; dir < 2; dir++) {
+            if (logs_dir_is_online(logs, dir)) {
+                check_ends(logs, dir, 2);
+            }
+            offline[dir] |= !logs_dir_is_online(logs, dir);
+        }
+        at = t.p.fault.calls < at ? -1 : at;
+        t.p.fault.fail_at = 0;
+        logs_close(logs);
+        place_reboot(&t.p);
+    }
+    CU_ASSERT(offline[0] && offline[1]);
+    struct logs *logs = start(&t, 2);
+    CU_ASSERT_EQUAL(logs_count(logs), 4);
+    check_ends(logs, 0, 2);
+    check_ends(logs, 1, 2);
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+/* The disk under one log refuses: all of its directory is offline, told of once, and touched no more. */
+static void test_dir_fails(void)
+{
+    struct two t;
+    make_two_with_logs(&t);
+    struct logs *logs = start(&t, 2);
+    t.p.fault.only_changes = true;
+    t.p.fault.fail_at = t.p.fault.calls + 1;
+    CU_ASSERT_EQUAL(append_n(logs_get(logs, tp("t", 0)), 2), ERR_KAFKA_STORAGE_ERROR);
+    t.p.fault.fail_at = 0;
+    CU_ASSERT_EQUAL(append_n(logs_get(logs, tp("t", 2)), 2), ERR_KAFKA_STORAGE_ERROR);
+    CU_ASSERT_FALSE(plog_failed_alone(logs_get(logs, tp("t", 0))));
+    CU_ASSERT_FALSE(plog_failed_alone(logs_get(logs, tp("t", 2))));
+    must_append(logs_get(logs, tp("t", 1)), 2);
+    must_append(logs_get(logs, tp("t", 3)), 2);
+    CU_ASSERT_EQUAL(t.dirs_failed, 1);
+    CU_ASSERT_FALSE(logs_dir_is_online(logs, 0));
+    CU_ASSERT_EQUAL(logs_delete(logs, tp("t", 0)), ERR_KAFKA_STORAGE_ERROR);
+    create(logs, "new", 0);
+    create(logs, "new", 1);
+    CU_ASSERT_TRUE(exists(&t.p, "deep/b/new-0") && exists(&t.p, "deep/b/new-1"));
+    run("rm '%s'/a/*-checkpoint", t.p.dir, "");
+    MUST(logs_write_high_watermarks(logs, true, minus_one, NULL));
+    MUST(logs_write_recovery_points(logs));
+    run("! ls '%s'/a | grep -q checkpoint", t.p.dir, "");
+    logs_close(logs);
+    CU_ASSERT_FALSE(exists(&t.p, "a/.kafka_cleanshutdown"));
+    CU_ASSERT_TRUE(exists(&t.p, "deep/b/.kafka_cleanshutdown"));
+    place_reboot(&t.p);
+    logs = start(&t, 2);
+    check_ends(logs, 0, 2);
+    check_ends(logs, 1, 4);
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+/* A checkpoint, a creation and a deletion that the disk refuses are of the directory, too; the last one
+ * that fails leaves nothing. */
+static void test_dir_fails_by_its_own(void)
+{
+    struct log_config config = small_config();
+    for (int how = 0; how < 3; how++) {
+        struct two t;
+        struct plog *log = NULL;
+        make_two_with_logs(&t);
+        struct logs *logs = start(&t, 2);
+        for (int dir = 0; dir < 2; dir++) {
+            t.p.fault.only_changes = true;
+            t.p.fault.fail_at = t.p.fault.calls + 1;
+            if (how == 0) {
+                MUST(logs_write_recovery_points(logs));
+            } else if (how == 1) {
+                CU_ASSERT_EQUAL(
+                    logs_create(logs, tp("new", 0), (struct uuid){{7, 7}}, &config, &log),
+                    ERR_KAFKA_STORAGE_ERROR);
+            } else {
+                CU_ASSERT_EQUAL(logs_delete(logs, tp("t", dir)), ERR_KAFKA_STORAGE_ERROR);
+            }
+            t.p.fault.fail_at = 0;
+            CU_ASSERT_EQUAL(t.dirs_failed, dir + 1);
+            CU_ASSERT_EQUAL(logs_dirs_online(logs), 1 - (size_t)dir);
+        }
+        CU_ASSERT_EQUAL(logs_create(logs, tp("more", 0), (struct uuid){{7, 7}}, &config, &log),
+                        ERR_KAFKA_STORAGE_ERROR);
+        logs_close(logs);
+        place_reboot(&t.p);
+        logs = start(&t, 2);
+        CU_ASSERT_EQUAL(logs_count(logs), 4); /* what was not deleted is there */
+        logs_close(logs);
+        place_remove(&t.p);
+    }
+}
+
+/* There is no room: the log that wanted it is offline, its directory is not; a start is refused. */
+static void test_full(void)
+{
+    static const int errors[] = {ENOSPC, EDQUOT};
+    for (size_t i = 0; i < 2; i++) {
+        struct two t;
+        make_two_with_logs(&t);
+        struct logs *logs = start(&t, 2);
+        t.p.fault.only_changes = true;
+        t.p.fault.error = errors[i];
+        t.p.fault.fail_at = t.p.fault.calls + 1;
+        CU_ASSERT_EQUAL(append_n(logs_get(logs, tp("t", 0)), 2), ERR_KAFKA_STORAGE_ERROR);
+        CU_ASSERT_TRUE(plog_failed_alone(logs_get(logs, tp("t", 0))));
+        must_append(logs_get(logs, tp("t", 2)), 2);
+        t.p.fault.fail_at = t.p.fault.calls + 1;
+        CU_ASSERT_EQUAL(logs_write_recovery_points(logs), err_from_errno(errors[i]));
+        CU_ASSERT_EQUAL(t.dirs_failed, 0);
+        CU_ASSERT_EQUAL(logs_dirs_online(logs), 2);
+        logs_close(logs);
+        place_reboot(&t.p);
+        t.p.fault.only_changes = true;
+        t.p.fault.error = errors[i];
+        t.p.fault.fail_at = 2;
+        refused(&t, 2, -1, NULL, "cannot open");
+        place_remove(&t.p);
+    }
+}
+
 /* Ten thousand partitions: what a clean start costs is printed, and must not be absurd. */
 static void test_many(void)
 {
@@ -564,4 +769,6 @@ static void test_many(void)
 SUITE("logs", TEST(test_life), TEST(test_recovered_is_durable), TEST(test_unknown_high_watermarks),
       TEST(test_locks), TEST(test_identity), TEST(test_delete), TEST(test_kept_directories),
       TEST(test_unclean), TEST(test_open_transactions), TEST(test_abandoned),
-      TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints), TEST(test_many))
+      TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints), TEST(test_offline_at_start),
+      TEST(test_start_with_errors), TEST(test_dir_fails), TEST(test_dir_fails_by_its_own),
+      TEST(test_full), TEST(test_many))

@@ -1,5 +1,5 @@
 /* DescribeLogDirs: which log directory has which partitions, and how large they are. Partitions that are
- * not here are left out. (reference: requests §8) */
+ * not here are left out; a directory that is offline, or cannot be read, has none. (reference: requests §8) */
 #include "broker/broker.h"
 
 #include <stdlib.h>
@@ -115,12 +115,17 @@ static bool describe_dir(struct req *r, size_t dir, struct map *wanted,
 {
     struct logs *logs = r->broker->logs;
     struct collection c = {.req = r, .wanted = wanted, .room = logs_count(logs)};
-    struct fs_space space = {.total_bytes = -1, .usable_bytes = -1};
+    struct fs_space space = {0};
     char *path = logs_dir_path(logs, dir);
     describe_log_dirs_response_result_init(out);
     out->log_dir = arena_str(&r->arena, str_of(path));
     free(path);
-    out->error_code = kafka_error_of_log(logs_dir_space(logs, dir, &space));
+    err e =
+        logs_dir_is_online(logs, dir) ? logs_dir_space(logs, dir, &space) : ERR_KAFKA_STORAGE_ERROR;
+    if (e != OK) {
+        out->error_code = kafka_error_of_log(e);
+        return true;
+    }
     out->total_bytes = space.total_bytes;
     out->usable_bytes = space.usable_bytes;
     c.found = req_array(r, (int32_t)c.room, sizeof(*c.found));
