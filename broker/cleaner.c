@@ -264,6 +264,7 @@ static err start_thread(struct cleaner *cleaner, int number)
 {
     struct cleaner_thread *thread = &cleaner->threads[number];
     char name[16];
+    CHECK(number >= 0 && number < THREADS_MAX);
     *thread =
         (struct cleaner_thread){.cleaner = cleaner, .timer.fire = on_timer, .arm.run = on_arm};
     snprintf(name, sizeof(name), "cleaner-%d", number);

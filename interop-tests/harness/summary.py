@@ -15,7 +15,8 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 LIVES = ("fresh", "restarted", "killed")
 
 
-STORES = {"embedded": "its own store", "zookeeper": "ZooKeeper", "cluster": "several brokers", "messages": "several brokers"}
+STORES = {"embedded": "its own store", "zookeeper": "ZooKeeper", "cluster": "several brokers", "messages": "several brokers",
+          "storage": "its own store"}
 
 
 def rows(results: list) -> dict:
