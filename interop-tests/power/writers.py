@@ -137,10 +137,14 @@ class Transactions(Writer):
         self.slot, self.ledger = slot, ledger
         self._topic, self._partitions, self._rng = topic, partitions, random.Random(seed)
         self.waiting = threading.Event()
-        self._producer = ck.Producer({
-            **COMMON, "bootstrap.servers": bootstrap, "transactional.id": slot, "transaction.timeout.ms": 30000,
-            "linger.ms": 1})
+        self._bootstrap, self._producer = bootstrap, None
         self._group = ck.Consumer({**COMMON, "bootstrap.servers": bootstrap, "group.id": slot}).consumer_group_metadata()
+
+    def _begin(self) -> bool:
+        self._producer = ck.Producer({
+            **COMMON, "bootstrap.servers": self._bootstrap, "transactional.id": self.slot, "transaction.timeout.ms": 30000,
+            "linger.ms": 1})
+        return self._again(lambda: self._producer.init_transactions(AT_ONCE_S))
 
     def _again(self, call) -> bool:
         """What may be repeated is, until it works or nobody wants to know."""
@@ -156,7 +160,7 @@ class Transactions(Writer):
         return False
 
     def _run(self) -> None:
-        if not self._again(lambda: self._producer.init_transactions(AT_ONCE_S)):
+        if not self._begin():
             return
         while not self.discarded:
             if not self._go_on.is_set():
@@ -164,9 +168,13 @@ class Transactions(Writer):
                 self._go_on.wait(0.1)
                 continue
             self.waiting.clear()
-            self._transaction()
+            # An abort of librdkafka's drops what it has not heard of and gives its sequences to the next transaction, with
+            # the same epoch: if the log has it, that one's are taken for duplicates, by Kafka too. So it begins anew.
+            if not self._transaction() and not self.discarded:
+                self._begin()
 
-    def _transaction(self) -> None:
+    def _transaction(self) -> bool:
+        """False: it is not known how it ended."""
         t = [[], "open", None, False]
         self.ledger.append(t)
         number = len(self.ledger) - 1
@@ -176,29 +184,26 @@ class Transactions(Writer):
             t[0].append((partition, place))
             self._producer.produce(self._topic, f"{self.slot}:{number}:{place}:".encode() + self._rng.randbytes(100),
                                    partition=partition)
-        good = True
         if self._rng.random() < 0.5:
             offsets = [ck.TopicPartition(self._topic, 0, number + 1)]
-            good = self._again(lambda: self._producer.send_offsets_to_transaction(offsets, self._group, AT_ONCE_S))
             t[3] = True
-        if good and self._rng.random() < 0.75 and not self.discarded:
+            if not self._again(lambda: self._producer.send_offsets_to_transaction(offsets, self._group, AT_ONCE_S)):
+                return False
+        if self._rng.random() < 0.75 and not self.discarded:
             t[1] = "committing"
             if self._again(lambda: self._producer.commit_transaction(AT_ONCE_S)):
                 t[1:3] = ["committed", time.monotonic()]
-                return
-            if self.discarded:
-                return
-        else:
-            # So that there is something to hide; and an abort beside a request for its first partition, which the cut has lost,
-            # is answered INVALID_TXN_STATE (as by Kafka), which is fatal to librdkafka.
-            while not self.discarded and self._producer.flush(AT_ONCE_S):
-                pass
-        if not self.discarded:
-            was = t[1]
-            if was == "open":
-                t[1] = "aborting"
-            if self._again(lambda: self._producer.abort_transaction(AT_ONCE_S)):
-                t[1:3] = ["aborted", time.monotonic()]
+                return True
+            return False
+        # So that there is something to hide; and an abort beside a request for its first partition, which the cut has lost,
+        # is answered INVALID_TXN_STATE (as by Kafka), which is fatal to librdkafka.
+        while not self.discarded and self._producer.flush(AT_ONCE_S):
+            pass
+        t[1] = "aborting"
+        if self.discarded or not self._again(lambda: self._producer.abort_transaction(AT_ONCE_S)):
+            return False
+        t[1:3] = ["aborted", time.monotonic()]
+        return True
 
     def forget_after(self, moment: float) -> None:
         for t in self.ledger:
