@@ -18,6 +18,7 @@
 #include "base/planted.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 
 const char *plog_dir(const struct plog *log)
@@ -514,9 +515,12 @@ static err flush_to(struct plog *log, int64_t end_offset, bool with_active_index
 }
 
 /* Did a roll beside a flush up to `end_offset` seal the segment that it took for the active one, just
- * there? The guard is held. */
+ * there, or is it about to? The guard is held. */
 static bool sealed_beside(const struct plog *log, int64_t end_offset, int64_t active_base)
 {
+    if (log->sealing_at == end_offset && plog_recovery_point(log) < end_offset) {
+        return true;
+    }
     return end_offset != active_base &&
            log->segments[plog_segment_at(log, end_offset)]->base_offset == end_offset;
 }
@@ -555,6 +559,9 @@ err plog_flush(struct plog *log)
             return ERR_KAFKA_STORAGE_ERROR;
         }
         LOG_TRY(log, flush_round(log, &settled), "flushing");
+        if (!settled) {
+            sched_yield(); /* a roll is a few small files */
+        }
     }
     return OK;
 }

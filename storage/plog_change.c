@@ -28,13 +28,9 @@ static int64_t jitter_of(struct random *random, const struct log_config *config)
     return (int64_t)(random_u64(random) % (uint64_t)limit);
 }
 
-err plog_roll_at(struct plog *log, int64_t base_offset)
+static err roll_to(struct plog *log, struct segment *active, int64_t base_offset)
 {
-    CHECK(base_offset >= log_active(log)->base_offset);
-    struct segment *active = log_active(log);
-    if (active->base_offset == base_offset && atomic_load(&active->size_bytes) == 0) {
-        return OK;
-    }
+    CHECK(log->sealing_at == base_offset);
     TRY(segment_seal(active));
     log->producers.end_offset = base_offset;
     /* With all of its batches on disk, recovery would begin behind it: nothing makes its indexes
@@ -54,6 +50,28 @@ err plog_roll_at(struct plog *log, int64_t base_offset)
     log->touched = true;
     log_debug(AREA, "rolled dir=%s base_offset=%lld", log->dir, (long long)base_offset);
     return OK;
+}
+
+static void note_sealing(struct plog *log, int64_t base_offset)
+{
+    guard_lock(log);
+    log->sealing_at = base_offset;
+    guard_unlock(log);
+}
+
+/* Until the new segment stands in the list a flush beside us does not move the recovery point to its
+ * base: whether the one before is flushed here is decided by where that point is. */
+err plog_roll_at(struct plog *log, int64_t base_offset)
+{
+    CHECK(base_offset >= log_active(log)->base_offset);
+    struct segment *active = log_active(log);
+    if (active->base_offset == base_offset && atomic_load(&active->size_bytes) == 0) {
+        return OK;
+    }
+    note_sealing(log, base_offset);
+    err e = roll_to(log, active, base_offset);
+    note_sealing(log, -1);
+    return e;
 }
 
 err plog_roll(struct plog *log)

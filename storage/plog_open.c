@@ -252,6 +252,7 @@ static struct plog *plog_new(const struct storage_env *env, const struct plog_op
     pthread_mutex_init(&log->guard, NULL);
     pthread_cond_init(&log->cut_ended, NULL);
     pthread_mutex_init(&log->proof_lock, NULL);
+    log->sealing_at = -1;
     producers_init(&log->producers);
     return log;
 }
