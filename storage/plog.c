@@ -18,7 +18,6 @@
 #include "base/planted.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 
 const char *plog_dir(const struct plog *log)
@@ -551,6 +550,16 @@ static err flush_round(struct plog *log, bool *settled)
     return OK;
 }
 
+/* Until none is under way. */
+static void wait_for_roll(struct plog *log)
+{
+    guard_lock(log);
+    while (log->sealing_at >= 0) {
+        pthread_cond_wait(&log->changed, &log->guard);
+    }
+    guard_unlock(log);
+}
+
 err plog_flush(struct plog *log)
 {
     bool settled = false;
@@ -560,7 +569,7 @@ err plog_flush(struct plog *log)
         }
         LOG_TRY(log, flush_round(log, &settled), "flushing");
         if (!settled) {
-            sched_yield(); /* a roll is a few small files */
+            wait_for_roll(log);
         }
     }
     return OK;
@@ -632,7 +641,7 @@ void plog_abandon(struct plog *log)
     epochs_deinit(&log->epochs);
     producers_deinit(&log->producers);
     pthread_mutex_destroy(&log->guard);
-    pthread_cond_destroy(&log->cut_ended);
+    pthread_cond_destroy(&log->changed);
     pthread_mutex_destroy(&log->proof_lock);
     health_release(log->health);
     free(log->topic);

@@ -56,6 +56,7 @@ static void note_sealing(struct plog *log, int64_t base_offset)
 {
     guard_lock(log);
     log->sealing_at = base_offset;
+    pthread_cond_broadcast(&log->changed);
     guard_unlock(log);
 }
 

@@ -41,7 +41,7 @@ uint32_t plog_layout(struct plog *log)
     }
     guard_lock(log);
     while ((swaps = atomic_load(&log->swaps)) % 2 != 0) {
-        pthread_cond_wait(&log->cut_ended, &log->guard);
+        pthread_cond_wait(&log->changed, &log->guard);
     }
     guard_unlock(log);
     return swaps;
@@ -63,7 +63,7 @@ bool plog_read_again(struct plog *log, const struct log_moment *moment, err e)
     }
     guard_lock(log);
     while (atomic_load(&log->cutting) > 0) {
-        pthread_cond_wait(&log->cut_ended, &log->guard);
+        pthread_cond_wait(&log->changed, &log->guard);
     }
     guard_unlock(log);
     return true;

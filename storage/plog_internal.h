@@ -31,7 +31,7 @@ struct plog {
     /* The leaf mutex. It guards the list of segments and what they publish, the tail, epochs, the
      * transactions in `producers`, config_next, the topic id and the deleted files. */
     pthread_mutex_t guard;
-    pthread_cond_t cut_ended;   /* `cutting` went to 0 */
+    pthread_cond_t changed;     /* `cutting` went to 0, or a roll has ended */
     pthread_mutex_t proof_lock; /* plog_epochs.c; the guard is taken inside of it */
     struct segment **segments;  /* ascending; the last is active; at least one */
     size_t segments_n;
@@ -119,7 +119,7 @@ static inline void cut_end(struct plog *log)
     guard_lock(log);
     atomic_fetch_add(&log->cuts, 1);
     CHECK(atomic_fetch_sub(&log->cutting, 1) > 0);
-    pthread_cond_broadcast(&log->cut_ended);
+    pthread_cond_broadcast(&log->changed);
     guard_unlock(log);
 }
 
