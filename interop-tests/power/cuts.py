@@ -112,6 +112,9 @@ class Run:
     def _acks(self) -> int:
         return sum(p.acks() for p, _ in self.producers if not p.discarded)
 
+    def _in_flight(self) -> int:
+        return sum(p.in_flight() for p, _ in self.producers if not p.discarded)
+
     def _errors(self) -> list:
         return [e for w in [*(p for p, _ in self.producers), *self.transactions.values()] for e in w.errors]
 
@@ -135,7 +138,7 @@ class Run:
         if frozen:
             self._freeze()
         written, moment = self._bytes(), time.monotonic()
-        in_flight = sum(p.in_flight() for p, _ in self.producers if not p.discarded)
+        in_flight = self._in_flight()
         open_ones = sum(ledger[-1][1] in ("open", "committing", "aborting") for ledger in self.ledgers.values() if ledger)
         self.disk.cut()
         gone = time.monotonic()
@@ -351,7 +354,14 @@ class Run:
         for t in self.transactions.values():
             t.pause()
         wait_for(lambda: all(t.waiting.is_set() for t in self.transactions.values()), 30, "transactions to end")
-        wait_for(lambda: not sum(p.in_flight() for p, _ in self.producers if not p.discarded), 30, "producers to end")
+        try:
+            wait_for(lambda: self._errors() or not self._in_flight(), 60, "producers to end")
+        except AssertionError:
+            for p in (p for p, _ in self.producers if not p.discarded):
+                print(p.name, {where: (len(sent), sorted(set(range(len(sent))) - p.acked[where].keys())[:20])
+                               for where, sent in p.sent.items()})
+            raise
+        self._assert_alive()
         self._end_of(True, 0, 0)
         self.broker.restart()
         self.broker.assert_no_repair()

@@ -110,10 +110,10 @@ class Producing(Writer):
             self.sent[to].append(now)
 
     def in_flight(self) -> int:
-        return sum(map(len, self.sent.values())) - self.acks()
+        return sum(map(len, list(self.sent.values()))) - self.acks()
 
     def acks(self) -> int:
-        return sum(map(len, self.acked.values()))
+        return sum(map(len, list(self.acked.values())))
 
     def forget_after(self, moment: float) -> None:
         for acked in self.acked.values():
