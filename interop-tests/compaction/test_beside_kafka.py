@@ -142,8 +142,8 @@ def lines_of(b) -> list:
         directory = b.data_dir / f"{topic}-0"
         dumped = dump_log.dump(sorted(directory.glob("*.log")), "--deep-iteration", "--print-data-log")
         for path in directory.glob("*index"):
-            if path.suffix == ".timeindex" and topic == "transactions":
-                continue  # markers bear the broker's time, which may be the same for two of them
+            if path.suffix == ".timeindex" and topic in ("appended", "transactions"):
+                continue  # by the broker's time, which may be the same for two batches
             entry = {".index": ">ii", ".timeindex": ">qi", ".txnindex": ">hqqqq"}[path.suffix]
             names = "offset {} position {}" if path.suffix == ".index" else "timestamp: {} offset {}"
             names = names if path.suffix != ".txnindex" else "version {} producer {} first {} last {} stable {}"

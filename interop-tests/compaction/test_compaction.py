@@ -202,19 +202,21 @@ def test_more_keys_than_fit(compacting):
 
 
 def test_what_is_read_and_written_at_once(compacting):
-    """log.cleaner.io.buffer.size: an entry of the index for each part that is written."""
-    def entries(**options) -> int:
-        b = compacting(log_index_interval_bytes=100, **options)
+    """log.cleaner.io.buffer.size: by how often the process reads and writes files."""
+    def calls(**options) -> int:
+        b = compacting(log_cleaner_enable="false", **options)
         topic = clients.create_topic(b, unique("parts"), 1, cleanup_policy="compact", segment_bytes=60000)
-        writer = Writer(b, topic)
-        for i in range(2000):
+        writer = Writer(b, topic, **{"batch.size": 1000})
+        for i in range(5000):
             writer.write(f"key-{i}", "v" * 50)
         writer.flush()
-        wait_until_clean(b, topic)
-        return sum(p.stat().st_size // 8 for p in (b.data_dir / f"{topic}-0").glob("*.index")
-                   if int(p.stem) < active_base(b, topic))
-    assert entries(log_cleaner_io_buffer_size=8192) >= 10
-    assert entries() <= 3
+        b.properties["log.cleaner.enable"] = "true"
+        b.restart()
+        done = wait_until_clean(b, topic)
+        assert sum(d["keys"] for d in done) >= 4000
+        return sum(int(n) for n in re.findall(r"^sysc[rw]: (\d+)$", pathlib.Path(f"/proc/{b.process.pid}/io").read_text(), re.M))
+    small, large = calls(log_cleaner_io_buffer_size=8192), calls()
+    assert small > large + 60, f"{small} calls with 4096 bytes at once, {large} with 262144"
 
 
 def test_bytes_per_second(compacting):
