@@ -211,12 +211,12 @@ def test_topic_options_without_effect():
     """One warning each, when it is set."""
     with Running() as b:
         topic = unique("t")
-        assert create(b, topic, 1, 1, preallocate="true", min_compaction_lag_ms=5, retention_ms=5, unclean_leader_election_enable="false") == 0
+        assert create(b, topic, 1, 1, preallocate="true", local_retention_ms=5, retention_ms=5, unclean_leader_election_enable="false") == 0
         for _ in range(2):
             clients.ask_once(b, "DescribeConfigs", 1, {"resources": [{"resource_type": 2, "resource_name": topic, "configuration_keys": None}],
                                           "include_synonyms": False})
         said = re.findall(rf"WARN override has no effect topic={topic} option=(\S+) reason=", b.said())
-        assert sorted(said) == ["min.compaction.lag.ms", "preallocate"]
+        assert sorted(said) == ["local.retention.ms", "preallocate"]
 
 
 def test_offsets_topic():
