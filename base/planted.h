@@ -1,5 +1,5 @@
-/* Mistakes that can be planted, to see whether the simulation finds them. A file that is compiled with
- * -DOTTLA_PLANTED=<name> makes that one (sim/planted.cmake); nobody else compiles any: what is asked here is
+/* Mistakes that can be planted, to see whether the simulation, or a test, finds them. A file that is compiled with
+ * -DOTTLA_PLANTED=<name> makes that one (sim/planted.cmake, storage/planted.cmake); nobody else compiles any: what is asked here is
  * known then, and nothing of it is left in the program.
  *
  * Each stands at the one place where the rule lives that it breaks. What they are, and after how many seeds
@@ -37,6 +37,19 @@ enum mistake {
     MISTAKE_NO_VERIFICATION,   /* whatever comes late is of the transaction that is open by then */
     MISTAKE_NO_SECOND_MARKERS, /* a load does not go on with what was decided */
     MISTAKE_GIVES_UP_MARKER,   /* on the first error */
+    /* Of compaction: storage/planted.cmake, and the last by the simulation. */
+    MISTAKE_TOMBSTONE_AT_ONCE,  /* a deletion marker goes with the record that it deletes */
+    MISTAKE_MARKER_BEFORE_DATA, /* a transaction's marker goes while there are records of it */
+    MISTAKE_CLEANS_UNDECIDED,   /* what is above the last stable offset is cleaned */
+    MISTAKE_NEW_HORIZON,        /* each pass gives deletion markers more time */
+    MISTAKE_OLDS_LAST,          /* the cleaned segment has its name before the old ones have gone */
+    MISTAKE_CLEANED_AHEAD,      /* how far a log is cleaned is told before it is */
+    MISTAKE_DROPS_SNAPSHOT,     /* the producers at a cleaned segment's begin go with the old one */
+    MISTAKE_MERGES_TOO_FAR,     /* segments are merged whose offsets do not fit an index */
+    MISTAKE_FORGETS_SEQUENCE,   /* of a producer nothing is left, not even a header */
+    MISTAKE_ABORTED_STAYS,      /* what was aborted counts as any other record */
+    MISTAKE_LOSES_ABORTED_TXN,  /* a cleaned segment has no index of aborted transactions */
+    MISTAKE_NO_CLEANED_SYNC,    /* the cleaned segment is not on the disk when it takes the others' place */
 };
 
 #ifndef OTTLA_PLANTED

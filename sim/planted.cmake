@@ -26,7 +26,8 @@ set(PLANTED
     SHOWS_PENDING:api/handlers/28_txn_offset_commit.c:TXNS
     NO_VERIFICATION:../storage/producers.c,../storage/plog_producers.c:TXNS_LONG
     NO_SECOND_MARKERS:coordinator/txn_shard.c:TXNS
-    GIVES_UP_MARKER:coordinator/txn_markers.c:TXNS)
+    GIVES_UP_MARKER:coordinator/txn_markers.c:TXNS
+    NO_CLEANED_SYNC:../storage/clean_files.c:COMPACT)
 foreach(each ${PLANTED})
     string(REPLACE ":" ";" each ${each})
     list(GET each 0 name)
@@ -42,7 +43,9 @@ foreach(each ${PLANTED})
     add_executable(${target} main.c ${source})
     target_compile_definitions(${target} PRIVATE OTTLA_PLANTED=${name})
     target_link_libraries(${target} PRIVATE sim)
-    if(time STREQUAL "TXNS")
+    if(time STREQUAL "COMPACT")
+        add_test(NAME ${target} COMMAND ${target} --brokers 3 --txns --compact --moves never --seeds 1-2000 --find)
+    elseif(time STREQUAL "TXNS")
         add_test(NAME ${target} COMMAND ${target} --brokers 3 --txns --moves never --seeds 1-2000 --find)
     elseif(time STREQUAL "TXNS_LONG")
         add_test(NAME ${target} CONFIGURATIONS plants

@@ -2,6 +2,7 @@
  * leaves of the same log (interop-tests/java39/test_compaction.py). */
 #include "storage/clean.h"
 
+#include "base/planted.h"
 #include "storage/producers.h"
 
 #include <stdlib.h>
@@ -68,14 +69,15 @@ static bool pass_marker(struct clean_txns *txns, const struct batch *batch,
                         const struct marker *marker, struct txn_entry *kept, bool *has_kept)
 {
     if (marker->type == CONTROL_COMMIT) {
-        return map_remove_i64(&txns->committed, batch->producer_id) == NULL;
+        return map_remove_i64(&txns->committed, batch->producer_id) == NULL ||
+               planted(MISTAKE_MARKER_BEFORE_DATA);
     }
     if (marker->type != CONTROL_ABORT) {
         return false;
     }
     struct aborted_txn_met *met = map_remove_i64(&txns->aborted, batch->producer_id);
     bool has_batches = met != NULL && met->has_batches;
-    if (has_batches && kept != NULL) {
+    if (has_batches && kept != NULL && !planted(MISTAKE_LOSES_ABORTED_TXN)) {
         *kept = met->entry;
         *has_kept = true;
     }
@@ -94,7 +96,7 @@ bool clean_txns_pass(struct clean_txns *txns, const struct batch *batch,
         return false;
     }
     struct aborted_txn_met *met = map_get_i64(&txns->aborted, batch->producer_id);
-    if (met != NULL) {
+    if (met != NULL && !planted(MISTAKE_ABORTED_STAYS)) {
         met->has_batches = true;
         return true;
     }
@@ -195,7 +197,7 @@ static bool is_last_of_producer(const struct clean *clean, const struct batch *b
 {
     const struct clean_producer *producer =
         batch->producer_id < 0 ? NULL : map_get_i64(&clean->producers, batch->producer_id);
-    if (producer == NULL) {
+    if (producer == NULL || planted(MISTAKE_FORGETS_SEQUENCE)) {
         return false;
     }
     return producer->last_offset >= 0
@@ -220,7 +222,8 @@ static bool record_stays(const struct clean *clean, const struct batch *batch,
         return false;
     }
     int64_t horizon = horizon_of(batch);
-    return record->value.data != NULL || horizon < 0 || clean->now_ms < horizon;
+    return record->value.data != NULL ||
+           ((horizon < 0 || clean->now_ms < horizon) && !planted(MISTAKE_TOMBSTONE_AT_ONCE));
 }
 
 static void keep_whole(struct bytes bytes, struct writer *out)
@@ -307,7 +310,7 @@ static err clean_records(struct clean *clean, struct bytes bytes, const struct b
 {
     struct look look = look_at_records(clean, batch, body);
     int64_t horizon = horizon_of(batch);
-    bool set = horizon < 0 && (look.has_tombstones || removable);
+    bool set = (horizon < 0 || planted(MISTAKE_NEW_HORIZON)) && (look.has_tombstones || removable);
     if (!look.is_sound || (look.stay_n == batch->count && !set)) {
         keep_whole(bytes, out);
         return OK;

@@ -11,6 +11,7 @@
 #include "storage/plog_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "storage/clean.h"
 #include "storage/clean_files.h"
 #include "storage/whole_scan.h"
@@ -94,6 +95,9 @@ static err find_dirt(struct plog *log, int64_t last_stable_offset, struct plog_d
     size_t end = log->segments_n - 1;
     int64_t limit = last_stable_offset < plog_recovery_point(log) ? last_stable_offset
                                                                   : plog_recovery_point(log);
+    if (planted(MISTAKE_CLEANS_UNDECIDED)) {
+        limit = plog_recovery_point(log);
+    }
     size_t unstable = plog_segment_at(log, limit);
     end = unstable < end ? unstable : end;
     if (log->config.min_compaction_lag_ms > 0) {
@@ -366,7 +370,8 @@ static err find_group(const struct pass *pass, struct group *group)
         TRY(index_bytes(segment, &offsets, &times));
         bool fits = bytes <= pass->config.segment_bytes && offsets <= index_max &&
                     times <= index_max &&
-                    (size == 0 || pass_segment_end(pass, group->to) - 1 - base <= INT32_MAX);
+                    (size == 0 || planted(MISTAKE_MERGES_TOO_FAR) ||
+                     pass_segment_end(pass, group->to) - 1 - base <= INT32_MAX);
         if (!fits && group->to > group->from) {
             return OK;
         }
@@ -453,10 +458,14 @@ static bool find_olds(const struct pass *pass, const struct group *group, size_t
 static err rename_files(struct plog *log, const struct pass *pass, const struct group *group)
 {
     TRY(clean_files_rename(&group->files, SUFFIX_CLEANED, SUFFIX_SWAP));
-    for (size_t i = group->from; i < group->to; i++) {
-        TRY(plog_delete_files(log, pass->segments[i], i == group->from));
+    if (planted(MISTAKE_OLDS_LAST)) {
+        TRY(clean_files_rename(&group->files, SUFFIX_SWAP, ""));
     }
-    return clean_files_rename(&group->files, SUFFIX_SWAP, "");
+    for (size_t i = group->from; i < group->to; i++) {
+        bool keep_snapshot = i == group->from && !planted(MISTAKE_DROPS_SNAPSHOT);
+        TRY(plog_delete_files(log, pass->segments[i], keep_snapshot));
+    }
+    return planted(MISTAKE_OLDS_LAST) ? OK : clean_files_rename(&group->files, SUFFIX_SWAP, "");
 }
 
 static struct segment *segment_of(const struct plog *log, const struct group *group)
@@ -581,6 +590,9 @@ err plog_clean(struct plog *log, const struct plog_dirt *dirt, const struct plog
     struct pass pass;
     err e = pass_begin(&pass, log, dirt, how, cleaned);
     e = e == OK ? fill_map(&pass) : e;
+    if (e == OK && planted(MISTAKE_CLEANED_AHEAD)) {
+        e = set_cleaned_to(&pass);
+    }
     e = e == OK ? clean_groups(&pass) : e;
     e = e == OK ? set_cleaned_to(&pass) : e;
     pass_end(&pass);
