@@ -1,5 +1,5 @@
 /* Kafka's Cleaner, CleanedTransactionMetadata and MemoryRecords.filterTo are the rule; each is asked what it
- * leaves of the same log (interop-tests/java39/test_compaction.py). */
+ * leaves of the same log (interop-tests/compaction/test_beside_kafka.py). */
 #include "storage/clean.h"
 
 #include "base/planted.h"

@@ -196,24 +196,6 @@ static err append_examine(struct plog *log, struct append *append, int32_t leade
     return append->first_offset < 0 ? ERR_CORRUPT_MESSAGE : OK;
 }
 
-/* When did the active segment begin, for segment.ms: the first batch's timestamp, or -1. */
-static err first_timestamp(struct segment *active, int64_t *timestamp)
-{
-    if (!active->first_timestamp_known) {
-        struct open_file *file = NULL;
-        struct placed_batch first;
-        TRY(segment_file(active, &file));
-        err e = segment_find(active, open_file_fd(file), active->base_offset,
-                             atomic_load(&active->size_bytes), &first);
-        open_file_release(file);
-        TRY(e);
-        active->first_timestamp = first.header.max_timestamp;
-        active->first_timestamp_known = true;
-    }
-    *timestamp = active->first_timestamp;
-    return OK;
-}
-
 static err should_roll(struct plog *log, const struct append *append, bool *roll)
 {
     CHECK(append->last_offset >= log_active(log)->base_offset);
@@ -230,7 +212,7 @@ static err should_roll(struct plog *log, const struct append *append, bool *roll
         segment_ms = config->max_compaction_lag_ms;
     }
     int64_t began = -1;
-    TRY(first_timestamp(active, &began));
+    TRY(segment_first_timestamp(active, &began));
     int64_t waited = began >= 0 ? append->max_timestamp - began
                                 : clock_wall_ms(log->env->clock) - active->created_ms;
     *roll = waited > segment_ms - active->jitter_ms;

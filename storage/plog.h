@@ -261,7 +261,6 @@ struct plog_cleaned {
     size_t segments_after;
     int64_t bytes_before;
     int64_t bytes_after;
-    int64_t read_bytes;
 };
 /* Cleans once, from the log's start up to where the map of keys is full, or to dirt->end. Beside readers and
  * appends, on a thread of its own, without the partition's lock; the caller keeps the log from being closed. What is

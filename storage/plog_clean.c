@@ -34,25 +34,6 @@ static err young_segment(struct plog *log, size_t first, int64_t lag_ms, size_t 
     return OK;
 }
 
-static err first_timestamp(struct plog *log, struct segment *segment, int64_t *timestamp)
-{
-    if (!segment->first_timestamp_known) {
-        struct open_file *file = NULL;
-        struct batch batch;
-        struct scan scan;
-        int64_t position = 0;
-        TRY(segment_file(segment, &file));
-        scan_init(&scan, log->env->fs, open_file_fd(file), 0, atomic_load(&segment->size_bytes));
-        err e = scan_next(&scan, &batch, &position);
-        open_file_release(file);
-        TRY(e == E_NOT_FOUND ? OK : e);
-        segment->first_timestamp = e == OK ? batch.max_timestamp : -1;
-        segment->first_timestamp_known = true;
-    }
-    *timestamp = segment->first_timestamp;
-    return OK;
-}
-
 /* By max.compaction.lag.ms, of segments [from, to). */
 static err look_for_late(struct plog *log, size_t from, size_t to, struct plog_dirt *dirt)
 {
@@ -60,7 +41,7 @@ static err look_for_late(struct plog *log, size_t from, size_t to, struct plog_d
     int64_t now_ms = clock_wall_ms(log->env->clock);
     for (size_t i = from; lag_ms < INT64_MAX && i < to; i++) {
         int64_t timestamp = 0;
-        TRY(first_timestamp(log, log->segments[i], &timestamp));
+        TRY(segment_first_timestamp(log->segments[i], &timestamp));
         if (timestamp > 0 && now_ms - timestamp > lag_ms) {
             dirt->is_late = true;
         } else if (timestamp > 0 && timestamp < dirt->look_ms - lag_ms - 1) {
@@ -288,7 +269,6 @@ static err each_batch(struct pass *pass, struct segment *segment,
         e = each(pass, bytes_of(bytes, (size_t)batch.size_bytes), &batch, context, done);
         if (e == OK) {
             scan.position += batch.size_bytes;
-            pass->cleaned->read_bytes += batch.size_bytes;
             e = go_on(pass, batch.size_bytes);
         }
     }

@@ -215,6 +215,26 @@ err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_b
     return OK;
 }
 
+err segment_first_timestamp(struct segment *segment, int64_t *timestamp)
+{
+    if (!segment->first_timestamp_known) {
+        struct open_file *file = NULL;
+        struct placed_batch first;
+        TRY(segment_file(segment, &file));
+        err e = segment_find(segment, open_file_fd(file), segment->base_offset,
+                             atomic_load(&segment->size_bytes), &first);
+        open_file_release(file);
+        if (e != OK) {
+            *timestamp = -1;
+            return e == E_NOT_FOUND ? OK : e;
+        }
+        segment->first_timestamp = first.header.max_timestamp;
+        segment->first_timestamp_known = true;
+    }
+    *timestamp = segment->first_timestamp;
+    return OK;
+}
+
 err segment_find_last(struct segment *segment, struct placed_batch *found)
 {
     int64_t size_bytes = atomic_load(&segment->size_bytes);

@@ -65,6 +65,9 @@ struct placed_batch {
  * E_NOT_FOUND if there is none. */
 NODISCARD err segment_find(struct segment *segment, int fd, int64_t offset, int64_t size_bytes,
                            struct placed_batch *found);
+/* The largest timestamp of the first batch, which segment.ms and max.compaction.lag.ms go by; -1: it has none, or there
+ * is none. Needs the partition's lock. */
+NODISCARD err segment_first_timestamp(struct segment *segment, int64_t *timestamp);
 /* The last batch; E_NOT_FOUND in an empty segment. */
 NODISCARD err segment_find_last(struct segment *segment, struct placed_batch *found);
 /* Where to begin looking for the first batch with a timestamp at or after `timestamp`. */
