@@ -50,8 +50,9 @@ struct cleaner {
 /* ---- one clean ---- */
 
 /* Sleeps until the bytes are within the bound. */
-static bool pay(struct cleaner *cleaner, int64_t bytes)
+static bool go_on(void *context, int64_t bytes)
 {
+    struct cleaner *cleaner = context;
     struct clock *clock = cleaner->config.clock;
     pthread_mutex_lock(&cleaner->lock);
     double now_ms = (double)clock_monotonic_ms(clock);
@@ -65,21 +66,15 @@ static bool pay(struct cleaner *cleaner, int64_t bytes)
     return !atomic_load(&cleaner->stopping);
 }
 
-static bool go_on(void *context, int64_t bytes)
-{
-    struct cleaner *cleaner = context;
-    return pay(cleaner, bytes);
-}
-
 static void set_aside(struct cleaner *cleaner, struct partition *p, err e)
 {
     struct topic_partition name = partition_name(p);
     partition_set_aside(p);
-    atomic_fetch_add(&cleaner->set_aside_n, 1);
+    int count = 1 + atomic_fetch_add(&cleaner->set_aside_n, 1);
     log_error(AREA,
               "cannot be cleaned, and is set aside until the next start topic=%.*s partition=%d "
-              "error=\"%s\"",
-              (int)name.topic.len, name.topic.data, name.partition, err_text(e));
+              "error=\"%s\" set_aside=%d",
+              (int)name.topic.len, name.topic.data, name.partition, err_text(e), count);
 }
 
 static void say_cleaned(struct partition *p, const struct plog_dirt *dirt,
@@ -243,11 +238,6 @@ void cleaner_wake(struct cleaner *cleaner)
         }
     }
     pthread_mutex_unlock(&cleaner->lock);
-}
-
-int cleaner_set_aside(const struct cleaner *cleaner)
-{
-    return atomic_load(&cleaner->set_aside_n);
 }
 
 /* ---- life ---- */

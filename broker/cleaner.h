@@ -34,7 +34,5 @@ void cleaner_stop(struct cleaner *cleaner);
 void cleaner_free(struct cleaner *cleaner); /* stopped; NULL is fine */
 /* Any thread, cheap: logs have changed. */
 void cleaner_wake(struct cleaner *cleaner);
-/* How many logs are set aside. Any thread. */
-int cleaner_set_aside(const struct cleaner *cleaner);
 
 #endif
