@@ -793,6 +793,23 @@ static bool interrupt(void *context, int64_t bytes)
     return true;
 }
 
+/* A clean of the stage, interrupted at one of its calls. */
+static err clean_interrupted(struct stage *s, int64_t at, int64_t truncate_to)
+{
+    struct interruption interruption = {.w = &s->w, .at = at, .truncate_to = truncate_to};
+    struct plog_cleaned cleaned;
+    struct plog_clean how = simple_clean();
+    how.go_on = interrupt;
+    how.context = &interruption;
+    stage_again(s);
+    s->w.log = must_open(&s->w.p, &s->w.how);
+    err e = plog_clean(s->w.log, &s->dirt, &how, &cleaned);
+    CU_ASSERT_EQUAL(e, interruption.calls >= at ? E_BUSY : OK);
+    CU_ASSERT_FALSE(plog_is_offline(s->w.log));
+    CU_ASSERT_FALSE(has_leftovers(&s->w.p));
+    return e;
+}
+
 static void test_interrupted(void)
 {
     struct stage s;
@@ -800,17 +817,8 @@ static void test_interrupted(void)
     stage_make(&s, 9, 4000);
     struct world *w = &s.w;
     for (int64_t at = 1; at < 60; at += 2) {
-        struct interruption interruption = {.w = w, .at = at, .truncate_to = -1};
-        struct plog_cleaned cleaned;
-        struct plog_clean how = simple_clean();
-        how.go_on = interrupt;
-        how.context = &interruption;
-        stage_again(&s);
-        w->log = must_open(&w->p, &w->how);
-        err e = plog_clean(w->log, &s.dirt, &how, &cleaned);
-        CU_ASSERT_EQUAL(e, interruption.calls >= at ? E_BUSY : OK);
+        err e = clean_interrupted(&s, at, -1);
         CU_ASSERT_EQUAL(plog_cleaned_to(w->log), e == OK ? s.dirt.end : w->how.cleaned_to);
-        CU_ASSERT_FALSE(has_leftovers(&w->p));
         (void)is_before_or_after(&s);
         given_up += e == E_BUSY ? 1 : 0;
         plog_abandon(w->log);
@@ -828,19 +836,8 @@ static void test_cut_beside(void)
     stage_make(&s, 11, 4000);
     struct world *w = &s.w;
     for (int64_t at = 1; at < 60; at += 2) {
-        struct plog_cleaned cleaned;
-        struct plog_clean how = simple_clean();
-        struct interruption interruption = {.w = w, .at = at, .truncate_to = s.dirt.end - 20};
-        how.go_on = interrupt;
-        how.context = &interruption;
-        stage_again(&s);
-        w->log = must_open(&w->p, &w->how);
-        err e = plog_clean(w->log, &s.dirt, &how, &cleaned);
-        CU_ASSERT_EQUAL(e, interruption.calls >= at ? E_BUSY : OK);
-        cut += e == E_BUSY ? 1 : 0;
+        cut += clean_interrupted(&s, at, s.dirt.end - 20) == E_BUSY ? 1 : 0;
         CU_ASSERT(plog_cleaned_to(w->log) <= plog_end_offset(w->log));
-        CU_ASSERT_FALSE(plog_is_offline(w->log));
-        CU_ASSERT_FALSE(has_leftovers(&w->p));
         plog_abandon(w->log);
         place_reboot(&w->p);
     }
