@@ -19,6 +19,7 @@
 #include "base/workers.h"
 #include "broker/cluster/adopt.h"
 #include "broker/cleaner.h"
+#include "broker/replica/dir_mover.h"
 #include "broker/housekeeping.h"
 
 #include <stdio.h>
@@ -196,6 +197,7 @@ static void stop_threads(struct broker *broker)
     end_thread(broker, broker->background, &broker->background_thread);
     housekeeping_stop(broker->housekeeping);
     cleaner_stop(broker->cleaner);
+    dir_mover_stop(broker->mover);
 }
 
 static err start_threads(struct broker *broker)
@@ -309,6 +311,7 @@ static void broker_free(struct broker *broker)
     topic_configs_free(broker->topic_configs);
     housekeeping_free(broker->housekeeping);
     cleaner_free(broker->cleaner);
+    dir_mover_free(broker->mover);
     if (broker->logs != NULL && broker->started) {
         logs_close(broker->logs);
     } else if (broker->logs != NULL) {
@@ -335,6 +338,7 @@ static void broker_free(struct broker *broker)
     listeners_deinit(&broker->listeners);
     throttle_deinit(&broker->leader_throttle);
     throttle_deinit(&broker->follower_throttle);
+    throttle_deinit(&broker->move_throttle);
     free(broker);
 }
 
@@ -369,6 +373,7 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->dir_failed.run = take_dir_failure;
     throttle_init(&broker->leader_throttle, env->clock);
     throttle_init(&broker->follower_throttle, env->clock);
+    throttle_init(&broker->move_throttle, env->clock);
     reason[0] = '\0';
     err e = start(broker, reason);
     if (e != OK) {

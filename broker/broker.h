@@ -9,7 +9,7 @@
  * coordination store and runs the controller; it waits for the store when that is out of reach. The
  * state thread alone changes the roles of partitions and the metadata, as a controller tells it, and
  * never waits for the store. The background thread does what must go on meanwhile: timers and loading of groups,
- * checkpoints, retention. The flush thread waits for the disk. The cleaner has threads of its own. Workers (base/workers.h) begin with
+ * checkpoints, retention. The flush thread waits for the disk. The cleaner and the mover have threads of their own. Workers (base/workers.h) begin with
  * their first work. */
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
@@ -98,6 +98,8 @@ struct broker {
     struct fetchers *fetchers;
     struct throttle leader_throttle;
     struct throttle follower_throttle;
+    struct throttle move_throttle; /* between log directories */
+    struct dir_mover *mover;
     struct links *links; /* those of the controller to brokers */
     struct to_controller *to_controller;
     struct isr_changes *isr_changes;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "broker/cleaner.h"
 #include "broker/housekeeping.h"
+#include "broker/replica/dir_mover.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,8 @@ static void set_throttles(struct broker *broker)
     const struct config *config = broker->config;
     throttle_set_limit(&broker->leader_throttle, config->leader_replication_throttled_rate);
     throttle_set_limit(&broker->follower_throttle, config->follower_replication_throttled_rate);
+    throttle_set_limit(&broker->move_throttle,
+                       config->replica_alter_log_dirs_io_max_bytes_per_second);
 }
 
 static void take_cleaner_options(struct broker *broker)
@@ -340,6 +343,40 @@ static void on_log_failed(void *context)
     membership_log_failed(broker->membership);
 }
 
+/* On the state thread. */
+static void on_partition_made(void *context, struct partition *p)
+{
+    struct broker *broker = context;
+    dir_mover_resume(broker->mover, p);
+}
+
+static bool is_known(void *context, struct topic_partition name)
+{
+    struct broker *broker = context;
+    struct metadata *metadata = metadata_acquire(broker->metadata);
+    bool known = metadata_has_partition(metadata, name.topic, name.partition);
+    metadata_release(metadata);
+    return known;
+}
+
+static void make_mover(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    struct dir_mover_config mover = {.threads = broker->env.threads,
+                                     .clock = broker->clock,
+                                     .sockets = broker->env.sockets,
+                                     .state = broker->state,
+                                     .flush = broker->flush,
+                                     .logs = broker->logs,
+                                     .replicas = broker->replicas,
+                                     .throttle = &broker->move_throttle,
+                                     .threads_n = config->num_replica_alter_log_dirs_threads,
+                                     .is_known = is_known,
+                                     .files_dropped = on_logs_removed,
+                                     .context = broker};
+    broker->mover = dir_mover_new(&mover);
+}
+
 static void make_replicas(struct broker *broker)
 {
     struct replicas_config replicas = {
@@ -363,6 +400,8 @@ static void make_replicas(struct broker *broker)
         .log_failed = on_log_failed,
         .failed_context = broker,
         .fetchers = broker->fetchers,
+        .made = on_partition_made,
+        .made_context = broker,
     };
     broker->replicas = replicas_new(&replicas);
     struct requests_in_config requests_in = {.state = broker->state,
@@ -473,6 +512,7 @@ void broker_make_parts(struct broker *broker)
     make_isr_changes(broker);
     make_producer_ids(broker);
     make_replicas(broker);
+    make_mover(broker);
     broker->cleaner = cleaner_new(&(struct cleaner_config){.threads = broker->env.threads,
                                                            .clock = broker->clock,
                                                            .sockets = broker->env.sockets,

@@ -117,6 +117,7 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     pthread_mutex_init(&made->points_lock, NULL);
     map_init(&made->entries);
     map_init(&made->stale);
+    map_init(&made->wishes);
     reason[0] = '\0';
     err e = how->dirs_n == 0 ? refuse(reason, LOGS_REASON_BYTES, "log.dirs is empty") : OK;
     for (; made->dirs_n < how->dirs_n; made->dirs_n++) {
@@ -167,19 +168,11 @@ static struct entry *entry_add(struct logs *logs, const char *key, size_t dir,
     return entry;
 }
 
-static err load_partition(struct logs *logs, size_t at, const char *key,
-                          struct topic_partition name, char reason[LOGS_REASON_BYTES])
+struct plog_open logs_how_to_open(struct logs *logs, size_t at, const char *key,
+                                  struct topic_partition name)
 {
     struct log_dir *dir = &logs->dirs[at];
-    struct entry *known = map_get_str(&logs->entries, str_of(key));
-    if (known != NULL) {
-        return refuse(reason, LOGS_REASON_BYTES,
-                      "%s is in two log directories: %s and %s; move one of them away", key,
-                      logs->dirs[known->dir].path, dir->path);
-    }
-    char *path = xasprintf("%s/%s", dir->path, key);
-    struct plog_open how = {
-        .dir = path,
+    return (struct plog_open){
         .name = name,
         .dir_health = dir->health,
         .config = logs->config_of(logs->context, name.topic),
@@ -188,19 +181,38 @@ static err load_partition(struct logs *logs, size_t at, const char *key,
         .log_start_offset = checkpoint_offset(map_get_str(&dir->start_offsets, str_of(key))),
         .cleaned_to = checkpoint_offset(map_get_str(&dir->cleaned_to, str_of(key))),
     };
+}
+
+/* `log` NULL: it is damaged. */
+static err add_loaded(struct logs *logs, size_t at, const char *key, const struct plog_open *how,
+                      struct plog *log, char reason[LOGS_REASON_BYTES])
+{
+    struct entry *known = map_get_str(&logs->entries, str_of(key));
+    logs->promises_more |= log != NULL && how->recovery_point > plog_recovery_point(log);
+    if (known != NULL) {
+        return logs_choose(logs, known, at, log, reason);
+    }
+    struct entry *entry = entry_add(logs, key, at, how->name, log);
+    entry->recovery_point = how->recovery_point;
+    entry->start_offset = how->log_start_offset;
+    entry->cleaned_to = how->cleaned_to;
+    return OK;
+}
+
+static err load_partition(struct logs *logs, size_t at, const char *key,
+                          struct topic_partition name, char reason[LOGS_REASON_BYTES])
+{
+    struct log_dir *dir = &logs->dirs[at];
+    char *path = xasprintf("%s/%s", dir->path, key);
+    struct plog_open how = logs_how_to_open(logs, at, key, name);
+    how.dir = path;
     struct plog *log = NULL;
     err e = plog_open(logs->env, &how, &log);
+    dir->failed |= e != OK;
     if (e != OK && e != E_CORRUPT) {
-        dir->failed = true;
         e = refuse_with(e, reason, LOGS_REASON_BYTES, "cannot load %s: %s", path, err_text(e));
     } else {
-        struct entry *entry = entry_add(logs, key, at, name, log);
-        entry->recovery_point = how.recovery_point;
-        logs->promises_more |= log != NULL && how.recovery_point > plog_recovery_point(log);
-        entry->start_offset = how.log_start_offset;
-        entry->cleaned_to = how.cleaned_to;
-        dir->failed |= e == E_CORRUPT;
-        e = OK;
+        e = add_loaded(logs, at, key, &how, log, reason);
     }
     free(path);
     return e;
@@ -217,6 +229,8 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
         enum dir_kind kind = dir_name_parse(names->names[i], &name.topic, &name.partition);
         if (kind == DIR_PARTITION) {
             e = load_partition(logs, at, names->names[i], name, reason);
+        } else if (kind == DIR_FUTURE) {
+            logs_note_future(logs, at, names->names[i]);
         } else if (kind == DIR_DELETED) {
             struct log_config config = log_config_default();
             deleted_push(logs, xasprintf("%s/%s", dir->path, names->names[i]),
@@ -256,6 +270,9 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
         if (entry->dir == at && entry->log != NULL) {
             plog_note_synced(entry->log);
         }
+        if (entry->future_dir == at && entry->future != NULL) {
+            plog_note_synced(entry->future);
+        }
     }
     log_info(AREA, "synced what was recovered dir=%s ms=%lld", dir->path,
              (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
@@ -286,8 +303,14 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         if (log_dir_is_online(dir)) {
             err e = begin_dir(dir, logs->env, broker_id, cluster_id, reason);
             e = e == OK ? load_dir(logs, i, reason) : e;
-            e = e == OK ? sync_recovered(logs, i, reason) : e;
             TRY(go_on_without(logs, dir, e, reason));
+        }
+    }
+    logs_open_futures(logs);
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        struct log_dir *dir = &logs->dirs[i];
+        if (log_dir_is_online(dir)) {
+            TRY(go_on_without(logs, dir, sync_recovered(logs, i, reason), reason));
         }
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
@@ -301,6 +324,10 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
             return refuse(reason, LOGS_REASON_BYTES, "cannot write recovery points: %s",
                           err_text(e));
         }
+    }
+    err e = logs_end_moves(logs);
+    if (e != OK) {
+        return refuse(reason, LOGS_REASON_BYTES, "cannot end the move of a log: %s", err_text(e));
     }
     TRY(check_any_left(logs, reason));
     log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
@@ -320,8 +347,23 @@ bool logs_were_clean(const struct logs *logs)
 
 static void entry_free(struct entry *entry)
 {
+    plog_abandon(entry->log);
+    plog_abandon(entry->future);
+    plog_abandon(entry->former);
     free(entry->topic);
     free(entry);
+}
+
+/* Closes one log of an entry, and adds it to the next checkpoints. */
+static void close_log(struct log_dir *dir, const struct entry *entry, struct plog *log,
+                      struct next_checkpoints *next)
+{
+    struct checkpointed offsets = checkpointed_of(log);
+    int64_t end_offset = plog_end_offset(log);
+    err e = plog_close(log);
+    dir->failed |= e != OK;
+    offsets.recovery_point = e == OK ? end_offset : offsets.recovery_point;
+    checkpoints_add(next, entry, &offsets);
 }
 
 static err close_dir(struct logs *logs, size_t at)
@@ -331,20 +373,15 @@ static err close_dir(struct logs *logs, size_t at)
     checkpoints_begin(&next);
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        if (entry->dir != at) {
-            continue;
-        }
-        if (entry->log == NULL) {
+        if (entry->future != NULL && entry->future_dir == at) {
+            close_log(dir, entry, entry->future, &next);
+            entry->future = NULL;
+        } else if (entry->dir == at && entry->log == NULL) {
             checkpoints_add_damaged(&next, entry);
-            continue;
+        } else if (entry->dir == at) {
+            close_log(dir, entry, entry->log, &next);
+            entry->log = NULL;
         }
-        struct checkpointed offsets = checkpointed_of(entry->log);
-        int64_t end_offset = plog_end_offset(entry->log);
-        err e = plog_close(entry->log);
-        entry->log = NULL;
-        dir->failed |= e != OK;
-        offsets.recovery_point = e == OK ? end_offset : offsets.recovery_point;
-        checkpoints_add(&next, entry, &offsets);
     }
     return checkpoints_write(&next, logs->env->fs, dir);
 }
@@ -355,9 +392,7 @@ static void logs_free(struct logs *logs)
         return;
     }
     map_each (found, &logs->entries) {
-        struct entry *entry = found->value;
-        plog_abandon(entry->log);
-        entry_free(entry);
+        entry_free(found->value);
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
         log_dir_deinit(&logs->dirs[i], logs->env->fs);
@@ -365,17 +400,41 @@ static void logs_free(struct logs *logs)
     for (size_t i = 0; i < logs->deleted_n; i++) {
         free(logs->deleted[i].path);
     }
+    for (size_t i = 0; i < logs->found_futures_n; i++) {
+        free(logs->found_futures[i].name);
+    }
+    free(logs->found_futures);
     free(logs->deleted);
     free(logs->dirs);
     map_deinit(&logs->entries);
     map_deinit(&logs->stale);
+    map_deinit(&logs->wishes);
     pthread_mutex_destroy(&logs->lock);
     pthread_mutex_destroy(&logs->points_lock);
     free(logs);
 }
 
+/* What has moved is durable where it is now, before what it was goes. */
+static void end_moves(struct logs *logs)
+{
+    map_each (found, &logs->entries) {
+        struct entry *entry = found->value;
+        if (entry->former != NULL && plog_flush(entry->log) != OK) {
+            plog_abandon(entry->former); /* the next start looks which of the two is further */
+            entry->former = NULL;
+        }
+    }
+    err e = logs_end_moves(logs);
+    if (e != OK) {
+        log_error(AREA, "what was moved cannot be deleted error=\"%s\"", err_text(e));
+    }
+}
+
 void logs_close(struct logs *logs)
 {
+    if (logs->loaded) {
+        end_moves(logs);
+    }
     for (size_t i = 0; i < logs->dirs_n && logs->loaded; i++) {
         struct log_dir *dir = &logs->dirs[i];
         if (!log_dir_is_online(dir)) {
@@ -404,6 +463,9 @@ static bool dir_is_unchanged(const struct logs *logs, size_t at)
         if (entry->dir == at) {
             unchanged = unchanged && entry->log != NULL && plog_is_unchanged(entry->log);
         }
+        if (entry->future != NULL && entry->future_dir == at) {
+            unchanged = unchanged && plog_is_unchanged(entry->future);
+        }
     }
     return unchanged;
 }
@@ -421,22 +483,22 @@ void logs_abandon(struct logs *logs)
     logs_free(logs);
 }
 
-/* Is there such a log? *log is NULL when it is damaged. */
-static bool look_up(struct logs *logs, struct topic_partition name, struct plog **log)
+struct entry *logs_entry_locked(struct logs *logs, struct topic_partition name)
 {
     char key[NAME_BYTES_MAX + 32];
     int len =
         snprintf(key, sizeof(key), "%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
-    *log = NULL;
-    if (len < 0 || (size_t)len >= sizeof(key)) {
-        return false;
-    }
+    return len < 0 || (size_t)len >= sizeof(key)
+               ? NULL
+               : map_get_str(&logs->entries, (struct str){.data = key, .len = (size_t)len});
+}
+
+/* Is there such a log? *log is NULL when it is damaged. */
+static bool look_up(struct logs *logs, struct topic_partition name, struct plog **log)
+{
     pthread_mutex_lock(&logs->lock);
-    const struct entry *entry =
-        map_get_str(&logs->entries, (struct str){.data = key, .len = (size_t)len});
-    if (entry != NULL) {
-        *log = entry->log;
-    }
+    const struct entry *entry = logs_entry_locked(logs, name);
+    *log = entry == NULL ? NULL : entry->log;
     pthread_mutex_unlock(&logs->lock);
     return entry != NULL;
 }
@@ -483,10 +545,15 @@ size_t logs_count(struct logs *logs)
     return count;
 }
 
-/* Of those that are online. */
-static err emptiest_dir(const struct logs *logs, size_t *at)
+/* Of those that are online: where it is wished, else the one with the fewest partitions. */
+static err choose_dir(const struct logs *logs, const char *key, size_t *at)
 {
     const struct log_dir *best = NULL;
+    const void *wish = map_get_str(&logs->wishes, str_of(key));
+    *at = (size_t)checkpoint_offset(wish);
+    if (wish != NULL && log_dir_is_online(&logs->dirs[*at])) {
+        return OK;
+    }
     for (size_t i = 0; i < logs->dirs_n; i++) {
         const struct log_dir *dir = &logs->dirs[i];
         if (log_dir_is_online(dir) && (best == NULL || dir->partitions_n < best->partitions_n)) {
@@ -497,12 +564,11 @@ static err emptiest_dir(const struct logs *logs, size_t *at)
     return best == NULL ? ERR_KAFKA_STORAGE_ERROR : OK;
 }
 
-/* The disk refused what concerns no single log. */
-static void fail_dir(struct log_dir *dir, err e, const char *doing, const char *path)
+void logs_fail_dir(struct logs *logs, size_t dir, err e, const char *doing, const char *path)
 {
     if (health_is_of_disk(e)) {
         char *why = xasprintf("%s %s failed: %s", doing, path, err_text(e));
-        health_fail_dir(dir->health, why);
+        health_fail_dir(logs->dirs[dir].health, why);
         free(why);
     }
 }
@@ -530,7 +596,7 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
     e = e == OK ? logs_forget_stale(logs, key) : e;
     size_t at = 0;
-    e = e == OK ? emptiest_dir(logs, &at) : e;
+    e = e == OK ? choose_dir(logs, key, &at) : e;
     struct log_dir *dir = &logs->dirs[at];
     char *path = xasprintf("%s/%s", dir->path, key);
     struct plog_open how = {
@@ -542,10 +608,11 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     }
     if (e == OK) {
         entry_add(logs, key, at, name, made);
+        map_remove_str(&logs->wishes, str_of(key));
         *log = made;
     } else {
         plog_abandon(made);
-        fail_dir(dir, e, "creating", path);
+        logs_fail_dir(logs, at, e, "creating", path);
         e = e > 0 || e == E_LIMIT ? e : ERR_KAFKA_STORAGE_ERROR;
     }
     free(path);
@@ -553,16 +620,62 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     return e;
 }
 
-/* "<topic>-<partition>.<32 hex>-delete", the front shortened to fit a file name. */
-static char *deleted_name(struct random *random, const char *dir, const char *key)
+void logs_random_hex(struct random *random, char hex[LOGS_HEX_BYTES])
 {
     struct uuid id = uuid_random(random);
-    char hex[33];
     for (size_t i = 0; i < sizeof(id.bytes); i++) {
         snprintf(hex + 2 * i, 3, "%02x", id.bytes[i]);
     }
+}
+
+/* "<topic>-<partition>.<32 hex>-delete" beside the path of a log or of a copy of one, the front shortened to fit a file
+ * name. */
+static char *deleted_name(struct random *random, const char *path)
+{
+    const char *name = strrchr(path, '/') + 1;
+    struct topic_partition of;
+    bool is_copy = dir_name_parse(name, &of.topic, &of.partition) == DIR_FUTURE;
+    int len = is_copy ? (int)(strrchr(name, '.') - name) : (int)strlen(name);
     int keep = NAME_BYTES_MAX - DELETE_SUFFIX_BYTES;
-    return xasprintf("%s/%.*s.%s-delete", dir, keep, key, hex);
+    char hex[LOGS_HEX_BYTES];
+    logs_random_hex(random, hex);
+    return xasprintf("%.*s%.*s.%s-delete", (int)(name - path), path, len < keep ? len : keep, name,
+                     hex);
+}
+
+err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log, int64_t delay_ms)
+{
+    struct log_dir *dir = &logs->dirs[at];
+    struct fs *fs = logs->env->fs;
+    if (!log_dir_is_online(dir)) {
+        plog_abandon(log);
+        return OK;
+    }
+    char *renamed = deleted_name(logs->env->random, path);
+    err e = fs_rename(fs, path, renamed);
+    plog_abandon(log);
+    e = e == OK ? fs_sync_dir(fs, dir->path) : e;
+    if (e == OK) {
+        deleted_push(logs, renamed, delay_ms);
+        return OK;
+    }
+    log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
+    logs_fail_dir(logs, at, e, "deleting", path);
+    free(renamed);
+    return ERR_KAFKA_STORAGE_ERROR;
+}
+
+/* What an entry that is in no table any more has on the disk: first what a move has made of it, so that nothing
+ * of it can be taken for the log after a crash. */
+static err bury_entry(struct logs *logs, struct entry *entry, const char *key)
+{
+    int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
+    TRY(logs_bury_copies(logs, entry, delay_ms));
+    char *path = xasprintf("%s/%s", logs->dirs[entry->dir].path, key);
+    err e = logs_bury(logs, entry->dir, path, entry->log, delay_ms);
+    entry->log = NULL;
+    free(path);
+    return e;
 }
 
 err logs_delete(struct logs *logs, struct topic_partition name)
@@ -579,30 +692,15 @@ err logs_delete(struct logs *logs, struct topic_partition name)
         free(key);
         return entry == NULL ? E_NOT_FOUND : ERR_KAFKA_STORAGE_ERROR;
     }
+    err e = bury_entry(logs, entry, key);
     struct log_dir *dir = &logs->dirs[entry->dir];
-    struct fs *fs = logs->env->fs;
-    char *path = xasprintf("%s/%s", dir->path, key);
-    char *renamed = deleted_name(logs->env->random, dir->path, key);
-    int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
-    err e = fs_rename(fs, path, renamed);
-    plog_abandon(entry->log); /* forgets the open files, after the rename */
-    e = e == OK ? fs_sync_dir(fs, dir->path) : e;
     pthread_mutex_lock(&logs->lock);
     CHECK(dir->partitions_n > 0);
     dir->partitions_n--;
     map_set_str(&logs->stale, str_of(key), logs);
     map_remove_str(&dir->high_watermarks, str_of(key));
     pthread_mutex_unlock(&logs->lock);
-    if (e == OK) {
-        deleted_push(logs, renamed, delay_ms);
-    } else {
-        log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
-        fail_dir(dir, e, "deleting", path);
-        free(renamed);
-        e = ERR_KAFKA_STORAGE_ERROR;
-    }
     entry_free(entry);
-    free(path);
     free(key);
     return e;
 }
@@ -651,6 +749,21 @@ size_t logs_dirs_online(const struct logs *logs)
         online += log_dir_is_online(&logs->dirs[i]) ? 1 : 0;
     }
     return online;
+}
+
+bool logs_find_dir(const struct logs *logs, struct str path, size_t *dir)
+{
+    while (path.len > 1 && path.data[path.len - 1] == '/') {
+        path.len--;
+    }
+    bool found = false;
+    for (size_t i = 0; i < logs->dirs_n && !found; i++) {
+        char *own = logs_dir_path(logs, i);
+        found = str_equal(path, str_of(own));
+        *dir = i;
+        free(own);
+    }
+    return found;
 }
 
 bool logs_dir_is_online(const struct logs *logs, size_t dir)

@@ -64,7 +64,8 @@ struct plog *logs_get(struct logs *logs, struct topic_partition name);
 void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log), void *context);
 size_t logs_count(struct logs *logs);
 
-/* Creates the log in the directory, of those online, that holds the fewest partitions;
+/* Creates the log in the directory that is wished for it, else in the one, of those online, that holds the fewest
+ * partitions;
  * partition.metadata is written before anything else. While a directory is offline it may hold the log: the
  * caller knows then that there was none. An existing one is returned as it is (INCONSISTENT_TOPIC_ID when its id
  * differs). */
@@ -76,6 +77,52 @@ NODISCARD err logs_create(struct logs *logs, struct topic_partition name, struct
 NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);
+
+/* ---- moving a log to another directory (KIP-113; reference: storage format §16) ----
+ *
+ * A copy of the log is made in the other directory, under the name "<name>.<32 hex>-future"; whoever calls fills it, and
+ * keeps a reader from it when it goes. Then it takes the log's place: it gets its name, so that for a moment two
+ * directories hold the log, and the former one is deleted. A crash in that moment, of this broker or of Kafka: the next
+ * start keeps the one of the two that is further, by leader epoch, then end, then start. A crash before: the copy is
+ * there again, and is filled on.
+ *
+ * All of these on the thread that creates and deletes, but for logs_each_future_in(). */
+
+/* The directory of that path from the root; false: none. */
+bool logs_find_dir(const struct logs *logs, struct str path, size_t *dir);
+/* Is the name short enough for that of a copy? */
+bool logs_move_fits(struct topic_partition name);
+enum { LOGS_NO_DIR = -1 };
+/* Where a log is and where it is moving to, with the copy; LOGS_NO_DIR, NULL: it is not here, it does not move. */
+struct logs_whereabouts {
+    ssize_t dir;
+    ssize_t future_dir;
+    struct plog *future;
+    bool ends; /* it has moved, and what it was is not deleted yet */
+};
+struct logs_whereabouts logs_where(struct logs *logs, struct topic_partition name);
+/* Notes where a log is to be: it is created there, if it is not here yet; forgotten once it is there, and with this
+ * process. LOGS_NO_DIR: anywhere. */
+void logs_wish(struct logs *logs, struct topic_partition name, ssize_t dir);
+ssize_t logs_wished(struct logs *logs, struct topic_partition name);
+
+/* Makes the copy, which begins where the log does, empty. KAFKA_STORAGE_ERROR: the directory cannot take it. */
+NODISCARD err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
+                              struct plog **future);
+/* The move is given up, the copy deleted. Fine without one. */
+void logs_move_give_up(struct logs *logs, struct topic_partition name);
+/* Flushes the copy and gives it its name; the log in the other directory is still the one that counts. The copy is
+ * another object from here on. After an error there is no copy any more. */
+NODISCARD err logs_move_publish(struct logs *logs, struct topic_partition name,
+                                struct plog **future);
+/* The copy is the log from now on: it has all that the former one had, which stays open. */
+void logs_move_swap(struct logs *logs, struct topic_partition name);
+/* Nobody uses the former log any more, and what it promised is durable in the other one: it is deleted. */
+NODISCARD err logs_move_end(struct logs *logs, struct topic_partition name);
+/* Calls `each` for the copies in a directory, with the log that each is of; as logs_each. */
+void logs_each_future_in(struct logs *logs, size_t dir,
+                         void (*each)(void *context, struct plog *log, struct plog *future),
+                         void *context);
 
 /* Checkpoints are of the directories online. One whose disk refuses them is offline from then on, and that
  * is no error here.

@@ -119,8 +119,12 @@ static void collect_checkpoints(struct logs *logs, size_t dir, struct next_check
     pthread_mutex_lock(&logs->lock);
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
-        if (entry->dir == dir && entry->log != NULL) {
-            struct checkpointed offsets = checkpointed_of(entry->log);
+        const struct plog *log = entry->dir == dir ? entry->log : NULL;
+        if (entry->future != NULL && entry->future_dir == dir) {
+            log = entry->future;
+        }
+        if (log != NULL) {
+            struct checkpointed offsets = checkpointed_of(log);
             checkpoints_add(next, entry, &offsets);
         } else if (entry->dir == dir) {
             checkpoints_add_damaged(next, entry);

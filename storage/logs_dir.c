@@ -56,12 +56,13 @@ enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *parti
         return DIR_KEPT;
     }
     bool deleted = ends_with(whole, "-delete");
-    if (deleted || ends_with(whole, "-future") || ends_with(whole, "-stray")) {
+    bool future = ends_with(whole, "-future");
+    if (deleted || future || ends_with(whole, "-stray")) {
         const char *dot = strrchr(name, '.');
         struct str stem = {.data = name, .len = dot == NULL ? 0 : (size_t)(dot - name)};
         /* The shortened topic of a long name may have lost its partition. */
         if (stem.len > 0 && (partition_parse(stem, topic, partition) || deleted)) {
-            return deleted ? DIR_DELETED : DIR_KEPT;
+            return deleted ? DIR_DELETED : future ? DIR_FUTURE : DIR_KEPT;
         }
     }
     return partition_parse(whole, topic, partition) ? DIR_PARTITION : DIR_FOREIGN;

@@ -25,8 +25,8 @@ struct log_dir {
 };
 
 /* What a subdirectory is. */
-enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_KEPT, DIR_FOREIGN };
-/* Takes a name apart; `topic` points into it. DIR_KEPT: -future, -stray, remote-log-index-cache. */
+enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_FUTURE, DIR_KEPT, DIR_FOREIGN };
+/* Takes a name apart; `topic` points into it. DIR_KEPT: -stray, remote-log-index-cache. */
 enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *partition);
 
 /* `health` becomes the directory's. */

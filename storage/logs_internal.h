@@ -1,4 +1,4 @@
-/* What logs.c and logs_checkpoints.c share. Nobody else includes this. */
+/* What logs.c, logs_checkpoints.c and logs_move.c share. Nobody else includes this. */
 #ifndef OTTLA_STORAGE_LOGS_INTERNAL_H
 #define OTTLA_STORAGE_LOGS_INTERNAL_H
 
@@ -15,6 +15,17 @@ struct entry {
     int64_t recovery_point; /* of a damaged one, as the checkpoints said */
     int64_t start_offset;
     int64_t cleaned_to;
+    /* While it moves to another directory (logs_move.c). */
+    struct plog *future; /* the copy that is being made; NULL: none */
+    size_t future_dir;
+    struct plog *former; /* what the log has taken the place of; NULL: nothing */
+    size_t former_dir;
+};
+
+/* The directory of a copy, as it was found at the start. */
+struct found_future {
+    size_t dir;
+    char *name; /* owned */
 };
 
 struct deleted_dir {
@@ -39,6 +50,10 @@ struct logs {
         promises_more; /* a recovery point on the disk is above the end of its log, which would make a
                            later torn tail look like damage */
     struct map stale; /* names in the checkpoint files that have no log; value unused */
+    struct map
+        wishes; /* "topic-partition" to checkpoint_value() of a directory: where it is to be */
+    struct found_future *found_futures; /* while it is loaded */
+    size_t found_futures_n;
     struct deleted_dir *deleted;
     size_t deleted_n;
     size_t deleted_cap;
@@ -46,6 +61,37 @@ struct logs {
 
 /* "topic-partition", malloc'd: the name of its directory and its key in every table. */
 char *logs_key(struct topic_partition name);
+
+/* logs.c */
+
+struct entry *logs_entry_locked(struct logs *logs, struct topic_partition name);
+/* How a log of this directory is opened, by what its checkpoints said at the start. The path is not set. */
+struct plog_open logs_how_to_open(struct logs *logs, size_t dir, const char *key,
+                                  struct topic_partition name);
+/* A directory of a log becomes "<name>.<32 hex>-delete", and is removed after `delay_ms`. `log`, which may be NULL,
+ * is freed after the rename, so that nobody opens its files under their old names. Where the log directory is offline
+ * it stays as it is. */
+NODISCARD err logs_bury(struct logs *logs, size_t dir, const char *path, struct plog *log,
+                        int64_t delay_ms);
+enum { LOGS_HEX_BYTES = 33 };
+void logs_random_hex(struct random *random, char hex[LOGS_HEX_BYTES]);
+/* The disk refused what concerns no single log. */
+void logs_fail_dir(struct logs *logs, size_t dir, err e, const char *doing, const char *path);
+
+/* logs_move.c: a start, once all directories are loaded. */
+
+/* The same log was found in a second directory: the one of the two that is further stays the entry's, the other one
+ * becomes its former one. E_CONFIG: they are not of one topic. */
+NODISCARD err logs_choose(struct logs *logs, struct entry *entry, size_t dir, struct plog *other,
+                          char reason[LOGS_REASON_BYTES]);
+void logs_note_future(struct logs *logs, size_t dir, const char *name);
+void logs_open_futures(struct logs *logs);
+/* What a move has made of an entry, which is in no table any more, is deleted. */
+NODISCARD err logs_bury_copies(struct logs *logs, struct entry *entry, int64_t delay_ms);
+/* Moves that are done but for the deletion of what was moved; after a flush of the log. */
+NODISCARD err logs_end_moves(struct logs *logs);
+
+/* logs_checkpoints.c */
 
 /* Names of a checkpoint that no log has. `lock` is held, or nobody else is there yet. */
 void logs_note_stale(struct logs *logs, const struct map *checkpoint);

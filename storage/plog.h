@@ -201,6 +201,13 @@ NODISCARD err plog_producers(struct plog *log, struct arena *arena,
 NODISCARD err plog_flush(struct plog *log);
 /* A new segment, as by segment.ms or segment.bytes. */
 NODISCARD err plog_roll(struct plog *log);
+/* The log ends at `offset`, above its end, from now on: what is in between was there, and is not any more, as in a
+ * compacted log that ends in an empty segment. */
+NODISCARD err plog_skip_to(struct plog *log, int64_t offset);
+/* A copy that ends where `former` does, and has all of its batches, takes its place: it has its start, its
+ * configuration, its latest epoch, which may have no batch, and who waits for a transaction to be verified. Needs the
+ * partition's lock. */
+NODISCARD err plog_succeed(struct plog *log, struct plog *former);
 /* Nothing at or above `offset` is promised any more: a recovery point that lies above goes back. */
 void plog_promise_less(struct plog *log, int64_t offset);
 /* Cuts everything at and above `offset`, with the epochs that begin there: also one that begins at the end

@@ -87,6 +87,22 @@ err plog_roll(struct plog *log)
     return OK;
 }
 
+err plog_skip_to(struct plog *log, int64_t offset)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    CHECK(offset > plog_end_offset(log));
+    TRY(plog_activate(log));
+    plog_take_config(log);
+    LOG_TRY(log, plog_roll_at(log, offset), "rolling");
+    guard_lock(log);
+    atomic_store(&log->end_offset, offset);
+    guard_unlock(log);
+    plog_check(log);
+    return OK;
+}
+
 /* `path` becomes "<path>.deleted" and is removed later; a missing file is fine. */
 static err file_delete_later(struct plog *log, const char *path)
 {

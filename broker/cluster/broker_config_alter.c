@@ -73,11 +73,6 @@ static err check_values(const struct properties *news, enum config_source source
     for (size_t i = 0; i < news->count; i++) {
         const struct property *item = &news->items[i];
         const struct option *option = config_option(item->name);
-        if (strcmp(item->name, "replica.alter.log.dirs.io.max.bytes.per.second") == 0) {
-            return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
-                               "Replicas are not moved between directories here, %s cannot be set",
-                               item->name);
-        }
         if (option != NULL && config_check_dynamic(option, source, item->value, reason) != OK) {
             return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
                                "Invalid value %.100s for configuration %s: %.200s", item->value,

@@ -207,7 +207,7 @@ static void load_locked(struct shard *shard, bool to_the_end)
         e = shard_load_piece(shard->load, log, &done, &at);
     } while (e == OK && !done && to_the_end);
     end_offset = plog_end_offset(log);
-    partition_unpin(shard->partition);
+    partition_unpin(shard->partition, log);
     if (e != OK) {
         fail_load(shard, e, at);
     } else if (done && is_committed(shard, end_offset)) {
@@ -277,7 +277,7 @@ static void begin_load(struct shard *shard)
     bool small = false;
     if (partition_pin(shard->partition, -1, true, &log) == OK) {
         small = plog_size_bytes(log) <= LOAD_AT_ONCE_BYTES;
-        partition_unpin(shard->partition);
+        partition_unpin(shard->partition, log);
     }
     shard->load = shard_load_new(shard);
     atomic_store(&shard->state, SHARD_LOADING);
@@ -378,7 +378,7 @@ size_t shard_batch_bytes_max(const struct shard *shard)
         return SIZE_MAX; /* nothing can be appended, whatever its size */
     }
     struct log_config config = plog_config(log);
-    partition_unpin(shard->partition);
+    partition_unpin(shard->partition, log);
     return (size_t)(config.max_message_bytes < config.segment_bytes ? config.max_message_bytes
                                                                     : config.segment_bytes);
 }

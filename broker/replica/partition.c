@@ -49,7 +49,8 @@ static void check_log_and_high_watermark(const struct partition *p)
 static void partition_check(const struct partition *p)
 {
     check_log_and_high_watermark(p);
-    CHECK(p->pins >= 0 && atomic_load(&p->refs) > 0);
+    CHECK(p->pins >= 0 && p->former_pins >= 0 && atomic_load(&p->refs) > 0);
+    CHECK(p->former == NULL || (!p->is_moving && p->former != p->log));
     CHECK(p->led_since <= p->state.leader_epoch);
     CHECK(!p->is_leader || (p->led_since >= 0 && p->state.leader == p->env->broker_id));
     CHECK(p->state.isr.count >= 0 && p->state.replicas.count >= 0);
@@ -137,7 +138,7 @@ void partition_release(struct partition *p)
     if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    CHECK(list_empty(&p->watches) && p->pins == 0);
+    CHECK(list_empty(&p->watches) && p->pins == 0 && p->former_pins == 0);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->unpinned);
     free((void *)(uintptr_t)p->name.topic.data);
@@ -299,14 +300,23 @@ err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica, s
     return e;
 }
 
-void partition_unpin(struct partition *p)
+void partition_unpin(struct partition *p, const struct plog *log)
 {
     partition_lock(p);
-    CHECK(p->pins > 0);
-    if (--p->pins == 0) {
+    int *pins = log == p->former ? &p->former_pins : &p->pins;
+    CHECK(*pins > 0);
+    if (--*pins == 0) {
         pthread_cond_broadcast(&p->unpinned);
     }
     partition_unlock(p);
+}
+
+bool partition_has_log(struct partition *p, const struct plog *log)
+{
+    partition_lock(p);
+    bool has = p->log == log;
+    partition_unlock(p);
+    return has;
 }
 
 static err check_replica(const struct partition *p, int32_t leader_epoch, int32_t replica_id)
@@ -580,7 +590,7 @@ static void on_flush(struct loop_task *task)
     atomic_store(&p->flush_queued, false); /* what is appended from here on asks again */
     if (partition_pin(p, -1, true, &log) == OK) {
         after_flush(p, plog_flush(log));
-        partition_unpin(p);
+        partition_unpin(p, log);
     } else { /* another failure has taken the log offline: nobody is acknowledged any more */
         partition_lock(p);
         partition_wake_all(p);
@@ -611,6 +621,14 @@ struct partition_role partition_role(struct partition *p)
                                   .leads = p->is_leader};
     partition_unlock(p);
     return role;
+}
+
+bool partition_is_online(struct partition *p)
+{
+    partition_lock(p);
+    bool online = partition_check_log(p) == OK;
+    partition_unlock(p);
+    return online;
 }
 
 bool partition_leads_for_others(struct partition *p)
@@ -714,9 +732,12 @@ struct plog *partition_detach_log(struct partition *p, err gone)
     p->is_leader = false;
     partition_wake_all(
         p); /* a waiter looks again on a thread of its own: it need not be waited for */
-    while (p->pins > 0) {
+    p->future = NULL;
+    p->is_moving = false;
+    while (p->pins > 0 || p->former_pins > 0 || p->future_pins > 0) {
         pthread_cond_wait(&p->unpinned, &p->lock);
     }
+    p->former = NULL;
     partition_unlock(p);
     return log;
 }

@@ -95,6 +95,8 @@ struct partition_role {
     bool leads;
 };
 struct partition_role partition_role(struct partition *p);
+/* There is a log, and it is not offline. */
+bool partition_is_online(struct partition *p);
 /* How it stands, for who watches over it: all of one moment. What is not this broker's business, as the ISR is
  * not a follower's, is what the controller last told it. */
 struct partition_look {
@@ -141,7 +143,9 @@ struct plog *partition_detach_log(struct partition *p, err gone);
  * waiting. */
 NODISCARD err partition_pin(struct partition *p, int32_t leader_epoch, bool any_replica,
                             struct plog **log);
-void partition_unpin(struct partition *p);
+void partition_unpin(struct partition *p, const struct plog *log);
+/* Is it (still) the partition's? One that has moved to another directory meanwhile has ended where it did. */
+bool partition_has_log(struct partition *p, const struct plog *log);
 
 /* For a replica of the partition on another broker: a leader only, and only where the controller has
  * assigned it, else UNKNOWN_LEADER_EPOCH (75), or NOT_LEADER_OR_FOLLOWER (6) without an epoch. `own_epoch`:
@@ -326,6 +330,41 @@ NODISCARD err partition_clean(struct partition *p, const struct plog_dirt *dirt,
 /* It is not cleaned any more until the broker starts again. */
 void partition_set_aside(struct partition *p);
 bool partition_is_set_aside(const struct partition *p);
+
+/* ---- moving to another log directory (dir_mover.h is the caller), on the state thread unless it says otherwise ---- */
+
+/* `future` is the copy that storage/logs.h has made, whose it stays. The move's number. */
+uint32_t partition_begin_move(struct partition *p, struct plog *future);
+/* Any thread. */
+bool partition_moves(struct partition *p);
+bool partition_is_moved_as(struct partition *p, uint32_t number);
+/* Waits until nobody uses the copy: it may be closed. For a while, until it goes on with another one, or for good. */
+void partition_hold_move(struct partition *p);
+void partition_go_on_moving(struct partition *p, struct plog *future);
+void partition_give_up_move(struct partition *p);
+
+struct move_buffer {
+    uint8_t *bytes; /* malloc'd; the caller's */
+    size_t size;
+};
+struct move_progress {
+    int64_t copied_bytes;
+    int64_t left_offsets;
+    bool future_failed; /* it is the copy that is offline */
+};
+/* Copies about one MiB. Any thread, one at a time. E_NOT_FOUND: this move goes on no more; E_BUSY: the log is still being
+ * cleaned; other errors as plog_read and plog_append. */
+NODISCARD err partition_move_on(struct partition *p, uint32_t number, struct move_buffer *buffer,
+                                struct move_progress *progress);
+/* Makes durable what is copied. The thread that copies. */
+NODISCARD err partition_flush_move(struct partition *p, uint32_t number);
+/* Copies what is missing, and the copy is the log; *end_offset is where the two were equal. A flush is asked for. After
+ * an error nothing has changed. */
+NODISCARD err partition_swap_log(struct partition *p, struct move_buffer *buffer,
+                                 int64_t *end_offset);
+/* Nobody uses the former log any more when this returns OK. E_BUSY: the new one is not flushed up to there yet; it is
+ * asked for. KAFKA_STORAGE_ERROR (56), or why the partition has gone. */
+NODISCARD err partition_release_former(struct partition *p, int64_t end_offset);
 
 /* ---- waiting ---- */
 

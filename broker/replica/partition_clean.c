@@ -1,4 +1,4 @@
-/* A partition's log is cleaned while it is led or followed: the pin keeps it from being closed, the lock is taken for
+/* A partition's log is cleaned while it is led or followed, and does not move to another directory: the pin keeps it from being closed, the lock is taken for
  * moments. Who takes the log away waits for the pin, which is let go after the next chunk. */
 #include "broker/replica/partition_internal.h"
 
@@ -10,7 +10,7 @@ bool partition_find_dirt(struct partition *p, struct partition_dirt *found)
     }
     partition_lock(p);
     err e = partition_check_log(p);
-    e = e == OK && !plog_is_compacted(p->log) ? E_NOT_FOUND : e;
+    e = e == OK && (!plog_is_compacted(p->log) || p->is_moving) ? E_NOT_FOUND : e;
     if (e == OK) {
         int64_t stable = plog_last_stable_offset(p->log, partition_high_watermark(p));
         found->min_ratio = plog_config(p->log).min_cleanable_dirty_ratio;
@@ -44,7 +44,7 @@ static bool go_on(void *context, int64_t bytes)
     uint32_t changes = atomic_load(&p->changes);
     if (changes != run->changes) {
         partition_lock(p);
-        bool there = p->log != NULL;
+        bool there = p->log != NULL && !p->is_moving;
         partition_unlock(p);
         if (!there) {
             return false;
@@ -67,10 +67,10 @@ err partition_clean(struct partition *p, const struct plog_dirt *dirt, const str
     if (atomic_exchange(&p->is_cleaned, true)) {
         return E_BUSY;
     }
-    err e = partition_pin(p, -1, true, &log);
+    err e = partition_moves(p) ? E_BUSY : partition_pin(p, -1, true, &log);
     if (e == OK) {
         e = plog_clean(log, dirt, &with_lock, cleaned);
-        partition_unpin(p);
+        partition_unpin(p, log);
     }
     atomic_store(&p->is_cleaned, false);
     return e;

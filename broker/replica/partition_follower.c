@@ -50,6 +50,7 @@ static err cut(struct partition *p, int64_t offset)
                  (int)p->name.topic.len, p->name.topic.data, p->name.partition, (long long)offset,
                  (long long)high_watermark);
     }
+    partition_note_cut(p, offset);
     TRY(plog_truncate(p->log, offset));
     if (plog_end_offset(p->log) < high_watermark) {
         atomic_store(&p->high_watermark, plog_end_offset(p->log));
@@ -180,20 +181,34 @@ static size_t whole_batches(const uint8_t *bytes, size_t len, size_t limit_bytes
 }
 
 /* A segment takes no more than it may hold; an answer may be of larger ones. */
-static err append_all(struct partition *p, int32_t leader_epoch, uint8_t *batches, size_t len)
+err log_replicate(struct plog *log, int32_t leader_epoch, uint8_t *batches, size_t len,
+                  struct append_result *all)
 {
-    size_t limit = (size_t)plog_config(p->log).segment_bytes;
+    size_t limit = (size_t)plog_config(log).segment_bytes;
+    *all = (struct append_result){.base_offset = -1, .last_offset = -1};
     for (size_t at = 0; at < len;) {
         struct append_result result;
         size_t size = whole_batches(batches + at, len - at, limit, leader_epoch);
         if (size == 0) {
             return at == 0 ? ERR_CORRUPT_MESSAGE : OK;
         }
-        TRY(plog_append(p->log, batches + at, size, APPEND_REPLICATION, leader_epoch, &result));
-        partition_ask_for_flush(p, &result);
+        TRY(plog_append(log, batches + at, size, APPEND_REPLICATION, leader_epoch, &result));
+        all->base_offset = at == 0 ? result.base_offset : all->base_offset;
+        all->last_offset = result.last_offset;
+        all->rolled |= result.rolled;
         at += size;
     }
     return OK;
+}
+
+static err append_all(struct partition *p, int32_t leader_epoch, const struct fetched *fetched)
+{
+    struct append_result result;
+    err e = log_replicate(p->log, leader_epoch, fetched->batches, fetched->len, &result);
+    if (result.base_offset >= 0) {
+        partition_ask_for_flush(p, &result);
+    }
+    return e;
 }
 
 static err take(struct partition *p, int32_t leader_epoch, const struct fetched *fetched,
@@ -204,7 +219,7 @@ static err take(struct partition *p, int32_t leader_epoch, const struct fetched 
         return E_VERSION; /* somebody else has moved the end */
     }
     if (fetched->len > 0) {
-        TRY(append_all(p, leader_epoch, fetched->batches, fetched->len));
+        TRY(append_all(p, leader_epoch, fetched));
     }
     int64_t end = plog_end_offset(p->log);
     /* What it passes may have come long before. */
@@ -285,6 +300,7 @@ static err move(struct partition *p, int32_t leader_epoch, int64_t offset, bool 
 {
     TRY(check_follows(p, leader_epoch));
     if (anew) {
+        partition_note_cut(p, 0);
         TRY(plog_truncate_fully_and_start_at(p->log, offset));
         atomic_store(&p->high_watermark, offset);
         partition_checkpoint_due(p);

@@ -44,6 +44,15 @@ struct partition {
     int64_t flush_ms;
     int pins; /* readers that use the log without the lock */
     pthread_cond_t unpinned;
+    /* While it moves to another log directory (partition_move.c). */
+    bool is_moving;
+    uint32_t move_number;
+    struct plog *future; /* the copy that is being made, of whoever owns the log */
+    int future_pins;
+    int64_t
+        future_cut; /* from there on the log is another than when it was copied; INT64_MAX: nowhere */
+    struct plog *former; /* has been moved; readers may still be at it */
+    int former_pins;
     struct list watches;       /* struct watch */
     int64_t unflushed_records; /* since the last flush was asked for */
     int64_t flushed_ms;        /* when flush.ms last asked for a flush */
@@ -77,6 +86,14 @@ void partition_advance(struct partition *p, int64_t appended_bytes);
 /* By flush.messages, and when a segment is full. */
 void partition_ask_for_flush(struct partition *p, const struct append_result *result);
 void partition_checkpoint_due(const struct partition *p);
+
+/* What is copied of its log to another directory is another one from `offset` on. */
+void partition_note_cut(struct partition *p, int64_t offset);
+/* Appends what was read of another replica's log: whole batches up to that leader epoch. `all`: of those together, also
+ * after an error; base_offset -1: none. Errors as partition_append_as_follower. Of a log of which the caller is the
+ * only appender. */
+NODISCARD err log_replicate(struct plog *log, int32_t leader_epoch, uint8_t *batches, size_t len,
+                            struct append_result *all);
 
 /* A copy of ids, owned by the caller. */
 int32_t *replica_ids_copy(const struct replica_set *set);

@@ -113,8 +113,9 @@ static void read_log(struct partition *p, struct plog *log, int32_t own_epoch,
     }
 }
 
-void partition_read(struct partition *p, const struct read_request *request, struct arena *arena,
-                    struct read_result *result)
+/* False: the log has moved to another directory beside it, and what was read goes on there. */
+static bool read_once(struct partition *p, const struct read_request *request, struct arena *arena,
+                      struct read_result *result)
 {
     *result = (struct read_result){.preferred = -1};
     struct plog *log = NULL;
@@ -123,9 +124,19 @@ void partition_read(struct partition *p, const struct read_request *request, str
                         ? partition_pin_for_replica(p, request->leader_epoch, request->replica_id,
                                                     &log, &own_epoch)
                         : partition_pin(p, request->leader_epoch, request->any_replica, &log);
-    if (result->error == OK) {
-        read_log(p, log, own_epoch, request, arena, result);
-        partition_unpin(p);
+    if (result->error != OK) {
+        return true;
+    }
+    read_log(p, log, own_epoch, request, arena, result);
+    bool whole = result->error != ERR_OFFSET_OUT_OF_RANGE || partition_has_log(p, log);
+    partition_unpin(p, log);
+    return whole;
+}
+
+void partition_read(struct partition *p, const struct read_request *request, struct arena *arena,
+                    struct read_result *result)
+{
+    while (!read_once(p, request, arena, result)) {
     }
     if (result->error != OK) {
         log_range_release(&result->range);

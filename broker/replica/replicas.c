@@ -258,6 +258,9 @@ static err obtain(struct replicas *replicas, struct topic_partition name, struct
     high_watermark = high_watermark < start ? start : high_watermark > end ? end : high_watermark;
     struct partition *p = partition_new(name, topic_id, &replicas->env, log, high_watermark);
     take_throttled(&replicas->config, p);
+    if (replicas->config.made != NULL) {
+        replicas->config.made(replicas->config.made_context, p);
+    }
     partition_retain(p); /* one reference for the table, one for the caller */
     table_add(replicas, p);
     *out = p;

@@ -44,6 +44,9 @@ struct replicas_config {
     void (*log_failed)(void *context);
     void *failed_context;
     struct fetchers *fetchers; /* NULL: nobody is followed */
+    /* A partition was made of its log, and nobody knows it yet; may be NULL. */
+    void (*made)(void *context, struct partition *p);
+    void *made_context;
 };
 
 struct replicas *replicas_new(const struct replicas_config *config);

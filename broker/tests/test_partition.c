@@ -166,7 +166,7 @@ static void test_epochs_are_fenced(void)
     CU_ASSERT_EQUAL(partition_pin(t.p, 4, false, &log), ERR_UNKNOWN_LEADER_EPOCH);
     MUST(partition_pin(t.p, 3, false, &log));
     CU_ASSERT_PTR_EQUAL(log, t.log);
-    partition_unpin(t.p);
+    partition_unpin(t.p, log);
     struct partition_state stale = {.leader = OTHER, .leader_epoch = 3};
     struct role_change change;
     CU_ASSERT_EQUAL(partition_become(t.p, &stale, &change), ERR_STALE_CONTROLLER_EPOCH);

@@ -123,7 +123,7 @@ static err check_records(struct req *r, struct produce *work,
     struct plog *log = NULL;
     TRY(partition_pin(work->partition, -1, false, &log));
     err e = produce_check_records(&work->check, log);
-    partition_unpin(work->partition);
+    partition_unpin(work->partition, log);
     if (e != E_BUSY) {
         return e;
     }

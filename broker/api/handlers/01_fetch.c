@@ -146,7 +146,7 @@ static err check_readable(struct req *r, struct part *part)
     struct plog *log = NULL;
     TRY(partition_pin(part->partition, -1, true, &log));
     struct log_config config = plog_config(log);
-    partition_unpin(part->partition);
+    partition_unpin(part->partition, log);
     if (config.compression_type == CODEC_ZSTD) {
         return ERR_UNSUPPORTED_COMPRESSION_TYPE;
     }

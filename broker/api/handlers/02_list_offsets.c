@@ -111,7 +111,7 @@ static err list_partition(struct req *r, struct str topic,
     if (e == OK) {
         e = r->version < FIRST_SINGLE_OFFSET_VERSION ? list_old_style(r, p, log, in, out)
                                                      : look_up(r, p, log, in->timestamp, &found);
-        partition_unpin(p);
+        partition_unpin(p, log);
     }
     partition_release(p);
     if (e == OK) {

@@ -12,7 +12,7 @@ static err look_up(struct req *r, struct str topic,
     err e = partition_pin(p, in->current_leader_epoch, false, &log);
     if (e == OK) {
         plog_end_offset_for_epoch(log, in->leader_epoch, &out->leader_epoch, &out->end_offset);
-        partition_unpin(p);
+        partition_unpin(p, log);
     }
     partition_release(p);
     return e;

@@ -1,4 +1,4 @@
-/* DescribeLogDirs: which log directory has which partitions, and how large they are. Partitions that are
+/* DescribeLogDirs: which log directory has which partitions, or copies of what is moving there, and how large they are. Partitions that are
  * not here are left out; a directory that is offline, or cannot be read, has none. (reference: requests §8) */
 #include "broker/broker.h"
 
@@ -8,6 +8,9 @@ struct described {
     struct str topic; /* in the request's arena */
     int32_t partition;
     int64_t size_bytes;
+    int64_t
+        lag; /* in offsets: of a copy, how far it is behind its log; of a log, how far behind what is committed */
+    bool is_future;
 };
 
 struct collection {
@@ -58,19 +61,31 @@ static bool is_wanted(const struct collection *c, struct topic_partition name)
 
 /* ---- what there is ---- */
 
-static void collect(void *context, struct plog *log)
+static void add(struct collection *c, const struct plog *log, struct described described)
 {
-    struct collection *c = context;
     struct topic_partition name = plog_name(log);
     if (!is_wanted(c, name)) {
         return;
     }
-    struct str topic = arena_str(&c->req->arena, name.topic);
-    c->full |= (size_t)c->found_n == c->room || topic.data == NULL;
+    described.topic = arena_str(&c->req->arena, name.topic);
+    described.partition = name.partition;
+    described.size_bytes = plog_size_bytes(log);
+    c->full |= (size_t)c->found_n == c->room || described.topic.data == NULL;
     if (!c->full) {
-        c->found[c->found_n++] = (struct described){
-            .topic = topic, .partition = name.partition, .size_bytes = plog_size_bytes(log)};
+        c->found[c->found_n++] = described;
     }
+}
+
+/* The high watermark is never above the end. */
+static void collect(void *context, struct plog *log)
+{
+    add(context, log, (struct described){.is_future = false});
+}
+
+static void collect_future(void *context, struct plog *log, struct plog *future)
+{
+    int64_t lag = plog_end_offset(log) - plog_end_offset(future);
+    add(context, future, (struct described){.is_future = true, .lag = lag > 0 ? lag : 0});
 }
 
 static int by_name(const void *left, const void *right)
@@ -104,8 +119,11 @@ static bool fill_topics(struct req *r, const struct collection *c,
             topic->partitions = &partitions[i];
         }
         topic->partitions_n++;
-        partitions[i] = (struct describe_log_dirs_response_partition){
-            .partition_index = one->partition, .partition_size = one->size_bytes};
+        partitions[i] =
+            (struct describe_log_dirs_response_partition){.partition_index = one->partition,
+                                                          .partition_size = one->size_bytes,
+                                                          .offset_lag = one->lag,
+                                                          .is_future_key = one->is_future};
     }
     return true;
 }
@@ -133,6 +151,7 @@ static bool describe_dir(struct req *r, size_t dir, struct map *wanted,
         return false;
     }
     logs_each_in(logs, dir, collect, &c);
+    logs_each_future_in(logs, dir, collect_future, &c);
     return fill_topics(r, &c, out);
 }
 
