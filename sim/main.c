@@ -14,6 +14,7 @@
  *                     somebody moves partitions; a seed draws it otherwise
  *   --txns            somebody writes in transactions, too
  *   --compact         all topics are compacted, often
+ *   --dirs            brokers have two log directories, and partitions move between them
  *   --new-disks       brokers come back with an empty disk, too
  *   --repeat          each seed twice: must be the same to the byte
  *
@@ -41,6 +42,7 @@ struct run {
     bool new_disks;
     bool txns;
     bool compacts;
+    bool dirs;
     bool trace;
     bool repeat;
     bool find;
@@ -57,7 +59,7 @@ static int usage(void)
     fprintf(stderr, "usage: simulate [--seed N | --seeds A-B] [--first A,B,...] [--brokers N] "
                     "[--trace] [--repeat] [--find] [--sees NAME] "
                     "[--last-standing page-cache|flush] [--moves always|never] [--new-disks] "
-                    "[--txns] [--compact] [--plant "
+                    "[--txns] [--compact] [--dirs] [--plant "
                     "ack-before-flush|lying-disk]\n");
     return 2;
 }
@@ -90,6 +92,8 @@ static bool parse(struct run *run, int argc, char **argv)
             run->txns = true;
         } else if (strcmp(argv[i], "--compact") == 0) {
             run->compacts = true;
+        } else if (strcmp(argv[i], "--dirs") == 0) {
+            run->dirs = true;
         } else if (strcmp(argv[i], "--new-disks") == 0) {
             run->new_disks = true;
         } else if (strcmp(argv[i], "--repeat") == 0) {
@@ -140,6 +144,9 @@ static void add_exposure(struct sim_exposure *sum, const struct sim_exposure *on
     sum->moves.cancelled += one->moves.cancelled;
     sum->moves.replaced += one->moves.replaced;
     sum->moves.left_behind += one->moves.left_behind;
+    sum->dir_moves.asked += one->dir_moves.asked;
+    sum->dir_moves.seen_under_way += one->dir_moves.seen_under_way;
+    sum->dir_moves.seen_done += one->dir_moves.seen_done;
     sum->txns.begun += one->txns.begun;
     sum->txns.committed += one->txns.committed;
     sum->txns.aborted += one->txns.aborted;
@@ -178,6 +185,7 @@ static void run_seed(struct run *run, uint64_t seed)
                                   .new_disks = run->new_disks,
                                   .txns = run->txns,
                                   .compacts = run->compacts,
+                                  .dirs = run->dirs,
                                   .durable = is_durable(run, seed),
                                   .last_standing = run->last_standing != NULL};
     struct violation violations[VIOLATIONS_MAX];
@@ -237,6 +245,9 @@ static void print_exposure(const struct run *run, double seconds)
            ", replaced %" PRIu64 ", replicas left behind %" PRIu64 "\n",
            sum->moves.begun, sum->moves.completed, sum->moves.cancelled, sum->moves.replaced,
            sum->moves.left_behind);
+    printf("moves between directories %" PRIu64 ", seen under way %" PRIu64 ", seen done %" PRIu64
+           "\n",
+           sum->dir_moves.asked, sum->dir_moves.seen_under_way, sum->dir_moves.seen_done);
     printf("transactions begun %" PRIu64 ", committed %" PRIu64 ", aborted %" PRIu64
            ", not known %" PRIu64 ", clients fenced %" PRIu64 ", records read %" PRIu64 "\n",
            sum->txns.begun, sum->txns.committed, sum->txns.aborted, sum->txns.unknown,

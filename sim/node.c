@@ -174,7 +174,7 @@ static void make_config(struct process *p)
     network_address(p->node->id, address);
     snprintf(text, sizeof(text), "listeners=PLAINTEXT://%s:9092", address);
     set_option(p, text);
-    set_option(p, "log.dirs=/data");
+    set_option(p, "log.dirs=" SIM_LOG_DIR);
     set_option(p, "zookeeper.connect=model:2181");
     for (const char *const *option = p->node->env.options; *option != NULL; option++) {
         set_option(p, *option);

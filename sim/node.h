@@ -14,6 +14,11 @@
 
 struct node;
 
+/* Where a broker has its logs, unless its options say otherwise; and two that they may name. */
+#define SIM_LOG_DIR   "/data"
+#define SIM_LOG_DIR_A "/data/a"
+#define SIM_LOG_DIR_B "/data/b"
+
 /* What all nodes share; outlives them. */
 struct node_env {
     struct sched *sched;

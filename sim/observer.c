@@ -285,18 +285,22 @@ static void count_name(void *context, const char *name)
     ++*(int *)context;
 }
 
-static void dir_of(const struct observer *o, int partition, char dir[static PATH_BYTES])
+/* In which of its log directories a broker has the partition. False: in none. */
+static bool dir_of(const struct observer *o, int id, int partition, char dir[static PATH_BYTES])
 {
-    snprintf(dir, PATH_BYTES, "/data/%s-%d", o->topic, partition);
+    static const char *const LOG_DIRS[] = {SIM_LOG_DIR, SIM_LOG_DIR_A, SIM_LOG_DIR_B};
+    int names = 0;
+    for (size_t i = 0; names == 0 && i < sizeof(LOG_DIRS) / sizeof(LOG_DIRS[0]); i++) {
+        snprintf(dir, PATH_BYTES, "%s/%s-%d", LOG_DIRS[i], o->topic, partition);
+        disk_peek_names(node_disk(o->nodes[id]), dir, count_name, &names);
+    }
+    return names > 0;
 }
 
 static bool has_files(const struct observer *o, int id, int partition)
 {
     char dir[PATH_BYTES];
-    int names = 0;
-    dir_of(o, partition, dir);
-    disk_peek_names(node_disk(o->nodes[id]), dir, count_name, &names);
-    return names > 0;
+    return dir_of(o, id, partition, dir);
 }
 
 /* It has what it should not have. */
@@ -556,7 +560,9 @@ static void read_replica(const struct observer *o, int id, int partition)
     struct segments segments = {.n = 0};
     char dir[PATH_BYTES];
     char path[PATH_BYTES + NAME_BYTES];
-    dir_of(o, partition, dir);
+    if (!dir_of(o, id, partition, dir)) {
+        return;
+    }
     disk_peek_names(node_disk(o->nodes[id]), dir, take_segment, &segments);
     qsort(segments.names, segments.n, NAME_BYTES, compare_segments);
     for (size_t i = 0; i < segments.n; i++) {

@@ -166,6 +166,9 @@ static void make_nodes(struct sim *sim)
     for (size_t i = 0; sim->options.compacts && i < OPTIONS_COMPACT_N; i++) {
         sim->options_all[at++] = OPTIONS_COMPACT[i];
     }
+    if (sim->options.dirs) {
+        sim->options_all[at++] = "log.dirs=" SIM_LOG_DIR_A "," SIM_LOG_DIR_B;
+    }
     CHECK(at < OPTIONS_MAX);
     const struct node_env env = {
         .sched = sim->sched,
@@ -423,8 +426,9 @@ struct test {
     struct sim *sim;
     struct workload *workload;
     struct nemesis *nemesis;
-    struct mover *mover;   /* NULL: nobody moves partitions */
-    struct ledger *ledger; /* NULL: nobody writes in transactions */
+    struct mover *mover;         /* NULL: nobody moves partitions */
+    struct dir_moves *dir_moves; /* NULL: nobody moves them between directories */
+    struct ledger *ledger;       /* NULL: nobody writes in transactions */
     uint64_t acks_before;
     struct violation *violations;
     size_t max;
@@ -552,6 +556,11 @@ static bool mover_is_over(struct test *t)
     return t->mover == NULL || mover_has_ended(t->mover);
 }
 
+static bool dir_moves_are_over(struct test *t)
+{
+    return t->dir_moves == NULL || dir_moves_has_ended(t->dir_moves);
+}
+
 static bool ledger_is_written(struct test *t)
 {
     return ledger_writers_ended(t->ledger);
@@ -565,8 +574,8 @@ static bool ledger_is_read(struct test *t)
 static bool has_ended(struct test *t)
 {
     return (t->ledger == NULL || ledger_has_ended(t->ledger)) && mover_is_over(t) &&
-           workload_has_ended(t->workload) && task_has_ended(t->sim->looker) &&
-           task_has_ended(t->sim->truth_looker);
+           dir_moves_are_over(t) && workload_has_ended(t->workload) &&
+           task_has_ended(t->sim->looker) && task_has_ended(t->sim->truth_looker);
 }
 
 static void break_and_mend(struct test *t)
@@ -581,7 +590,11 @@ static void break_and_mend(struct test *t)
     if (t->mover != NULL) {
         mover_stop(t->mover);
     }
+    if (t->dir_moves != NULL) {
+        dir_moves_stop(t->dir_moves);
+    }
     (void)run_until(t, mover_is_over, HEAL_MS, "a mover has no answer");
+    (void)run_until(t, dir_moves_are_over, HEAL_MS, "a mover between directories has no answer");
     bool goes_on = run_until(t, is_whole, HEAL_MS, "not whole");
     t->acks_before = workload_counts(t->workload).acks;
     if (goes_on && run_until(t, is_used, PATIENCE_MS, "nothing is acknowledged")) {
@@ -656,6 +669,16 @@ static struct mover *mover_of(struct sim *sim, const struct workload_config *wor
     return mover_new(&config);
 }
 
+static struct dir_moves *dir_moves_of(struct sim *sim)
+{
+    const struct dir_moves_config config = {.sched = sim->sched,
+                                            .trace = &sim->trace,
+                                            .network = sim->network,
+                                            .brokers_n = sim->options.brokers_n,
+                                            .txns = sim->options.txns};
+    return dir_moves_new(&config);
+}
+
 static struct ledger *ledger_of(struct sim *sim, const struct workload_config *workload)
 {
     const struct ledger_config config = {.sched = sim->sched,
@@ -727,6 +750,7 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     t.sim->truth_looker = task_spawn(t.sim->sched, NULL, "truth", run_truth_looker, t.sim);
     t.nemesis = nemesis_new(t.sim, options);
     t.mover = mover_of(t.sim, &workload);
+    t.dir_moves = options->dirs ? dir_moves_of(t.sim) : NULL;
     t.ledger = options->txns ? ledger_of(t.sim, &workload) : NULL;
     break_and_mend(&t);
     if (t.ledger != NULL) {
@@ -761,6 +785,10 @@ size_t sim_test(const struct sim_options *options, struct violation *violations,
     workload_free(t.workload);
     if (t.mover != NULL) {
         mover_free(t.mover);
+    }
+    if (t.dir_moves != NULL) {
+        exposure->dir_moves = dir_moves_counts(t.dir_moves);
+        dir_moves_free(t.dir_moves);
     }
     *hash = sim_hash(t.sim);
     sim_free(t.sim);

@@ -13,6 +13,7 @@
 #define OTTLA_SIM_SIM_H
 
 #include "sim/checker.h"
+#include "sim/dir_moves.h"
 #include "sim/ledger.h"
 #include "sim/observer.h"
 #include "sim/workload.h"
@@ -33,6 +34,7 @@ struct sim_options {
     bool durable;   /* flush.messages=1: acknowledged means on the disk */
     bool txns;      /* somebody writes in transactions, too */
     bool compacts;  /* all topics are compacted, often */
+    bool dirs;      /* brokers have two log directories, and partitions move between them */
     bool new_disks; /* brokers come back with an empty disk, as one more fault */
     int moves;      /* does somebody move partitions? SIM_DRAWN, or 0 or 1 */
     bool
@@ -109,6 +111,7 @@ struct sim_exposure {
     uint64_t isrs;        /* changes of an ISR, the same */
     uint64_t cuts;        /* of followers' logs, the same */
     struct move_counts moves;
+    struct dir_move_counts dir_moves;
     struct ledger_counts txns;
     uint64_t faults[26]; /* by enum fault (nemesis.h) */
     uint64_t lives;      /* of brokers */

@@ -105,6 +105,32 @@ static char *file_in(const struct log_dir *dir, const char *name)
     return xasprintf("%s/%s", dir->path, name);
 }
 
+/* Makes the name of a directory durable. */
+static err sync_above(struct fs *fs, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == path) {
+        return fs_sync_dir(fs, "/");
+    }
+    char *above = slash == NULL ? xstrdup(".") : xasprintf("%.*s", (int)(slash - path), path);
+    err e = fs_sync_dir(fs, above);
+    free(above);
+    return e;
+}
+
+static err make_dir(struct fs *fs, const char *path)
+{
+    bool there = false;
+    TRY(fs_exists(fs, path, &there));
+    if (there) {
+        return OK;
+    }
+    TRY(fs_mkdir(fs, path));
+    return sync_above(fs, path);
+}
+
+/* The last name is synced also where it is there: who made it may have been killed before the sync, and a directory that
+ * a power cut takes has all logs in it. */
 static err make_dirs(struct fs *fs, const char *path)
 {
     char *part = xstrdup(path);
@@ -112,13 +138,13 @@ static err make_dirs(struct fs *fs, const char *path)
     for (char *slash = strchr(part + 1, '/'); slash != NULL && e == OK;
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        bool there = false;
-        e = fs_exists(fs, part, &there);
-        e = e == OK && !there ? fs_mkdir(fs, part) : e;
+        e = make_dir(fs, part);
         *slash = '/';
     }
     free(part);
-    return e == OK ? fs_mkdir(fs, path) : e;
+    TRY(e);
+    TRY(fs_mkdir(fs, path));
+    return sync_above(fs, path);
 }
 
 static err check_names(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])

@@ -360,6 +360,9 @@ static void begin(struct dir_mover *mover, struct partition *p, size_t dir)
 void dir_mover_resume(struct dir_mover *mover, struct partition *p)
 {
     struct logs_whereabouts where = logs_where(mover->config.logs, partition_name(p));
+    if (mover->stopped) {
+        return;
+    }
     if (where.future == NULL) {
         go_where_wished(mover, p);
     } else if (fill(mover, p, (size_t)where.future_dir, where.future) != OK) {
@@ -399,6 +402,9 @@ static err alter(struct dir_mover *mover, struct topic_partition name, ssize_t d
 err dir_mover_alter(struct dir_mover *mover, struct topic_partition name, struct str path)
 {
     size_t dir = 0;
+    if (mover->stopped) {
+        return ERR_BROKER_NOT_AVAILABLE;
+    }
     if (!logs_move_fits(name)) {
         return ERR_INVALID_TOPIC_EXCEPTION;
     }
@@ -434,6 +440,7 @@ void dir_mover_stop(struct dir_mover *mover)
             thread_join(mover->config.threads, thread->thread);
             timer_stop(thread->loop, &thread->timer);
             loop_free(thread->loop);
+            thread->loop = NULL;
             free(thread->buffer.bytes);
         }
     }
