@@ -19,8 +19,8 @@
  *                entry found under it lives until logs_delete: only the control thread, which is
  *                the one that deletes, may use a log after unlocking, and none uses the entry. The
  *                callbacks of logs_each and logs_write_high_watermarks run under it.
- *   points_lock  one writer of recovery points at a time (the background thread; the control thread
- *                when it meets a stale name). Held over the writing of the files, and `lock` is
+ *   points_lock  one writer of checkpoints at a time (the background thread; the cleaner; the thread that creates and
+ *                deletes, when it meets a stale name or has moved a log). Held over the writing of the files, and `lock` is
  *                taken inside of it, never the other way round. */
 #define _GNU_SOURCE
 #include "storage/logs_internal.h"

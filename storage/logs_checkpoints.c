@@ -260,11 +260,13 @@ err logs_write_high_watermarks(struct logs *logs, bool durable,
                                void *context)
 {
     err first = OK;
+    pthread_mutex_lock(&logs->points_lock);
     for (size_t i = 0; i < logs->dirs_n; i++) {
         if (log_dir_is_online(&logs->dirs[i])) {
             err e = write_high_watermarks(logs, i, durable, high_watermark, context);
             first = first == OK ? e : first;
         }
     }
+    pthread_mutex_unlock(&logs->points_lock);
     return first;
 }

@@ -205,8 +205,7 @@ NODISCARD err plog_roll(struct plog *log);
  * compacted log that ends in an empty segment. */
 NODISCARD err plog_skip_to(struct plog *log, int64_t offset);
 /* A copy that ends where `former` does, and has all of its batches, takes its place: it has its start, its
- * configuration, its latest epoch, which may have no batch, and who waits for a transaction to be verified. Needs the
- * partition's lock. */
+ * configuration, its epochs and producers, of which some may have no batch any more. Needs the partition's lock. */
 NODISCARD err plog_succeed(struct plog *log, struct plog *former);
 /* Nothing at or above `offset` is promised any more: a recovery point that lies above goes back. */
 void plog_promise_less(struct plog *log, int64_t offset);

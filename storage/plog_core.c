@@ -228,13 +228,11 @@ err plog_succeed(struct plog *log, struct plog *former)
 {
     CHECK(plog_end_offset(log) == plog_end_offset(former));
     struct log_config config = plog_config(former);
-    int32_t epoch = plog_latest_epoch(former);
     plog_set_config(log, &config);
     plog_take_config(log);
     TRY(plog_advance_start(log, plog_start_offset(former)));
-    if (epoch > plog_latest_epoch(log)) {
-        TRY(plog_assign_epoch(log, epoch, plog_latest_epoch_start(former)));
-    }
-    producers_take_verifications(&log->producers, &former->producers);
+    LOG_TRY(log, plog_take_epochs(log, former), "writing leader epochs");
+    LOG_TRY(log, plog_take_producers(log, former), "writing producers");
+    plog_check(log);
     return OK;
 }

@@ -293,6 +293,26 @@ err plog_assign_epoch(struct plog *log, int32_t leader_epoch, int64_t start_offs
                      "writing leader epochs");
 }
 
+err plog_take_epochs(struct plog *log, struct plog *from)
+{
+    struct epochs taken = {0};
+    plog_prove_epochs(from);
+    plog_prove_epochs(log);
+    guard_lock(from);
+    for (size_t i = 0; i < from->epochs.count; i++) {
+        const struct epoch_entry *entry = &from->epochs.entries[i];
+        (void)epochs_assign(&taken, entry->epoch, entry->start_offset);
+    }
+    guard_unlock(from);
+    guard_lock(log);
+    struct epochs before = log->epochs;
+    log->epochs = taken;
+    log->idle_epoch_on_disk = false;
+    guard_unlock(log);
+    epochs_deinit(&before);
+    return plog_write_epochs(log);
+}
+
 int32_t plog_latest_epoch(struct plog *log)
 {
     plog_prove_epochs(log);

@@ -187,6 +187,8 @@ void plog_prove_epochs(struct plog *log);
 /* Their file, if the proof made them again: at the first change, the next retention pass, the close. */
 NODISCARD err plog_write_proven_epochs(struct plog *log);
 NODISCARD err plog_write_epochs(struct plog *log);
+/* Those of another log, which has the same batches. */
+NODISCARD err plog_take_epochs(struct plog *log, struct plog *from);
 NODISCARD err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset);
 
 /* plog_txns.c */
@@ -197,6 +199,9 @@ NODISCARD err plog_prove_txns(struct plog *log, struct segment *segment, bool in
 
 /* plog_producers.c */
 NODISCARD err plog_take_snapshot(struct plog *log, bool sync);
+/* Those of a log of which this is a copy: also what they did in batches that have gone since, and what waits for a
+ * transaction to be verified. */
+NODISCARD err plog_take_producers(struct plog *log, struct plog *former);
 /* Accounts for one batch of the log; an abort is noted in the segment's index if asked. `bytes` are
  * looked at for a marker only. */
 NODISCARD err plog_apply_batch(struct plog *log, struct segment *segment, const struct batch *batch,

@@ -215,3 +215,31 @@ err plog_take_snapshot(struct plog *log, bool sync)
     atomic_store(&log->entries_dirty, true);
     return OK;
 }
+
+/* Readers of the former log see those of the copy from then on, which have what is there. */
+static void exchange_producers(struct plog *log, struct plog *former)
+{
+    struct producers none;
+    producers_init(&none);
+    guard_lock(log); /* nobody reads it yet */
+    struct producers own = log->producers;
+    log->producers = none;
+    guard_unlock(log);
+    guard_lock(former);
+    struct producers taken = former->producers;
+    former->producers = own;
+    plog_count_txns_locked(former);
+    guard_unlock(former);
+    guard_lock(log);
+    log->producers = taken;
+    plog_count_txns_locked(log);
+    guard_unlock(log);
+}
+
+err plog_take_producers(struct plog *log, struct plog *former)
+{
+    exchange_producers(log, former);
+    log->touched = true;
+    log->snapshot_offset = -1; /* the copy's own says less */
+    return plog_take_snapshot(log, false);
+}

@@ -432,14 +432,6 @@ static bool is_expired(const struct producer *producer, int64_t now_ms, int64_t 
     return producer->txn_first_offset < 0 && now_ms - producer->last_timestamp >= expiration_ms;
 }
 
-void producers_take_verifications(struct producers *producers, struct producers *from)
-{
-    free_map(&producers->verifications);
-    producers->verifications = from->verifications;
-    producers->guards = from->guards;
-    map_init(&from->verifications);
-}
-
 static void expire_verifications(struct producers *producers, int64_t now_ms, int64_t expiration_ms)
 {
     size_t at = 0;

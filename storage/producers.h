@@ -96,8 +96,6 @@ uint64_t producers_verify(struct producers *producers, int64_t producer_id, int1
                           int32_t sequence, int64_t now_ms);
 /* The coordinator has confirmed it. Nothing happens if the guard is not in force any more. */
 void producers_verified(struct producers *producers, int64_t producer_id, uint64_t guard);
-/* Those of another log, which this one is a copy of: it has none any more. */
-void producers_take_verifications(struct producers *producers, struct producers *from);
 /* Accounts for an appended batch. True if it aborted a transaction, with the txnindex entry. */
 bool producers_apply(struct producers *producers, const struct batch *batch,
                      const struct marker *marker, struct txn_entry *aborted);

@@ -18,6 +18,7 @@
 
 enum {
     THREADS_MAX = 64,
+    PIECE_BYTES = 1 << 20,
     FLUSH_BYTES = 16 << 20,
     NEARLY_BYTES = 256 << 10, /* a smaller piece: nearly all is copied */
     ROUNDS_MAX = 64,
@@ -59,6 +60,13 @@ struct dir_mover {
     bool stopped;
     struct list all; /* struct move, by all_link */
 };
+
+static void buffer_empty(struct move_buffer *buffer)
+{
+    free(buffer->bytes);
+    buffer->bytes = NULL;
+    buffer->size = 0;
+}
 
 /* ---- moves ---- */
 
@@ -187,8 +195,7 @@ static void on_copied(struct loop_task *task)
         return;
     }
     err e = finish(move);
-    free(mover->buffer.bytes);
-    mover->buffer = (struct move_buffer){0};
+    buffer_empty(&mover->buffer);
     if (e != OK) {
         say(move, e, "cannot be moved");
         give_up(mover, move->p);
@@ -284,8 +291,7 @@ static void on_timer(struct timer *timer)
         next_ms = next_ms < wait_ms ? next_ms : wait_ms;
     }
     if (list_empty(&thread->moves)) {
-        free(thread->buffer.bytes);
-        thread->buffer = (struct move_buffer){0};
+        buffer_empty(&thread->buffer);
     } else {
         timer_start(thread->loop, &thread->timer, next_ms);
     }
@@ -307,7 +313,8 @@ static err start_thread(struct dir_mover *mover, struct dir_mover_thread *thread
     if (thread->loop != NULL) {
         return OK;
     }
-    *thread = (struct dir_mover_thread){.mover = mover, .timer.fire = on_timer};
+    *thread = (struct dir_mover_thread){
+        .mover = mover, .timer.fire = on_timer, .buffer.piece_bytes = PIECE_BYTES};
     list_init(&thread->moves);
     snprintf(name, sizeof(name), "mover-%d", (int)(thread - mover->threads));
     TRY(loop_new(mover->config.clock, mover->config.sockets, &thread->loop));
@@ -422,6 +429,7 @@ struct dir_mover *dir_mover_new(const struct dir_mover_config *config)
     struct dir_mover *mover = xcalloc(1, sizeof(*mover));
     int threads_n = config->threads_n > 0 ? config->threads_n : (int)logs_dirs(config->logs);
     mover->config = *config;
+    mover->buffer.piece_bytes = PIECE_BYTES;
     mover->threads_n = threads_n < THREADS_MAX ? threads_n : THREADS_MAX;
     list_init(&mover->all);
     return mover;

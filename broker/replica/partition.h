@@ -344,7 +344,8 @@ void partition_go_on_moving(struct partition *p, struct plog *future);
 void partition_give_up_move(struct partition *p);
 
 struct move_buffer {
-    uint8_t *bytes; /* malloc'd; the caller's */
+    size_t piece_bytes; /* about so many are copied at once */
+    uint8_t *bytes;     /* malloc'd; the caller's */
     size_t size;
 };
 struct move_progress {
@@ -352,7 +353,7 @@ struct move_progress {
     int64_t left_offsets;
     bool future_failed; /* it is the copy that is offline */
 };
-/* Copies about one MiB. Any thread, one at a time. E_NOT_FOUND: this move goes on no more; E_BUSY: the log is still being
+/* Copies one piece. Any thread, one at a time. E_NOT_FOUND: this move goes on no more; E_BUSY: the log is still being
  * cleaned; other errors as plog_read and plog_append. */
 NODISCARD err partition_move_on(struct partition *p, uint32_t number, struct move_buffer *buffer,
                                 struct move_progress *progress);

@@ -13,8 +13,6 @@
 
 #include <stdlib.h>
 
-enum { PIECE_BYTES = 1 << 20 };
-
 void partition_note_cut(struct partition *p, int64_t offset)
 {
     if (p->is_moving && offset < p->future_cut) {
@@ -138,7 +136,7 @@ static err copy_piece(const struct piece *piece, struct move_buffer *buffer,
     if (at >= end) {
         return OK;
     }
-    TRY(plog_read(piece->log, at, end, PIECE_BYTES, true, &range));
+    TRY(plog_read(piece->log, at, end, buffer->piece_bytes, true, &range));
     err e = range.len > 0 ? copy_range(piece, &range, buffer) : plog_skip_to(piece->future, end);
     progress->copied_bytes = (int64_t)range.len;
     log_range_release(&range);
