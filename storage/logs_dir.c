@@ -104,6 +104,25 @@ static char *file_in(const struct log_dir *dir, const char *name)
     return xasprintf("%s/%s", dir->path, name);
 }
 
+/* Makes a directory that is not there, durably: what is promised inside it must have a way to it after a power cut. */
+static err make_dir(struct fs *fs, const char *path)
+{
+    bool there = false;
+    TRY(fs_exists(fs, path, &there));
+    if (there) {
+        return OK;
+    }
+    TRY(fs_mkdir(fs, path));
+    char *parent = xstrdup(path);
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL) {
+        slash[slash == parent ? 1 : 0] = '\0';
+    }
+    err e = fs_sync_dir(fs, slash == NULL ? "." : parent);
+    free(parent);
+    return e;
+}
+
 static err make_dirs(struct fs *fs, const char *path)
 {
     char *part = xstrdup(path);
@@ -111,13 +130,11 @@ static err make_dirs(struct fs *fs, const char *path)
     for (char *slash = strchr(part + 1, '/'); slash != NULL && e == OK;
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        bool there = false;
-        e = fs_exists(fs, part, &there);
-        e = e == OK && !there ? fs_mkdir(fs, part) : e;
+        e = make_dir(fs, part);
         *slash = '/';
     }
     free(part);
-    return e == OK ? fs_mkdir(fs, path) : e;
+    return e == OK ? make_dir(fs, path) : e;
 }
 
 static err check_names(struct log_dir *dir, struct fs *fs, char reason[LOGS_REASON_BYTES])
