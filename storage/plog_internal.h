@@ -206,8 +206,9 @@ NODISCARD err plog_load_producers(struct plog *log, int64_t end_offset);
 /* The same with the directory's names at hand. */
 NODISCARD err plog_load_producers_from(struct plog *log, const struct name_list *names,
                                        int64_t end_offset);
-/* Removes snapshots that belong to no segment, except the newest beyond all of them. */
-NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names);
+/* Removes snapshots that belong to no segment; if asked, except the newest beyond all of them. */
+NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names,
+                                        bool keep_newest);
 
 /* plog.c: syncs the directory and the one above it, if names changed. */
 NODISCARD err plog_flush_entries(struct plog *log);
