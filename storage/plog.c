@@ -87,13 +87,21 @@ int64_t plog_size_bytes(const struct plog *log)
     return atomic_load(&log->size_bytes);
 }
 
+/* Would a power cut bring back the segments that have gone? Asked in this order, each of the three covers for the next:
+ * names change, are noted as changed, are synced. */
+static bool names_may_change(const struct plog *log)
+{
+    return atomic_load(&log->cutting) > 0 || atomic_load(&log->entries_dirty) ||
+           atomic_load(&log->entries_syncing) > 0;
+}
+
 int64_t plog_start_to_checkpoint(const struct plog *log)
 {
     guard_lock(log);
     int64_t start = plog_start_offset(log);
     int64_t base = log->segments[0]->base_offset;
     guard_unlock(log);
-    return start > base ? start : 0;
+    return start > base || names_may_change(log) ? start : 0;
 }
 
 /* What one append will do. */
@@ -457,11 +465,8 @@ static err flush_snapshot(struct plog *log, const struct segment *segment)
     return e;
 }
 
-err plog_flush_entries(struct plog *log)
+static err sync_entries(struct plog *log)
 {
-    if (!atomic_exchange(&log->entries_dirty, false)) {
-        return OK;
-    }
     TRY(fs_sync_dir(log->env->fs, log->dir));
     char *parent = xstrdup(log->dir);
     char *slash = strrchr(parent, '/');
@@ -470,6 +475,20 @@ err plog_flush_entries(struct plog *log)
     }
     err e = slash == NULL ? OK : fs_sync_dir(log->env->fs, parent);
     free(parent);
+    return e;
+}
+
+err plog_flush_entries(struct plog *log)
+{
+    err e = OK;
+    atomic_fetch_add(&log->entries_syncing, 1);
+    if (atomic_exchange(&log->entries_dirty, false)) {
+        e = sync_entries(log);
+        if (e != OK) {
+            atomic_store(&log->entries_dirty, true);
+        }
+    }
+    atomic_fetch_sub(&log->entries_syncing, 1);
     return e;
 }
 

@@ -61,6 +61,7 @@ struct plog {
     _Atomic int64_t cleaned_to;    /* where the cleaner begins to look for keys */
     _Atomic bool damage_said;      /* the line about corrupt bytes */
     _Atomic bool entries_dirty;    /* directory entries not synced */
+    _Atomic int entries_syncing;   /* or about to be; after entries_dirty has been cleared */
     int64_t sealing_at;            /* a roll at that offset is under way; -1: none. Guarded */
     /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
      * ended, `cutting` counts those in progress. */
