@@ -561,7 +561,7 @@ static void wait_for_roll(struct plog *log)
     guard_unlock(log);
 }
 
-err plog_flush(struct plog *log)
+static err flush(struct plog *log)
 {
     bool settled = false;
     while (!settled) {
@@ -574,6 +574,14 @@ err plog_flush(struct plog *log)
         }
     }
     return OK;
+}
+
+err plog_flush(struct plog *log)
+{
+    pthread_mutex_lock(&log->flush_lock);
+    err e = flush(log);
+    pthread_mutex_unlock(&log->flush_lock);
+    return e;
 }
 
 void plog_note_synced(struct plog *log)
@@ -643,6 +651,7 @@ void plog_abandon(struct plog *log)
     producers_deinit(&log->producers);
     pthread_mutex_destroy(&log->guard);
     pthread_cond_destroy(&log->changed);
+    pthread_mutex_destroy(&log->flush_lock);
     pthread_mutex_destroy(&log->proof_lock);
     health_release(log->health);
     free(log->topic);

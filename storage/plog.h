@@ -197,7 +197,7 @@ NODISCARD err plog_producers(struct plog *log, struct arena *arena,
                              struct producer_info **producers, int32_t *count);
 
 /* Makes everything up to the end durable and moves the recovery point. May run on another thread
- * than the appender's, without the partition lock; one flush at a time. */
+ * than the appender's, without the partition lock; who comes beside another flush waits for its end. */
 NODISCARD err plog_flush(struct plog *log);
 /* A new segment, as by segment.ms or segment.bytes. */
 NODISCARD err plog_roll(struct plog *log);

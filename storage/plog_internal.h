@@ -32,6 +32,7 @@ struct plog {
      * transactions in `producers`, config_next, the topic id and the deleted files. */
     pthread_mutex_t guard;
     pthread_cond_t changed;     /* `cutting` went to 0, or a roll has ended */
+    pthread_mutex_t flush_lock; /* of plog_flush(): one at a time; held over syncs */
     pthread_mutex_t proof_lock; /* plog_epochs.c; the guard is taken inside of it */
     struct segment **segments;  /* ascending; the last is active; at least one */
     size_t segments_n;

@@ -261,6 +261,7 @@ static struct plog *plog_new(const struct storage_env *env, const struct plog_op
     log->config = log->config_next = how->config;
     pthread_mutex_init(&log->guard, NULL);
     pthread_cond_init(&log->changed, NULL);
+    pthread_mutex_init(&log->flush_lock, NULL);
     pthread_mutex_init(&log->proof_lock, NULL);
     log->sealing_at = -1;
     producers_init(&log->producers);
