@@ -565,34 +565,34 @@ static char *deleted_name(struct random *random, const char *dir, const char *ke
     return xasprintf("%s/%.*s.%s-delete", dir, keep, key, hex);
 }
 
-err logs_delete(struct logs *logs, struct topic_partition name)
+/* Out of the table, whose files have another name by now. */
+static void delete_entry(struct logs *logs, struct entry *entry, const char *key)
 {
-    char *key = logs_key(name);
+    struct log_dir *dir = &logs->dirs[entry->dir];
     pthread_mutex_lock(&logs->lock);
-    struct entry *entry = map_get_str(&logs->entries, str_of(key));
-    bool online = entry != NULL && log_dir_is_online(&logs->dirs[entry->dir]);
-    if (online) {
-        (void)map_remove_str(&logs->entries, str_of(key));
-    }
+    CHECK(dir->partitions_n > 0 && map_remove_str(&logs->entries, str_of(key)) == entry);
+    dir->partitions_n--;
+    map_set_str(&logs->stale, str_of(key), logs);
+    map_remove_str(&dir->high_watermarks, str_of(key));
     pthread_mutex_unlock(&logs->lock);
-    if (!online) {
-        free(key);
-        return entry == NULL ? E_NOT_FOUND : ERR_KAFKA_STORAGE_ERROR;
-    }
+    plog_abandon(entry->log); /* forgets the open files, after the rename */
+    entry_free(entry);
+}
+
+/* Where it cannot be renamed it stays in the table: checkpoints without it would give it, at the next start, records back
+ * that it has let go. */
+static err delete_named(struct logs *logs, struct entry *entry, const char *key)
+{
     struct log_dir *dir = &logs->dirs[entry->dir];
     struct fs *fs = logs->env->fs;
     char *path = xasprintf("%s/%s", dir->path, key);
     char *renamed = deleted_name(logs->env->random, dir->path, key);
     int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
     err e = fs_rename(fs, path, renamed);
-    plog_abandon(entry->log); /* forgets the open files, after the rename */
-    e = e == OK ? fs_sync_dir(fs, dir->path) : e;
-    pthread_mutex_lock(&logs->lock);
-    CHECK(dir->partitions_n > 0);
-    dir->partitions_n--;
-    map_set_str(&logs->stale, str_of(key), logs);
-    map_remove_str(&dir->high_watermarks, str_of(key));
-    pthread_mutex_unlock(&logs->lock);
+    if (e == OK) {
+        delete_entry(logs, entry, key);
+        e = fs_sync_dir(fs, dir->path);
+    }
     if (e == OK) {
         deleted_push(logs, renamed, delay_ms);
     } else {
@@ -601,8 +601,19 @@ err logs_delete(struct logs *logs, struct topic_partition name)
         free(renamed);
         e = ERR_KAFKA_STORAGE_ERROR;
     }
-    entry_free(entry);
     free(path);
+    return e;
+}
+
+err logs_delete(struct logs *logs, struct topic_partition name)
+{
+    char *key = logs_key(name);
+    pthread_mutex_lock(&logs->lock);
+    struct entry *entry = map_get_str(&logs->entries, str_of(key));
+    pthread_mutex_unlock(&logs->lock);
+    err e = entry == NULL                                 ? E_NOT_FOUND
+            : !log_dir_is_online(&logs->dirs[entry->dir]) ? ERR_KAFKA_STORAGE_ERROR
+                                                          : delete_named(logs, entry, key);
     free(key);
     return e;
 }
