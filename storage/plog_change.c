@@ -155,6 +155,9 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
         segment_release(dropped[i]);
     }
     free(dropped);
+    if (e != OK) { /* they may come back at the next start: plog_start_to_checkpoint() */
+        atomic_store(&log->entries_dirty, true);
+    }
     cut_end(log);
     return e;
 }
