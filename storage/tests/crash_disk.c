@@ -833,6 +833,18 @@ struct crash_disk *crash_disk_after(const struct crash_disk *disk, enum crash_ki
 
 /* ---- to look at ---- */
 
+bool crash_disk_is_stuck(const struct crash_disk *disk)
+{
+    bool is_stuck = false;
+    for (const struct node *node = disk->nodes; node != NULL; node = node->next) {
+        is_stuck |= node->stuck;
+        for (size_t i = 0; i < node->pending_n; i++) {
+            is_stuck |= node->pending[i].stuck;
+        }
+    }
+    return is_stuck;
+}
+
 static uint64_t mix(uint64_t hash, const void *data, size_t len)
 {
     const uint8_t *at = data;

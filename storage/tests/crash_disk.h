@@ -75,6 +75,8 @@ const char *crash_kind_name(enum crash_kind kind);
 struct crash_disk *crash_disk_after(const struct crash_disk *disk, enum crash_kind kind,
                                     uint64_t seed, struct clock *wall);
 
+/* Is there something in the page cache that no sync will write, because one has failed? */
+bool crash_disk_is_stuck(const struct crash_disk *disk);
 /* Of all names and bytes as they are; without the files whose names end so, if asked. */
 uint64_t crash_disk_hash(const struct crash_disk *disk, const char *without_suffix);
 /* The bytes of a file until the next change; NULL and 0 where there is none. */

@@ -5,6 +5,9 @@
 
 #include "storage/tests/crash_world.h"
 
+/* Where there are two directories, the partition of a log that is in the second and has little to do. */
+enum { BYSTANDER = 9 };
+
 struct crash_scenario {
     const char *name;
     /* `w` has no process yet, and has one at the end, unless it was stopped. */

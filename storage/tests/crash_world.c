@@ -57,6 +57,7 @@ err world_boot(struct world *w)
                             .dirs_n = w->dirs_n,
                             .broker_id = -1,
                             .config_of = config_of};
+    w->promises_nothing = crash_disk_is_stuck(w->disk);
     crash_disk_watch(w->disk, &w->watch);
     w->env = (struct storage_env){.fs = crash_disk_fs(w->disk),
                                   .clock = &w->clock.clock,
@@ -159,10 +160,13 @@ static void learn_outcomes(struct log_model *m)
     }
 }
 
-static void learn(struct log_model *m, struct plog *log)
+static void learn(struct log_model *m, struct plog *log, bool promises)
 {
     struct found found;
-    MUST(found_read(log, &found));
+    if (found_read(log, &found) != OK) { /* its disk fails: nothing is learnt */
+        found_free(&found);
+        return;
+    }
     for (size_t i = 0; i < m->n; i++) {
         int64_t last = m->all[i].last_offset;
         /* what retention took, or what a clean may have changed */
@@ -178,7 +182,7 @@ static void learn(struct log_model *m, struct plog *log)
     }
     learn_outcomes(m);
     m->topic_id = plog_topic_id(log); /* none, after a crash inside of its creation */
-    m->flushed = found.end;
+    m->flushed = promises ? found.end : m->flushed;
     m->start_in_cache = m->start_on_disk = found.start;
     found_free(&found);
 }
@@ -188,9 +192,12 @@ void world_learn(struct world *w)
     for (size_t i = 0; i < w->models_n; i++) {
         struct log_model *m = &w->models[i];
         struct plog *log = world_log(w, m);
+        if (log == NULL && logs_dirs_online(w->logs) < w->dirs_n) {
+            continue;
+        }
         m->in_cache = m->on_disk = log == NULL ? LOG_ABSENT : LOG_THERE;
         if (log != NULL) {
-            learn(m, log);
+            learn(m, log, !w->promises_nothing);
         }
     }
     w->moment++;
@@ -410,6 +417,9 @@ err world_flush(struct world *w, struct log_model *m)
         return E_NOT_FOUND;
     }
     TRY(plog_flush(log));
+    if (w->promises_nothing) {
+        return OK;
+    }
     m->flushed = plog_end_offset(log);
     m->on_disk = LOG_THERE;
     m->start_on_disk = m->start_on_disk > m->start_in_cache ? m->start_on_disk : m->start_in_cache;

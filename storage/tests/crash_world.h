@@ -60,6 +60,8 @@ struct world {
     struct storage_env env;
     struct logs *logs; /* NULL: closed */
     size_t dirs_n;
+    bool
+        promises_nothing; /* this process found bytes that cannot be made durable, and cannot know it */
     struct log_model models[WORLD_LOGS_MAX];
     size_t models_n;
     struct disk_watch watch; /* of the disk, whichever it is */
