@@ -101,7 +101,8 @@ int64_t plog_start_to_checkpoint(const struct plog *log)
     int64_t start = plog_start_offset(log);
     int64_t base = log->segments[0]->base_offset;
     guard_unlock(log);
-    return start > base || names_may_change(log) ? start : 0;
+    bool is_told = start > base || (names_may_change(log) && !planted(MISTAKE_START_UNTOLD));
+    return is_told ? start : 0;
 }
 
 /* What one append will do. */
@@ -467,6 +468,9 @@ static err flush_snapshot(struct plog *log, const struct segment *segment)
 
 static err sync_entries(struct plog *log)
 {
+    if (planted(MISTAKE_NO_SYNC_OF_DIR)) {
+        return OK;
+    }
     TRY(fs_sync_dir(log->env->fs, log->dir));
     char *parent = xstrdup(log->dir);
     char *slash = strrchr(parent, '/');

@@ -18,6 +18,7 @@
 #include "storage/plog_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "storage/whole_scan.h"
 
 #include <fcntl.h>
@@ -188,7 +189,7 @@ static err recover_segment(struct plog *log, size_t i, struct rebuild *state)
  * there then is what was cut, and nothing that follows belongs to it. */
 static bool is_apart(const struct plog *log, const struct segment *segment, int64_t next_offset)
 {
-    return segment->base_offset < next_offset ||
+    return (segment->base_offset < next_offset && !planted(MISTAKE_OVERLAP_STAYS)) ||
            (segment->base_offset > next_offset && next_offset >= plog_recovery_point(log) &&
             !log->config.cleanup_compact);
 }
