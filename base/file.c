@@ -1,5 +1,6 @@
 /* The system's file operations behind the table, and the few compositions that storage needs:
- * full reads and writes over short counts and EINTR, atomic replacement, listing. */
+ * full reads and writes over short counts, atomic replacement, listing. What a signal can interrupt (EINTR; a
+ * sync too, on some file systems) is asked again: it says nothing of the disk. */
 #define _GNU_SOURCE
 #include "base/file.h"
 
@@ -200,14 +201,14 @@ struct fs *fs_system(void)
     return &fs;
 }
 
-static err result(int returned)
+static err result(long returned)
 {
     return returned < 0 ? err_from_errno(errno) : OK;
 }
 
 err fs_open(struct fs *fs, const char *path, int flags, int *fd)
 {
-    *fd = fs->ops->open(fs, path, flags);
+    *fd = (int)TEMP_FAILURE_RETRY(fs->ops->open(fs, path, flags));
     return result(*fd);
 }
 
@@ -290,19 +291,19 @@ void fs_drop_cache(struct fs *fs, int fd, int64_t len)
 
 err fs_truncate(struct fs *fs, int fd, int64_t size)
 {
-    return result(fs->ops->ftruncate(fs, fd, size));
+    return result(TEMP_FAILURE_RETRY(fs->ops->ftruncate(fs, fd, size)));
 }
 
 err fs_datasync(struct fs *fs, int fd)
 {
-    return result(fs->ops->fdatasync(fs, fd));
+    return result(TEMP_FAILURE_RETRY(fs->ops->fdatasync(fs, fd)));
 }
 
 err fs_sync_dir(struct fs *fs, const char *path)
 {
     int fd = -1;
     TRY(fs_open(fs, path, O_RDONLY | O_DIRECTORY, &fd));
-    err e = result(fs->ops->fsync(fs, fd));
+    err e = result(TEMP_FAILURE_RETRY(fs->ops->fsync(fs, fd)));
     fs_close(fs, fd);
     return e;
 }
@@ -311,7 +312,7 @@ err fs_sync_all(struct fs *fs, const char *path)
 {
     int fd = -1;
     TRY(fs_open(fs, path, O_RDONLY, &fd));
-    err e = result(fs->ops->syncfs(fs, fd));
+    err e = result(TEMP_FAILURE_RETRY(fs->ops->syncfs(fs, fd)));
     fs_close(fs, fd);
     return e;
 }
@@ -425,7 +426,7 @@ static err write_whole(struct fs *fs, const char *path, struct bytes data, bool 
     TRY(fs_open(fs, path, O_WRONLY | O_CREAT | O_TRUNC, &fd));
     err e = fs_write(fs, fd, data, 0);
     if (e == OK && sync) {
-        e = result(fs->ops->fsync(fs, fd));
+        e = result(TEMP_FAILURE_RETRY(fs->ops->fsync(fs, fd)));
     }
     fs_close(fs, fd);
     return e;

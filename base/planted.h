@@ -49,7 +49,14 @@ enum mistake {
     MISTAKE_FORGETS_SEQUENCE,   /* of a producer nothing is left, not even a header */
     MISTAKE_ABORTED_STAYS,      /* what was aborted counts as any other record */
     MISTAKE_LOSES_ABORTED_TXN,  /* a cleaned segment has no index of aborted transactions */
-    MISTAKE_NO_CLEANED_SYNC,    /* the cleaned segment is not on the disk when it takes the others' place */
+    MISTAKE_NO_CLEANED_SYNC, /* the cleaned segment is not on the disk when it takes the others' place */
+    /* Of crashes: storage/planted.cmake. */
+    MISTAKE_NO_CRC_AT_RECOVERY,         /* a batch that looks whole is */
+    MISTAKE_RECOVERY_POINT_BEFORE_DATA, /* a roll takes what it seals for flushed */
+    MISTAKE_ACK_BEFORE_FLUSH,           /* a flush returns, and the data is not on the disk */
+    MISTAKE_NO_SYNC_OF_DIR,             /* the data is, and has no name */
+    MISTAKE_START_UNTOLD,               /* the start of a log whose old segments may come back */
+    MISTAKE_OVERLAP_STAYS,              /* a segment behind a cut that a crash has undone */
 };
 
 #ifndef OTTLA_PLANTED

@@ -643,18 +643,11 @@ static char *deleted_name(struct random *random, const char *path)
                      hex);
 }
 
-err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log, int64_t delay_ms)
+/* A directory that has its new name, or could not get it (`e`): durable, and to be removed. */
+static err put_away(struct logs *logs, size_t at, const char *path, char *renamed, int64_t delay_ms,
+                    err e)
 {
-    struct log_dir *dir = &logs->dirs[at];
-    struct fs *fs = logs->env->fs;
-    if (!log_dir_is_online(dir)) {
-        plog_abandon(log);
-        return OK;
-    }
-    char *renamed = deleted_name(logs->env->random, path);
-    err e = fs_rename(fs, path, renamed);
-    plog_abandon(log);
-    e = e == OK ? fs_sync_dir(fs, dir->path) : e;
+    e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[at].path) : e;
     if (e == OK) {
         deleted_push(logs, renamed, delay_ms);
         return OK;
@@ -665,15 +658,46 @@ err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log, 
     return ERR_KAFKA_STORAGE_ERROR;
 }
 
-/* What an entry that is in no table any more has on the disk: first what a move has made of it, so that nothing
- * of it can be taken for the log after a crash. */
-static err bury_entry(struct logs *logs, struct entry *entry, const char *key)
+err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log, int64_t delay_ms)
 {
+    if (!log_dir_is_online(&logs->dirs[at])) {
+        plog_abandon(log);
+        return OK;
+    }
+    char *renamed = deleted_name(logs->env->random, path);
+    err e = fs_rename(logs->env->fs, path, renamed);
+    plog_abandon(log);
+    return put_away(logs, at, path, renamed, delay_ms, e);
+}
+
+/* Out of the table, whose files have another name by now. */
+static void delete_entry(struct logs *logs, struct entry *entry, const char *key)
+{
+    struct log_dir *dir = &logs->dirs[entry->dir];
+    pthread_mutex_lock(&logs->lock);
+    CHECK(dir->partitions_n > 0 && map_remove_str(&logs->entries, str_of(key)) == entry);
+    dir->partitions_n--;
+    map_set_str(&logs->stale, str_of(key), logs);
+    map_remove_str(&dir->high_watermarks, str_of(key));
+    pthread_mutex_unlock(&logs->lock);
+    entry_free(entry); /* forgets the open files, after the rename */
+}
+
+/* First what a move has made of it, so that nothing of that can be taken for the log after a crash. Where it cannot be
+ * renamed it stays in the table: checkpoints without it would give it, at the next start, records back that it has let
+ * go. */
+static err delete_named(struct logs *logs, struct entry *entry, const char *key)
+{
+    size_t at = entry->dir;
     int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
     TRY(logs_bury_copies(logs, entry, delay_ms));
-    char *path = xasprintf("%s/%s", logs->dirs[entry->dir].path, key);
-    err e = logs_bury(logs, entry->dir, path, entry->log, delay_ms);
-    entry->log = NULL;
+    char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
+    char *renamed = deleted_name(logs->env->random, path);
+    err e = fs_rename(logs->env->fs, path, renamed);
+    if (e == OK) {
+        delete_entry(logs, entry, key);
+    }
+    e = put_away(logs, at, path, renamed, delay_ms, e);
     free(path);
     return e;
 }
@@ -683,24 +707,10 @@ err logs_delete(struct logs *logs, struct topic_partition name)
     char *key = logs_key(name);
     pthread_mutex_lock(&logs->lock);
     struct entry *entry = map_get_str(&logs->entries, str_of(key));
-    bool online = entry != NULL && log_dir_is_online(&logs->dirs[entry->dir]);
-    if (online) {
-        (void)map_remove_str(&logs->entries, str_of(key));
-    }
     pthread_mutex_unlock(&logs->lock);
-    if (!online) {
-        free(key);
-        return entry == NULL ? E_NOT_FOUND : ERR_KAFKA_STORAGE_ERROR;
-    }
-    err e = bury_entry(logs, entry, key);
-    struct log_dir *dir = &logs->dirs[entry->dir];
-    pthread_mutex_lock(&logs->lock);
-    CHECK(dir->partitions_n > 0);
-    dir->partitions_n--;
-    map_set_str(&logs->stale, str_of(key), logs);
-    map_remove_str(&dir->high_watermarks, str_of(key));
-    pthread_mutex_unlock(&logs->lock);
-    entry_free(entry);
+    err e = entry == NULL                                 ? E_NOT_FOUND
+            : !log_dir_is_online(&logs->dirs[entry->dir]) ? ERR_KAFKA_STORAGE_ERROR
+                                                          : delete_named(logs, entry, key);
     free(key);
     return e;
 }

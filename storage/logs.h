@@ -73,7 +73,7 @@ NODISCARD err logs_create(struct logs *logs, struct topic_partition name, struct
                           const struct log_config *config, struct plog **log);
 /* Renames the directory to "<name>.<32 hex>-delete" at once, and removes it after
  * file.delete.delay.ms by logs_remove_deleted. Frees the plog. KAFKA_STORAGE_ERROR in a directory that is
- * offline: the plog stays. */
+ * offline, or that cannot rename: the plog stays. */
 NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);

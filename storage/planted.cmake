@@ -23,3 +23,26 @@ foreach(each ${PLANTED_CLEAN})
     add_test(NAME ${target} COMMAND sh -c "! $<TARGET_FILE:${target}>")
     set_tests_properties(${target} PROPERTIES LABELS plants TIMEOUT 300)
 endforeach()
+
+# The same for crashes: test_storage_crash_points with the scenario that finds it.
+set(PLANTED_CRASH
+    "NO_CRC_AT_RECOVERY:whole_scan.c:append across a roll"
+    "RECOVERY_POINT_BEFORE_DATA:plog_change.c:flush and checkpoint"
+    "ACK_BEFORE_FLUSH:segment.c:flush and checkpoint"
+    "NO_SYNC_OF_DIR:plog.c:flush and checkpoint"
+    "START_UNTOLD:plog.c:delete records"
+    "OVERLAP_STAYS:recovery.c:truncate"
+    "OLDS_LAST:plog_clean.c:clean"
+    "NO_CLEANED_SYNC:clean_files.c:clean and merge")
+foreach(each ${PLANTED_CRASH})
+    string(REPLACE ":" ";" each ${each})
+    list(GET each 0 name)
+    list(GET each 1 source)
+    list(GET each 2 scenario)
+    string(TOLOWER crash_finds_${name} target)
+    add_executable(${target} tests/test_crash_points.c ${source})
+    target_compile_definitions(${target} PRIVATE OTTLA_PLANTED=${name})
+    target_link_libraries(${target} PRIVATE storage_crash ${CUNIT})
+    add_test(NAME ${target} COMMAND sh -c "! $<TARGET_FILE:${target}> test_scenarios")
+    set_tests_properties(${target} PROPERTIES LABELS plants TIMEOUT 300 ENVIRONMENT "OTTLA_CRASH_AT=${scenario}")
+endforeach()

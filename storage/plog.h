@@ -81,7 +81,7 @@ int64_t plog_end_offset(const struct plog *log);
 int64_t plog_recovery_point(const struct plog *log); /* what is flushed ends here */
 int64_t plog_size_bytes(const struct plog *log);
 /* What log-start-offset-checkpoint has to say about this log: its start where that lies inside the
- * first segment, else 0 (the file names tell). */
+ * first segment, or where the segments before it may come back after a power cut; else 0 (the file names tell). */
 int64_t plog_start_to_checkpoint(const struct plog *log);
 
 enum append_origin {
@@ -197,7 +197,7 @@ NODISCARD err plog_producers(struct plog *log, struct arena *arena,
                              struct producer_info **producers, int32_t *count);
 
 /* Makes everything up to the end durable and moves the recovery point. May run on another thread
- * than the appender's, without the partition lock; one flush at a time. */
+ * than the appender's, without the partition lock; who comes beside another flush waits for its end. */
 NODISCARD err plog_flush(struct plog *log);
 /* A new segment, as by segment.ms or segment.bytes. */
 NODISCARD err plog_roll(struct plog *log);

@@ -14,6 +14,7 @@
 #include "storage/plog_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -47,6 +48,9 @@ static err roll_to(struct plog *log, struct segment *active, int64_t base_offset
     next->jitter_ms = jitter_of(log->env->random, &log->config);
     atomic_store(&log->entries_dirty, true);
     plog_add_segment(log, next);
+    if (planted(MISTAKE_RECOVERY_POINT_BEFORE_DATA)) {
+        atomic_store(&log->recovery_point, base_offset);
+    }
     log->touched = true;
     log_debug(AREA, "rolled dir=%s base_offset=%lld", log->dir, (long long)base_offset);
     return OK;
@@ -171,6 +175,9 @@ err plog_drop_segments(struct plog *log, size_t from, size_t to)
         segment_release(dropped[i]);
     }
     free(dropped);
+    if (e != OK) { /* they may come back at the next start: plog_start_to_checkpoint() */
+        atomic_store(&log->entries_dirty, true);
+    }
     cut_end(log);
     return e;
 }

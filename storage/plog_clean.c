@@ -168,7 +168,6 @@ static err pass_begin(struct pass *pass, struct plog *log, const struct plog_dir
                       const struct plog_clean *how, struct plog_cleaned *cleaned)
 {
     *pass = (struct pass){.log = log, .how = how, .cleaned = cleaned};
-    *cleaned = (struct plog_cleaned){.end = dirt->first_dirty};
     how->lock(how->context);
     err e = take_segments(pass, dirt);
     how->unlock(how->context);
@@ -567,7 +566,11 @@ err plog_clean(struct plog *log, const struct plog_dirt *dirt, const struct plog
                struct plog_cleaned *cleaned)
 {
     CHECK(how->io_bytes >= BATCH_HEADER_BYTES && how->map_load > 0);
+    *cleaned = (struct plog_cleaned){.end = dirt->first_dirty};
     struct pass pass;
+    /* What made a transaction stable, its marker, may be newer than what is flushed: were it lost, what was cleaned in
+     * favour of the transaction's records would be, too. */
+    TRY(plog_flush(log));
     err e = pass_begin(&pass, log, dirt, how, cleaned);
     e = e == OK ? fill_map(&pass) : e;
     if (e == OK && planted(MISTAKE_CLEANED_AHEAD)) {

@@ -32,6 +32,7 @@ struct plog {
      * transactions in `producers`, config_next, the topic id and the deleted files. */
     pthread_mutex_t guard;
     pthread_cond_t changed;     /* `cutting` went to 0, or a roll has ended */
+    pthread_mutex_t flush_lock; /* of plog_flush(): one at a time; held over syncs */
     pthread_mutex_t proof_lock; /* plog_epochs.c; the guard is taken inside of it */
     struct segment **segments;  /* ascending; the last is active; at least one */
     size_t segments_n;
@@ -61,6 +62,7 @@ struct plog {
     _Atomic int64_t cleaned_to;    /* where the cleaner begins to look for keys */
     _Atomic bool damage_said;      /* the line about corrupt bytes */
     _Atomic bool entries_dirty;    /* directory entries not synced */
+    _Atomic int entries_syncing;   /* or about to be; after entries_dirty has been cleared */
     int64_t sealing_at;            /* a roll at that offset is under way; -1: none. Guarded */
     /* For readers beside a truncation or deletion: `cuts` moves when one begins and when it has
      * ended, `cutting` counts those in progress. */
@@ -211,8 +213,9 @@ NODISCARD err plog_load_producers(struct plog *log, int64_t end_offset);
 /* The same with the directory's names at hand. */
 NODISCARD err plog_load_producers_from(struct plog *log, const struct name_list *names,
                                        int64_t end_offset);
-/* Removes snapshots that belong to no segment, except the newest beyond all of them. */
-NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names);
+/* Removes snapshots that belong to no segment; if asked, except the newest beyond all of them. */
+NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names,
+                                        bool keep_newest);
 
 /* plog.c: syncs the directory and the one above it, if names changed. */
 NODISCARD err plog_flush_entries(struct plog *log);

@@ -148,6 +148,23 @@ static err find_end(struct plog *log, const struct name_list *names, int64_t rec
     return OK;
 }
 
+/* Recovery has made the producers' state from the batches, and the snapshots at the segments it has read. Others may be of
+ * batches that were cut: a crash brings back files whose removal was not synced. */
+static err settle_recovered_producers(struct plog *log, int64_t end_offset)
+{
+    struct name_list names;
+    TRY(plog_drop_snapshots_above(log, end_offset));
+    TRY(fs_list(log->env->fs, log->dir, &names));
+    err e = plog_drop_stray_snapshots(log, &names, false);
+    name_list_deinit(&names);
+    TRY(e);
+    guard_lock(log);
+    log->producers.end_offset = end_offset;
+    plog_count_txns_locked(log);
+    guard_unlock(log);
+    return plog_take_snapshot(log, false);
+}
+
 /* The start, and what depends on both ends: recovery point, epochs, producers. */
 static err settle(struct plog *log, const struct plog_open *how, const struct name_list *names,
                   int64_t end_offset, bool recovered)
@@ -160,18 +177,11 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     atomic_store(&log->recovery_point, !recovered || promised > end_offset ? end_offset : promised);
     TRY(plog_settle_epochs(log, start, end_offset));
     if (!recovered) {
-        TRY(plog_drop_stray_snapshots(log, names));
+        TRY(plog_drop_stray_snapshots(log, names, true));
         return plog_load_producers_from(log, names, end_offset);
     }
     log->touched = true;
-    struct name_list now;
-    TRY(plog_drop_snapshots_above(log, end_offset));
-    TRY(fs_list(log->env->fs, log->dir, &now));
-    err e = plog_drop_stray_snapshots(log, &now);
-    e = e == OK ? plog_load_producers_from(log, &now, end_offset) : e;
-    name_list_deinit(&now);
-    TRY(e);
-    return plog_take_snapshot(log, false);
+    return settle_recovered_producers(log, end_offset);
 }
 
 static err open_existing(struct plog *log, const struct plog_open *how,
@@ -251,6 +261,7 @@ static struct plog *plog_new(const struct storage_env *env, const struct plog_op
     log->config = log->config_next = how->config;
     pthread_mutex_init(&log->guard, NULL);
     pthread_cond_init(&log->changed, NULL);
+    pthread_mutex_init(&log->flush_lock, NULL);
     pthread_mutex_init(&log->proof_lock, NULL);
     log->sealing_at = -1;
     producers_init(&log->producers);

@@ -26,7 +26,8 @@ err plog_apply_batch(struct plog *log, struct segment *segment, const struct bat
     return is_abort && with_txnindex ? txn_index_append(&segment->txns, &aborted) : OK;
 }
 
-/* The newest readable snapshot at or below `end_offset`; damaged ones are removed. */
+/* The newest readable snapshot at or below `end_offset`; damaged ones are removed. One from before the first segment is of
+ * no use: what was written in between is not there to be added. */
 static err load_snapshot(struct plog *log, const struct name_list *names, int64_t end_offset,
                          struct producers *producers)
 {
@@ -35,7 +36,7 @@ static err load_snapshot(struct plog *log, const struct name_list *names, int64_
     for (size_t i = names->count; i > 0 && e == OK && !loaded; i--) {
         int64_t offset = 0;
         if (!segment_name_parse(names->names[i - 1], SUFFIX_SNAPSHOT, &offset) ||
-            offset > end_offset) {
+            offset > end_offset || offset < log->segments[0]->base_offset) {
             continue;
         }
         char *path = xasprintf("%s/%s", log->dir, names->names[i - 1]);
@@ -133,7 +134,7 @@ err plog_load_producers_from(struct plog *log, const struct name_list *names, in
     return OK;
 }
 
-err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names)
+err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names, bool keep_newest)
 {
     int64_t newest_base = log_active(log)->base_offset;
     int64_t stray = -1; /* the newest that is at no segment's base */
@@ -143,7 +144,7 @@ err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names)
             log->segments[plog_segment_at(log, offset)]->base_offset == offset) {
             continue;
         }
-        int64_t drop = offset < newest_base ? offset : stray;
+        int64_t drop = offset < newest_base || !keep_newest ? offset : stray;
         stray = offset < newest_base ? stray : offset;
         if (drop >= 0) {
             char *path = segment_path(log->dir, drop, SUFFIX_SNAPSHOT);

@@ -18,6 +18,7 @@
 #include "storage/plog_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "storage/whole_scan.h"
 
 #include <fcntl.h>
@@ -50,9 +51,7 @@ static err rebuild_batch(struct rebuild *state, const struct batch *batch, const
     TRY(index_maker_add(&state->maker, batch, position));
     if (batch->magic == 2 && batch->leader_epoch >= 0) {
         state->epoch = batch->leader_epoch;
-        if (batch->leader_epoch > epochs_latest(&state->log->epochs)) {
-            epochs_assign(&state->log->epochs, batch->leader_epoch, batch->base_offset);
-        }
+        epochs_confirm(&state->log->epochs, batch->leader_epoch, batch->base_offset);
     }
     state->next_offset = last + 1;
     return plog_apply_batch(state->log, segment, batch, bytes, true);
@@ -180,13 +179,19 @@ static err recover_segment(struct plog *log, size_t i, struct rebuild *state)
     return index_maker_end(&state->maker);
 }
 
-/* A segment that does not begin where the one before ended. In a compacted log that is normal. In
- * another, above the recovery point, the end of the segment before was lost, at the border of a
- * batch or as a whole. */
-static bool is_hole(const struct plog *log, const struct segment *segment, int64_t next_offset)
+/* A segment that does not begin where the one before ended, or the recovered part of the log does not hold
+ * together from here on.
+ *
+ * Later: in a compacted log that is normal. In another, above the recovery point, the end of the segment before was
+ * lost, at the border of a batch or as a whole.
+ *
+ * Earlier: the one before had been cut, and the crash has undone that, but not what was written since. What stands
+ * there then is what was cut, and nothing that follows belongs to it. */
+static bool is_apart(const struct plog *log, const struct segment *segment, int64_t next_offset)
 {
-    return segment->base_offset > next_offset && next_offset >= plog_recovery_point(log) &&
-           !log->config.cleanup_compact;
+    return (segment->base_offset < next_offset && !planted(MISTAKE_OVERLAP_STAYS)) ||
+           (segment->base_offset > next_offset && next_offset >= plog_recovery_point(log) &&
+            !log->config.cleanup_compact);
 }
 
 err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
@@ -198,8 +203,10 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
     TRY(plog_load_producers(log, state.next_offset));
     for (size_t i = first; i < log->segments_n; i++) {
         struct segment *segment = log->segments[i];
-        if (is_hole(log, segment, state.next_offset)) {
-            log_warn(AREA, "a hole before a segment: it and later ones go file=%s next_offset=%lld",
+        if (is_apart(log, segment, state.next_offset)) {
+            log_warn(AREA,
+                     "a segment does not begin where the log ends: it and later ones go file=%s "
+                     "next_offset=%lld",
                      segment->log_path, (long long)state.next_offset);
             TRY(plog_drop_segments(log, i, log->segments_n));
             break;

@@ -4,6 +4,7 @@
 #include "storage/segment.h"
 
 #include "base/clock.h"
+#include "base/planted.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -120,7 +121,7 @@ err segment_seal(struct segment *segment)
 
 err segment_flush(struct segment *segment, bool with_indexes)
 {
-    if (atomic_exchange(&segment->log_dirty, false)) {
+    if (atomic_exchange(&segment->log_dirty, false) && !planted(MISTAKE_ACK_BEFORE_FLUSH)) {
         struct open_file *file = NULL;
         TRY(segment_file(segment, &file));
         err e = fs_datasync(segment->offsets.env->fs, open_file_fd(file));

@@ -1,5 +1,7 @@
 #include "storage/whole_scan.h"
 
+#include "base/planted.h"
+
 #include "storage/scan.h"
 
 #include <stdlib.h>
@@ -59,5 +61,5 @@ err whole_scan_next(struct whole_scan *scan, struct batch *batch, const uint8_t 
     TRY(view(scan, head, bytes));
     TRY(header_parse(*bytes, head, batch));
     TRY(view(scan, (size_t)batch->size_bytes, bytes));
-    return batch_is_sound(*bytes, batch) ? OK : E_CORRUPT;
+    return batch_is_sound(*bytes, batch) || planted(MISTAKE_NO_CRC_AT_RECOVERY) ? OK : E_CORRUPT;
 }

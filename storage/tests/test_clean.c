@@ -755,6 +755,7 @@ static void test_no_room(void)
     stage_make(&s, 7, 4000);
     struct world *w = &s.w;
     w->log = must_open(&w->p, &w->how);
+    MUST(plog_flush(w->log));
     w->p.fault.calls = 0;
     w->p.fault.only_changes = true;
     w->p.fault.error = ENOSPC;

@@ -1,0 +1,22 @@
+/* What a broker does to its logs, in scenarios of one subject each. Used by the tests of crashes and of errors: an
+ * operation that fails ends the scenario where it is, with its error. */
+#ifndef OTTLA_STORAGE_TESTS_CRASH_SCENARIOS_H
+#define OTTLA_STORAGE_TESTS_CRASH_SCENARIOS_H
+
+#include "storage/tests/crash_world.h"
+
+/* Where there are two directories, the partition of a log that is in the second and has little to do. */
+enum { BYSTANDER = 9 };
+
+struct crash_scenario {
+    const char *name;
+    /* `w` has no process yet, and has one at the end, unless it was stopped. */
+    err (*run)(struct world *w);
+};
+extern const struct crash_scenario CRASH_SCENARIOS[];
+extern const size_t CRASH_SCENARIOS_N;
+
+/* Anything, `steps` times, by the world's seed. */
+NODISCARD err crash_scenario_random(struct world *w, int steps);
+
+#endif
