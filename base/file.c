@@ -43,6 +43,13 @@ static int sys_ftruncate(struct fs *fs, int fd, int64_t size)
     return ftruncate(fd, size);
 }
 
+static int sys_allocate(struct fs *fs, int fd, int64_t size)
+{
+    (void)fs;
+    errno = posix_fallocate(fd, 0, size);
+    return errno == 0 ? 0 : -1;
+}
+
 static int sys_fdatasync(struct fs *fs, int fd)
 {
     (void)fs;
@@ -154,8 +161,10 @@ static int sys_space(struct fs *fs, const char *path, struct fs_space *space)
     if (statvfs(path, &stat) != 0) {
         return -1;
     }
-    *space = (struct fs_space){.total_bytes = (int64_t)stat.f_blocks * (int64_t)stat.f_frsize,
-                               .usable_bytes = (int64_t)stat.f_bavail * (int64_t)stat.f_frsize};
+    *space =
+        (struct fs_space){.total_bytes = (int64_t)stat.f_blocks * (int64_t)stat.f_frsize,
+                          .usable_bytes = (int64_t)stat.f_bavail * (int64_t)stat.f_frsize,
+                          .usable_files = stat.f_files == 0 ? INT64_MAX : (int64_t)stat.f_favail};
     return 0;
 }
 
@@ -181,6 +190,7 @@ struct fs *fs_system(void)
         .pread = sys_pread,
         .pwritev = sys_pwritev,
         .ftruncate = sys_ftruncate,
+        .allocate = sys_allocate,
         .fdatasync = sys_fdatasync,
         .fsync = sys_fsync,
         .rename = sys_rename,
@@ -291,6 +301,11 @@ void fs_drop_cache(struct fs *fs, int fd, int64_t len)
 err fs_truncate(struct fs *fs, int fd, int64_t size)
 {
     return result(fs->ops->ftruncate(fs, fd, size));
+}
+
+err fs_allocate(struct fs *fs, int fd, int64_t size)
+{
+    return result(fs->ops->allocate(fs, fd, size));
 }
 
 err fs_datasync(struct fs *fs, int fd)
@@ -428,6 +443,9 @@ static err write_whole(struct fs *fs, const char *path, struct bytes data, bool 
         e = result(fs->ops->fsync(fs, fd));
     }
     fs_close(fs, fd);
+    if (e != OK) {
+        err_ignore(fs_unlink(fs, path));
+    }
     return e;
 }
 

@@ -171,7 +171,7 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     e = e == OK ? plog_load_producers_from(log, &now, end_offset) : e;
     name_list_deinit(&now);
     TRY(e);
-    return plog_take_snapshot(log, false);
+    return plog_take_snapshot_if_room(log);
 }
 
 static err open_existing(struct plog *log, const struct plog_open *how,
