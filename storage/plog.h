@@ -222,9 +222,9 @@ NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
 NODISCARD err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted);
 /* Forgets producers that were idle for producer.id.expiration.ms. */
 void plog_expire_producers(struct plog *log);
-/* Removes .deleted files that are older than file.delete.delay.ms; all while the directory is full. True while some
- * are left. Any thread; the caller keeps the log from being closed. */
-bool plog_remove_deleted(struct plog *log);
+/* Removes .deleted files that are older than file.delete.delay.ms; all while the directory is full. Returns the
+ * milliseconds until there is more to do, or -1. Any thread; the caller keeps the log from being closed. */
+int64_t plog_remove_deleted(struct plog *log);
 
 /* ---- compaction (reference: storage format §12) ---- */
 

@@ -538,23 +538,25 @@ err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
     return OK;
 }
 
-bool plog_remove_deleted(struct plog *log)
+int64_t plog_remove_deleted(struct plog *log)
 {
-    int64_t now_ms = clock_monotonic_ms(log->env->clock);
     for (;;) {
         char *path = NULL;
+        int64_t wait_ms = -1;
         guard_lock(log);
-        /* In order of deletion, which is nearly the order of their times. */
-        if (log->deleted_n > 0 &&
-            (log->deleted[0].due_ms <= now_ms || health_is_full(log->health))) {
+        if (log->deleted_n >
+            0) { /* in order of deletion, which is nearly the order of their times */
+            wait_ms = log->deleted[0].due_ms - clock_monotonic_ms(log->env->clock);
+            wait_ms = health_is_full(log->health) || wait_ms < 0 ? 0 : wait_ms;
+        }
+        if (wait_ms == 0) {
             path = log->deleted[0].path;
             log->deleted_n--;
             memmove(log->deleted, log->deleted + 1, log->deleted_n * sizeof(*log->deleted));
         }
-        bool left = log->deleted_n > 0;
         guard_unlock(log);
         if (path == NULL) {
-            return left;
+            return wait_ms;
         }
         err e = fs_unlink(log->env->fs, path);
         if (e != OK) {

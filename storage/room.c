@@ -35,6 +35,7 @@ struct room {
     struct health *health; /* a reference */
     pthread_mutex_t lock;
     int64_t whole_bytes; /* 0: not known yet */
+    bool said;           /* that there is no reserve */
 };
 
 struct room *room_new(struct fs *fs, const char *dir, struct health *health)
@@ -187,10 +188,12 @@ bool room_look(struct room *room)
     }
     pthread_mutex_lock(&room->lock);
     err e = make_whole(room);
+    bool say = e != OK && !room->said && !health_is_full(room->health);
+    room->said = e != OK;
     pthread_mutex_unlock(&room->lock);
     if (e == OK) {
         health_note_room(room->health);
-    } else if (!health_is_full(room->health)) {
+    } else if (say) {
         log_info(AREA, "log directory has no reserve for when it is full dir=%s error=\"%s\"",
                  room->dir, err_text(e));
     }
