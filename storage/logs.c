@@ -509,6 +509,13 @@ static bool is_better(const struct log_dir *dir, const struct log_dir *best)
     return dir->partitions_n < best->partitions_n;
 }
 
+/* May a log be made there? What is left of a full directory's reserve may be kept back for the store. */
+static bool takes_logs(const struct log_dir *dir)
+{
+    return !health_is_full(dir->health) || room_seems_free(dir->room) ||
+           room_has_left(dir->room, ROOM_OF_COORDINATORS) || !room_has_left(dir->room, ROOM_OF_ALL);
+}
+
 /* Of those that are online. */
 static err emptiest_dir(const struct logs *logs, size_t *at)
 {
@@ -520,9 +527,7 @@ static err emptiest_dir(const struct logs *logs, size_t *at)
             *at = i;
         }
     }
-    bool has_room = best != NULL && (!health_is_full(best->health) ||
-                                     room_has_left(best->room, ROOM_OF_COORDINATORS));
-    return has_room ? OK : ERR_KAFKA_STORAGE_ERROR;
+    return best != NULL && takes_logs(best) ? OK : ERR_KAFKA_STORAGE_ERROR;
 }
 
 /* The disk refused what concerns no single log. */

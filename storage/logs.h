@@ -67,7 +67,7 @@ void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log),
 size_t logs_count(struct logs *logs);
 
 /* Creates the log in the directory, of those online, that holds the fewest partitions, a full one only where no other
- * is; of that one's reserve what coordinators may have (KAFKA_STORAGE_ERROR when it is gone);
+ * is; of that one's reserve only what coordinators may have (KAFKA_STORAGE_ERROR when no more is left);
  * partition.metadata is written before anything else. While a directory is offline it may hold the log: the
  * caller knows then that there was none. An existing one is returned as it is (INCONSISTENT_TOPIC_ID when its id
  * differs). */
