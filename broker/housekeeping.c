@@ -63,9 +63,10 @@ static void on_expect(struct loop_task *task)
     }
 }
 
+/* That a directory is full has been said, and is no news each time. */
 static void log_failure(const char *what, err e)
 {
-    if (e != OK) {
+    if (e != OK && !err_is_no_room(e)) {
         log_error("housekeeping", "cannot write what=%s error=\"%s\"", what, err_text(e));
     }
 }

@@ -146,12 +146,13 @@ bool room_seems_free(struct room *room)
     return space.usable_bytes >= step && space.usable_files > 0;
 }
 
-/* Twice the reserve is allocated and half of it given back; all of what is new where that fails. */
+/* In a full directory twice the reserve is allocated and half of it given back; all of what is new where that fails. */
 static err allocate(struct room *room, int64_t size)
 {
     int fd = -1;
+    int times = health_is_full(room->health) ? 2 : 1;
     TRY(fs_open(room->fs, room->path, O_RDWR | O_CREAT, &fd));
-    err e = fs_allocate(room->fs, fd, 2 * room->whole_bytes);
+    err e = fs_allocate(room->fs, fd, times * room->whole_bytes);
     err e2 = fs_truncate(room->fs, fd, e == OK ? room->whole_bytes : size);
     fs_close(room->fs, fd);
     return e != OK ? e : e2;

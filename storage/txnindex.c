@@ -51,6 +51,8 @@ static err txn_count(struct txn_index *index, int64_t *count)
     int64_t unknown = -1;
     if (atomic_compare_exchange_strong(&index->entries_n, &unknown, *count)) {
         atomic_store(&index->found_n, *count);
+    } else {
+        *count = unknown; /* somebody was faster, and may have made the file longer since */
     }
     return OK;
 }

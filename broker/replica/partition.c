@@ -773,7 +773,8 @@ int partition_apply_retention(struct partition *p, bool compacted)
     partition_lock(p);
     if (partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted) {
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
-        if (e != OK) {
+        bool full = e == ERR_KAFKA_STORAGE_ERROR && !plog_is_offline(p->log); /* has been said */
+        if (e != OK && !full) {
             log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",
                       (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(e));
         }
