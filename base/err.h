@@ -48,6 +48,13 @@ static inline int err_to_errno(err e)
     return e <= -1000 && e > -2000 ? -1000 - e : 0;
 }
 
+/* Is the disk full, or this user's part of it? */
+static inline bool err_is_no_room(err e)
+{
+    int number = err_to_errno(e);
+    return number == ENOSPC || number == EDQUOT;
+}
+
 /* For an error that is deliberately passed over; the caller says why. */
 static inline void err_ignore(err e)
 {

@@ -44,6 +44,13 @@ static int sys_ftruncate(struct fs *fs, int fd, int64_t size)
     return ftruncate(fd, size);
 }
 
+static int sys_allocate(struct fs *fs, int fd, int64_t size)
+{
+    (void)fs;
+    errno = posix_fallocate(fd, 0, size);
+    return errno == 0 ? 0 : -1;
+}
+
 static int sys_fdatasync(struct fs *fs, int fd)
 {
     (void)fs;
@@ -155,8 +162,10 @@ static int sys_space(struct fs *fs, const char *path, struct fs_space *space)
     if (statvfs(path, &stat) != 0) {
         return -1;
     }
-    *space = (struct fs_space){.total_bytes = (int64_t)stat.f_blocks * (int64_t)stat.f_frsize,
-                               .usable_bytes = (int64_t)stat.f_bavail * (int64_t)stat.f_frsize};
+    *space =
+        (struct fs_space){.total_bytes = (int64_t)stat.f_blocks * (int64_t)stat.f_frsize,
+                          .usable_bytes = (int64_t)stat.f_bavail * (int64_t)stat.f_frsize,
+                          .usable_files = stat.f_files == 0 ? INT64_MAX : (int64_t)stat.f_favail};
     return 0;
 }
 
@@ -182,6 +191,7 @@ struct fs *fs_system(void)
         .pread = sys_pread,
         .pwritev = sys_pwritev,
         .ftruncate = sys_ftruncate,
+        .allocate = sys_allocate,
         .fdatasync = sys_fdatasync,
         .fsync = sys_fsync,
         .rename = sys_rename,
@@ -292,6 +302,11 @@ void fs_drop_cache(struct fs *fs, int fd, int64_t len)
 err fs_truncate(struct fs *fs, int fd, int64_t size)
 {
     return result(TEMP_FAILURE_RETRY(fs->ops->ftruncate(fs, fd, size)));
+}
+
+err fs_allocate(struct fs *fs, int fd, int64_t size)
+{
+    return result(fs->ops->allocate(fs, fd, size));
 }
 
 err fs_datasync(struct fs *fs, int fd)
@@ -429,6 +444,9 @@ static err write_whole(struct fs *fs, const char *path, struct bytes data, bool 
         e = result(TEMP_FAILURE_RETRY(fs->ops->fsync(fs, fd)));
     }
     fs_close(fs, fd);
+    if (e != OK) {
+        err_ignore(fs_unlink(fs, path));
+    }
     return e;
 }
 

@@ -25,6 +25,7 @@ struct fs_stat {
 struct fs_space {
     int64_t total_bytes;
     int64_t usable_bytes; /* to us */
+    int64_t usable_files; /* how many more there may be; INT64_MAX: that has no limit of its own */
 };
 
 /* One name of a directory; it lives during the call. Links are followed for `is_dir`. */
@@ -41,6 +42,7 @@ struct fs_ops {
     ssize_t (*pwritev)(struct fs *fs, int fd, const struct iovec *parts, int parts_n,
                        int64_t position);
     int (*ftruncate)(struct fs *fs, int fd, int64_t size);
+    int (*allocate)(struct fs *fs, int fd, int64_t size); /* posix_fallocate, from the begin on */
     int (*fdatasync)(struct fs *fs, int fd);
     int (*fsync)(struct fs *fs, int fd);
     int (*rename)(struct fs *fs, const char *from, const char *to);
@@ -77,6 +79,8 @@ NODISCARD err fs_write(struct fs *fs, int fd, struct bytes data, int64_t positio
 /* The same for several pieces; `parts` is used up. */
 NODISCARD err fs_writev(struct fs *fs, int fd, struct iovec *parts, int parts_n, int64_t position);
 NODISCARD err fs_truncate(struct fs *fs, int fd, int64_t size);
+/* Makes the file so long, of bytes that have their place on the disk. After an error it may be longer than it was. */
+NODISCARD err fs_allocate(struct fs *fs, int fd, int64_t size);
 NODISCARD err fs_datasync(struct fs *fs, int fd);
 NODISCARD err fs_sync_dir(struct fs *fs, const char *path);
 /* Makes durable all that was written to the file system that holds `path`. */
@@ -108,7 +112,7 @@ NODISCARD err fs_exists(struct fs *fs, const char *path, bool *exists);
 NODISCARD err fs_read_all(struct fs *fs, const char *path, size_t limit_bytes, char **data,
                           size_t *len);
 /* Replaces a file so that a crash leaves the old or the new one: writes `path`.tmp, fsync, rename,
- * fsync of the directory. */
+ * fsync of the directory. What it could not make whole it removes: it may be room that was missing. */
 NODISCARD err fs_write_atomic(struct fs *fs, const char *path, struct bytes data);
 /* The same without any fsync: the end of the process leaves the old or the new one, a power cut may
  * leave an empty file. For hints that can be missed. */

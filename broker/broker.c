@@ -96,6 +96,15 @@ static void on_dir_failed(void *context)
     }
 }
 
+/* On any thread, with any lock. What is full from the start is looked at when the broker serves. */
+static void on_dir_full(void *context)
+{
+    struct broker *broker = context;
+    if (broker->housekeeping != NULL) {
+        housekeeping_note_full(broker->housekeeping);
+    }
+}
+
 /* The topics of a broker without ZooKeeper are in its first directory: without it they would begin anew. */
 static err check_store_dir(const struct broker *broker, const struct dir_list *list,
                            char reason[BROKER_REASON_BYTES])
@@ -125,6 +134,7 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
         .config_of = config_of_loaded,
         .context = broker->topic_configs,
         .dir_failed = on_dir_failed,
+        .dir_full = on_dir_full,
         .failed_context = broker,
     };
     err e = logs_lock(&broker->storage, &how, &broker->logs, identity, reason);
@@ -310,6 +320,7 @@ static void broker_free(struct broker *broker)
     metadata_cache_free(broker->metadata);
     topic_configs_free(broker->topic_configs);
     housekeeping_free(broker->housekeeping);
+    broker->housekeeping = NULL; /* logs are still closed, on a disk that may be full */
     cleaner_free(broker->cleaner);
     dir_mover_free(broker->mover);
     if (broker->logs != NULL && broker->started) {
@@ -344,7 +355,9 @@ static void broker_free(struct broker *broker)
 
 static err give_up(struct broker *broker, err e, char reason[BROKER_REASON_BYTES])
 {
-    if (reason[0] == '\0') {
+    if (err_is_no_room(e) && broker->logs != NULL) {
+        logs_tell_full(broker->logs, reason, BROKER_REASON_BYTES);
+    } else if (reason[0] == '\0') {
         snprintf(reason, BROKER_REASON_BYTES, "%s", err_text(e));
     }
     broker_free(broker);

@@ -124,6 +124,13 @@ static err read_configs(void *context)
 
 /* ---- the store ---- */
 
+/* On the control thread, and that of the start. */
+static bool on_store_full(void *context)
+{
+    const struct broker *broker = context;
+    return logs_make_room(broker->logs);
+}
+
 err broker_connect_store(struct broker *broker, const struct logs_identity *identity,
                          char reason[BROKER_REASON_BYTES])
 {
@@ -137,6 +144,7 @@ err broker_connect_store(struct broker *broker, const struct logs_identity *iden
         .open_context = broker->env.coord_context,
         .registered = on_registered,
         .read_configs = read_configs,
+        .make_room = on_store_full,
         .context = broker,
     };
     broker->membership = membership_new(&membership);

@@ -93,8 +93,7 @@ static void say_cleaned(struct partition *p, const struct plog_dirt *dirt,
 /* A full disk, and a log that was cut meanwhile, are for another time. */
 static bool is_for_later(err e)
 {
-    int number = err_to_errno(e);
-    return e == E_BUSY || number == ENOSPC || number == EDQUOT;
+    return e == E_BUSY || err_is_no_room(e);
 }
 
 static err clean(struct cleaner *cleaner, struct partition *p, const struct plog_dirt *dirt)

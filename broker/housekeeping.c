@@ -1,6 +1,9 @@
 /* Timers: one for each kind of checkpoint, each with its own interval, all armed by the first change
  * that is not in one of them; retention (its own interval); removal (armed when something was
- * deleted); flush.ms; producers. An interval below 1 is never: then the file is written when the broker stops. */
+ * deleted); flush.ms; producers. An interval below 1 is never: then the file is written when the broker stops.
+ *
+ * While a log directory is full, all that may give room is done once a second, retention as well: its options may have
+ * been changed, or records deleted, to make some. The reserve of each directory is made a second after the start. */
 #include "broker/housekeeping.h"
 
 #include "base/log.h"
@@ -8,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { REMOVAL_RETRY_MS = 1000, TXN_LATE_MS = 5 * 60000 };
+enum { REMOVAL_RETRY_MS = 1000, ROOM_MS = 1000, TXN_LATE_MS = 5 * 60000 };
 
 enum { HIGH_WATERMARKS, RECOVERY_POINTS, LOG_STARTS, CHECKPOINTS };
 
@@ -27,10 +30,13 @@ struct housekeeping {
     atomic_bool arm_posted; /* a task is in the queue once */
     atomic_bool removal_expected;
     struct loop_task arm;
+    atomic_bool full_posted;
     struct loop_task expect;
+    struct loop_task full;
     struct checkpoint checkpoints[CHECKPOINTS];
     struct timer retention;
     struct timer removal;
+    struct timer room;
     struct timer flush;
     struct timer producers;
     bool stopped;
@@ -57,9 +63,10 @@ static void on_expect(struct loop_task *task)
     }
 }
 
+/* That a directory is full has been said, and is no news each time. */
 static void log_failure(const char *what, err e)
 {
-    if (e != OK) {
+    if (e != OK && !err_is_no_room(e)) {
         log_error("housekeeping", "cannot write what=%s error=\"%s\"", what, err_text(e));
     }
 }
@@ -108,20 +115,55 @@ static void init_checkpoints(struct housekeeping *h)
     }
 }
 
-static void on_retention(struct timer *timer)
+static void apply_retention(struct housekeeping *h)
 {
-    struct housekeeping *h = container_of(timer, struct housekeeping, retention);
     if (replicas_apply_retention(h->broker->replicas, false) > 0) {
         log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
         housekeeping_expect_removal(h);
     }
+}
+
+static void on_retention(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, retention);
+    apply_retention(h);
     timer_start(h->broker->background, timer, h->broker->config->log_retention_check_interval_ms);
+}
+
+/* Returns the milliseconds until there is more to do, or -1. */
+static int64_t remove_deleted(struct housekeeping *h)
+{
+    int64_t logs_ms = logs_remove_deleted(h->broker->logs);
+    int64_t files_ms = replicas_remove_deleted(h->broker->replicas);
+    return logs_ms < 0 || (files_ms >= 0 && files_ms < logs_ms) ? files_ms : logs_ms;
+}
+
+static void on_room(struct timer *timer)
+{
+    struct housekeeping *h = container_of(timer, struct housekeeping, room);
+    if (!logs_look_for_room(h->broker->logs)) {
+        return;
+    }
+    apply_retention(h);
+    (void)remove_deleted(h);
+    if (logs_look_for_room(h->broker->logs)) {
+        timer_start(h->broker->background, timer, ROOM_MS);
+    }
+}
+
+static void on_full(struct loop_task *task)
+{
+    struct housekeeping *h = container_of(task, struct housekeeping, full);
+    atomic_store(&h->full_posted, false);
+    if (!h->stopped) {
+        timer_start(h->broker->background, &h->room, 0);
+    }
 }
 
 static void on_removal(struct timer *timer)
 {
     struct housekeeping *h = container_of(timer, struct housekeeping, removal);
-    int64_t more_ms = logs_remove_deleted(h->broker->logs);
+    int64_t more_ms = remove_deleted(h);
     if (more_ms >= 0) {
         timer_start(h->broker->background, timer,
                     more_ms < REMOVAL_RETRY_MS ? REMOVAL_RETRY_MS : more_ms);
@@ -153,8 +195,10 @@ struct housekeeping *housekeeping_new(struct broker *broker)
     h->broker = broker;
     h->arm.run = on_arm;
     h->expect.run = on_expect;
+    h->full.run = on_full;
     h->retention.fire = on_retention;
     h->removal.fire = on_removal;
+    h->room.fire = on_room;
     h->flush.fire = on_flush;
     h->producers.fire = on_producers;
     init_checkpoints(h);
@@ -170,6 +214,7 @@ void housekeeping_start(struct housekeeping *h)
                     ? interval_ms
                     : config->log_initial_task_delay_ms);
     timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
+    timer_start(h->broker->background, &h->room, ROOM_MS);
     interval_ms = config->producer_id_expiration_check_interval_ms;
     timer_start(h->broker->background, &h->producers,
                 interval_ms < config->log_initial_task_delay_ms
@@ -189,6 +234,7 @@ void housekeeping_stop(struct housekeeping *h)
     }
     timer_stop(h->broker->background, &h->retention);
     timer_stop(h->broker->background, &h->removal);
+    timer_stop(h->broker->background, &h->room);
     timer_stop(h->broker->background, &h->flush);
     timer_stop(h->broker->background, &h->producers);
 }
@@ -204,6 +250,13 @@ void housekeeping_mark_dirty(void *housekeeping)
     if (!atomic_load_explicit(&h->dirty, memory_order_relaxed) &&
         !atomic_exchange(&h->dirty, true) && !atomic_exchange(&h->arm_posted, true)) {
         loop_post(h->broker->background, &h->arm);
+    }
+}
+
+void housekeeping_note_full(struct housekeeping *h)
+{
+    if (!atomic_exchange(&h->full_posted, true)) {
+        loop_post(h->broker->background, &h->full);
     }
 }
 

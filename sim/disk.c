@@ -621,10 +621,20 @@ static int disk_lock(struct fs *fs, int fd)
 
 static int disk_space(struct fs *fs, const char *path, struct fs_space *space)
 {
-    (void)fs;
     (void)path;
-    *space = (struct fs_space){.total_bytes = TOTAL_BYTES, .usable_bytes = TOTAL_BYTES};
+    *space = (struct fs_space){.total_bytes = TOTAL_BYTES,
+                               .usable_bytes = view_of(fs)->disk->full ? 0 : TOTAL_BYTES,
+                               .usable_files = INT64_MAX};
     return 0;
+}
+
+/* Files are kept in memory here: nothing is set aside. */
+static int disk_allocate(struct fs *fs, int fd, int64_t size)
+{
+    (void)fs;
+    (void)fd;
+    (void)size;
+    return fail(EOPNOTSUPP);
 }
 
 /* ---- life ---- */
@@ -690,6 +700,7 @@ struct fs *disk_open_view(struct disk *disk, struct clock *wall)
         .close = disk_close,
         .pread = disk_pread,
         .pwritev = disk_pwritev,
+        .allocate = disk_allocate,
         .ftruncate = disk_ftruncate,
         .fdatasync = disk_fsync,
         .fsync = disk_fsync,

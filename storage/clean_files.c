@@ -38,7 +38,7 @@ err clean_files_begin(struct clean_files *files, const struct storage_env *env, 
     writer_init(&files->times, SIZE_MAX);
     writer_init(&files->txns, SIZE_MAX);
     path_of(files, SUFFIX_LOG, SUFFIX_CLEANED, path);
-    return fs_open(env->fs, path, O_RDWR | O_CREAT | O_TRUNC, &files->fd);
+    return fs_open(env_fs_of_records(env), path, O_RDWR | O_CREAT | O_TRUNC, &files->fd);
 }
 
 static int32_t relative(const struct clean_files *files, int64_t offset)
@@ -87,7 +87,7 @@ err clean_files_add(struct clean_files *files, struct bytes batches)
         TRY(header_parse(batches.data + at, batches.len - at, &batch));
         TRY(index_batch(files, &batch));
     }
-    return fs_write(files->env->fs, files->fd, batches, position);
+    return fs_write(env_fs_of_records(files->env), files->fd, batches, position);
 }
 
 void clean_files_add_txn(struct clean_files *files, const struct txn_entry *entry)
@@ -104,10 +104,11 @@ static err write_whole(const struct clean_files *files, const char *kind,
         return E_LIMIT;
     }
     path_of(files, kind, SUFFIX_CLEANED, path);
-    TRY(fs_open(files->env->fs, path, O_RDWR | O_CREAT | O_TRUNC, &fd));
-    err e = fs_write(files->env->fs, fd, bytes_of(content->data, content->len), 0);
-    e = e == OK && !planted(MISTAKE_NO_CLEANED_SYNC) ? fs_datasync(files->env->fs, fd) : e;
-    fs_close(files->env->fs, fd);
+    struct fs *fs = env_fs_of_records(files->env);
+    TRY(fs_open(fs, path, O_RDWR | O_CREAT | O_TRUNC, &fd));
+    err e = fs_write(fs, fd, bytes_of(content->data, content->len), 0);
+    e = e == OK && !planted(MISTAKE_NO_CLEANED_SYNC) ? fs_datasync(fs, fd) : e;
+    fs_close(fs, fd);
     return e;
 }
 

@@ -1,4 +1,5 @@
-/* One flag that never goes back, and the line that says so once; a log has its own and its directory's. */
+/* One flag that never goes back, and the line that says so once; a log has its own and its directory's. A directory
+ * has another one, for having no room, that does go back: each change of it is one line, whoever meets it. */
 #include "storage/health.h"
 
 #include "base/log.h"
@@ -17,8 +18,9 @@ struct health {
     _Atomic bool offline;
     char *path;
     struct health *dir; /* a reference; NULL: this is a directory's, or a log's that has none */
-    void (*failed)(void *context);
-    void *context;
+    bool is_dir;
+    _Atomic bool full; /* of a directory; never of a log */
+    struct health_listener listener;
 };
 
 static struct health *health_new(const char *path)
@@ -29,11 +31,11 @@ static struct health *health_new(const char *path)
     return health;
 }
 
-struct health *health_of_dir(const char *path, void (*failed)(void *context), void *context)
+struct health *health_of_dir(const char *path, const struct health_listener *listener)
 {
     struct health *health = health_new(path);
-    health->failed = failed;
-    health->context = context;
+    health->is_dir = true;
+    health->listener = *listener;
     return health;
 }
 
@@ -98,9 +100,38 @@ void health_fail_dir(struct health *dir, const char *why)
         return;
     }
     log_error(AREA, "log directory is offline: %s dir=%s", why, dir->path);
-    if (dir->failed != NULL) {
-        dir->failed(dir->context);
+    if (dir->listener.failed != NULL) {
+        dir->listener.failed(dir->listener.context);
     }
+}
+
+void health_note_full(struct health *health, err e)
+{
+    struct health *dir = health->dir == NULL ? health : health->dir;
+    CHECK(err_is_no_room(e));
+    if (!dir->is_dir || is_offline_itself(dir) || atomic_exchange(&dir->full, true)) {
+        return;
+    }
+    log_warn(AREA,
+             "log directory is full: records are refused, reading goes on dir=%s error=\"%s\"",
+             dir->path, err_text(e));
+    if (dir->listener.full != NULL) {
+        dir->listener.full(dir->listener.context);
+    }
+}
+
+void health_note_room(struct health *dir)
+{
+    CHECK(dir->is_dir);
+    if (atomic_exchange(&dir->full, false)) {
+        log_info(AREA, "log directory has room again dir=%s", dir->path);
+    }
+}
+
+bool health_is_full(const struct health *health)
+{
+    const struct health *dir = health->dir == NULL ? health : health->dir;
+    return atomic_load_explicit(&dir->full, memory_order_relaxed);
 }
 
 void health_fail(struct health *log, err e, const char *doing)

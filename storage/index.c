@@ -4,7 +4,7 @@
  *   in the file (pread)             in `tail` (as they will be written)
  *
  * An append puts an entry into the tail; when the tail is full its older half is written with one
- * pwrite and leaves it. Nothing here is synced on the append path: after a crash the indexes of the
+ * pwrite and leaves it. Without room on the disk it stays, and is tried with the next entry. Nothing here is synced on the append path: after a crash the indexes of the
  * unflushed segments are rebuilt from the log. Entry numbers never change, so a reader may look one
  * up in two steps while entries move from memory to the file.
  *
@@ -266,8 +266,9 @@ static err tail_write(struct index *index, int32_t n)
 err index_append(struct index *index, const uint8_t *entry)
 {
     TRY(index_open(index));
-    if (index->tail_n == TAIL_MAX) {
-        TRY(tail_write(index, TAIL_MAX / 2));
+    if (index->tail_n >= TAIL_MAX) {
+        err e = tail_write(index, index->tail_n - TAIL_MAX / 2);
+        TRY(err_is_no_room(e) ? OK : e);
     }
     size_t width = (size_t)index->entry_bytes;
     pthread_mutex_lock(&index->lock);

@@ -105,14 +105,34 @@ static err check_any_left(const struct logs *logs, char reason[LOGS_REASON_BYTES
                   logs->lost[0] == '\0' ? "all of log.dirs have failed" : logs->lost);
 }
 
+/* From here on the disk is reached by way of the reserves. */
+static void init_dirs(struct logs *logs, const struct storage_env *env, const struct logs_open *how)
+{
+    const struct health_listener listener = {
+        .failed = how->dir_failed, .full = how->dir_full, .context = how->failed_context};
+    struct room **rooms = xcalloc(how->dirs_n + 1, sizeof(*rooms));
+    logs->dirs = xcalloc(how->dirs_n + 1, sizeof(*logs->dirs));
+    for (; logs->dirs_n < how->dirs_n; logs->dirs_n++) {
+        const char *path = how->dirs[logs->dirs_n];
+        struct log_dir *dir = &logs->dirs[logs->dirs_n];
+        log_dir_init(dir, path, health_of_dir(path, &listener), env->fs);
+        rooms[logs->dirs_n] = dir->room;
+    }
+    logs->room_fs = room_fs_new(env->fs, rooms, logs->dirs_n);
+    free(rooms);
+    logs->own_env = *env;
+    logs->own_env.fs = room_fs_for(logs->room_fs, ROOM_OF_ALL);
+    logs->own_env.fs_of_coordinators = room_fs_for(logs->room_fs, ROOM_OF_COORDINATORS);
+    logs->own_env.fs_of_records = env->fs;
+    logs->env = &logs->own_env;
+}
+
 err logs_lock(const struct storage_env *env, const struct logs_open *how, struct logs **logs,
               struct logs_identity *identity, char reason[LOGS_REASON_BYTES])
 {
     struct logs *made = xcalloc(1, sizeof(*made));
-    made->env = env;
     made->config_of = how->config_of;
     made->context = how->context;
-    made->dirs = xcalloc(how->dirs_n, sizeof(*made->dirs));
     pthread_mutex_init(&made->lock, NULL);
     pthread_mutex_init(&made->points_lock, NULL);
     map_init(&made->entries);
@@ -120,13 +140,9 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     map_init(&made->wishes);
     reason[0] = '\0';
     err e = how->dirs_n == 0 ? refuse(reason, LOGS_REASON_BYTES, "log.dirs is empty") : OK;
-    for (; made->dirs_n < how->dirs_n; made->dirs_n++) {
-        const char *path = how->dirs[made->dirs_n];
-        log_dir_init(&made->dirs[made->dirs_n], path,
-                     health_of_dir(path, how->dir_failed, how->failed_context));
-    }
+    init_dirs(made, env, how);
     for (size_t i = 0; e == OK && i < made->dirs_n; i++) {
-        e = log_dir_lock(&made->dirs[i], env->fs, reason);
+        e = log_dir_lock(&made->dirs[i], made->env->fs, reason);
         e = go_on_without(made, &made->dirs[i], e, reason);
     }
     e = e == OK ? check_any_left(made, reason) : e;
@@ -139,7 +155,7 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     return OK;
 }
 
-static void deleted_push(struct logs *logs, char *path, int64_t delay_ms)
+static void deleted_push(struct logs *logs, size_t dir, char *path, int64_t delay_ms)
 {
     CHECK(delay_ms >= 0);
     pthread_mutex_lock(&logs->lock);
@@ -148,7 +164,7 @@ static void deleted_push(struct logs *logs, char *path, int64_t delay_ms)
         logs->deleted = xrealloc(logs->deleted, logs->deleted_cap * sizeof(*logs->deleted));
     }
     logs->deleted[logs->deleted_n++] = (struct deleted_dir){
-        .path = path, .due_ms = clock_monotonic_ms(logs->env->clock) + delay_ms};
+        .path = path, .dir = dir, .due_ms = clock_monotonic_ms(logs->env->clock) + delay_ms};
     pthread_mutex_unlock(&logs->lock);
 }
 
@@ -233,7 +249,7 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
             logs_note_future(logs, at, names->names[i]);
         } else if (kind == DIR_DELETED) {
             struct log_config config = log_config_default();
-            deleted_push(logs, xasprintf("%s/%s", dir->path, names->names[i]),
+            deleted_push(logs, at, xasprintf("%s/%s", dir->path, names->names[i]),
                          config.file_delete_delay_ms);
         } else {
             log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names->names[i]);
@@ -405,6 +421,7 @@ static void logs_free(struct logs *logs)
     }
     free(logs->found_futures);
     free(logs->deleted);
+    room_fs_free(logs->room_fs);
     free(logs->dirs);
     map_deinit(&logs->entries);
     map_deinit(&logs->stale);
@@ -545,6 +562,22 @@ size_t logs_count(struct logs *logs)
     return count;
 }
 
+static bool is_better(const struct log_dir *dir, const struct log_dir *best)
+{
+    bool full = health_is_full(dir->health);
+    if (best == NULL || full != health_is_full(best->health)) {
+        return best == NULL || !full;
+    }
+    return dir->partitions_n < best->partitions_n;
+}
+
+/* May a log be made there? What is left of a full directory's reserve may be kept back for the store. */
+static bool takes_logs(const struct log_dir *dir)
+{
+    return !health_is_full(dir->health) || room_seems_free(dir->room) ||
+           room_has_left(dir->room, ROOM_OF_COORDINATORS) || !room_has_left(dir->room, ROOM_OF_ALL);
+}
+
 /* Of those that are online: where it is wished, else the one with the fewest partitions. */
 static err choose_dir(const struct logs *logs, const char *key, size_t *at)
 {
@@ -556,12 +589,12 @@ static err choose_dir(const struct logs *logs, const char *key, size_t *at)
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
         const struct log_dir *dir = &logs->dirs[i];
-        if (log_dir_is_online(dir) && (best == NULL || dir->partitions_n < best->partitions_n)) {
+        if (log_dir_is_online(dir) && is_better(dir, best)) {
             best = dir;
             *at = i;
         }
     }
-    return best == NULL ? ERR_KAFKA_STORAGE_ERROR : OK;
+    return best != NULL && takes_logs(best) ? OK : ERR_KAFKA_STORAGE_ERROR;
 }
 
 void logs_fail_dir(struct logs *logs, size_t dir, err e, const char *doing, const char *path)
@@ -649,7 +682,7 @@ static err put_away(struct logs *logs, size_t at, const char *path, char *rename
 {
     e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[at].path) : e;
     if (e == OK) {
-        deleted_push(logs, renamed, delay_ms);
+        deleted_push(logs, at, renamed, delay_ms);
         return OK;
     }
     log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
@@ -723,7 +756,8 @@ int64_t logs_remove_deleted(struct logs *logs)
         char *path = NULL;
         pthread_mutex_lock(&logs->lock);
         for (size_t i = 0; i < logs->deleted_n && path == NULL; i++) {
-            int64_t wait_ms = logs->deleted[i].due_ms - now_ms;
+            bool at_once = health_is_full(logs->dirs[logs->deleted[i].dir].health);
+            int64_t wait_ms = at_once ? 0 : logs->deleted[i].due_ms - now_ms;
             if (wait_ms <= 0) {
                 path = logs->deleted[i].path;
                 logs->deleted[i] = logs->deleted[--logs->deleted_n];
@@ -736,7 +770,7 @@ int64_t logs_remove_deleted(struct logs *logs)
             return next_ms;
         }
         err e = fs_remove_dir(logs->env->fs, path);
-        if (e != OK) {
+        if (e != OK && err_to_errno(e) != ENOENT) {
             log_warn(AREA, "cannot remove a deleted log dir=%s error=\"%s\"", path, err_text(e));
         }
         free(path);

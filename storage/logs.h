@@ -23,7 +23,9 @@ struct logs_open {
     /* Told once for each directory that goes offline, by whoever met it, with any lock held: it posts and no
      * more. Also before logs_load() has ended. NULL: nobody is; its context outlives the logs. */
     void (*dir_failed)(void *context);
-    void *failed_context;
+    /* The same of a directory that is full, each time that one has become so. */
+    void (*dir_full)(void *context);
+    void *failed_context; /* of both */
     /* Progress of long loading is logged every few seconds. */
 };
 
@@ -39,7 +41,7 @@ struct logs_identity {
 /* Takes the locks (F_OFD_SETLK on .lock), creates missing directories, reads meta.properties.
  * A wrong or different identity, a second process, a foreign subdirectory, a directory that is full:
  * E_CONFIG with the reason in plain words, naming the path. A directory whose disk refuses is offline, with
- * one line in the log; E_CONFIG when all are. */
+ * one line in the log; E_CONFIG when all are. What has to be written on a full disk has the reserve (room.h). */
 NODISCARD err logs_lock(const struct storage_env *env, const struct logs_open *how,
                         struct logs **logs, struct logs_identity *identity,
                         char reason[LOGS_REASON_BYTES]);
@@ -65,15 +67,16 @@ void logs_each(struct logs *logs, void (*each)(void *context, struct plog *log),
 size_t logs_count(struct logs *logs);
 
 /* Creates the log in the directory that is wished for it, else in the one, of those online, that holds the fewest
- * partitions;
+ * partitions, a full one only where no other is; of that one's reserve only what coordinators may have
+ * (KAFKA_STORAGE_ERROR when no more is left);
  * partition.metadata is written before anything else. While a directory is offline it may hold the log: the
  * caller knows then that there was none. An existing one is returned as it is (INCONSISTENT_TOPIC_ID when its id
  * differs). */
 NODISCARD err logs_create(struct logs *logs, struct topic_partition name, struct uuid topic_id,
                           const struct log_config *config, struct plog **log);
 /* Renames the directory to "<name>.<32 hex>-delete" at once, and removes it after
- * file.delete.delay.ms by logs_remove_deleted. Frees the plog. KAFKA_STORAGE_ERROR in a directory that is
- * offline, or that cannot rename: the plog stays. */
+ * file.delete.delay.ms, or as soon as the directory is full, by logs_remove_deleted. Frees the plog. KAFKA_STORAGE_ERROR
+ * in a directory that is offline, or that cannot rename: the plog stays. */
 NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);
@@ -145,6 +148,17 @@ NODISCARD err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint whic
 
 /* The first directory that is online: for placing files that are of no log. */
 const char *logs_first_dir(const struct logs *logs);
+
+/* ---- full directories (room.h) ---- */
+
+/* For the store in logs_first_dir(), which found no room: gives up a step of the reserve, or, before the logs are
+ * loaded, finishes deletions. False: there is nothing more to give. Any thread. */
+bool logs_make_room(struct logs *logs);
+/* For a refused start: that the store's directory is full, and what it would need. */
+void logs_tell_full(struct logs *logs, char *reason, size_t reason_bytes);
+/* Makes reserves whole and ends that directories are full, where there is room. Is one full still? Once after a start,
+ * and from time to time while one is full: room comes from outside too. */
+bool logs_look_for_room(struct logs *logs);
 
 /* How many directories work. Any thread. */
 size_t logs_dirs_online(const struct logs *logs);

@@ -68,13 +68,14 @@ enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *parti
     return partition_parse(whole, topic, partition) ? DIR_PARTITION : DIR_FOREIGN;
 }
 
-void log_dir_init(struct log_dir *dir, const char *path, struct health *health)
+void log_dir_init(struct log_dir *dir, const char *path, struct health *health, struct fs *fs)
 {
     *dir = (struct log_dir){.lock_fd = -1, .path = xstrdup(path), .health = health};
     size_t len = strlen(dir->path);
     while (len > 1 && dir->path[len - 1] == '/') {
         dir->path[--len] = '\0';
     }
+    dir->room = room_new(fs, dir->path, health);
     properties_init(&dir->properties);
     map_init(&dir->recovery_points);
     map_init(&dir->start_offsets);
@@ -91,6 +92,7 @@ void log_dir_deinit(struct log_dir *dir, struct fs *fs)
     map_deinit(&dir->cleaned_to);
     map_deinit(&dir->high_watermarks);
     name_list_deinit(&dir->subdirs);
+    room_free(dir->room);
     health_release(dir->health);
     free(dir->path);
 }

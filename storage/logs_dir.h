@@ -7,10 +7,12 @@
 #include "base/properties.h"
 #include "storage/health.h"
 #include "storage/logs.h"
+#include "storage/room.h"
 
 struct log_dir {
     char *path;
     struct health *health;        /* a reference; its logs have others. Any thread */
+    struct room *room;            /* owned. Any thread */
     int lock_fd;                  /* -1: not held */
     struct properties properties; /* meta.properties as it is */
     bool clean;                   /* the marker was there, and was removed */
@@ -29,8 +31,8 @@ enum dir_kind { DIR_PARTITION, DIR_DELETED, DIR_FUTURE, DIR_KEPT, DIR_FOREIGN };
 /* Takes a name apart; `topic` points into it. DIR_KEPT: -stray, remote-log-index-cache. */
 enum dir_kind dir_name_parse(const char *name, struct str *topic, int32_t *partition);
 
-/* `health` becomes the directory's. */
-void log_dir_init(struct log_dir *dir, const char *path, struct health *health);
+/* `health` becomes the directory's. `fs`: what its reserve is made and given up with. */
+void log_dir_init(struct log_dir *dir, const char *path, struct health *health, struct fs *fs);
 /* Releases the lock without touching anything else. */
 void log_dir_deinit(struct log_dir *dir, struct fs *fs);
 

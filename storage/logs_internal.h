@@ -30,11 +30,14 @@ struct found_future {
 
 struct deleted_dir {
     char *path;
+    size_t dir;
     int64_t due_ms;
 };
 
 struct logs {
-    const struct storage_env *env;
+    const struct storage_env *env; /* own_env */
+    struct storage_env own_env;    /* what was handed in, behind the reserves of the directories */
+    struct room_fs *room_fs;       /* owned */
     struct log_dir *dirs;
     size_t dirs_n;
     int32_t broker_id;

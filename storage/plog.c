@@ -8,7 +8,11 @@
  * Offsets of the last few batches stay in a ring, since nearly every read is at the tail: position
  * and size come from there without a look at the disk.
  *
- * A failed write leaves an unknown number of bytes behind the end; nobody can see them, the log
+ * A disk that is full takes nothing away: what was begun is cut off again before anything in memory has moved, the
+ * append is refused, and the log goes on. While the directory is full clients' records are refused before anything is
+ * tried; coordinators' ones have a part of the reserve (room.h). Index entries that find no room wait in memory.
+ *
+ * Any other failed write leaves an unknown number of bytes behind the end; nobody can see them, the log
  * takes no more appends, and recovery cuts them off. A failed fsync means that the kernel may have
  * dropped what was not written: the log is offline too, for good (never tried again). */
 #define _GNU_SOURCE
@@ -117,6 +121,7 @@ struct append {
     int64_t max_timestamp_offset; /* last offset of its batch */
     int64_t append_time_ms;
     int32_t leader_epoch_max;
+    int32_t aborts; /* markers that abort */
     bool producers; /* some batch has a producer id */
     bool legacy;    /* some batch is of format 0 or 1 */
     const struct producer_batch *duplicate;
@@ -142,6 +147,7 @@ static err examine_producer(const struct plog *log, struct append *append, const
     if (control && marker_parse(bytes_of(at, (size_t)batch->size_bytes), &marker) != OK) {
         return ERR_CORRUPT_MESSAGE;
     }
+    append->aborts += control && marker.type == CONTROL_ABORT ? 1 : 0;
     struct producers_rules rules = {.origin = append->origin,
                                     .verify = log->config.verify_transactions,
                                     .guard = append->guard};
@@ -310,6 +316,44 @@ static err append_index(struct segment *active, const struct append *append, int
     return OK;
 }
 
+/* The reserve is not for clients. */
+static err check_room(struct plog *log, const struct append *append)
+{
+    bool refused = append->origin != APPEND_COORDINATOR && health_is_full(log->health);
+    return refused ? ERR_KAFKA_STORAGE_ERROR : OK;
+}
+
+/* The bytes, behind the end; without room for all of them there are none. */
+static err append_bytes(struct plog *log, const struct append *append, int64_t position)
+{
+    struct open_file *file = NULL;
+    bool by_coordinator = append->origin == APPEND_COORDINATOR;
+    struct fs *fs = by_coordinator ? env_fs_of_coordinators(log->env) : env_fs_of_records(log->env);
+    TRY(segment_file(log_active(log), &file));
+    err e = fs_write(fs, open_file_fd(file), bytes_of(append->batches, append->len), position);
+    if (err_is_no_room(e)) {
+        err cut = fs_truncate(fs, open_file_fd(file), position);
+        e = cut == OK ? plog_refuse(log, e) : plog_fail(log, cut, "taking back an append");
+    }
+    open_file_release(file);
+    return e;
+}
+
+/* What must be written with the bytes is certain of its room before them. */
+static err append_with_txns(struct plog *log, const struct append *append, int64_t position)
+{
+    struct txn_index *txns = &log_active(log)->txns;
+    if (append->aborts == 0) {
+        return append_bytes(log, append, position);
+    }
+    TRY(plog_refuse(log, txn_index_make_room(txns, append->aborts)));
+    err e = append_bytes(log, append, position);
+    if (e == ERR_KAFKA_STORAGE_ERROR) {
+        TRY(txn_index_trim(txns));
+    }
+    return e;
+}
+
 static err append_write(struct plog *log, const struct append *append)
 {
     CHECK(append->first_offset >= plog_end_offset(log) && append->duplicate == NULL);
@@ -318,17 +362,16 @@ static err append_write(struct plog *log, const struct append *append)
     if (roll) {
         TRY(plog_roll_at(log, append->first_offset));
     }
+    TRY(check_room(log, append)); /* what came before it may have met the end */
     struct segment *active = log_active(log);
-    struct open_file *file = NULL;
     int64_t position = atomic_load(&active->size_bytes);
     struct time_point largest = {active->max_timestamp, active->max_timestamp_offset};
-    TRY(segment_file(active, &file));
-    err e = fs_write(log->env->fs, open_file_fd(file), bytes_of(append->batches, append->len),
-                     position);
-    open_file_release(file);
-    TRY(e);
+    TRY(append_with_txns(log, append, position));
     log->touched = true;
     TRY(append_account(log, append));
+    if (append->aborts > 0) {
+        TRY(txn_index_trim(&active->txns)); /* not every one had something to abort */
+    }
     append_publish(log, append, position);
     return append_index(active, append, position, largest, log->config.index_interval_bytes);
 }
@@ -386,6 +429,15 @@ static err check_message_size(const struct plog *log, size_t len, enum append_or
     return fits ? OK : ERR_MESSAGE_TOO_LARGE;
 }
 
+/* Nothing was appended: an epoch that would have begun with it has not. */
+static err refused(struct plog *log, int32_t epoch_before, err why)
+{
+    if (!plog_is_offline(log) && epochs_latest(&log->epochs) != epoch_before) {
+        LOG_TRY(log, plog_drop_empty_epoch(log), "writing leader epochs");
+    }
+    return why;
+}
+
 err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
                 int32_t leader_epoch, struct append_result *result)
 {
@@ -419,9 +471,14 @@ err plog_append_verified(struct plog *log, uint8_t *batches, size_t len, enum ap
     if (len > (size_t)log->config.segment_bytes) {
         return ERR_RECORD_LIST_TOO_LARGE;
     }
+    TRY(check_room(log, &append));
     size_t segments_before = log->segments_n;
+    int32_t epoch_before = epochs_latest(&log->epochs);
     LOG_TRY(log, append_epochs(log, &append), "writing leader epochs");
-    LOG_TRY(log, append_write(log, &append), "appending");
+    e = plog_fail(log, append_write(log, &append), "appending");
+    if (e != OK) {
+        return refused(log, epoch_before, e);
+    }
     result->base_offset = append.first_offset;
     result->last_offset = append.last_offset;
     result->append_time_ms = append.append_time_ms;
@@ -604,7 +661,10 @@ bool plog_is_unchanged(const struct plog *log)
 
 static err close_clean(struct plog *log)
 {
-    TRY(plog_write_proven_epochs(log));
+    TRY(plog_write_due_epochs(log));
+    if (atomic_load(&log->epochs_unwritten)) {
+        return err_from_errno(ENOSPC);
+    }
     if (!log->touched) {
         return plog_flush_entries(log);
     }
@@ -622,7 +682,7 @@ err plog_close(struct plog *log)
         plog_abandon(log);
         return ERR_KAFKA_STORAGE_ERROR;
     }
-    err e = plog_fail(log, close_clean(log), "closing");
+    err e = plog_fail(log, plog_refuse(log, close_clean(log)), "closing");
     plog_abandon(log);
     return e;
 }

@@ -8,8 +8,9 @@
  * thread (a leaf mutex inside guards the segment list and the active index for moments; it is never
  * held over a read from the disk).
  * Errors: a disk that fails a write, an fsync or a read is final: the log is offline from then on, with all
- * others of its log directory unless the disk is merely full (health.h), and every call answers
- * KAFKA_STORAGE_ERROR; plog_is_offline() says so. Bytes that are no batch where one
+ * others of its log directory (health.h), and every call answers
+ * KAFKA_STORAGE_ERROR; plog_is_offline() says so. A disk that is full is not: what had no room answers
+ * KAFKA_STORAGE_ERROR, has changed nothing, and may be tried again; but a sync that met it is final for the log. Bytes that are no batch where one
  * should be are CORRUPT_MESSAGE for whoever reads there, and nothing else. Indexes, snapshots and
  * epochs that are wrong are no error at all: they are made again (README). */
 #ifndef OTTLA_STORAGE_PLOG_H
@@ -227,8 +228,9 @@ NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
 NODISCARD err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted);
 /* Forgets producers that were idle for producer.id.expiration.ms. */
 void plog_expire_producers(struct plog *log);
-/* Removes .deleted files that are older than file.delete.delay.ms. True while some are left. */
-bool plog_remove_deleted(struct plog *log);
+/* Removes .deleted files that are older than file.delete.delay.ms; all while the directory is full. Returns the
+ * milliseconds until there is more to do, or -1. Any thread; the caller keeps the log from being closed. */
+int64_t plog_remove_deleted(struct plog *log);
 
 /* ---- compaction (reference: storage format §12) ---- */
 

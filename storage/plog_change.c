@@ -38,9 +38,9 @@ static err roll_to(struct plog *log, struct segment *active, int64_t base_offset
      * again, so that they have to be there. Kafka loses them at a power cut. */
     bool behind_recovery = plog_recovery_point(log) >= base_offset;
     TRY(plog_take_snapshot(log, behind_recovery));
-    if (behind_recovery) {
-        TRY(segment_flush(active, true));
-        TRY(plog_flush_entries(log));
+    if (behind_recovery) { /* a sync that fails is final, whatever for */
+        LOG_TRY(log, segment_flush(active, true), "rolling");
+        LOG_TRY(log, plog_flush_entries(log), "rolling");
     }
     struct segment *next = NULL;
     struct segment_place place = log_place(log);
@@ -76,7 +76,7 @@ err plog_roll_at(struct plog *log, int64_t base_offset)
     note_sealing(log, base_offset);
     err e = roll_to(log, active, base_offset);
     note_sealing(log, -1);
-    return e;
+    return plog_refuse(log, e); /* what is sealed may be sealed again, and until then be longer */
 }
 
 err plog_roll(struct plog *log)
@@ -107,14 +107,25 @@ err plog_skip_to(struct plog *log, int64_t offset)
     return OK;
 }
 
-/* `path` becomes "<path>.deleted" and is removed later; a missing file is fine. */
+static err file_delete_now(struct plog *log, const char *path)
+{
+    TRY(fs_unlink(log->env->fs, path));
+    file_cache_forget(log->env->files, path);
+    atomic_store(&log->entries_dirty, true);
+    return OK;
+}
+
+/* `path` becomes "<path>.deleted" and is removed later; at once where its room is needed. A missing file is fine. */
 static err file_delete_later(struct plog *log, const char *path)
 {
+    if (health_is_full(log->health)) {
+        return file_delete_now(log, path);
+    }
     char *renamed = xasprintf("%s%s", path, SUFFIX_DELETED);
     err e = fs_rename(log->env->fs, path, renamed);
     if (e != OK) {
         free(renamed);
-        return err_to_errno(e) == ENOENT ? OK : e;
+        return err_to_errno(e) == ENOENT ? OK : err_is_no_room(e) ? file_delete_now(log, path) : e;
     }
     file_cache_forget(log->env->files, path);
     guard_lock(log);
@@ -294,12 +305,11 @@ static err truncate_to(struct plog *log, int64_t offset)
     TRY(plog_drop_snapshots_above(log, offset));
     log->activated = log->touched = true;
     TRY(plog_load_producers(log, offset));
-    return plog_take_snapshot(log, false);
+    return plog_take_snapshot_if_room(log);
 }
 
-/* An epoch that began at the end has no record: whoever led in it appended nothing here, and another
- * leader may not know it. */
-static err drop_empty_epoch(struct plog *log)
+/* Whoever led in it appended nothing here, and another leader may not know it. */
+err plog_drop_empty_epoch(struct plog *log)
 {
     guard_lock(log);
     bool changed = epochs_truncate_end(&log->epochs, plog_end_offset(log));
@@ -314,7 +324,7 @@ err plog_truncate(struct plog *log, int64_t offset)
         return ERR_KAFKA_STORAGE_ERROR;
     }
     if (offset >= plog_end_offset(log)) {
-        return plog_fail(log, drop_empty_epoch(log), "writing leader epochs");
+        return plog_fail(log, plog_drop_empty_epoch(log), "writing leader epochs");
     }
     plog_take_config(log);
     log_info(AREA, "truncating dir=%s offset=%lld end_offset=%lld", log->dir, (long long)offset,
@@ -323,7 +333,8 @@ err plog_truncate(struct plog *log, int64_t offset)
         return plog_truncate_fully_and_start_at(log, offset);
     }
     plog_prove_epochs(log);
-    err e = plog_prove_txns(log, log->segments[plog_segment_at(log, offset)], true);
+    err e =
+        plog_refuse(log, plog_prove_txns(log, log->segments[plog_segment_at(log, offset)], true));
     if (e == OK) {
         cut_begin(log);
         e = truncate_to(log, offset);
@@ -498,7 +509,7 @@ static err apply_rule(struct plog *log, enum retention_rule rule, int64_t high_w
 /* One at a time: the partition's lock is held for a walk over a segment's headers. */
 static err mend_one(struct plog *log)
 {
-    TRY(plog_write_proven_epochs(log));
+    TRY(plog_write_due_epochs(log));
     for (size_t i = 0; i < log->segments_n; i++) {
         struct segment *segment = log->segments[i];
         if (atomic_load(&segment->suspect)) {
@@ -512,6 +523,17 @@ static err mend_one(struct plog *log)
     return OK;
 }
 
+/* The active segment of a log whose records are all deleted holds room for nothing. */
+static err seal_if_empty(struct plog *log, int64_t high_watermark)
+{
+    int64_t end = plog_end_offset(log);
+    if (!health_is_full(log->health) || plog_start_offset(log) < end || high_watermark < end) {
+        return OK;
+    }
+    TRY(plog_activate(log));
+    return plog_roll_at(log, end);
+}
+
 err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
 {
     *deleted = 0;
@@ -519,10 +541,12 @@ err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
         return ERR_KAFKA_STORAGE_ERROR;
     }
     plog_take_config(log);
-    err e = plog_read_fail(log, mend_one(log), "mending an index");
+    err e = mend_one(log);
+    e = err_is_no_room(e) ? OK : plog_read_fail(log, e, "mending an index");
     if (e == ERR_KAFKA_STORAGE_ERROR) {
         return e;
     }
+    LOG_TRY(log, seal_if_empty(log, high_watermark), "rolling");
     LOG_TRY(log, apply_rule(log, RETAIN_START, high_watermark, deleted), "deleting segments");
     if (log->config.cleanup_delete) {
         if (log->config.retention_bytes >= 0) {
@@ -537,22 +561,25 @@ err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
     return OK;
 }
 
-bool plog_remove_deleted(struct plog *log)
+int64_t plog_remove_deleted(struct plog *log)
 {
-    int64_t now_ms = clock_monotonic_ms(log->env->clock);
     for (;;) {
         char *path = NULL;
+        int64_t wait_ms = -1;
         guard_lock(log);
-        /* In order of deletion, which is nearly the order of their times. */
-        if (log->deleted_n > 0 && log->deleted[0].due_ms <= now_ms) {
+        if (log->deleted_n >
+            0) { /* in order of deletion, which is nearly the order of their times */
+            wait_ms = log->deleted[0].due_ms - clock_monotonic_ms(log->env->clock);
+            wait_ms = health_is_full(log->health) || wait_ms < 0 ? 0 : wait_ms;
+        }
+        if (wait_ms == 0) {
             path = log->deleted[0].path;
             log->deleted_n--;
             memmove(log->deleted, log->deleted + 1, log->deleted_n * sizeof(*log->deleted));
         }
-        bool left = log->deleted_n > 0;
         guard_unlock(log);
         if (path == NULL) {
-            return left;
+            return wait_ms;
         }
         err e = fs_unlink(log->env->fs, path);
         if (e != OK) {

@@ -555,7 +555,7 @@ static err set_cleaned_to(struct pass *pass)
 static err judge(struct plog *log, err e)
 {
     int number = err_to_errno(e);
-    if (number == 0 || number == ENOSPC || number == EDQUOT) {
+    if (number == 0 || err_is_no_room(e)) {
         return e;
     }
     /* A segment that was dropped beside us cannot be opened. */

@@ -16,6 +16,15 @@ err plog_fail(struct plog *log, err e, const char *doing)
     return ERR_KAFKA_STORAGE_ERROR;
 }
 
+err plog_refuse(struct plog *log, err e)
+{
+    if (!err_is_no_room(e)) {
+        return e;
+    }
+    health_note_full(log->health, e);
+    return ERR_KAFKA_STORAGE_ERROR;
+}
+
 void plog_take_offline(struct plog *log, err e, const char *doing)
 {
     health_fail(log->health, e, doing);
@@ -218,7 +227,7 @@ err plog_activate(struct plog *log)
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
-    TRY(plog_fail(log, plog_write_proven_epochs(log), "writing leader epochs"));
+    TRY(plog_fail(log, plog_write_due_epochs(log), "writing leader epochs"));
     err e = plog_read_fail(log, activate(log), "opening the active segment");
     /* Nothing can be appended to what cannot be understood; it can still be read. */
     return e == ERR_CORRUPT_MESSAGE ? ERR_KAFKA_STORAGE_ERROR : e;

@@ -31,6 +31,11 @@ err plog_write_epochs(struct plog *log)
     free(entries);
     free(path);
     log->idle_epoch_on_disk = false;
+    if (err_is_no_room(e)) {
+        health_note_full(log->health, e);
+        atomic_store(&log->epochs_unwritten, true);
+        return OK;
+    }
     return e;
 }
 
@@ -263,7 +268,7 @@ void plog_prove_epochs(struct plog *log)
     pthread_mutex_unlock(&log->proof_lock);
 }
 
-err plog_write_proven_epochs(struct plog *log)
+err plog_write_due_epochs(struct plog *log)
 {
     return atomic_exchange(&log->epochs_unwritten, false) ? plog_write_epochs(log) : OK;
 }

@@ -58,7 +58,7 @@ struct plog {
     _Atomic int txns; /* open and decided: 0 lets readers skip the guard */
     _Atomic bool config_changed;
     _Atomic bool epochs_proven;    /* the log agrees with them */
-    _Atomic bool epochs_unwritten; /* they were made again; the file is still the wrong one */
+    _Atomic bool epochs_unwritten; /* the file is still the wrong one */
     _Atomic int64_t cleaned_to;    /* where the cleaner begins to look for keys */
     _Atomic bool damage_said;      /* the line about corrupt bytes */
     _Atomic bool entries_dirty;    /* directory entries not synced */
@@ -144,6 +144,9 @@ bool plog_read_again(struct plog *log, const struct log_moment *moment, err e);
 /* After a failed change: takes the log offline, with one line that says why. Codes of Kafka pass
  * through; everything else becomes KAFKA_STORAGE_ERROR. */
 err plog_fail(struct plog *log, err e, const char *doing);
+/* Of a change that was not begun, or was taken back wholly: for want of room it is refused, the log goes on, and its
+ * directory is full. All else is passed on. */
+err plog_refuse(struct plog *log, err e);
 /* After a failed read: a disk that fails takes the log offline (KAFKA_STORAGE_ERROR); bytes that are
  * no batch do not (CORRUPT_MESSAGE, and one line for each log); a shortage of memory is E_LIMIT. */
 err plog_read_fail(struct plog *log, err e, const char *doing);
@@ -186,11 +189,15 @@ NODISCARD err plog_settle_epochs(struct plog *log, int64_t start, int64_t end_of
 /* Compares them with the log, once; before a question, an append or a cut. A disk that fails takes the
  * log offline. Any thread. */
 void plog_prove_epochs(struct plog *log);
-/* Their file, if the proof made them again: at the first change, the next retention pass, the close. */
-NODISCARD err plog_write_proven_epochs(struct plog *log);
+/* Their file, if it is still the wrong one, since the proof made them again or there was no room for it: at the first
+ * change, the next retention pass, the close. */
+NODISCARD err plog_write_due_epochs(struct plog *log);
+/* Without room the file is due, and that is no error: a next start makes it again from the batches. */
 NODISCARD err plog_write_epochs(struct plog *log);
 /* Those of another log, which has the same batches. */
 NODISCARD err plog_take_epochs(struct plog *log, struct plog *from);
+/* Takes back an epoch that began at the end and has no record. */
+NODISCARD err plog_drop_empty_epoch(struct plog *log);
 NODISCARD err plog_note_epoch(struct plog *log, int32_t epoch, int64_t start_offset);
 
 /* plog_txns.c */
@@ -204,6 +211,8 @@ NODISCARD err plog_take_snapshot(struct plog *log, bool sync);
 /* Those of a log of which this is a copy: also what they did in batches that have gone since, and what waits for a
  * transaction to be verified. */
 NODISCARD err plog_take_producers(struct plog *log, struct plog *former);
+/* The same where one that is missing costs time alone: without room there is none. */
+NODISCARD err plog_take_snapshot_if_room(struct plog *log);
 /* Accounts for one batch of the log; an abort is noted in the segment's index if asked. `bytes` are
  * looked at for a marker only. */
 NODISCARD err plog_apply_batch(struct plog *log, struct segment *segment, const struct batch *batch,

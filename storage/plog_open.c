@@ -162,7 +162,7 @@ static err settle_recovered_producers(struct plog *log, int64_t end_offset)
     log->producers.end_offset = end_offset;
     plog_count_txns_locked(log);
     guard_unlock(log);
-    return plog_take_snapshot(log, false);
+    return plog_take_snapshot_if_room(log);
 }
 
 /* The start, and what depends on both ends: recovery point, epochs, producers. */

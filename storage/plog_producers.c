@@ -210,6 +210,9 @@ err plog_take_snapshot(struct plog *log, bool sync)
     }
     char *path = segment_path(log->dir, log->producers.end_offset, SUFFIX_SNAPSHOT);
     err e = producers_save(&log->producers, log->env->fs, path, sync);
+    if (err_is_no_room(e)) {
+        err_ignore(fs_unlink(log->env->fs, path)); /* half of one is passed over too */
+    }
     free(path);
     TRY(e);
     log->snapshot_offset = log->producers.end_offset;
@@ -242,5 +245,11 @@ err plog_take_producers(struct plog *log, struct plog *former)
     exchange_producers(log, former);
     log->touched = true;
     log->snapshot_offset = -1; /* the copy's own says less */
-    return plog_take_snapshot(log, false);
+    return plog_take_snapshot_if_room(log);
+}
+
+err plog_take_snapshot_if_room(struct plog *log)
+{
+    err e = plog_take_snapshot(log, false);
+    return err_is_no_room(e) ? OK : e;
 }

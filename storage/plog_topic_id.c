@@ -71,9 +71,12 @@ err plog_set_topic_id(struct plog *log, struct uuid topic_id)
         fs_close(fs, fd);
     }
     e = e == OK ? fs_rename(fs, temporary, path) : e;
+    if (err_is_no_room(e)) {
+        err_ignore(fs_unlink(fs, temporary)); /* the next try replaces it */
+    }
     free(temporary);
     free(path);
-    LOG_TRY(log, e, "writing partition.metadata");
+    LOG_TRY(log, plog_refuse(log, e), "writing partition.metadata");
     guard_lock(log);
     log->topic_id = topic_id;
     guard_unlock(log);

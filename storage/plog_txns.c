@@ -225,7 +225,7 @@ err plog_aborted_txns(struct plog *log, int64_t from, int64_t to, struct arena *
         *txns = search.found;
         *count = search.count;
         if (e == E_LIMIT || !plog_read_again(log, &moment, e)) {
-            return plog_read_fail(log, e, "reading a transaction index");
+            return plog_read_fail(log, plog_refuse(log, e), "reading a transaction index");
         }
     }
     return ERR_KAFKA_STORAGE_ERROR; /* as plog_read */

@@ -176,7 +176,12 @@ static err recover_segment(struct plog *log, size_t i, struct rebuild *state)
     segment->max_timestamp = state->maker.max_timestamp;
     segment->max_timestamp_offset = state->maker.max_timestamp_offset;
     segment->max_timestamp_known = true;
-    return index_maker_end(&state->maker);
+    e = index_maker_end(&state->maker);
+    if (err_is_no_room(e)) { /* what is not in the files is in memory, and written when there is */
+        atomic_store(&segment->suspect, true);
+        return OK;
+    }
+    return e;
 }
 
 /* A segment that does not begin where the one before ended, or the recovered part of the log does not hold
@@ -216,7 +221,7 @@ err recovery_run(struct plog *log, size_t first, int64_t *end_offset)
         }
         if (i > first) {
             log->producers.end_offset = segment->base_offset;
-            TRY(plog_take_snapshot(log, false));
+            TRY(plog_take_snapshot_if_room(log));
         }
         TRY(recover_segment(log, i, &state));
     }

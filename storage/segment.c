@@ -30,6 +30,21 @@ struct segment *segment_new(const struct segment_place *place, int64_t base_offs
     return segment;
 }
 
+/* A name without a log must not stay where the one before it may grow. */
+static err remove_files(struct segment *segment, err why)
+{
+    static const char *const SUFFIXES[] = {SUFFIX_LOG, SUFFIX_INDEX, SUFFIX_TIMEINDEX};
+    for (size_t i = 0; i < sizeof(SUFFIXES) / sizeof(SUFFIXES[0]); i++) {
+        char path[PATH_MAX];
+        segment_sibling(segment->log_path, SUFFIXES[i], path);
+        err e = fs_unlink(segment->offsets.env->fs, path);
+        if (e != OK) {
+            return err_is_no_room(e) ? err_from_errno(EIO) : e;
+        }
+    }
+    return why;
+}
+
 err segment_create(const struct segment_place *place, int64_t base_offset, struct segment **segment)
 {
     const struct storage_env *env = place->env;
@@ -49,6 +64,7 @@ err segment_create(const struct segment_place *place, int64_t base_offset, struc
         e = fs_unlink(env->fs, path);
     }
     if (e != OK) {
+        e = err_is_no_room(e) ? remove_files(made, e) : e;
         segment_release(made);
         return e;
     }

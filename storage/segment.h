@@ -48,7 +48,7 @@ struct segment {
 /* A segment whose files exist; they are not touched. */
 struct segment *segment_new(const struct segment_place *place, int64_t base_offset,
                             int64_t size_bytes, bool has_txnindex);
-/* Makes .log, .index and .timeindex, empty. */
+/* Makes .log, .index and .timeindex, empty; none of them where there is no room (ENOSPC, EDQUOT). */
 NODISCARD err segment_create(const struct segment_place *place, int64_t base_offset,
                              struct segment **segment);
 void segment_retain(struct segment *segment);

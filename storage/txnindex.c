@@ -7,6 +7,7 @@
 #include "storage/names.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 
 enum { ENTRIES_AT_ONCE = 64 };
 
@@ -50,6 +51,8 @@ static err txn_count(struct txn_index *index, int64_t *count)
     int64_t unknown = -1;
     if (atomic_compare_exchange_strong(&index->entries_n, &unknown, *count)) {
         atomic_store(&index->found_n, *count);
+    } else {
+        *count = unknown; /* somebody was faster, and may have made the file longer since */
     }
     return OK;
 }
@@ -83,17 +86,24 @@ static err write_entries(struct txn_index *index, const struct txn_entry *entrie
     return e;
 }
 
+static err create_if_empty(struct txn_index *index, int64_t count)
+{
+    char path[PATH_MAX];
+    int fd = -1;
+    if (count > 0) {
+        return OK;
+    }
+    segment_sibling(index->log_path, SUFFIX_TXNINDEX, path);
+    TRY(fs_open(index->env->fs, path, O_RDWR | O_CREAT, &fd));
+    fs_close(index->env->fs, fd);
+    return OK;
+}
+
 static err append_locked(struct txn_index *index, const struct txn_entry *entry)
 {
     int64_t count = 0;
     TRY(txn_count(index, &count));
-    if (count == 0) {
-        char path[PATH_MAX];
-        int fd = -1;
-        segment_sibling(index->log_path, SUFFIX_TXNINDEX, path);
-        TRY(fs_open(index->env->fs, path, O_RDWR | O_CREAT, &fd));
-        fs_close(index->env->fs, fd);
-    }
+    TRY(create_if_empty(index, count));
     TRY(write_entries(index, entry, 1, count));
     atomic_store(&index->entries_n, count + 1);
     return OK;
@@ -171,6 +181,52 @@ static err cut_file(struct txn_index *index, int64_t count)
     err e = fs_truncate(index->env->fs, open_file_fd(file), count * TXN_ENTRY_BYTES);
     open_file_release(file);
     atomic_store(&index->dirty, true);
+    return e;
+}
+
+/* A file without an entry is none. */
+static err remove_file(struct txn_index *index)
+{
+    char path[PATH_MAX];
+    segment_sibling(index->log_path, SUFFIX_TXNINDEX, path);
+    TRY(fs_unlink(index->env->fs, path));
+    file_cache_forget(index->env->files, path);
+    atomic_store(&index->dirty, false);
+    return OK;
+}
+
+static err make_room_locked(struct txn_index *index, int32_t more)
+{
+    int64_t count = 0;
+    TRY(txn_count(index, &count));
+    TRY(create_if_empty(index, count));
+    struct txn_entry *nothing = xcalloc((size_t)more, sizeof(*nothing));
+    err e = write_entries(index, nothing, more, count);
+    free(nothing);
+    if (e != OK) {
+        TRY(count == 0 ? remove_file(index) : cut_file(index, count));
+    }
+    return e;
+}
+
+err txn_index_make_room(struct txn_index *index, int32_t count)
+{
+    CHECK(count > 0);
+    pthread_mutex_lock(&index->lock);
+    err e = make_room_locked(index, count);
+    pthread_mutex_unlock(&index->lock);
+    return e;
+}
+
+err txn_index_trim(struct txn_index *index)
+{
+    pthread_mutex_lock(&index->lock);
+    int64_t count = 0;
+    err e = txn_count(index, &count);
+    if (e == OK) {
+        e = count == 0 ? remove_file(index) : cut_file(index, count);
+    }
+    pthread_mutex_unlock(&index->lock);
     return e;
 }
 

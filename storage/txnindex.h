@@ -35,6 +35,11 @@ struct txn_index {
 
 void txn_index_init(struct txn_index *index, const struct storage_env *env, const char *log_path,
                     bool exists);
+/* Makes the file longer by so many entries, which nobody sees: there is room then to append them. Nothing is left of
+ * it where that fails. Creates the file. */
+NODISCARD err txn_index_make_room(struct txn_index *index, int32_t count);
+/* What was made and is not needed goes again. */
+NODISCARD err txn_index_trim(struct txn_index *index);
 /* Creates the file with the first entry. */
 NODISCARD err txn_index_append(struct txn_index *index, const struct txn_entry *entry);
 /* Keeps entries whose last offset is below `offset`; 0 removes the file's content. */

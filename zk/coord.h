@@ -92,6 +92,9 @@ enum coord_session { COORD_CONNECTED, COORD_DISCONNECTED, COORD_EXPIRED };
 struct coord_events {
     void (*watch)(void *context, enum coord_watch_type type, const char *path);
     void (*session)(void *context, enum coord_session state);
+    /* A store on a disk of this machine found no room: makes some, on the thread of the call, which is then done once
+     * more. False: there is none to be had. NULL: as that. */
+    bool (*make_room)(void *context);
     void *context;
 };
 

@@ -12,6 +12,10 @@
  * committed with the first write of the new session, and costs no flush of its own. Transaction
  * numbers only grow, over restarts too: broker epochs depend on it.
  *
+ * A disk that is full: SQLite rolls the transaction back, by itself or asked to, with all of the call and with what
+ * the session had changed before it; both are done again when there is more room (coord_events.make_room), as often as
+ * there is. A call that fails has changed nothing, and the store goes on.
+ *
  * Watches are one-shot entries in memory. They fire from inside a call, after its commit; whoever
  * listens only posts.
  *
@@ -23,6 +27,7 @@
 #include "base/list.h"
 #include "base/map.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,9 +160,18 @@ static void bind_data(sqlite3_stmt *statement, int index, struct bytes data)
     }
 }
 
+/* SQLite takes a quota, and a sync without room, for any error of input and output, and tells the number of few. What
+ * the system said last, since errno was cleared before the call, does. */
+static err sql_err_by_errno(int code)
+{
+    err system = err_from_errno(errno);
+    return (code & 0xff) == SQLITE_IOERR && err_is_no_room(system) ? system : sql_err(code);
+}
+
 static err step(sqlite3_stmt *statement)
 {
-    err e = sql_err(sqlite3_step(statement));
+    errno = 0;
+    err e = sql_err_by_errno(sqlite3_step(statement));
     sqlite3_reset(statement);
     return e;
 }
@@ -436,6 +450,79 @@ static err op_run(struct embedded *store, struct coord_op *op, struct arena *are
     }
 }
 
+/* ---- the session ---- */
+
+/* An ephemeral node of another session than `keep`; its path is "" when there is none. */
+static err ephemeral_find(struct embedded *store, int64_t keep, struct arena *arena,
+                          struct str *path)
+{
+    sqlite3_stmt *statement = use(store, SQL_EPHEMERAL);
+    bind_number(statement, 1, keep);
+    int code = sqlite3_step(statement);
+    *path = arena_str(arena, code == SQLITE_ROW
+                                 ? str_of((const char *)sqlite3_column_text(statement, 0))
+                                 : STR(""));
+    sqlite3_reset(statement);
+    TRY(sql_err(code));
+    return path->data == NULL ? E_LIMIT : OK;
+}
+
+static err ephemerals_delete(struct embedded *store, int64_t keep, struct arena *arena)
+{
+    for (;;) {
+        struct str path;
+        arena_reset(arena, PATH_BYTES_MAX);
+        TRY(ephemeral_find(store, keep, arena, &path));
+        if (path.len == 0) {
+            return OK;
+        }
+        struct coord_op op = {
+            .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
+        TRY(op_delete(store, &op));
+    }
+}
+
+static err root_create(struct embedded *store)
+{
+    struct coord_op root = {0};
+    err e = node_get(store, "/", 1, NULL, &root, NULL);
+    if (e != E_NOT_FOUND) {
+        return e;
+    }
+    sqlite3_stmt *statement = use(store, SQL_INSERT);
+    bind_text(statement, 1, "/", 1);
+    bind_text(statement, 2, "", 0);
+    bind_data(statement, 3, (struct bytes){0});
+    bind_number(statement, 4, 0);
+    bind_number(statement, 5, 0);
+    bind_number(statement, 6, 0);
+    return step(statement);
+}
+
+/* Its own changes, in a transaction that the first write of a call commits. */
+static err session_write(struct embedded *store)
+{
+    struct arena arena;
+    TRY(simple(store, SQL_BEGIN));
+    arena_init(&arena, PATH_BYTES_MAX);
+    err e = ephemerals_delete(store, store->session, &arena);
+    arena_deinit(&arena);
+    e = e == OK ? root_create(store) : e;
+    e = e == OK ? meta_set(store, "session", store->session) : e;
+    store->wrote = false; /* no call has */
+    return e;
+}
+
+static err session_begin(struct embedded *store)
+{
+    store->zxid = meta_get(store, "zxid");
+    store->session = meta_get(store, "session") + 1;
+    store->session_waits = true;
+    TRY(session_write(store));
+    store->zxid++; /* a session is an event of its own */
+    return OK;
+}
+
 /* ---- the interface ---- */
 
 static bool is_refusal(err e)
@@ -444,12 +531,17 @@ static bool is_refusal(err e)
            e == E_UNSUPPORTED;
 }
 
-/* Begins a call: inside the transaction of the session's own changes while that is not committed.
+/* Begins a call: inside the transaction of the session's own changes while that is not committed. A call
+ * that failed may have rolled it back.
  */
 static err begin(struct embedded *store)
 {
     if (sqlite3_get_autocommit(store->db) != 0) {
-        TRY(simple(store, SQL_BEGIN));
+        err e = store->session_waits ? session_write(store) : simple(store, SQL_BEGIN);
+        if (e != OK) {
+            err_ignore(simple(store, SQL_ROLLBACK)); /* may be rolled back already */
+            return e;
+        }
     }
     store->zxid_before = store->zxid;
     return simple(store, SQL_SAVEPOINT);
@@ -466,12 +558,13 @@ static err finish(struct embedded *store, err e)
         err_ignore(simple(store, SQL_ROLLBACK_TO)); /* may be rolled back already */
     }
     err_ignore(simple(store, SQL_RELEASE));
-    if (e == OK && store->wrote) {
+    bool commits = e == OK && store->wrote;
+    if (commits) {
         e = simple(store, SQL_COMMIT);
         store->session_waits = store->session_waits && e != OK;
     }
-    if (!store->session_waits && sqlite3_get_autocommit(store->db) == 0) {
-        err_ignore(simple(store, SQL_ROLLBACK));
+    if ((commits || !store->session_waits) && sqlite3_get_autocommit(store->db) == 0) {
+        err_ignore(simple(store, SQL_ROLLBACK)); /* what is not committed is not there */
     }
     if (e != OK) {
         store->zxid = store->zxid_before;
@@ -481,10 +574,25 @@ static err finish(struct embedded *store, err e)
     return e;
 }
 
-static err embedded_run(struct coord *coord, struct coord_op *ops, size_t count,
-                        struct arena *arena)
+/* What an earlier try of the call has told. */
+static void forget_results(struct coord_op *ops, size_t count, err e)
 {
-    struct embedded *store = container_of(coord, struct embedded, coord);
+    for (size_t i = 0; i < count; i++) {
+        ops[i].error = e;
+        ops[i].value = (struct bytes){0};
+        ops[i].children = NULL;
+        ops[i].children_n = 0;
+        ops[i].created_path = NULL;
+    }
+}
+
+static bool make_room(const struct coord_events *events, err e)
+{
+    return err_is_no_room(e) && events->make_room != NULL && events->make_room(events->context);
+}
+
+static err run_once(struct embedded *store, struct coord_op *ops, size_t count, struct arena *arena)
+{
     TRY(begin(store));
     err failed = OK;
     for (size_t i = 0; i < count; i++) {
@@ -500,10 +608,21 @@ static err embedded_run(struct coord *coord, struct coord_op *ops, size_t count,
     return e;
 }
 
-static err embedded_multi(struct coord *coord, struct coord_op *ops, size_t count,
-                          struct arena *arena)
+static err embedded_run(struct coord *coord, struct coord_op *ops, size_t count,
+                        struct arena *arena)
 {
     struct embedded *store = container_of(coord, struct embedded, coord);
+    err e = run_once(store, ops, count, arena);
+    while (make_room(&store->events, e)) {
+        forget_results(ops, count, e);
+        e = run_once(store, ops, count, arena);
+    }
+    return e;
+}
+
+static err multi_once(struct embedded *store, struct coord_op *ops, size_t count,
+                      struct arena *arena)
+{
     TRY(begin(store));
     err failed = OK;
     for (size_t i = 0; i < count; i++) {
@@ -511,6 +630,18 @@ static err embedded_multi(struct coord *coord, struct coord_op *ops, size_t coun
         failed = failed != OK ? failed : ops[i].error;
     }
     return finish(store, failed);
+}
+
+static err embedded_multi(struct coord *coord, struct coord_op *ops, size_t count,
+                          struct arena *arena)
+{
+    struct embedded *store = container_of(coord, struct embedded, coord);
+    err e = multi_once(store, ops, count, arena);
+    while (make_room(&store->events, e)) {
+        forget_results(ops, count, e);
+        e = multi_once(store, ops, count, arena);
+    }
+    return e;
 }
 
 static int64_t embedded_session_id(struct coord *coord)
@@ -546,81 +677,23 @@ static void store_free(struct embedded *store)
     free(store);
 }
 
-/* An ephemeral node of another session than `keep`; its path is "" when there is none. */
-static err ephemeral_find(struct embedded *store, int64_t keep, struct arena *arena,
-                          struct str *path)
-{
-    sqlite3_stmt *statement = use(store, SQL_EPHEMERAL);
-    bind_number(statement, 1, keep);
-    int code = sqlite3_step(statement);
-    *path = arena_str(arena, code == SQLITE_ROW
-                                 ? str_of((const char *)sqlite3_column_text(statement, 0))
-                                 : STR(""));
-    sqlite3_reset(statement);
-    TRY(sql_err(code));
-    return path->data == NULL ? E_LIMIT : OK;
-}
-
-static err ephemerals_delete(struct embedded *store, int64_t keep, struct arena *arena)
-{
-    for (;;) {
-        struct str path;
-        arena_reset(arena, PATH_BYTES_MAX);
-        TRY(ephemeral_find(store, keep, arena, &path));
-        if (path.len == 0) {
-            return OK;
-        }
-        struct coord_op op = {
-            .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
-        TRY(op_delete(store, &op));
-    }
-}
-
 /* A clean end leaves the ephemeral nodes: the next session deletes them, and saves two flushes. */
 static void embedded_close(struct coord *coord)
 {
     store_free(container_of(coord, struct embedded, coord));
 }
 
-static err session_begin(struct embedded *store)
-{
-    TRY(simple(store, SQL_BEGIN));
-    store->zxid = meta_get(store, "zxid");
-    store->session = meta_get(store, "session") + 1;
-    struct arena arena;
-    arena_init(&arena, PATH_BYTES_MAX);
-    err e = ephemerals_delete(store, store->session, &arena);
-    arena_deinit(&arena);
-    struct coord_op root = {0};
-    if (e == OK && node_get(store, "/", 1, NULL, &root, NULL) == E_NOT_FOUND) {
-        sqlite3_stmt *statement = use(store, SQL_INSERT);
-        bind_text(statement, 1, "/", 1);
-        bind_text(statement, 2, "", 0);
-        bind_data(statement, 3, (struct bytes){0});
-        bind_number(statement, 4, 0);
-        bind_number(statement, 5, 0);
-        bind_number(statement, 6, 0);
-        e = step(statement);
-    }
-    if (e == OK) {
-        e = meta_set(store, "session", store->session);
-    }
-    store->zxid++; /* a session is an event of its own */
-    store->session_waits = true;
-    return e;
-}
-
 static err refuse(struct embedded *store, const char *path, char reason[COORD_REASON_BYTES])
 {
     snprintf(reason, COORD_REASON_BYTES, "coordination store %s: %s", path,
              store->db == NULL ? "no memory" : sqlite3_errmsg(store->db));
-    err e = sql_err(store->db == NULL ? SQLITE_NOMEM : sqlite3_errcode(store->db));
+    err e = sql_err_by_errno(store->db == NULL ? SQLITE_NOMEM : sqlite3_errcode(store->db));
     store_free(store);
     return e == OK ? err_from_errno(EIO) : e;
 }
 
-err coord_embedded_open(const char *path, struct clock *clock, const struct coord_events *events,
-                        struct coord **coord, char reason[COORD_REASON_BYTES])
+static err open_once(const char *path, struct clock *clock, const struct coord_events *events,
+                     struct coord **coord, char reason[COORD_REASON_BYTES])
 {
     static const struct coord_ops OPS = {.run = embedded_run,
                                          .multi = embedded_multi,
@@ -630,6 +703,7 @@ err coord_embedded_open(const char *path, struct clock *clock, const struct coor
                                          .interrupt = embedded_interrupt,
                                          .close = embedded_close};
     struct embedded *store = xcalloc(1, sizeof(*store));
+    errno = 0;
     store->coord.ops = &OPS;
     store->clock = clock;
     store->events = *events;
@@ -653,4 +727,15 @@ err coord_embedded_open(const char *path, struct clock *clock, const struct coor
     }
     *coord = &store->coord;
     return OK;
+}
+
+err coord_embedded_open(const char *path, struct clock *clock, const struct coord_events *events,
+                        struct coord **coord, char reason[COORD_REASON_BYTES])
+{
+    err e = open_once(path, clock, events, coord, reason);
+    while (make_room(events, e)) {
+        reason[0] = '\0';
+        e = open_once(path, clock, events, coord, reason);
+    }
+    return e;
 }

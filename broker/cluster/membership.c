@@ -218,9 +218,16 @@ static err connect_embedded(struct membership *m, const struct coord_events *eve
     return e;
 }
 
+static bool on_no_room(void *context)
+{
+    const struct membership *m = context;
+    return m->config.make_room != NULL && m->config.make_room(m->config.context);
+}
+
 err membership_connect(struct membership *m, char *reason)
 {
-    struct coord_events events = {.watch = on_watch, .session = on_session, .context = m};
+    struct coord_events events = {
+        .watch = on_watch, .session = on_session, .make_room = on_no_room, .context = m};
     if (m->config.open != NULL) {
         return m->config.open(m->config.open_context, &events, &m->coord, reason);
     }

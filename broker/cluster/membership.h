@@ -31,6 +31,9 @@ struct membership_config {
     void (*registered)(void *context, int64_t broker_epoch);
     /* Reads the configurations of topics and brokers, which may have changed unseen. */
     err (*read_configs)(void *context);
+    /* The disk under `dir` is full: makes a little room, or says that there is none. NULL:
+     * as that. */
+    bool (*make_room)(void *context);
     void *context;
 };
 

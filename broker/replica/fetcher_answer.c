@@ -65,6 +65,7 @@ static bool append(struct fetcher *f, struct followed *it,
         followed_pause(f, it, e);
         return false;
     case E_VERSION:
+    case E_BUSY:
         followed_pause(f, it, e);
         return true;
     case ERR_NOT_LEADER_OR_FOLLOWER:

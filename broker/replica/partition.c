@@ -794,7 +794,8 @@ int partition_apply_retention(struct partition *p, bool compacted)
     partition_lock(p);
     if (partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted) {
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
-        if (e != OK) {
+        bool full = e == ERR_KAFKA_STORAGE_ERROR && !plog_is_offline(p->log); /* has been said */
+        if (e != OK && !full) {
             log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",
                       (int)p->name.topic.len, p->name.topic.data, p->name.partition, err_text(e));
         }
@@ -804,6 +805,17 @@ int partition_apply_retention(struct partition *p, bool compacted)
     }
     partition_unlock(p);
     return deleted;
+}
+
+int64_t partition_remove_deleted(struct partition *p)
+{
+    struct plog *log = NULL;
+    if (partition_pin(p, -1, true, &log) != OK) {
+        return -1;
+    }
+    int64_t more_ms = plog_remove_deleted(log);
+    partition_unpin(p, log);
+    return more_ms;
 }
 
 /* ---- watches ---- */

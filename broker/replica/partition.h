@@ -266,7 +266,8 @@ struct fetched {
     int64_t log_start_offset;
 };
 /* Appends it with its offsets and epochs, takes over the leader's high watermark as far as this log
- * reaches, and its log start as far as that. E_VERSION when the log does not end at `offset`;
+ * reaches, and its log start as far as that. E_VERSION when the log does not end at `offset`; E_BUSY when its disk is
+ * full: it can be tried again;
  * CORRUPT_MESSAGE (2), E_MALFORMED (offsets that go back, or beyond all) and nothing appended of the part
  * that is so, nor of what a later epoch wrote; others as plog_append. */
 NODISCARD err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
@@ -306,6 +307,8 @@ struct replica_throttled partition_throttled(const struct partition *p);
 bool partition_holds_back(struct partition *p, int32_t replica_id);
 /* Returns how many segments went. `compacted`: only of topics that are, or only of those that are not. */
 int partition_apply_retention(struct partition *p, bool compacted);
+/* Removes files that wait for it. Returns the milliseconds until there is more to do, or -1. */
+int64_t partition_remove_deleted(struct partition *p);
 /* Forgets producers that were idle for long. */
 void partition_expire_producers(struct partition *p);
 /* Says in the log, once, that the oldest open transaction has been that for longer than any may be open: no

@@ -239,6 +239,9 @@ err partition_append_as_follower(struct partition *p, int32_t leader_epoch,
 {
     partition_lock(p);
     err e = take(p, leader_epoch, fetched, position);
+    if (e == ERR_KAFKA_STORAGE_ERROR && p->log != NULL && !plog_is_offline(p->log)) {
+        e = E_BUSY; /* its disk is full */
+    }
     partition_unlock(p);
     return e;
 }

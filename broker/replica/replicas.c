@@ -592,6 +592,22 @@ int replicas_apply_retention(struct replicas *replicas, bool compacted)
     return retention.deleted;
 }
 
+static void remove_deleted(void *context, struct partition *p)
+{
+    int64_t *next_ms = context;
+    int64_t more_ms = partition_remove_deleted(p);
+    if (more_ms >= 0 && (*next_ms < 0 || more_ms < *next_ms)) {
+        *next_ms = more_ms;
+    }
+}
+
+int64_t replicas_remove_deleted(struct replicas *replicas)
+{
+    int64_t next_ms = -1;
+    replicas_each(replicas, remove_deleted, &next_ms);
+    return next_ms;
+}
+
 static void expire_producers(void *context, struct partition *p)
 {
     const int64_t *txn_max_ms = context;

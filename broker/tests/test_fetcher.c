@@ -333,6 +333,24 @@ static void test_one_pauses(void)
     end();
 }
 
+/* What has no room is asked for again. */
+static void test_disk_is_full(void)
+{
+    begin();
+    follow(0);
+    get_fetch("0/0 a-0@0/-1");
+    t.place.fault.limited = true;
+    answer_records(0, 0, 3);
+    CU_ASSERT(pauses(10));
+    get_fetch("77/1 a-0@0/-1");
+    CU_ASSERT_EQUAL(end_of(0), 0);
+    t.place.fault.limited = false;
+    answer_records(0, 0, 3);
+    get_fetch("77/2 a-0@3/5");
+    CU_ASSERT_EQUAL(end_of(0), 3);
+    end();
+}
+
 /* ---- reconciliation ---- */
 
 static void test_divergence(void)
@@ -566,7 +584,7 @@ SUITE("fetcher", TEST(test_first_fetch), TEST(test_incremental), TEST(test_no_se
       TEST(test_late_answers), TEST(test_hurry), TEST(test_no_hurry_again),
       TEST(test_no_hurry_while_it_comes), TEST(test_no_need_to_hurry),
       TEST(test_comes_while_out_of_reach), TEST(test_pauses_double), TEST(test_one_pauses),
-      TEST(test_divergence), TEST(test_cut_below_the_high_watermark), TEST(test_leader_is_shorter),
-      TEST(test_leader_begins_later), TEST(test_common_offset_after_all),
-      TEST(test_offsets_are_not_told), TEST(test_log_start), TEST(test_throttled),
-      TEST(test_turns_when_throttled), TEST(test_leaves))
+      TEST(test_disk_is_full), TEST(test_divergence), TEST(test_cut_below_the_high_watermark),
+      TEST(test_leader_is_shorter), TEST(test_leader_begins_later),
+      TEST(test_common_offset_after_all), TEST(test_offsets_are_not_told), TEST(test_log_start),
+      TEST(test_throttled), TEST(test_turns_when_throttled), TEST(test_leaves))

@@ -370,9 +370,29 @@ static void test_readers_hear_of_the_high_watermark(void)
     end();
 }
 
+/* What has no room is as if it had not come, its epoch too, and can come again. */
+static void test_disk_is_full(void)
+{
+    int32_t epoch = 3;
+    begin();
+    hold(1, 3, 1);
+    become(LEADER, epoch);
+    t.place.fault.limited = true;
+    CU_ASSERT_EQUAL(take(epoch, 3, &epoch, 1, 2, 5), E_BUSY);
+    CU_ASSERT_FALSE(plog_is_offline(t.kept.log));
+    CU_ASSERT_EQUAL(high_watermark(), 1);
+    MUST(partition_begin_to_follow(t.p, epoch, &t.at));
+    CU_ASSERT(at(3, 1));
+    t.place.fault.limited = false;
+    MUST(take(epoch, 3, &epoch, 1, 2, 5));
+    CU_ASSERT(at(5, 3));
+    CU_ASSERT_EQUAL(high_watermark(), 5);
+    end();
+}
+
 SUITE("partition_follower", TEST(test_readers_hear_of_the_high_watermark),
       TEST(test_begins_at_its_end), TEST(test_without_epochs), TEST(test_several_epochs),
       TEST(test_later_epoch), TEST(test_larger_than_a_segment), TEST(test_end_has_moved),
       TEST(test_high_watermark_stays), TEST(test_cut), TEST(test_empty_epoch_at_the_end),
       TEST(test_no_divergence), TEST(test_cut_at_the_start), TEST(test_anew),
-      TEST(test_recovery_points_first), TEST(test_topic_id_later))
+      TEST(test_recovery_points_first), TEST(test_topic_id_later), TEST(test_disk_is_full))

@@ -1,4 +1,4 @@
-/* A file system that fails when told to. */
+/* A file system that fails when told to, or is of a limited size. */
 #ifndef OTTLA_STORAGE_TESTS_FAULT_FS_H
 #define OTTLA_STORAGE_TESTS_FAULT_FS_H
 
@@ -22,6 +22,12 @@ struct fault_fs {
     bool only_changes; /* reads and opens do not count */
     bool only_syncs;   /* only fsync and fdatasync count */
     bool only_syncfs;
+    /* A disk of so many bytes more, over all files that are written through here. */
+    bool limited;
+    int64_t free_bytes;
+    int full_error;    /* 0: ENOSPC */
+    bool cuts_refused; /* a file cannot be made shorter */
+    int64_t refusals;  /* that found no room */
 };
 
 static inline bool fault_hits(struct fs *fs, bool change, bool sync)
@@ -52,9 +58,44 @@ static inline int fault_error(const struct fs *fs)
         return -1;                                                                                 \
     }
 
+/* What a name gives back when it goes, or is made empty. */
+static inline int64_t limited_size(const char *path)
+{
+    struct fs_stat stat;
+    return fs_system()->ops->stat(fs_system(), path, &stat) == 0 && !stat.is_dir ? stat.size : 0;
+}
+
+static inline void limited_gain(struct fs *fs, int64_t bytes)
+{
+    struct fault_fs *f = (struct fault_fs *)(void *)fs;
+    f->free_bytes += f->limited ? bytes : 0;
+}
+
+/* How far a file may grow towards `end`; -1 with errno: not at all. */
+static inline int64_t limited_grow(struct fs *fs, int fd, int64_t position, int64_t end)
+{
+    struct fault_fs *f = (struct fault_fs *)(void *)fs;
+    struct fs_stat stat;
+    if (!f->limited || fs_system()->ops->fstat(fs_system(), fd, &stat) != 0 || end <= stat.size) {
+        return end;
+    }
+    int64_t most = stat.size + f->free_bytes;
+    if (most < end) {
+        f->refusals++;
+    }
+    if (most <= position) {
+        errno = f->full_error == 0 ? ENOSPC : f->full_error;
+        return -1;
+    }
+    end = most < end ? most : end;
+    f->free_bytes -= end - stat.size;
+    return end;
+}
+
 UNUSED static int fault_open(struct fs *fs, const char *path, int flags)
 {
     FAULT((flags & (O_CREAT | O_TRUNC)) != 0, false)
+    limited_gain(fs, (flags & O_TRUNC) != 0 ? limited_size(path) : 0);
     return fs_system()->ops->open(fs_system(), path, flags);
 }
 UNUSED static int fault_close(struct fs *fs, int fd)
@@ -83,12 +124,37 @@ UNUSED static ssize_t fault_pwritev(struct fs *fs, int fd, const struct iovec *p
         errno = fault_error(fs);
         return -1;
     }
+    int64_t len = 0;
+    for (int i = 0; i < parts_n; i++) {
+        len += (int64_t)parts[i].iov_len;
+    }
+    int64_t end = limited_grow(fs, fd, position, position + len);
+    if (end < position + len) {
+        size_t first = (size_t)(end - position);
+        struct iovec part = {.iov_base = parts[0].iov_base,
+                             .iov_len = first < parts[0].iov_len ? first : parts[0].iov_len};
+        return end < 0 ? -1 : fs_system()->ops->pwritev(fs_system(), fd, &part, 1, position);
+    }
     return fs_system()->ops->pwritev(fs_system(), fd, parts, parts_n, position);
 }
 UNUSED static int fault_ftruncate(struct fs *fs, int fd, int64_t size)
 {
     FAULT(true, false)
+    struct fs_stat stat;
+    if (((struct fault_fs *)(void *)fs)->cuts_refused) {
+        errno = EIO;
+        return -1;
+    }
+    if (fs_system()->ops->fstat(fs_system(), fd, &stat) == 0 && stat.size > size) {
+        limited_gain(fs, stat.size - size);
+    }
     return fs_system()->ops->ftruncate(fs_system(), fd, size);
+}
+UNUSED static int fault_allocate(struct fs *fs, int fd, int64_t size)
+{
+    FAULT(true, false)
+    int64_t end = limited_grow(fs, fd, size - 1, size);
+    return end < size ? -1 : fs_system()->ops->allocate(fs_system(), fd, size);
 }
 UNUSED static int fault_fdatasync(struct fs *fs, int fd)
 {
@@ -108,11 +174,13 @@ UNUSED static int fault_syncfs(struct fs *fs, int fd)
 UNUSED static int fault_rename(struct fs *fs, const char *from, const char *to)
 {
     FAULT(true, false)
+    limited_gain(fs, limited_size(to));
     return fs_system()->ops->rename(fs_system(), from, to);
 }
 UNUSED static int fault_unlink(struct fs *fs, const char *path)
 {
     FAULT(true, false)
+    limited_gain(fs, limited_size(path));
     return fs_system()->ops->unlink(fs_system(), path);
 }
 UNUSED static int fault_mkdir(struct fs *fs, const char *path)
@@ -150,7 +218,10 @@ UNUSED static int fault_lock(struct fs *fs, int fd)
 UNUSED static int fault_space(struct fs *fs, const char *path, struct fs_space *space)
 {
     FAULT(false, false)
-    return fs_system()->ops->space(fs_system(), path, space);
+    const struct fault_fs *f = (const struct fault_fs *)(const void *)fs;
+    int returned = fs_system()->ops->space(fs_system(), path, space);
+    space->usable_bytes = f->limited ? f->free_bytes : space->usable_bytes;
+    return returned;
 }
 
 UNUSED static int fault_set_mtime(struct fs *fs, int fd, int64_t mtime_ms)
@@ -172,6 +243,7 @@ static const struct fs_ops FAULT_OPS UNUSED = {
     .pread = fault_pread,
     .pwritev = fault_pwritev,
     .ftruncate = fault_ftruncate,
+    .allocate = fault_allocate,
     .fdatasync = fault_fdatasync,
     .fsync = fault_fdatasync,
     .rename = fault_rename,

@@ -274,8 +274,12 @@ static void test_identity(void)
     free(foreign);
     spit(&t.p, "a/coordination.sqlite", "x", 1);
     logs_close(start(&t, 1));
-    /* one partition in two directories */
+    /* one name in two directories, of two topics */
     run("mkdir '%s'/a/t-0 && mkdir '%s'/deep/b/t-0", t.p.dir, t.p.dir);
+    static const char ONE[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ";
+    static const char TWO[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAg";
+    spit(&t.p, "a/t-0/partition.metadata", ONE, strlen(ONE));
+    spit(&t.p, "deep/b/t-0/partition.metadata", TWO, strlen(TWO));
     struct logs *logs = NULL;
     MUST(try_lock(&t, 2, -1, NULL, &logs));
     CU_ASSERT_EQUAL(logs_load(logs, 1, "cluster", t.reason), E_CONFIG);
@@ -709,7 +713,7 @@ static void test_dir_fails_by_its_own(void)
     }
 }
 
-/* There is no room: the log that wanted it is offline, its directory is not; a start is refused. */
+/* There is no room: the directory takes no records until it is looked at, the other one does; a start is refused. */
 static void test_full(void)
 {
     static const int errors[] = {ENOSPC, EDQUOT};
@@ -721,13 +725,17 @@ static void test_full(void)
         t.p.fault.error = errors[i];
         t.p.fault.fail_at = t.p.fault.calls + 1;
         CU_ASSERT_EQUAL(append_n(logs_get(logs, tp("t", 0)), 2), ERR_KAFKA_STORAGE_ERROR);
-        CU_ASSERT_TRUE(plog_failed_alone(logs_get(logs, tp("t", 0))));
-        must_append(logs_get(logs, tp("t", 2)), 2);
+        CU_ASSERT_EQUAL(append_n(logs_get(logs, tp("t", 0)), 2), ERR_KAFKA_STORAGE_ERROR);
+        CU_ASSERT_EQUAL(append_n(logs_get(logs, tp("t", 2)), 2), ERR_KAFKA_STORAGE_ERROR);
+        must_append(logs_get(logs, tp("t", 1)), 2);
+        CU_ASSERT_FALSE(logs_look_for_room(logs));
+        must_append(logs_get(logs, tp("t", 0)), 2);
         t.p.fault.fail_at = t.p.fault.calls + 1;
-        CU_ASSERT_EQUAL(logs_write_recovery_points(logs), err_from_errno(errors[i]));
+        MUST(logs_write_recovery_points(logs)); /* at the cost of the reserve */
         CU_ASSERT_EQUAL(t.dirs_failed, 0);
         CU_ASSERT_EQUAL(logs_dirs_online(logs), 2);
         logs_close(logs);
+        run("rm '%s/.ottla-reserve' '%s/.ottla-reserve'", t.a, t.b);
         place_reboot(&t.p);
         t.p.fault.only_changes = true;
         t.p.fault.error = errors[i];

@@ -27,10 +27,10 @@ struct place {
 UNUSED static void place_env(struct place *p)
 {
     p->fault = (struct fault_fs){.fs.ops = &FAULT_OPS};
-    p->env.fs = &p->fault.fs;
-    p->env.clock = &p->clock.clock;
-    p->env.random = random_system();
-    p->env.files = file_cache_new(p->env.fs, 32);
+    p->env = (struct storage_env){.fs = &p->fault.fs,
+                                  .clock = &p->clock.clock,
+                                  .random = random_system(),
+                                  .files = file_cache_new(&p->fault.fs, 32)};
 }
 
 UNUSED static void place_make(struct place *p)
