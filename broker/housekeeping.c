@@ -51,9 +51,12 @@ static void on_arm(struct loop_task *task)
 static void on_expect(struct loop_task *task)
 {
     struct housekeeping *h = container_of(task, struct housekeeping, expect);
+    struct loop *loop = h->broker->background;
+    bool is_soon = timer_is_running(&h->removal) &&
+                   h->removal.item.due <= loop_now_ms(loop) + REMOVAL_RETRY_MS;
     atomic_store(&h->removal_expected, false);
-    if (!h->stopped) {
-        timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
+    if (!h->stopped && !is_soon) { /* or it would never come while topics are deleted */
+        timer_start(loop, &h->removal, REMOVAL_RETRY_MS);
     }
 }
 

@@ -138,8 +138,10 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     return OK;
 }
 
-static void deleted_push(struct logs *logs, char *path, int64_t delay_ms)
+/* After the broker's delay, not the topic's: it is gone, and at the next start nobody knows what it was. As in Kafka. */
+static void deleted_push(struct logs *logs, char *path)
 {
+    int64_t delay_ms = logs->config_of(logs->context, STR("")).file_delete_delay_ms;
     CHECK(delay_ms >= 0);
     pthread_mutex_lock(&logs->lock);
     if (logs->deleted_n == logs->deleted_cap) {
@@ -218,9 +220,7 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
         if (kind == DIR_PARTITION) {
             e = load_partition(logs, at, names->names[i], name, reason);
         } else if (kind == DIR_DELETED) {
-            struct log_config config = log_config_default();
-            deleted_push(logs, xasprintf("%s/%s", dir->path, names->names[i]),
-                         config.file_delete_delay_ms);
+            deleted_push(logs, xasprintf("%s/%s", dir->path, names->names[i]));
         } else {
             log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names->names[i]);
         }
@@ -583,7 +583,6 @@ err logs_delete(struct logs *logs, struct topic_partition name)
     struct fs *fs = logs->env->fs;
     char *path = xasprintf("%s/%s", dir->path, key);
     char *renamed = deleted_name(logs->env->random, dir->path, key);
-    int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
     err e = fs_rename(fs, path, renamed);
     plog_abandon(entry->log); /* forgets the open files, after the rename */
     e = e == OK ? fs_sync_dir(fs, dir->path) : e;
@@ -594,7 +593,7 @@ err logs_delete(struct logs *logs, struct topic_partition name)
     map_remove_str(&dir->high_watermarks, str_of(key));
     pthread_mutex_unlock(&logs->lock);
     if (e == OK) {
-        deleted_push(logs, renamed, delay_ms);
+        deleted_push(logs, renamed);
     } else {
         log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
         fail_dir(dir, e, "deleting", path);
