@@ -116,8 +116,8 @@ static void on_retention(struct timer *timer)
     struct housekeeping *h = container_of(timer, struct housekeeping, retention);
     if (replicas_apply_retention(h->broker->replicas, false) > 0) {
         log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
-        housekeeping_expect_removal(h);
     }
+    housekeeping_expect_removal(h); /* also of what a truncation has deleted */
     timer_start(h->broker->background, timer, h->broker->config->log_retention_check_interval_ms);
 }
 
@@ -125,6 +125,8 @@ static void on_removal(struct timer *timer)
 {
     struct housekeeping *h = container_of(timer, struct housekeeping, removal);
     int64_t more_ms = logs_remove_deleted(h->broker->logs);
+    int64_t files_ms = replicas_remove_deleted(h->broker->replicas);
+    more_ms = more_ms < 0 || (files_ms >= 0 && files_ms < more_ms) ? files_ms : more_ms;
     if (more_ms >= 0) {
         timer_start(h->broker->background, timer,
                     more_ms < REMOVAL_RETRY_MS ? REMOVAL_RETRY_MS : more_ms);

@@ -221,8 +221,9 @@ NODISCARD err plog_advance_start(struct plog *log, int64_t offset);
 NODISCARD err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted);
 /* Forgets producers that were idle for producer.id.expiration.ms. */
 void plog_expire_producers(struct plog *log);
-/* Removes .deleted files that are older than file.delete.delay.ms. True while some are left. */
-bool plog_remove_deleted(struct plog *log);
+/* Removes .deleted files that are older than file.delete.delay.ms. Returns the milliseconds until there is more to do,
+ * or -1. Without the partition's lock; the caller keeps the log from being closed. */
+int64_t plog_remove_deleted(struct plog *log);
 
 /* ---- compaction (reference: storage format §12) ---- */
 

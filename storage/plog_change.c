@@ -514,7 +514,7 @@ err plog_apply_retention(struct plog *log, int64_t high_watermark, int *deleted)
     return OK;
 }
 
-bool plog_remove_deleted(struct plog *log)
+int64_t plog_remove_deleted(struct plog *log)
 {
     int64_t now_ms = clock_monotonic_ms(log->env->clock);
     for (;;) {
@@ -526,10 +526,10 @@ bool plog_remove_deleted(struct plog *log)
             log->deleted_n--;
             memmove(log->deleted, log->deleted + 1, log->deleted_n * sizeof(*log->deleted));
         }
-        bool left = log->deleted_n > 0;
+        int64_t wait_ms = log->deleted_n > 0 ? log->deleted[0].due_ms - now_ms : -1;
         guard_unlock(log);
         if (path == NULL) {
-            return left;
+            return wait_ms;
         }
         err e = fs_unlink(log->env->fs, path);
         if (e != OK) {

@@ -785,6 +785,17 @@ int partition_apply_retention(struct partition *p, bool compacted)
     return deleted;
 }
 
+int64_t partition_remove_deleted(struct partition *p)
+{
+    struct plog *log = NULL;
+    if (partition_pin(p, -1, true, &log) != OK) {
+        return -1; /* an offline log's are removed at the next start */
+    }
+    int64_t more_ms = plog_remove_deleted(log);
+    partition_unpin(p);
+    return more_ms;
+}
+
 /* ---- watches ---- */
 
 struct partition_seen partition_seen(const struct partition *p)

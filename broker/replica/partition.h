@@ -302,6 +302,9 @@ struct replica_throttled partition_throttled(const struct partition *p);
 bool partition_holds_back(struct partition *p, int32_t replica_id);
 /* Returns how many segments went. `compacted`: only of topics that are, or only of those that are not. */
 int partition_apply_retention(struct partition *p, bool compacted);
+/* Removes files of segments that were deleted long enough ago. Returns the milliseconds until there is more to do, or
+ * -1. */
+int64_t partition_remove_deleted(struct partition *p);
 /* Forgets producers that were idle for long. */
 void partition_expire_producers(struct partition *p);
 /* Says in the log, once, that the oldest open transaction has been that for longer than any may be open: no

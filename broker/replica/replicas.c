@@ -589,6 +589,22 @@ int replicas_apply_retention(struct replicas *replicas, bool compacted)
     return retention.deleted;
 }
 
+static void remove_deleted(void *context, struct partition *p)
+{
+    int64_t *more_ms = context;
+    int64_t its_ms = partition_remove_deleted(p);
+    if (its_ms >= 0 && (*more_ms < 0 || its_ms < *more_ms)) {
+        *more_ms = its_ms;
+    }
+}
+
+int64_t replicas_remove_deleted(struct replicas *replicas)
+{
+    int64_t more_ms = -1;
+    replicas_each(replicas, remove_deleted, &more_ms);
+    return more_ms;
+}
+
 static void expire_producers(void *context, struct partition *p)
 {
     const int64_t *txn_max_ms = context;
