@@ -173,6 +173,10 @@ class Transactions(Writer):
             if not self._transaction() and not self.discarded:
                 self._begin()
 
+    def _where(self, number: int, place: int) -> tuple:
+        """The partition and the key of a record; no other has that key."""
+        return self._rng.randrange(self._partitions), f"{self.slot}:{number}:{place}"
+
     def _transaction(self) -> bool:
         """False: it is not known how it ended."""
         t = [[], "open", None, False]
@@ -180,10 +184,10 @@ class Transactions(Writer):
         number = len(self.ledger) - 1
         self._producer.begin_transaction()
         for place in range(self._rng.randrange(1, 8)):
-            partition = self._rng.randrange(self._partitions)
+            partition, key = self._where(number, place)
             t[0].append((partition, place))
             self._producer.produce(self._topic, f"{self.slot}:{number}:{place}:".encode() + self._rng.randbytes(100),
-                                   partition=partition)
+                                   key, partition=partition)
         if self._rng.random() < 0.5:
             offsets = [ck.TopicPartition(self._topic, 0, number + 1)]
             t[3] = True
