@@ -17,7 +17,7 @@ import threading
 import time
 
 from harness import broker as brokers
-from harness import clients
+from harness import clients, dump_log, toolhost
 from harness.coordinators import SOON, coordinators_there
 from harness.process import free_port
 from harness.wait import wait_for
@@ -352,6 +352,10 @@ class Run:
         self.promised = {}
         self.judge()
         self.reader.close()
+        self.broker.stop()
+        if not toolhost.missing("3.9.1"):
+            self.exposure["files read by kafka-dump-log"] += sum(
+                dump_log.check_everything(self.broker.data_dir, "/__").values())
         self.exposure["acknowledgements before a cut"] = sum(p.acks() for p, _ in self.producers)
         self.exposure["transactions committed"] = sum(t[1] == "committed" for ledger in self.ledgers.values() for t in ledger)
         self.exposure["transactions aborted"] = sum(t[1] == "aborted" for ledger in self.ledgers.values() for t in ledger)
