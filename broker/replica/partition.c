@@ -810,7 +810,8 @@ int partition_apply_retention(struct partition *p, bool compacted)
 {
     int deleted = 0;
     partition_lock(p);
-    if (partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted) {
+    bool is_due = partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted;
+    if (is_due && !atomic_load(&p->is_cleaned)) { /* or the clean would be for nothing */
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
         if (e != OK) {
             log_error("partition", "retention failed topic=%.*s partition=%d error=\"%s\"",

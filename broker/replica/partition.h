@@ -308,7 +308,8 @@ void partition_set_throttled(struct partition *p, struct replica_throttled throt
 struct replica_throttled partition_throttled(const struct partition *p);
 /* As a leader: is this replica, which is not in sync, to get nothing for now? */
 bool partition_holds_back(struct partition *p, int32_t replica_id);
-/* Returns how many segments went. `compacted`: only of topics that are, or only of those that are not. */
+/* Returns how many segments went; none while it is cleaned. `compacted`: only of topics that are, or only of those that
+ * are not. */
 int partition_apply_retention(struct partition *p, bool compacted);
 /* Removes files of segments that were deleted long enough ago. Returns the milliseconds until there is more to do, or
  * -1. */
