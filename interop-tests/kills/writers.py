@@ -157,7 +157,7 @@ class Moving(ByHand):
     """Moves any partition to the other log directory."""
 
     def __init__(self, b, seed: int):
-        super().__init__(b, seed, 0.5)
+        super().__init__(b, seed, 0.2)
 
     def _once(self) -> None:
         dirs = self._ask("DescribeLogDirs", 1, {"topics": None})["results"]
