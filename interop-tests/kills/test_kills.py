@@ -19,7 +19,7 @@ from .killing import Run  # noqa: E402
 
 WHOLE = os.environ.get("OTTLA_INTEROP") == "all"
 KILLS = int(os.environ.get("OTTLA_KILLS", 0)) or (1000 if WHOLE else 100)
-KILLS_OF_A_BROKER, KILLS_BETWEEN_JUDGEMENTS = 50, 10
+KILLS_OF_A_BROKER, KILLS_BETWEEN_JUDGEMENTS = 50, 25
 SEED = int(os.environ.get("OTTLA_SEED", 0)) or random.randrange(1, 1 << 31)
 pytestmark = pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it reads Ottla's log")
 
