@@ -20,10 +20,11 @@ from harness import clients, dump_log, toolhost
 from harness.coordinators import SOON, coordinators_there
 from harness.wait import wait_for
 from power.cuts import judge_transactions
-from power.writers import COMMON, Producing, Transactions
+from power.writers import COMMON
 from transactions import seen
 
-from .writers import Committing, Filling, Keyed, KeyedTransactions, Moving, Trimming, can_move
+from .writers import (Committing, Filling, Keyed, KeyedTransactions, Moving, Producing, Transactions, Trimming,
+                      can_move)
 
 PROPERTIES = SOON | {
     "log.cleaner.backoff.ms": "20",

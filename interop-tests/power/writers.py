@@ -28,6 +28,8 @@ _serial = itertools.count(1)
 
 
 class Writer:
+    MORE = {}  # options of its producer
+
     def __init__(self, kind: str):
         self.name = f"{kind}{next(_serial)}"
         self.errors, self.discarded, self._go_on = [], False, threading.Event()
@@ -76,7 +78,7 @@ class Producing(Writer):
         self._producer = ck.Producer({
             **COMMON, "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": self._rng.choice([0, 1, 5]),
             "compression.codec": CODECS[next(_serial) % len(CODECS)], "message.timeout.ms": 0,
-            "queue.buffering.max.messages": 300, "batch.size": 10000, "error_cb": self._on_error})
+            "queue.buffering.max.messages": 300, "batch.size": 10000, "error_cb": self._on_error, **self.MORE})
 
     def _on_error(self, error) -> None:
         if error.fatal() and not self.discarded:
@@ -143,7 +145,7 @@ class Transactions(Writer):
     def _begin(self) -> bool:
         self._producer = ck.Producer({
             **COMMON, "bootstrap.servers": self._bootstrap, "transactional.id": self.slot, "transaction.timeout.ms": 30000,
-            "linger.ms": 1})
+            "linger.ms": 1, **self.MORE})
         return self._again(lambda: self._producer.init_transactions(AT_ONCE_S))
 
     def _again(self, call) -> bool:
