@@ -134,6 +134,9 @@ NODISCARD err config_set_dynamic(struct config *config, const struct option *opt
                                  enum config_source source, const char *value,
                                  char reason[CONFIG_REASON_BYTES]);
 
+/* Does each of log.cleaner.threads get more than the least of log.cleaner.dedupe.buffer.size? */
+bool config_cleaner_fits(const struct config *config);
+
 /* The manual: every option, its type, default, range and meaning, as Markdown on stdout. */
 void config_print_manual(void);
 

@@ -236,15 +236,21 @@ static err check_connections(const struct config *config, char reason[CONFIG_REA
     return OK;
 }
 
+bool config_cleaner_fits(const struct config *config)
+{
+    return config->log_cleaner_dedupe_buffer_size / config->log_cleaner_threads >
+           CLEANER_THREAD_BYTES_MIN;
+}
+
 static err check_cleaner(const struct config *config, char reason[CONFIG_REASON_BYTES])
 {
-    int64_t bytes = config->log_cleaner_dedupe_buffer_size;
-    return bytes / config->log_cleaner_threads > CLEANER_THREAD_BYTES_MIN
+    return config_cleaner_fits(config)
                ? OK
                : refuse(reason, CONFIG_REASON_BYTES,
                         "option log.cleaner.dedupe.buffer.size: %lld is too little; each of %d "
                         "log.cleaner.threads must get more than %d",
-                        (long long)bytes, config->log_cleaner_threads, CLEANER_THREAD_BYTES_MIN);
+                        (long long)config->log_cleaner_dedupe_buffer_size,
+                        config->log_cleaner_threads, CLEANER_THREAD_BYTES_MIN);
 }
 
 static void warn_of_session_timeouts(const struct config *config)

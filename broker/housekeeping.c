@@ -57,9 +57,12 @@ static void on_arm(struct loop_task *task)
 static void on_expect(struct loop_task *task)
 {
     struct housekeeping *h = container_of(task, struct housekeeping, expect);
+    struct loop *loop = h->broker->background;
+    bool is_soon = timer_is_running(&h->removal) &&
+                   h->removal.item.due <= loop_now_ms(loop) + REMOVAL_RETRY_MS;
     atomic_store(&h->removal_expected, false);
-    if (!h->stopped) {
-        timer_start(h->broker->background, &h->removal, REMOVAL_RETRY_MS);
+    if (!h->stopped && !is_soon) { /* or it would never come while topics are deleted */
+        timer_start(loop, &h->removal, REMOVAL_RETRY_MS);
     }
 }
 
@@ -119,8 +122,8 @@ static void apply_retention(struct housekeeping *h)
 {
     if (replicas_apply_retention(h->broker->replicas, false) > 0) {
         log_failure("recovery points", logs_write_recovery_points(h->broker->logs));
-        housekeeping_expect_removal(h);
     }
+    housekeeping_expect_removal(h); /* also of what a truncation has deleted */
 }
 
 static void on_retention(struct timer *timer)

@@ -155,8 +155,10 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     return OK;
 }
 
-static void deleted_push(struct logs *logs, size_t dir, char *path, int64_t delay_ms)
+/* After the broker's delay, not the topic's: it is gone, and at the next start nobody knows what it was. As in Kafka. */
+static void deleted_push(struct logs *logs, size_t dir, char *path)
 {
+    int64_t delay_ms = logs->config_of(logs->context, STR("")).file_delete_delay_ms;
     CHECK(delay_ms >= 0);
     pthread_mutex_lock(&logs->lock);
     if (logs->deleted_n == logs->deleted_cap) {
@@ -248,9 +250,7 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
         } else if (kind == DIR_FUTURE) {
             logs_note_future(logs, at, names->names[i]);
         } else if (kind == DIR_DELETED) {
-            struct log_config config = log_config_default();
-            deleted_push(logs, at, xasprintf("%s/%s", dir->path, names->names[i]),
-                         config.file_delete_delay_ms);
+            deleted_push(logs, at, xasprintf("%s/%s", dir->path, names->names[i]));
         } else {
             log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names->names[i]);
         }
@@ -677,12 +677,11 @@ static char *deleted_name(struct random *random, const char *path)
 }
 
 /* A directory that has its new name, or could not get it (`e`): durable, and to be removed. */
-static err put_away(struct logs *logs, size_t at, const char *path, char *renamed, int64_t delay_ms,
-                    err e)
+static err put_away(struct logs *logs, size_t at, const char *path, char *renamed, err e)
 {
     e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[at].path) : e;
     if (e == OK) {
-        deleted_push(logs, at, renamed, delay_ms);
+        deleted_push(logs, at, renamed);
         return OK;
     }
     log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));
@@ -691,7 +690,7 @@ static err put_away(struct logs *logs, size_t at, const char *path, char *rename
     return ERR_KAFKA_STORAGE_ERROR;
 }
 
-err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log, int64_t delay_ms)
+err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log)
 {
     if (!log_dir_is_online(&logs->dirs[at])) {
         plog_abandon(log);
@@ -700,7 +699,7 @@ err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log, 
     char *renamed = deleted_name(logs->env->random, path);
     err e = fs_rename(logs->env->fs, path, renamed);
     plog_abandon(log);
-    return put_away(logs, at, path, renamed, delay_ms, e);
+    return put_away(logs, at, path, renamed, e);
 }
 
 /* Out of the table, whose files have another name by now. */
@@ -722,15 +721,14 @@ static void delete_entry(struct logs *logs, struct entry *entry, const char *key
 static err delete_named(struct logs *logs, struct entry *entry, const char *key)
 {
     size_t at = entry->dir;
-    int64_t delay_ms = entry->log == NULL ? 0 : plog_config(entry->log).file_delete_delay_ms;
-    TRY(logs_bury_copies(logs, entry, delay_ms));
+    TRY(logs_bury_copies(logs, entry));
     char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
     char *renamed = deleted_name(logs->env->random, path);
     err e = fs_rename(logs->env->fs, path, renamed);
     if (e == OK) {
         delete_entry(logs, entry, key);
     }
-    e = put_away(logs, at, path, renamed, delay_ms, e);
+    e = put_away(logs, at, path, renamed, e);
     free(path);
     return e;
 }

@@ -17,7 +17,7 @@ struct logs_open {
     /* What meta.properties must say where it exists: -1 / NULL: take what is there. */
     int32_t broker_id;
     const char *cluster_id;
-    /* Called for each partition found, to learn its topic's configuration. */
+    /* Called for each partition found, to learn its topic's configuration; without a topic, for the broker's. */
     struct log_config (*config_of)(void *context, struct str topic);
     void *context;
     /* Told once for each directory that goes offline, by whoever met it, with any lock held: it posts and no
@@ -75,7 +75,7 @@ size_t logs_count(struct logs *logs);
 NODISCARD err logs_create(struct logs *logs, struct topic_partition name, struct uuid topic_id,
                           const struct log_config *config, struct plog **log);
 /* Renames the directory to "<name>.<32 hex>-delete" at once, and removes it after
- * file.delete.delay.ms, or as soon as the directory is full, by logs_remove_deleted. Frees the plog. KAFKA_STORAGE_ERROR
+ * log.segment.delete.delay.ms, or as soon as the directory is full, by logs_remove_deleted. Frees the plog. KAFKA_STORAGE_ERROR
  * in a directory that is offline, or that cannot rename: the plog stays. */
 NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */

@@ -71,11 +71,10 @@ struct entry *logs_entry_locked(struct logs *logs, struct topic_partition name);
 /* How a log of this directory is opened, by what its checkpoints said at the start. The path is not set. */
 struct plog_open logs_how_to_open(struct logs *logs, size_t dir, const char *key,
                                   struct topic_partition name);
-/* A directory of a log becomes "<name>.<32 hex>-delete", and is removed after `delay_ms`. `log`, which may be NULL,
+/* A directory of a log becomes "<name>.<32 hex>-delete", and is removed later. `log`, which may be NULL,
  * is freed after the rename, so that nobody opens its files under their old names. Where the log directory is offline
  * it stays as it is. */
-NODISCARD err logs_bury(struct logs *logs, size_t dir, const char *path, struct plog *log,
-                        int64_t delay_ms);
+NODISCARD err logs_bury(struct logs *logs, size_t dir, const char *path, struct plog *log);
 enum { LOGS_HEX_BYTES = 33 };
 void logs_random_hex(struct random *random, char hex[LOGS_HEX_BYTES]);
 /* The disk refused what concerns no single log. */
@@ -90,7 +89,7 @@ NODISCARD err logs_choose(struct logs *logs, struct entry *entry, size_t dir, st
 void logs_note_future(struct logs *logs, size_t dir, const char *name);
 void logs_open_futures(struct logs *logs);
 /* What a move has made of an entry, which is in no table any more, is deleted. */
-NODISCARD err logs_bury_copies(struct logs *logs, struct entry *entry, int64_t delay_ms);
+NODISCARD err logs_bury_copies(struct logs *logs, struct entry *entry);
 /* Moves that are done but for the deletion of what was moved; after a flush of the log. */
 NODISCARD err logs_end_moves(struct logs *logs);
 

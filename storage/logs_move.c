@@ -123,10 +123,10 @@ static struct plog *take_future(struct logs *logs, struct entry *entry)
     return future;
 }
 
-static err bury_log(struct logs *logs, size_t dir, struct plog *log, int64_t delay_ms)
+static err bury_log(struct logs *logs, size_t dir, struct plog *log)
 {
     char *path = xstrdup(plog_dir(log));
-    err e = logs_bury(logs, dir, path, log, delay_ms);
+    err e = logs_bury(logs, dir, path, log);
     free(path);
     return e;
 }
@@ -174,24 +174,24 @@ void logs_move_give_up(struct logs *logs, struct topic_partition name)
     if (future != NULL) {
         log_info(AREA, "move given up topic=%.*s partition=%d dir=%s", (int)name.topic.len,
                  name.topic.data, name.partition, plog_dir(future));
-        err_ignore(bury_log(logs, dir, future, 0)); /* it has said so */
+        err_ignore(bury_log(logs, dir, future)); /* it has said so */
     }
 }
 
-err logs_bury_copies(struct logs *logs, struct entry *entry, int64_t delay_ms)
+err logs_bury_copies(struct logs *logs, struct entry *entry)
 {
     size_t dir = entry->future_dir;
     struct plog *future = take_future(logs, entry);
     struct plog *former = entry->former;
     entry->former = NULL;
-    err e = future == NULL ? OK : bury_log(logs, dir, future, 0);
+    err e = future == NULL ? OK : bury_log(logs, dir, future);
     if (former == NULL) {
         return e;
     }
     pthread_mutex_lock(&logs->lock);
     logs->dirs[entry->former_dir].partitions_n--;
     pthread_mutex_unlock(&logs->lock);
-    err e2 = bury_log(logs, entry->former_dir, former, delay_ms);
+    err e2 = bury_log(logs, entry->former_dir, former);
     return e == OK ? e2 : e;
 }
 
@@ -223,7 +223,7 @@ static err publish(struct logs *logs, const struct entry *entry, struct plog *fu
     e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[entry->future_dir].path) : e;
     if (e != OK) {
         logs_fail_dir(logs, entry->future_dir, e, "moving to", path);
-        err_ignore(logs_bury(logs, entry->future_dir, before, NULL, 0)); /* it has said so */
+        err_ignore(logs_bury(logs, entry->future_dir, before, NULL)); /* it has said so */
     }
     free(before);
     return e;
@@ -243,7 +243,7 @@ err logs_move_publish(struct logs *logs, struct topic_partition name, struct plo
     if (e == OK) {
         e = open_published(logs, entry, path, end_offset, future);
         if (e != OK) {
-            err_ignore(logs_bury(logs, entry->future_dir, path, NULL, 0)); /* it has said so */
+            err_ignore(logs_bury(logs, entry->future_dir, path, NULL)); /* it has said so */
         }
     }
     if (e == OK) {
@@ -277,14 +277,13 @@ void logs_move_swap(struct logs *logs, struct topic_partition name)
 static err end_move(struct logs *logs, struct entry *entry)
 {
     struct plog *former = entry->former;
-    int64_t delay_ms = plog_config(entry->log).file_delete_delay_ms;
     log_debug(AREA, "moved dir=%s from=%s", plog_dir(entry->log), plog_dir(former));
     pthread_mutex_lock(&logs->lock);
     entry->former = NULL;
     CHECK(logs->dirs[entry->former_dir].partitions_n > 0);
     logs->dirs[entry->former_dir].partitions_n--;
     pthread_mutex_unlock(&logs->lock);
-    return bury_log(logs, entry->former_dir, former, delay_ms);
+    return bury_log(logs, entry->former_dir, former);
 }
 
 err logs_move_end(struct logs *logs, struct topic_partition name)
@@ -390,7 +389,7 @@ static void open_future(struct logs *logs, const struct entry *entry, size_t dir
     err e = is_wanted ? plog_open(logs->env, &how, future) : E_NOT_FOUND;
     if (e != OK || !may_be_one(*future, entry->log)) {
         log_warn(AREA, "deleting a copy that cannot be gone on with dir=%s", path);
-        err_ignore(logs_bury(logs, dir, path, *future, 0)); /* it has said so */
+        err_ignore(logs_bury(logs, dir, path, *future)); /* it has said so */
         *future = NULL;
     }
     if (is_wanted && e != OK) {

@@ -2,6 +2,7 @@
 
 #include "base/refuse.h"
 #include "broker/cluster/broker_configs.h"
+#include "broker/cluster/cleaner_size.h"
 #include "broker/cluster/config_edit.h"
 #include "protocol/error.h"
 
@@ -82,6 +83,11 @@ static err check_values(const struct properties *news, enum config_source source
     return OK;
 }
 
+static enum config_source layer_source(bool all)
+{
+    return all ? CONFIG_SOURCE_DYNAMIC_DEFAULT : CONFIG_SOURCE_DYNAMIC_BROKER;
+}
+
 static err check_news(const struct properties *news, bool all, char message[CONFIG_REASON_BYTES])
 {
     if (all) {
@@ -91,8 +97,7 @@ static err check_news(const struct properties *news, bool all, char message[CONF
                          message));
     }
     TRY(refuse_those(news, is_not_live, "Cannot update these configs dynamically: Set(", message));
-    return check_values(news, all ? CONFIG_SOURCE_DYNAMIC_DEFAULT : CONFIG_SOURCE_DYNAMIC_BROKER,
-                        message);
+    return check_values(news, layer_source(all), message);
 }
 
 /* What is there already, perhaps by an Apache broker, is not judged. */
@@ -145,7 +150,9 @@ static err alter_node(const struct config_editor *editor, const struct config_ch
         properties_set(&before, node.entries[i].name.data, node.entries[i].value.data);
     }
     err e = edit_all(change, &before, &after, message);
-    e = e == OK ? check(&before, &after, change->name.len == 0, message) : e;
+    bool all = change->name.len == 0;
+    e = e == OK ? check(&before, &after, all, message) : e;
+    e = e == OK ? cleaner_size_check(editor->config, layer_source(all), &after, message) : e;
     if (e == OK && !change->validate_only) {
         const struct config_entity broker = {.type = STR("brokers"),
                                              .name = str_of(entity),

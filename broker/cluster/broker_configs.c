@@ -10,6 +10,7 @@
 #include "broker/cluster/broker_configs.h"
 
 #include "base/log.h"
+#include "broker/cluster/cleaner_size.h"
 #include "zk/znodes.h"
 
 #include <stdio.h>
@@ -133,6 +134,27 @@ static bool set_option(struct config *config, const struct layer *layer,
     return true;
 }
 
+/* What does not fit leaves both options as they are, with one line. */
+static bool cleaner_fits(const struct config *config, const struct layer *layer,
+                         const struct znode_config *node)
+{
+    char reason[CONFIG_REASON_BYTES];
+    struct properties values;
+    properties_init(&values);
+    for (int32_t i = 0; i < node->entries_n; i++) {
+        if (cleaner_size_has(node->entries[i].name.data)) {
+            properties_set(&values, node->entries[i].name.data, node->entries[i].value.data);
+        }
+    }
+    err e = cleaner_size_check(config, layer->source, &values, reason);
+    properties_deinit(&values);
+    if (e != OK) {
+        log_warn(AREA, "options of the cleaner ignored broker=%s reason=\"%s\"", layer->entity,
+                 reason);
+    }
+    return e == OK;
+}
+
 /* Returns how many options of the layer have changed. */
 static int set_layer(struct config *config, const struct layer *layer,
                      const struct znode_config *node, bool running)
@@ -141,11 +163,12 @@ static int set_layer(struct config *config, const struct layer *layer,
     size_t count = 0;
     const struct option *options = config_options(&count);
     warn_of_unknown(layer, node);
+    bool fits = !running || cleaner_fits(config, layer, node);
     for (size_t i = 0; i < count; i++) {
         const struct option *option = &options[i];
         const char *value = node_value(node, option);
         const char *known = config_text_from(config, option, layer->source);
-        if (value == NULL && known == NULL) {
+        if ((value == NULL && known == NULL) || (!fits && cleaner_size_has(option->name))) {
             continue;
         }
         if (running && option->dynamic != READ_ONLY && !broker_option_is_live(option)) {
@@ -180,6 +203,7 @@ err broker_configs_load(struct config *config, struct coord *coord, int32_t brok
     arena_init(&arena, ARENA_BYTES);
     err e = load_layer(config, coord, &all, &arena);
     e = e == OK ? load_layer(config, coord, &own, &arena) : e;
+    cleaner_size_drop_misfits(config);
     arena_deinit(&arena);
     return e;
 }

@@ -253,11 +253,34 @@ static void wake_satisfied(struct partition *p, int64_t high_watermark, int64_t 
     list_each_safe (item, &p->watches) {
         struct watch *watch = container_of(item, struct watch, link);
         if (watch->offset >= 0) {
-            if (high_watermark >= watch->offset) {
+            if (high_watermark >= watch->offset && !watch->starts) {
                 waiter_wake(watch->waiter);
             }
         } else if (!watch->to_end) {
             count_down(watch, readable_bytes);
+        }
+    }
+}
+
+static int64_t low_watermark_of(const struct partition *p)
+{
+    int64_t least = plog_start_offset(p->log);
+    for (int32_t i = 0; i < p->followers.count; i++) {
+        const struct follower *follower = &p->followers.all[i];
+        bool lives =
+            p->env->is_alive == NULL || p->env->is_alive(p->env->alive_context, follower->id);
+        least = lives && follower->log_start_offset < least ? follower->log_start_offset : least;
+    }
+    return least;
+}
+
+/* A replica's log begins elsewhere, or nobody waits for it any more. */
+static void wake_for_starts(struct partition *p)
+{
+    list_each_safe (item, &p->watches) {
+        struct watch *watch = container_of(item, struct watch, link);
+        if (watch->starts && low_watermark_of(p) >= watch->offset) {
+            waiter_wake(watch->waiter);
         }
     }
 }
@@ -399,7 +422,11 @@ bool partition_replica_fetched(struct partition *p, int32_t replica_id,
     struct follower *follower = followers_find(&p->followers, replica_id);
     bool same = p->state.leader_epoch == fetch->leader_epoch;
     if (same && partition_check_role(p, -1, false) == OK && follower != NULL) {
+        bool starts_elsewhere = fetch->log_start_offset != follower->log_start_offset;
         follower_fetched(follower, fetch, clock_monotonic_ms(p->env->clock));
+        if (starts_elsewhere) {
+            wake_for_starts(p);
+        }
         partition_isr_consider(p, follower);
         partition_advance(p, INT32_MAX);
         in_sync = p->pending == ISR_COMMITTED && replica_set_holds(&p->state.isr, replica_id);
@@ -531,12 +558,23 @@ static err delete_records(struct partition *p, int64_t offset)
     return plog_advance_start(p->log, offset == -1 ? high_watermark : offset);
 }
 
-err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)
+err partition_low_watermark(struct partition *p, int64_t *low_watermark)
+{
+    partition_lock(p);
+    err e = partition_check_role(p, -1, false);
+    *low_watermark = e == OK ? low_watermark_of(p) : -1;
+    partition_unlock(p);
+    return e;
+}
+
+err partition_delete_records(struct partition *p, int64_t offset,
+                             struct partition_deletion *deletion)
 {
     partition_lock(p);
     err e = delete_records(p, offset);
     if (e == OK) {
-        *low_watermark = plog_start_offset(p->log);
+        deletion->required_offset = offset == -1 ? partition_high_watermark(p) : offset;
+        deletion->low_watermark = low_watermark_of(p);
         partition_checkpoint_due(p);
         partition_wake_replicas(p, 1); /* they are to hear of it */
     }
@@ -749,6 +787,7 @@ void partition_reconsider(struct partition *p)
     partition_lock(p);
     if (partition_check_log(p) == OK) {
         partition_advance(p, INT32_MAX);
+        wake_for_starts(p);
     }
     partition_unlock(p);
 }
@@ -792,7 +831,8 @@ int partition_apply_retention(struct partition *p, bool compacted)
 {
     int deleted = 0;
     partition_lock(p);
-    if (partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted) {
+    bool is_due = partition_check_log(p) == OK && plog_is_compacted(p->log) == compacted;
+    if (is_due && !atomic_load(&p->is_cleaned)) { /* or the clean would be for nothing */
         err e = plog_apply_retention(p->log, partition_high_watermark(p), &deleted);
         bool full = e == ERR_KAFKA_STORAGE_ERROR && !plog_is_offline(p->log); /* has been said */
         if (e != OK && !full) {
@@ -811,7 +851,7 @@ int64_t partition_remove_deleted(struct partition *p)
 {
     struct plog *log = NULL;
     if (partition_pin(p, -1, true, &log) != OK) {
-        return -1;
+        return -1; /* an offline log's are removed at the next start */
     }
     int64_t more_ms = plog_remove_deleted(log);
     partition_unpin(p, log);
@@ -847,6 +887,9 @@ static bool watch_is_satisfied(const struct watch *watch, const struct partition
     if (watch->follows) {
         return partition_safe_end(p) >= watch->offset || p->is_leader ||
                p->state.leader_epoch != watch->leader_epoch;
+    }
+    if (watch->starts) {
+        return !p->is_leader || low_watermark_of(p) >= watch->offset;
     }
     int64_t reached = watch->here ? partition_safe_end(p) : high_watermark;
     return reached >= watch->offset || !p->is_leader || is_of_former_life(p, watch->leader_epoch);

@@ -206,11 +206,19 @@ void partition_txn_verified(struct partition *p, int64_t producer_id, uint64_t g
 NODISCARD err partition_producers(struct partition *p, struct arena *arena,
                                   struct producer_info **producers, int32_t *count);
 
-/* DeleteRecords: moves the log's start forward to `offset`, -1: to the high watermark; *low_watermark is
- * where it is then. Not leading as partition_append; POLICY_VIOLATION (44) where the topic's
+/* DeleteRecords: moves the log's start forward to `offset`, -1: to the high watermark, which the other replicas hear
+ * of when they fetch. Not leading as partition_append; POLICY_VIOLATION (44) where the topic's
  * cleanup.policy keeps records (no "delete"); OFFSET_OUT_OF_RANGE (1) above the high watermark. The new
  * start is on disk with the next checkpoint. */
-NODISCARD err partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark);
+struct partition_deletion {
+    int64_t required_offset; /* done when the low watermark has reached it */
+    int64_t low_watermark;
+};
+NODISCARD err partition_delete_records(struct partition *p, int64_t offset,
+                                       struct partition_deletion *deletion);
+/* The least offset at which the log of a replica begins whose broker lives; -1: one has not told it yet. Not leading as
+ * partition_append. */
+NODISCARD err partition_low_watermark(struct partition *p, int64_t *low_watermark);
 
 /* ---- in-sync replicas, as the leader ---- */
 
@@ -305,9 +313,11 @@ void partition_set_throttled(struct partition *p, struct replica_throttled throt
 struct replica_throttled partition_throttled(const struct partition *p);
 /* As a leader: is this replica, which is not in sync, to get nothing for now? */
 bool partition_holds_back(struct partition *p, int32_t replica_id);
-/* Returns how many segments went. `compacted`: only of topics that are, or only of those that are not. */
+/* Returns how many segments went; none while it is cleaned. `compacted`: only of topics that are, or only of those that
+ * are not. */
 int partition_apply_retention(struct partition *p, bool compacted);
-/* Removes files that wait for it. Returns the milliseconds until there is more to do, or -1. */
+/* Removes files of segments that were deleted long enough ago. Returns the milliseconds until there is more to do, or
+ * -1. */
 int64_t partition_remove_deleted(struct partition *p);
 /* Forgets producers that were idle for long. */
 void partition_expire_producers(struct partition *p);
@@ -383,7 +393,7 @@ struct partition_seen {
 };
 struct partition_seen partition_seen(const struct partition *p);
 
-/* Somebody waits for a partition: woken when its high watermark moves far enough, and when its role
+/* Somebody waits for a partition: woken when its high (or low) watermark moves far enough, and when its role
  * changes. Embedded in whoever waits; removed before its memory goes. */
 struct watch {
     struct list link;
@@ -392,6 +402,7 @@ struct watch {
     int64_t offset;                /* wake when the high watermark reaches it; -1: by bytes */
     bool here;                     /* by offset: what is safe on this broker will do (acks=1) */
     bool follows;                  /* the same of a follower, as long as it is one in that epoch */
+    bool starts;                   /* by offset: of the low watermark, not the high one */
     bool to_end;                   /* by bytes: those up to the log's end, for a replica */
     int32_t leader_epoch;          /* by offset: under which it was appended */
     struct partition_seen seen;    /* by bytes: before it last looked */

@@ -78,7 +78,8 @@ void replicas_wake_offline(struct replicas *replicas);
 void replicas_reconsider(struct replicas *replicas);
 /* Retention on every partition that is compacted, or on every one that is not; returns how many segments went. */
 int replicas_apply_retention(struct replicas *replicas, bool compacted);
-/* Removes files that wait for it. Returns the milliseconds until there is more to do, or -1. */
+/* Removes files of segments that were deleted long enough ago. Returns the milliseconds until there is more to do, or
+ * -1. */
 int64_t replicas_remove_deleted(struct replicas *replicas);
 /* Forgets idle producers, and says which transactions are open for longer than any may be: nobody ends
  * them. */

@@ -519,6 +519,45 @@ static void test_running(void)
     end_broker();
 }
 
+static bool cleaner_is(int32_t threads, int64_t bytes)
+{
+    return t.config.log_cleaner_threads == threads &&
+           t.config.log_cleaner_dedupe_buffer_size == bytes;
+}
+
+/* What does not fit is passed over at the start, and leaves a running cleaner as it is. */
+static void test_size_of_the_cleaner(void)
+{
+    static const char *const STATIC[] = {"log.cleaner.dedupe.buffer.size=4194304"};
+    begin_broker(STATIC, 1);
+    put_config("<default>", "{\"log.cleaner.threads\":\"8\"}");
+    put_config("3", "{\"log.cleaner.dedupe.buffer.size\":\"10000000\"}");
+    load();
+    CU_ASSERT(cleaner_is(8, 10000000)); /* together they fit */
+    CU_ASSERT_EQUAL(said("WARN", ""), 0);
+    put_config("3", "{\"log.cleaner.dedupe.buffer.size\":\"5\",\"log.retention.ms\":\"7\"}");
+    change("3");
+    CU_ASSERT(cleaner_is(8, 10000000) && t.config.log_retention_ms == 7);
+    CU_ASSERT_EQUAL(said("WARN", "options of the cleaner ignored broker=3"), 1);
+    put_config("<default>", "{\"log.cleaner.threads\":\"3\"}");
+    change("<default>");
+    CU_ASSERT(cleaner_is(8, 10000000));
+    CU_ASSERT_EQUAL(said("WARN", "less than half the current value 8"), 1);
+    put_config("<default>", "{\"log.cleaner.threads\":\"4\"}");
+    change("<default>");
+    CU_ASSERT(cleaner_is(4, 10000000));
+    put_config("<default>", "{\"log.cleaner.threads\":\"3\"}");
+    load(); /* this broker's is still too little */
+    CU_ASSERT(cleaner_is(3, 4194304));
+    CU_ASSERT_EQUAL(said("WARN", "of=this-broker"), 1);
+    CU_ASSERT_EQUAL(said("WARN", ""), 1);
+    put_config("<default>", "{\"log.cleaner.threads\":\"9\"}");
+    load();
+    CU_ASSERT(cleaner_is(1, 4194304));
+    CU_ASSERT_EQUAL(said("WARN", "of=all-brokers"), 1);
+    end_broker();
+}
+
 SUITE("broker configs", TEST(test_precedence), TEST(test_ignored), TEST(test_unreadable_nodes),
       TEST(test_classes), TEST(test_topics_inherit_what_was_read), TEST(test_throttled_replicas),
-      TEST(test_throttles), TEST(test_running))
+      TEST(test_throttles), TEST(test_running), TEST(test_size_of_the_cleaner))

@@ -432,6 +432,50 @@ static void test_options_of_brokers_that_are_there(void)
     end();
 }
 
+/* Both over all layers, before the number of threads is compared with what runs. */
+static void test_size_of_the_cleaner(void)
+{
+    static const struct {
+        const char *broker;
+        const char *name;
+        const char *value;
+        const char *said; /* NULL: fine */
+    } ROWS[] = {
+        {"0", "log.cleaner.threads", "200", "requirement failed: log.cleaner.dedupe.buffer.size"},
+        {"0", "log.cleaner.dedupe.buffer.size", "100", "requirement failed: "},
+        {"", "log.cleaner.dedupe.buffer.size", "4194304", "requirement failed: "},
+        {"", "log.cleaner.dedupe.buffer.size", "4194308", NULL},
+        {"", "log.cleaner.dedupe.buffer.size", "10000000", NULL},
+        {"0", "log.cleaner.threads", "9",
+         "Invalid value org.apache.kafka.common.config.ConfigException: Log cleaner threads cannot "
+         "be increased to more than double the current value 4 for"},
+        {"", "log.cleaner.threads", "8", NULL},
+        {"", "log.cleaner.threads", "2", NULL},
+        {"", "log.cleaner.threads", "1",
+         "Invalid value org.apache.kafka.common.config.ConfigException: Log cleaner threads cannot "
+         "be reduced to less than half the current value 4 for"},
+        {"", "log.cleaner.threads", "0", "Invalid value 0 for configuration log.cleaner.threads: "},
+    };
+    begin();
+    t.config.log_cleaner_threads = 4; /* as if it had been set */
+    properties_set(&t.config.properties, "log.cleaner.threads", "4");
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        err e = alter_broker(ROWS[i].broker, ROWS[i].name, ROWS[i].value, CONFIG_SET);
+        CU_ASSERT_EQUAL(e, ROWS[i].said == NULL ? OK : ERR_INVALID_REQUEST);
+        CU_ASSERT(ROWS[i].said == NULL ||
+                  strncmp(message, ROWS[i].said, strlen(ROWS[i].said)) == 0);
+    }
+    /* this broker's own option wins, whatever is said of all */
+    char reason[CONFIG_REASON_BYTES];
+    MUST(config_set_dynamic(&t.config, config_option("log.cleaner.threads"),
+                            CONFIG_SOURCE_DYNAMIC_BROKER, "3", reason));
+    MUST(alter_broker("", "log.cleaner.threads", "90", CONFIG_SET));
+    CU_ASSERT_EQUAL(alter_broker("0", "log.cleaner.threads", "7", CONFIG_SET), ERR_INVALID_REQUEST);
+    t.config.log_cleaner_enable = false; /* no threads, no steps */
+    MUST(alter_broker("0", "log.cleaner.threads", "7", CONFIG_SET));
+    end();
+}
+
 static void test_throttles_of_brokers(void)
 {
     begin();
@@ -643,6 +687,7 @@ static void test_another_cluster(void)
 
 SUITE("cluster", TEST(test_topics_are_written), TEST(test_topics_are_refused),
       TEST(test_more_partitions), TEST(test_more_partitions_by_hand), TEST(test_placement),
-      TEST(test_throttles_of_brokers), TEST(test_options_are_altered),
-      TEST(test_options_of_brokers_are_altered), TEST(test_options_of_brokers_that_are_there),
-      TEST(test_notifications), TEST(test_membership), TEST(test_another_cluster))
+      TEST(test_throttles_of_brokers), TEST(test_size_of_the_cleaner),
+      TEST(test_options_are_altered), TEST(test_options_of_brokers_are_altered),
+      TEST(test_options_of_brokers_that_are_there), TEST(test_notifications), TEST(test_membership),
+      TEST(test_another_cluster))

@@ -602,10 +602,8 @@ static void test_stop_while_markers_are_written(void)
         {.name = STR("__consumer_offsets"),
          .partition_indexes = &partition,
          .partition_indexes_n = 1}};
-    struct write_txn_markers_request_marker marker = {.producer_id = 7,
-                                                      .transaction_result = true,
-                                                      .topics = topics,
-                                                      .topics_n = 2};
+    struct write_txn_markers_request_marker marker = {
+        .producer_id = 7, .transaction_result = true, .topics = topics, .topics_n = 2};
     struct write_txn_markers_request request = {.markers = &marker, .markers_n = 1};
     send_request(last, 27, 0, &request);
     CU_ASSERT(!answer_is_there(last->client, true));
@@ -663,8 +661,35 @@ static void test_changes_while_checkpoints_are_written(void)
     stage_end();
 }
 
+static bool is_on_disk(const char *name)
+{
+    char path[160];
+    snprintf(path, sizeof(path), "%s/t-0/%s", last->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+/* A segment that has expired is renamed, and its files go after log.segment.delete.delay.ms. */
+static void test_expired_files_go(void)
+{
+    enum { CHECK_MS = 30000, DELAY_MS = 60000 };
+    stage_brokers_with(1, "log.retention.ms=1000");
+    create_topic(last, "t", true);
+    check_record(last, "t", "v", true);
+    CU_ASSERT(is_on_disk("00000000000000000000.log"));
+    stage_pass(CHECK_MS + 1000);
+    CU_ASSERT(!is_on_disk("00000000000000000000.log"));
+    CU_ASSERT(is_on_disk("00000000000000000000.log.deleted"));
+    CU_ASSERT(is_on_disk("00000000000000000001.log"));
+    stage_pass(DELAY_MS - 5000);
+    CU_ASSERT(is_on_disk("00000000000000000000.log.deleted"));
+    stage_pass(6000);
+    CU_ASSERT(!is_on_disk("00000000000000000000.log.deleted"));
+    CU_ASSERT(!is_on_disk("00000000000000000000.index.deleted"));
+    stage_end();
+}
+
 SUITE("in process", TEST(test_changes_while_checkpoints_are_written), TEST(test_woken_late),
       TEST(test_stop_while_offsets_are_deleted), TEST(test_deletion_waits_for_the_disk),
       TEST(test_stop_while_groups_are_deleted), TEST(test_stop_while_markers_are_written),
       TEST(test_commit_too_large), TEST(test_two_brokers), TEST(test_virtual_time),
-      TEST(test_seed_repeats))
+      TEST(test_seed_repeats), TEST(test_expired_files_go))

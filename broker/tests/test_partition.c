@@ -771,6 +771,53 @@ static void test_disk_fails(void)
     check_disk_fails(fail_before_flush);
 }
 
+/* ---- retention ---- */
+
+static void no_lock(void *context)
+{
+    (void)context;
+}
+
+static bool retain_meanwhile(void *context, int64_t bytes)
+{
+    int *asked = context;
+    (void)bytes;
+    ++*asked;
+    CU_ASSERT_EQUAL(partition_apply_retention(t.p, true), 0);
+    return true;
+}
+
+/* A log that is cleaned is passed over until that has ended. */
+static void test_retention_while_cleaned(void)
+{
+    struct log_config config = log_config_default();
+    config.segment_bytes = 200;
+    config.cleanup_compact = true;
+    config.retention_bytes = 1;
+    begin_with(config);
+    become(ME, 1);
+    for (int i = 0; i < 8; i++) {
+        (void)appended(1, 1);
+    }
+    MUST(plog_flush(t.log));
+    int asked = 0;
+    struct partition_dirt found;
+    struct plog_cleaned cleaned;
+    const struct plog_clean how = {.map_bytes = 1 << 12,
+                                   .map_load = 0.9,
+                                   .io_bytes = 4096,
+                                   .lock = no_lock,
+                                   .unlock = no_lock,
+                                   .go_on = retain_meanwhile,
+                                   .context = &asked};
+    CU_ASSERT_FATAL(partition_find_dirt(t.p, &found));
+    MUST(partition_clean(t.p, &found.dirt, &how, &cleaned));
+    CU_ASSERT(asked > 0 && cleaned.segments_before > 1);
+    CU_ASSERT(partition_apply_retention(t.p, true) > 0);
+    CU_ASSERT(plog_start_offset(t.log) > 0);
+    end();
+}
+
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
       TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
@@ -779,4 +826,4 @@ SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_interrupted_leadership), TEST(test_about_to_join), TEST(test_new_leadership),
       TEST(test_whose_fetch_counts), TEST(test_replica_waits_for_bytes),
       TEST(test_durable_with_followers), TEST(test_follows), TEST(test_reader_has_diverged),
-      TEST(test_disk_fails))
+      TEST(test_disk_fails), TEST(test_retention_while_cleaned))

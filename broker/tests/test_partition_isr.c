@@ -14,6 +14,7 @@ static struct {
     struct arena arena;
     int wanted_n; /* how often the partition has said that it wants something */
     int behind_n;
+    int woken_n;
     int32_t dead; /* 0: nobody */
 } t;
 
@@ -590,6 +591,76 @@ static void test_leaves_without_a_replica(void)
     end();
 }
 
+/* ---- the low watermark ---- */
+
+/* It has all, and its log begins there. */
+static void fetched_from(int32_t id, int64_t log_start_offset)
+{
+    const struct replica_fetch fetch = {.offset = plog_end_offset(t.kept.log),
+                                        .log_start_offset = log_start_offset,
+                                        .leader_end_offset = plog_end_offset(t.kept.log),
+                                        .leader_epoch = partition_role(t.p).leader_epoch};
+    partition_replica_fetched(t.p, id, &fetch);
+}
+
+static int64_t low_watermark(void)
+{
+    int64_t low = 0;
+    MUST(partition_low_watermark(t.p, &low));
+    return low;
+}
+
+static void on_wake(struct waiter *waiter)
+{
+    (void)waiter;
+    t.woken_n++;
+}
+
+/* Nobody counts whose broker is dead; who has not told holds it back. */
+static void test_low_watermark(void)
+{
+    struct partition_deletion deletion;
+    struct waiter waiter = {.wake = on_wake};
+    struct watch watch = {.waiter = &waiter, .offset = 6, .starts = true};
+    begin(3);
+    append(10);
+    CU_ASSERT_EQUAL(low_watermark(), -1);
+    fetched_from(OTHER, 0);
+    CU_ASSERT_EQUAL(low_watermark(), -1);
+    fetched_from(THIRD, 0);
+    CU_ASSERT_EQUAL(low_watermark(), 0);
+    MUST(partition_delete_records(t.p, 6, &deletion));
+    CU_ASSERT(deletion.required_offset == 6 && deletion.low_watermark == 0);
+    watch_add(&watch, t.p);
+    append(1); /* the high watermark is nothing to it */
+    fetched_from(OTHER, 6);
+    fetched_from(THIRD, 5);
+    CU_ASSERT_EQUAL(low_watermark(), 5);
+    CU_ASSERT_EQUAL(t.woken_n, 0);
+    t.dead = THIRD;
+    partition_reconsider(t.p);
+    CU_ASSERT(t.woken_n == 1 && low_watermark() == 6);
+    t.dead = 0;
+    fetched_from(THIRD, 6);
+    CU_ASSERT_EQUAL(t.woken_n, 2);
+    watch_remove(&watch);
+    watch_add(&watch, t.p); /* it has happened before */
+    CU_ASSERT_EQUAL(t.woken_n, 3);
+    watch_remove(&watch);
+    MUST(partition_delete_records(t.p, -1, &deletion));
+    CU_ASSERT(deletion.required_offset == 11 && deletion.low_watermark == 6);
+    MUST(partition_delete_records(t.p, 2, &deletion)); /* below the start: nothing to wait for */
+    CU_ASSERT(deletion.required_offset == 2 && deletion.low_watermark == 6);
+    watch.offset = 11;
+    watch_add(&watch, t.p);
+    become(OTHER, EPOCH + 1, 3);
+    CU_ASSERT_EQUAL(t.woken_n, 4);
+    int64_t low = 0;
+    CU_ASSERT_EQUAL(partition_low_watermark(t.p, &low), ERR_NOT_LEADER_OR_FOLLOWER);
+    watch_remove(&watch);
+    end();
+}
+
 SUITE("partition_isr", TEST(test_joins), TEST(test_joins_not_before_the_epoch),
       TEST(test_fetch_of_another_epoch), TEST(test_dead_does_not_join),
       TEST(test_stranger_does_not_join), TEST(test_high_watermark_while_it_joins),
@@ -598,4 +669,4 @@ SUITE("partition_isr", TEST(test_joins), TEST(test_joins_not_before_the_epoch),
       TEST(test_answers), TEST(test_another_isr), TEST(test_joins_in_its_life),
       TEST(test_answers_of_another_time), TEST(test_min_insync),
       TEST(test_min_insync_while_it_joins), TEST(test_high_watermark_while_it_is_dropped),
-      TEST(test_leaves_without_a_replica))
+      TEST(test_leaves_without_a_replica), TEST(test_low_watermark))

@@ -169,10 +169,10 @@ static void cut(void)
 
 static void delete_records(void)
 {
-    int64_t low = -1;
+    struct partition_deletion deletion;
     int64_t end_offset = partition_high_watermark(t.p);
     int64_t start = plog_start_offset(t.kept.log);
-    err_ignore(partition_delete_records(t.p, start + (end_offset - start) / 3, &low));
+    err_ignore(partition_delete_records(t.p, start + (end_offset - start) / 3, &deletion));
 }
 
 static void step(void)

@@ -125,9 +125,9 @@ static void test_start(void)
     CU_ASSERT(partition_replica_fetched(t.kept[0].p, OTHER, &fetch));
     t.standing = standing_new(t.loop, 1, UNTIL_MS);
     standing_watch(t.standing, t.kept[0].p, seen_of(0));
-    int64_t low = -1;
+    struct partition_deletion deletion;
     CU_ASSERT_PTR_NOT_NULL(standing_enter(t.standing, 0));
-    MUST(partition_delete_records(t.kept[0].p, 2, &low));
+    MUST(partition_delete_records(t.kept[0].p, 2, &deletion));
     CU_ASSERT(!standing_leave(t.standing, &t.waiter));
     end();
 }

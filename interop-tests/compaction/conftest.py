@@ -4,7 +4,7 @@ import pytest
 
 from harness import broker as brokers
 
-SOON = {"log.cleaner.backoff.ms": "100", "log.cleaner.min.cleanable.ratio": "0.0001", "log.cleaner.dedupe.buffer.size": "2097152",
+SOON = {"log.cleaner.backoff.ms": "100", "log.cleaner.min.cleanable.ratio": "0.0001", "log.cleaner.dedupe.buffer.size": "4194304",
         "log.segment.delete.delay.ms": "1000", "log.initial.task.delay.ms": "100"}
 
 

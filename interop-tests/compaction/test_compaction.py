@@ -287,3 +287,32 @@ def test_options_at_run_time(compacting):
     wait_until_clean(b, topic)
     threads = {p.read_text().strip() for p in pathlib.Path(f"/proc/{b.process.pid}/task").glob("*/comm")}
     assert {"cleaner-0", "cleaner-1"} <= threads, threads
+
+
+@pytest.mark.skipif(bool(toolhost.missing("3.9.1")), reason="skipped, because Kafka's tools are not there")
+def test_the_tools(compacting, tmp_path):
+    """kafka-configs on the cleaner, what it may not become; kafka-delete-records, and what kafka-log-dirs says then."""
+    b = compacting(log_retention_check_interval_ms=100)
+    topic = clients.create_topic(b, unique("tools"), 1, segment_bytes=10000, file_delete_delay_ms=100)
+
+    def tool(name: str, *args):
+        return toolhost.tools("3.9.1").run(name, "--bootstrap-server", b.bootstrap, *args, check=False)
+
+    def set_threads(n: int) -> str:
+        said = tool("kafka-configs", "--alter", "--entity-type", "brokers", "--entity-name", b.properties["broker.id"],
+                    "--add-config", f"log.cleaner.threads={n}")
+        return said.out + said.err
+    assert "must be at least 1MB per cleaner thread" in set_threads(9)
+    assert "cannot be increased to more than double the current value 1" in set_threads(3)
+    assert "Completed updating config" in set_threads(2)
+    fill(Writer(b, topic), 3000, 5, random.Random(SEED))
+
+    def size() -> int:
+        out = tool("kafka-log-dirs", "--describe", "--topic-list", topic).out
+        return int(re.search(r'"size":(\d+)', out)[1])
+    before, path = size(), tmp_path / "offsets.json"
+    path.write_text('{"version":1,"partitions":[{"topic":"%s","partition":0,"offset":2900}]}' % topic)
+    assert f"partition: {topic}-0\tlow_watermark: 2900" in tool("kafka-delete-records", "--offset-json-file", path).out
+    wait_for(lambda: size() < before / 4, 30, "segments below the start to go")
+    assert len(read(b, topic)) == 100
+    wait_for(lambda: not list(b.data_dir.glob(f"{topic}-0/*.deleted")), 30, "their files to go")

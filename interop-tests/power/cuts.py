@@ -17,7 +17,7 @@ import threading
 import time
 
 from harness import broker as brokers
-from harness import clients
+from harness import clients, dump_log, toolhost
 from harness.coordinators import SOON, coordinators_there
 from harness.process import free_port
 from harness.wait import wait_for
@@ -328,25 +328,7 @@ class Run:
             before = self.known_committed.get(p, [])
             assert values[:len(before)] == before, f"transactions-{p}: what was committed before has changed"
         self.known_committed = found
-        places = collections.defaultdict(list)  # (slot, number) -> [(partition, place)]
-        for p, values in found.items():
-            for slot, number, place in values:
-                places[slot, int(number)].append((p, int(place)))
-        for slot, ledger in self.ledgers.items():
-            last = 0
-            for number, t in enumerate(ledger):
-                visible = places.pop((slot, number), [])
-                whole = sorted(visible) == sorted(t[0])
-                assert whole or not visible, f"transaction {number} of {slot} is torn: {visible} of {t[0]}"
-                assert t[1] != "committed" or whole, f"transaction {number} of {slot} was committed and is lost"
-                assert t[1] in ("committed", "committing") or not visible, f"transaction {number} of {slot} was {t[1]} and is seen"
-                if t[1] != "committed":
-                    self.exposure[f"transactions found {'committed' if visible else 'aborted'} ({t[1]})"] += t[2] != 0
-                    t[1:3] = ["committed" if visible else "aborted", 0]
-                last = number + 1 if visible and t[3] else last
-            ((error, offset),) = seen.offsets(self.broker, slot, "transactions", 1)
-            assert error == 0 and max(offset, 0) == last, f"{slot} has the offset {offset} (error {error}), expected {last}"
-        assert not places, f"transactions that nobody made: {list(places)[:5]}"
+        judge_transactions(self.broker, self.ledgers, found, self.exposure)
 
     # ---- the end ----
     def end(self) -> None:
@@ -370,6 +352,10 @@ class Run:
         self.promised = {}
         self.judge()
         self.reader.close()
+        self.broker.stop()
+        if not toolhost.missing("3.9.1"):
+            self.exposure["files read by kafka-dump-log"] += sum(
+                dump_log.check_everything(self.broker.data_dir, "/__").values())
         self.exposure["acknowledgements before a cut"] = sum(p.acks() for p, _ in self.producers)
         self.exposure["transactions committed"] = sum(t[1] == "committed" for ledger in self.ledgers.values() for t in ledger)
         self.exposure["transactions aborted"] = sum(t[1] == "aborted" for ledger in self.ledgers.values() for t in ledger)
@@ -381,6 +367,30 @@ class Run:
         for t in self.transactions.values():
             t.discard()
         self.broker.destroy()
+
+
+def judge_transactions(b, ledgers: dict, found: dict, exposure: collections.Counter) -> None:
+    """Whole or invisible, and with their offset. found: partition of "transactions" -> [(slot, number, place)], committed. What
+    the ledgers leave open becomes what was found."""
+    places = collections.defaultdict(list)  # (slot, number) -> [(partition, place)]
+    for p, values in found.items():
+        for slot, number, place in values:
+            places[slot, int(number)].append((p, int(place)))
+    for slot, ledger in ledgers.items():
+        last = 0
+        for number, t in enumerate(ledger):
+            visible = places.pop((slot, number), [])
+            whole = sorted(visible) == sorted(t[0])
+            assert whole or not visible, f"transaction {number} of {slot} is torn: {visible} of {t[0]}"
+            assert t[1] != "committed" or whole, f"transaction {number} of {slot} was committed and is lost"
+            assert t[1] in ("committed", "committing") or not visible, f"transaction {number} of {slot} was {t[1]} and is seen"
+            if t[1] != "committed":
+                exposure[f"transactions found {'committed' if visible else 'aborted'} ({t[1]})"] += t[2] != 0
+                t[1:3] = ["committed" if visible else "aborted", 0]
+            last = number + 1 if visible and t[3] else last
+        ((error, offset),) = seen.offsets(b, slot, "transactions", 1)
+        assert error == 0 and max(offset, 0) == last, f"{slot} has the offset {offset} (error {error}), expected {last}"
+    assert not places, f"transactions that nobody made: {list(places)[:5]}"
 
 
 def _first_wrong(numbers: list) -> tuple:

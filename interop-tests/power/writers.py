@@ -28,6 +28,8 @@ _serial = itertools.count(1)
 
 
 class Writer:
+    MORE = {}  # options of its producer
+
     def __init__(self, kind: str):
         self.name = f"{kind}{next(_serial)}"
         self.errors, self.discarded, self._go_on = [], False, threading.Event()
@@ -76,7 +78,7 @@ class Producing(Writer):
         self._producer = ck.Producer({
             **COMMON, "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": self._rng.choice([0, 1, 5]),
             "compression.codec": CODECS[next(_serial) % len(CODECS)], "message.timeout.ms": 0,
-            "queue.buffering.max.messages": 300, "batch.size": 10000, "error_cb": self._on_error})
+            "queue.buffering.max.messages": 300, "batch.size": 10000, "error_cb": self._on_error, **self.MORE})
 
     def _on_error(self, error) -> None:
         if error.fatal() and not self.discarded:
@@ -143,7 +145,7 @@ class Transactions(Writer):
     def _begin(self) -> bool:
         self._producer = ck.Producer({
             **COMMON, "bootstrap.servers": self._bootstrap, "transactional.id": self.slot, "transaction.timeout.ms": 30000,
-            "linger.ms": 1})
+            "linger.ms": 1, **self.MORE})
         return self._again(lambda: self._producer.init_transactions(AT_ONCE_S))
 
     def _again(self, call) -> bool:
@@ -173,6 +175,10 @@ class Transactions(Writer):
             if not self._transaction() and not self.discarded:
                 self._begin()
 
+    def _where(self, number: int, place: int) -> tuple:
+        """The partition and the key of a record; no other has that key."""
+        return self._rng.randrange(self._partitions), f"{self.slot}:{number}:{place}"
+
     def _transaction(self) -> bool:
         """False: it is not known how it ended."""
         t = [[], "open", None, False]
@@ -180,10 +186,10 @@ class Transactions(Writer):
         number = len(self.ledger) - 1
         self._producer.begin_transaction()
         for place in range(self._rng.randrange(1, 8)):
-            partition = self._rng.randrange(self._partitions)
+            partition, key = self._where(number, place)
             t[0].append((partition, place))
             self._producer.produce(self._topic, f"{self.slot}:{number}:{place}:".encode() + self._rng.randbytes(100),
-                                   partition=partition)
+                                   key, partition=partition)
         if self._rng.random() < 0.5:
             offsets = [ck.TopicPartition(self._topic, 0, number + 1)]
             t[3] = True
