@@ -112,6 +112,18 @@ static err after_write(const struct log_dir *dir, err e)
     return OK;
 }
 
+/* What an entry has in a directory: the log, its copy, or what it has taken the place of, which counts until it is gone. */
+static const struct plog *log_in(const struct entry *entry, size_t dir)
+{
+    if (entry->future != NULL && entry->future_dir == dir) {
+        return entry->future;
+    }
+    if (entry->former != NULL && entry->former_dir == dir) {
+        return entry->former;
+    }
+    return entry->dir == dir ? entry->log : NULL;
+}
+
 /* Of the logs of one directory. */
 static void collect_checkpoints(struct logs *logs, size_t dir, struct next_checkpoints *next)
 {
@@ -119,10 +131,7 @@ static void collect_checkpoints(struct logs *logs, size_t dir, struct next_check
     pthread_mutex_lock(&logs->lock);
     map_each (found, &logs->entries) {
         const struct entry *entry = found->value;
-        const struct plog *log = entry->dir == dir ? entry->log : NULL;
-        if (entry->future != NULL && entry->future_dir == dir) {
-            log = entry->future;
-        }
+        const struct plog *log = log_in(entry, dir);
         if (log != NULL) {
             struct checkpointed offsets = checkpointed_of(log);
             checkpoints_add(next, entry, &offsets);

@@ -4,7 +4,7 @@
  *   1. a copy under the name "<topic>-<partition>.<32 hex>-future", filled and flushed
  *   2. its name becomes "<topic>-<partition>": the log is in two directories
  *   3. the copy has what was appended in between, and is the log; it is flushed to where the two were equal
- *   4. the checkpoints of both directories say so
+ *   4. the checkpoints of its directory know it; those of the former one name that one still
  *   5. the former log's name becomes "<topic>-<partition>.<32 hex>-delete"
  * A start that finds the log twice is between 2 and 5. Before 3 the former one is at least as long, after it the new
  * one is, unless power was lost before the flush of 3: then the longer one has all that was promised. A later leader
@@ -19,6 +19,7 @@
 #include "storage/logs_internal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "base/refuse.h"
 
 #include <stdlib.h>
@@ -140,6 +141,10 @@ err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
     if (!log_dir_is_online(&logs->dirs[dir])) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
+    char *key = logs_key(name);
+    err forgotten = logs_forget_stale(logs, key);
+    free(key);
+    TRY(forgotten);
     logs_random_hex(logs->env->random, hex);
     char *path = xasprintf("%s/%.*s-%d.%s-future", logs->dirs[dir].path, (int)name.topic.len,
                            name.topic.data, name.partition, hex);
@@ -282,7 +287,10 @@ static err end_move(struct logs *logs, struct entry *entry)
     entry->former = NULL;
     CHECK(logs->dirs[entry->former_dir].partitions_n > 0);
     logs->dirs[entry->former_dir].partitions_n--;
+    char *key = logs_key(plog_name(former));
+    map_set_str(&logs->stale, str_of(key), logs); /* in its directory */
     pthread_mutex_unlock(&logs->lock);
+    free(key);
     return bury_log(logs, entry->former_dir, former);
 }
 
@@ -290,7 +298,7 @@ err logs_move_end(struct logs *logs, struct topic_partition name)
 {
     struct entry *entry = entry_of(logs, name);
     CHECK(entry != NULL && entry->former != NULL && entry->log != NULL);
-    TRY(logs_write_recovery_points(logs));
+    TRY(planted(MISTAKE_MOVE_UNTOLD) ? OK : logs_write_recovery_points(logs));
     return end_move(logs, entry);
 }
 
@@ -348,7 +356,7 @@ err logs_choose(struct logs *logs, struct entry *entry, size_t dir, struct plog 
     entry->former = other;
     entry->former_dir = dir;
     logs->dirs[dir].partitions_n++;
-    if (is_further(other, entry->log)) {
+    if (is_further(other, entry->log) != planted(MISTAKE_SHORTER_STAYS)) {
         entry->former = entry->log;
         entry->former_dir = entry->dir;
         entry->log = other;

@@ -32,6 +32,8 @@ set(PLANTED_CRASH
     "NO_SYNC_OF_DIR:plog.c:flush and checkpoint"
     "START_UNTOLD:plog.c:delete records"
     "OVERLAP_STAYS:recovery.c:truncate"
+    "MOVE_UNTOLD:logs_move.c:move"
+    "SHORTER_STAYS:logs_move.c:move"
     "OLDS_LAST:plog_clean.c:clean"
     "NO_CLEANED_SYNC:clean_files.c:clean and merge")
 foreach(each ${PLANTED_CRASH})

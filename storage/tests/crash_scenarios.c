@@ -205,18 +205,57 @@ static err run_clean_stop(struct world *w)
     return world_boot(w);
 }
 
+/* From one directory to the other and back, while it is written; once given up, once interrupted. */
+static err run_move(struct world *w)
+{
+    struct log_model *m = NULL;
+    struct log_model *compacted = NULL;
+    TRY(begin(w, "t", 10, &m));
+    TRY(world_create(w, "c", 1, &compacted));
+    TRY(append_many(w, compacted, 8));
+    TRY(world_flush(w, m));
+    TRY(world_advance_start(w, m, world_some_base(w, m) + 1));
+    TRY(world_checkpoint(w));
+    TRY(world_move_begin(w, m));
+    TRY(world_move_on(w, m));
+    TRY(append_many(w, m, 4));
+    TRY(world_move_end(w, m));
+    TRY(append_many(w, m, 3));
+    TRY(world_move_begin(w, compacted));
+    TRY(world_move_on(w, compacted));
+    logs_move_give_up(w->logs, plog_name(world_log(w, compacted)));
+    TRY(world_flush(w, compacted));
+    TRY(world_move_begin(w, compacted));
+    TRY(world_move_on(w, compacted));
+    TRY(append_many(w, compacted, 3));
+    world_crash(w, CRASH_KILL, w->moment);
+    TRY(world_boot(w));
+    world_learn(w);
+    TRY(world_new_epoch(w, m));
+    TRY(world_move_end(w, compacted));
+    TRY(world_flush(w, m));
+    TRY(world_move_begin(w, m));
+    TRY(world_move_end(w, m));
+    w->clock.now_ms += 2000;
+    (void)logs_remove_deleted(w->logs);
+    TRY(append_many(w, m, 2));
+    world_stop(w);
+    return world_boot(w);
+}
+
 const struct crash_scenario CRASH_SCENARIOS[] = {
-    {"append across a roll", run_append},
-    {"flush and checkpoint", run_flush},
-    {"clean", run_clean},
-    {"clean and merge", run_merge},
-    {"retention", run_retention},
-    {"delete records", run_delete_records},
-    {"truncate", run_truncate},
-    {"start at", run_start_at},
-    {"delete a partition", run_delete},
-    {"recovery", run_recovery},
-    {"clean stop", run_clean_stop},
+    {"append across a roll", 1, run_append},
+    {"flush and checkpoint", 1, run_flush},
+    {"clean", 1, run_clean},
+    {"clean and merge", 1, run_merge},
+    {"retention", 1, run_retention},
+    {"delete records", 1, run_delete_records},
+    {"truncate", 1, run_truncate},
+    {"start at", 1, run_start_at},
+    {"delete a partition", 1, run_delete},
+    {"recovery", 1, run_recovery},
+    {"clean stop", 1, run_clean_stop},
+    {"move", 2, run_move},
 };
 const size_t CRASH_SCENARIOS_N = sizeof(CRASH_SCENARIOS) / sizeof(CRASH_SCENARIOS[0]);
 

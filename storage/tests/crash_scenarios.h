@@ -10,6 +10,7 @@ enum { BYSTANDER = 9 };
 
 struct crash_scenario {
     const char *name;
+    size_t dirs_n; /* that it needs */
     /* `w` has no process yet, and has one at the end, unless it was stopped. */
     err (*run)(struct world *w);
 };

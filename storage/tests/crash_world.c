@@ -557,3 +557,61 @@ int64_t world_some_base(struct world *w, const struct log_model *m)
     }
     return found;
 }
+
+/* ---- moving ---- */
+
+err world_move_begin(struct world *w, struct log_model *m)
+{
+    struct plog *log = world_log(w, m);
+    struct plog *future = NULL;
+    if (log == NULL) {
+        return E_NOT_FOUND;
+    }
+    struct logs_whereabouts where = logs_where(w->logs, plog_name(log));
+    return logs_move_begin(w->logs, plog_name(log), where.dir == 0 ? 1 : 0, &future);
+}
+
+err world_move_on(struct world *w, struct log_model *m)
+{
+    struct plog *log = world_log(w, m);
+    struct plog *future = log == NULL ? NULL : logs_where(w->logs, plog_name(log)).future;
+    struct found found;
+    if (future == NULL) {
+        return E_NOT_FOUND;
+    }
+    err e = found_read(log, &found);
+    for (size_t i = 0; e == OK && i < found.n; i++) {
+        const struct batch *batch = &found.all[i].header;
+        struct append_result result;
+        if (batch_last_offset(batch) >= plog_end_offset(future)) {
+            e = plog_append(future, found.all[i].bytes, (size_t)batch->size_bytes,
+                            APPEND_REPLICATION, m->epoch, &result);
+        }
+    }
+    int64_t end = found.end;
+    found_free(&found);
+    TRY(e);
+    TRY(plog_advance_start(future, plog_start_offset(log)));
+    return plog_end_offset(future) < end ? plog_skip_to(future, end) : OK;
+}
+
+err world_move_end(struct world *w, struct log_model *m)
+{
+    struct plog *log = world_log(w, m);
+    if (log == NULL) {
+        return E_NOT_FOUND;
+    }
+    struct topic_partition name = plog_name(log);
+    struct plog *future = logs_where(w->logs, name).future;
+    TRY(world_move_on(w, m));
+    TRY(plog_flush(future));
+    TRY(logs_move_publish(w->logs, name, &future));
+    TRY(world_append_any(w, m));
+    TRY(world_move_on(w, m));
+    TRY(plog_succeed(future, log));
+    logs_move_swap(w->logs, name);
+    TRY(world_append_any(w, m));
+    TRY(world_flush(w, m));
+    TRY(logs_move_end(w->logs, name));
+    return world_append_any(w, m);
+}

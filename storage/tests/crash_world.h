@@ -119,6 +119,11 @@ NODISCARD err world_retain(struct world *w, struct log_model *m);
 NODISCARD err world_truncate(struct world *w, struct log_model *m, int64_t offset);
 NODISCARD err world_start_at(struct world *w, struct log_model *m, int64_t offset);
 NODISCARD err world_clean(struct world *w, struct log_model *m);
+/* To the other of two directories: makes the copy; copies what is there by now; copies the rest, and gives it the log's
+ * place, with appends where others would append. */
+NODISCARD err world_move_begin(struct world *w, struct log_model *m);
+NODISCARD err world_move_on(struct world *w, struct log_model *m);
+NODISCARD err world_move_end(struct world *w, struct log_model *m);
 
 /* The offset of some batch that is acknowledged, from the log's start on; the end when there is none. */
 int64_t world_some_base(struct world *w, const struct log_model *m);

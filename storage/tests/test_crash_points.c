@@ -161,7 +161,7 @@ static void campaign(struct total *total, const struct crash_scenario *scenario,
     if (!is_wanted(c.name)) {
         return;
     }
-    world_init(&c.w, seed, 1);
+    world_init(&c.w, seed, scenario == NULL ? 1 : scenario->dirs_n);
     c.w.watch = (struct disk_watch){.changed = on_change, .context = &c};
     err e = scenario == NULL ? crash_scenario_random(&c.w, RANDOM_STEPS) : scenario->run(&c.w);
     CU_ASSERT_EQUAL(e, OK);
@@ -187,7 +187,7 @@ static void test_scenarios(void)
     }
     total_print(&total);
     if (getenv("OTTLA_CRASH_AT") == NULL) {
-        CU_ASSERT_EQUAL(total.scenarios, 11);
+        CU_ASSERT_EQUAL(total.scenarios, 12);
         CU_ASSERT(total.states >= STATES_EXPECTED);
     }
 }
