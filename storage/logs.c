@@ -392,6 +392,9 @@ static err close_dir(struct logs *logs, size_t at)
         if (entry->future != NULL && entry->future_dir == at) {
             close_log(dir, entry, entry->future, &next);
             entry->future = NULL;
+        } else if (entry->former != NULL && entry->former_dir == at) {
+            close_log(dir, entry, entry->former, &next);
+            entry->former = NULL;
         } else if (entry->dir == at && entry->log == NULL) {
             checkpoints_add_damaged(&next, entry);
         } else if (entry->dir == at) {
@@ -431,14 +434,14 @@ static void logs_free(struct logs *logs)
     free(logs);
 }
 
-/* What has moved is durable where it is now, before what it was goes. */
+/* What has moved is durable where it is now, before what it was goes. Where it cannot be it has failed, and the next start
+ * looks which of the two is further. */
 static void end_moves(struct logs *logs)
 {
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        if (entry->former != NULL && plog_flush(entry->log) != OK) {
-            plog_abandon(entry->former); /* the next start looks which of the two is further */
-            entry->former = NULL;
+        if (entry->former != NULL) {
+            err_ignore(plog_flush(entry->log));
         }
     }
     err e = logs_end_moves(logs);

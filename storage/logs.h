@@ -81,7 +81,7 @@ NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);
 
-/* ---- moving a log to another directory (KIP-113; reference: storage format §16) ----
+/* ---- moving a log to another directory (KIP-113) (reference: storage format §16) ----
  *
  * A copy of the log is made in the other directory, under the name "<name>.<32 hex>-future"; whoever calls fills it, and
  * keeps a reader from it when it goes. Then it takes the log's place: it gets its name, so that for a moment two

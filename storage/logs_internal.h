@@ -90,7 +90,8 @@ void logs_note_future(struct logs *logs, size_t dir, const char *name);
 void logs_open_futures(struct logs *logs);
 /* What a move has made of an entry, which is in no table any more, is deleted. */
 NODISCARD err logs_bury_copies(struct logs *logs, struct entry *entry);
-/* Moves that are done but for the deletion of what was moved; after a flush of the log. */
+/* Moves that are done but for the deletion of what was moved, of logs that are online and flushed. An error: the
+ * checkpoints cannot be written. */
 NODISCARD err logs_end_moves(struct logs *logs);
 
 /* logs_checkpoints.c */

@@ -248,6 +248,7 @@ err logs_move_publish(struct logs *logs, struct topic_partition name, struct plo
     if (e == OK) {
         e = open_published(logs, entry, path, end_offset, future);
         if (e != OK) {
+            logs_fail_dir(logs, entry->future_dir, e, "opening", path);
             err_ignore(logs_bury(logs, entry->future_dir, path, NULL)); /* it has said so */
         }
     }
@@ -279,9 +280,13 @@ void logs_move_swap(struct logs *logs, struct topic_partition name)
     free(key);
 }
 
+/* The checkpoints are written; where that failed the former log is what a start without this directory has. */
 static err end_move(struct logs *logs, struct entry *entry)
 {
     struct plog *former = entry->former;
+    if (plog_is_offline(entry->log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
     log_debug(AREA, "moved dir=%s from=%s", plog_dir(entry->log), plog_dir(former));
     pthread_mutex_lock(&logs->lock);
     entry->former = NULL;
@@ -307,14 +312,14 @@ err logs_end_moves(struct logs *logs)
     bool written = false;
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        if (entry->former == NULL) {
+        if (entry->former == NULL || plog_is_offline(entry->log)) {
             continue;
         }
         if (!written) {
             TRY(logs_write_recovery_points(logs));
             written = true;
         }
-        TRY(end_move(logs, entry));
+        err_ignore(end_move(logs, entry)); /* a directory has failed, and has said so */
     }
     return OK;
 }
@@ -395,6 +400,7 @@ static void open_future(struct logs *logs, const struct entry *entry, size_t dir
     free(key);
     *future = NULL;
     err e = is_wanted ? plog_open(logs->env, &how, future) : E_NOT_FOUND;
+    logs_fail_dir(logs, dir, e, "opening", path);
     if (e != OK || !may_be_one(*future, entry->log)) {
         log_warn(AREA, "deleting a copy that cannot be gone on with dir=%s", path);
         err_ignore(logs_bury(logs, dir, path, *future)); /* it has said so */

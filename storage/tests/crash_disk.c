@@ -593,8 +593,19 @@ static int disk_lock(struct fs *fs, int fd)
 static int disk_space(struct fs *fs, const char *path, struct fs_space *space)
 {
     ASK(DISK_SPACE, path)
-    *space = (struct fs_space){.total_bytes = (int64_t)1 << 40, .usable_bytes = (int64_t)1 << 39};
+    *space = (struct fs_space){.total_bytes = (int64_t)1 << 40,
+                               .usable_bytes = (int64_t)1 << 39,
+                               .usable_files = 1 << 20};
     return 0;
+}
+
+/* So there is no reserve. */
+static int disk_allocate(struct fs *fs, int fd, int64_t size)
+{
+    (void)fs;
+    (void)fd;
+    (void)size;
+    return fail(EOPNOTSUPP);
 }
 
 static int disk_set_mtime(struct fs *fs, int fd, int64_t mtime_ms)
@@ -634,6 +645,7 @@ static struct crash_disk *disk_bare(struct clock *wall)
         .list = disk_list,
         .lock = disk_lock,
         .syncfs = disk_syncfs,
+        .allocate = disk_allocate,
         .space = disk_space,
         .set_mtime = disk_set_mtime,
         .drop_cache = disk_drop_cache,
