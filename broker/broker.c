@@ -318,7 +318,6 @@ static void broker_free(struct broker *broker)
     to_controller_free(broker->to_controller);
     metadata_waits_free(broker->metadata_waits);
     metadata_cache_free(broker->metadata);
-    topic_configs_free(broker->topic_configs);
     housekeeping_free(broker->housekeeping);
     broker->housekeeping = NULL; /* logs are still closed, on a disk that may be full */
     cleaner_free(broker->cleaner);
@@ -328,6 +327,7 @@ static void broker_free(struct broker *broker)
     } else if (broker->logs != NULL) {
         logs_abandon(broker->logs);
     }
+    topic_configs_free(broker->topic_configs); /* logs have asked it until now */
     if (broker->coord != NULL) {
         coord_close(broker->coord); /* last: who sees the registration go may take over */
         loop_drain(broker->control);
