@@ -307,6 +307,33 @@ def test_in_both_directories(b, copy_is_further):
     b.stop()
 
 
+@pytest.mark.skipif(brokers.coordination() != "zookeeper", reason="skipped, because Kafka needs a ZooKeeper")
+@pytest.mark.parametrize("first", ["ottla", "kafka"])
+def test_the_other_kind_goes_on(b, first):
+    """A move that one kind has begun is ended by the other."""
+    kinds = {"ottla": brokers.Ottla, "kafka": brokers.Kafka}
+    (other,) = {"ottla", "kafka"} - {first}
+    one = kinds[first].in_place_of(b)
+    one.start()
+    topic, load = filled(one, 1000)
+    load.end()
+    throttle(one, 100_000)
+    time.sleep(2)
+    at = where(one, topic)[0]
+    to = elsewhere(at)
+    assert alter(one, {(topic, 0): to}) == {(topic, 0): 0}
+    wait_for(lambda: where(one, topic) == (at, to), 20, "a copy")
+    one.stop()
+    assert list((b.data_dir / to).glob(f"{topic}-0.*-future"))
+    two = kinds[other].in_place_of(one)
+    two.start()
+    throttle(two, None)
+    wait_moved(two, topic, 0, to)
+    wait_only_in(two, topic, 0, to)
+    assert read_all(two, topic, load.sent) == [list(range(n)) for n in load.sent]
+    two.stop()
+
+
 @pytest.mark.client("kafka-3.9.1")
 def test_tools(b):
     if (reason := toolhost.missing("3.9.1")) is not None:
