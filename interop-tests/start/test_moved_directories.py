@@ -155,6 +155,7 @@ def throttle(b, bytes_per_second: int | None) -> None:
     assert answer["responses"][0]["error_code"] == 0, answer
 
 
+@pytest.mark.once
 def test_under_load(b):
     b.start()
     topic, load = filled(b)
@@ -171,6 +172,7 @@ def test_under_load(b):
     b.stop()
 
 
+@pytest.mark.once
 def test_cancelled_and_redirected(b):
     b.start()
     topic, load = filled(b)
@@ -194,6 +196,7 @@ def test_cancelled_and_redirected(b):
     b.stop()
 
 
+@pytest.mark.once
 def test_throttle(b):
     b.start()
     topic, load = filled(b)
@@ -209,6 +212,7 @@ def test_throttle(b):
     b.stop()
 
 
+@pytest.mark.once
 @pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it looks at Ottla's threads")
 @pytest.mark.parametrize("wanted", [None, 1])
 def test_threads(b, wanted):
@@ -225,6 +229,7 @@ def test_threads(b, wanted):
     b.stop()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("clean", [True, False], ids=["stopped", "killed"])
 def test_goes_on_after_a_restart(b, clean):
     b.start()
@@ -245,6 +250,7 @@ def test_goes_on_after_a_restart(b, clean):
     b.stop()
 
 
+@pytest.mark.once
 def test_deleted_while_it_moves(b):
     b.start()
     topic, load = filled(b, 1000)
@@ -275,6 +281,7 @@ def test_wishes_and_refusals(b):
     b.stop()
 
 
+@pytest.mark.once
 @pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because Kafka refuses to start")
 @pytest.mark.parametrize("copy_is_further", [True, False])
 def test_in_both_directories(b, copy_is_further):
