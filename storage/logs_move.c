@@ -142,7 +142,7 @@ err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
         return ERR_KAFKA_STORAGE_ERROR;
     }
     char *key = logs_key(name);
-    err forgotten = logs_forget_stale(logs, key);
+    err forgotten = logs_forget_stale(logs, dir, key);
     free(key);
     TRY(forgotten);
     logs_random_hex(logs->env->random, hex);
@@ -292,10 +292,7 @@ static err end_move(struct logs *logs, struct entry *entry)
     entry->former = NULL;
     CHECK(logs->dirs[entry->former_dir].partitions_n > 0);
     logs->dirs[entry->former_dir].partitions_n--;
-    char *key = logs_key(plog_name(former));
-    map_set_str(&logs->stale, str_of(key), logs); /* in its directory */
     pthread_mutex_unlock(&logs->lock);
-    free(key);
     return bury_log(logs, entry->former_dir, former);
 }
 
