@@ -136,7 +136,6 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     pthread_mutex_init(&made->lock, NULL);
     pthread_mutex_init(&made->points_lock, NULL);
     map_init(&made->entries);
-    map_init(&made->stale);
     map_init(&made->wishes);
     reason[0] = '\0';
     err e = how->dirs_n == 0 ? refuse(reason, LOGS_REASON_BYTES, "log.dirs is empty") : OK;
@@ -330,8 +329,9 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
         }
     }
     for (size_t i = 0; i < logs->dirs_n; i++) {
-        logs_note_stale(logs, &logs->dirs[i].recovery_points);
-        logs_note_stale(logs, &logs->dirs[i].start_offsets);
+        logs_note_stale(logs, i, &logs->dirs[i].recovery_points);
+        logs_note_stale(logs, i, &logs->dirs[i].start_offsets);
+        logs_note_stale(logs, i, &logs->dirs[i].cleaned_to);
     }
     logs->loaded = true;
     if (logs->promises_more) { /* a cut came before its recovery point was on the disk */
@@ -424,7 +424,6 @@ static void logs_free(struct logs *logs)
     room_fs_free(logs->room_fs);
     free(logs->dirs);
     map_deinit(&logs->entries);
-    map_deinit(&logs->stale);
     map_deinit(&logs->wishes);
     pthread_mutex_destroy(&logs->lock);
     pthread_mutex_destroy(&logs->points_lock);
@@ -624,9 +623,9 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
     }
     char *key = logs_key(name);
     err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
-    e = e == OK ? logs_forget_stale(logs, key) : e;
     size_t at = 0;
     e = e == OK ? choose_dir(logs, key, &at) : e;
+    e = e == OK ? logs_forget_stale(logs, at, key) : e;
     struct log_dir *dir = &logs->dirs[at];
     char *path = xasprintf("%s/%s", dir->path, key);
     struct plog_open how = {
@@ -687,6 +686,19 @@ static err put_away(struct logs *logs, size_t at, const char *path, char *rename
     return ERR_KAFKA_STORAGE_ERROR;
 }
 
+/* The directory's checkpoints may know what is buried, a log or a copy. */
+static void note_buried(struct logs *logs, size_t at, const char *path)
+{
+    struct topic_partition name;
+    enum dir_kind kind = dir_name_parse(strrchr(path, '/') + 1, &name.topic, &name.partition);
+    CHECK(kind == DIR_PARTITION || kind == DIR_FUTURE);
+    char *key = logs_key(name);
+    pthread_mutex_lock(&logs->lock);
+    map_set_str(&logs->dirs[at].stale, str_of(key), logs);
+    pthread_mutex_unlock(&logs->lock);
+    free(key);
+}
+
 err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log)
 {
     if (!log_dir_is_online(&logs->dirs[at])) {
@@ -695,6 +707,7 @@ err logs_bury(struct logs *logs, size_t at, const char *path, struct plog *log)
     }
     char *renamed = deleted_name(logs->env->random, path);
     err e = fs_rename(logs->env->fs, path, renamed);
+    note_buried(logs, at, path);
     plog_abandon(log);
     return put_away(logs, at, path, renamed, e);
 }
@@ -706,7 +719,7 @@ static void delete_entry(struct logs *logs, struct entry *entry, const char *key
     pthread_mutex_lock(&logs->lock);
     CHECK(dir->partitions_n > 0 && map_remove_str(&logs->entries, str_of(key)) == entry);
     dir->partitions_n--;
-    map_set_str(&logs->stale, str_of(key), logs);
+    map_set_str(&dir->stale, str_of(key), logs);
     map_remove_str(&dir->high_watermarks, str_of(key));
     pthread_mutex_unlock(&logs->lock);
     entry_free(entry); /* forgets the open files, after the rename */

@@ -146,6 +146,8 @@ NODISCARD err logs_write_high_watermarks(struct logs *logs, bool durable,
                                          void *context);
 /* recovery-point-offset-checkpoint, log-start-offset-checkpoint and cleaner-offset-checkpoint. */
 NODISCARD err logs_write_recovery_points(struct logs *logs);
+/* Those of the directory that this log is in. KAFKA_STORAGE_ERROR: it is offline. Fine without such a log. */
+NODISCARD err logs_write_recovery_points_of(struct logs *logs, struct topic_partition name);
 /* One of them alone. */
 enum logs_checkpoint { LOGS_RECOVERY_POINTS, LOGS_START_OFFSETS, LOGS_CLEANED };
 NODISCARD err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which);

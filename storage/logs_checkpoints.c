@@ -1,9 +1,11 @@
 /* The checkpoint files of all logs, written while they are in use: recovery points, starts, high
  * watermarks, how far logs are cleaned.
  *
- * Checkpoints on the disk may name partitions that are gone. Were one created again and the broker
- * killed, the old start offset would be taken for the new log's; so those names are remembered as
- * `stale`, and a creation that meets one writes the checkpoints first. For the locks see logs.c. */
+ * Checkpoints on the disk may name logs that their directory has no more: deleted ones, and such as are in another
+ * directory now. Were one made there again, as a log or as the copy of one, and the broker killed, the old offsets would
+ * be taken for the new log's; so each directory remembers those names as `stale`, and who makes a log under one writes
+ * the checkpoints of that directory first. Of that one alone: what one log waits for may not hang on the room that another
+ * directory has. For the locks see logs.c. */
 #define _GNU_SOURCE
 #include "storage/logs_internal.h"
 
@@ -14,12 +16,20 @@ char *logs_key(struct topic_partition name)
     return xasprintf("%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
 }
 
-void logs_note_stale(struct logs *logs, const struct map *checkpoint)
+/* The log, also a damaged one, its copy, or what it has taken the place of. */
+static bool has_in(const struct entry *entry, size_t dir)
+{
+    return entry->dir == dir || (entry->future != NULL && entry->future_dir == dir) ||
+           (entry->former != NULL && entry->former_dir == dir);
+}
+
+void logs_note_stale(struct logs *logs, size_t dir, const struct map *checkpoint)
 {
     map_each (found, checkpoint) {
         struct bytes key = bytes_of(found->key, found->key_len);
-        if (map_get(&logs->entries, key) == NULL) {
-            map_set(&logs->stale, key, logs);
+        const struct entry *entry = map_get(&logs->entries, key);
+        if (entry == NULL || !has_in(entry, dir)) {
+            map_set(&logs->dirs[dir].stale, key, logs);
         }
     }
 }
@@ -142,49 +152,56 @@ static void collect_checkpoints(struct logs *logs, size_t dir, struct next_check
     pthread_mutex_unlock(&logs->lock);
 }
 
-static err write_recovery_points(struct logs *logs)
+/* With points_lock. KAFKA_STORAGE_ERROR: it is offline. */
+static err write_recovery_points_in(struct logs *logs, size_t at)
 {
-    err first = OK;
-    pthread_mutex_lock(&logs->lock);
-    struct map were_stale = logs->stale;
-    map_init(&logs->stale); /* a log that is deleted from here on may be in the new files */
-    pthread_mutex_unlock(&logs->lock);
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct log_dir *dir = &logs->dirs[i];
-        if (!log_dir_is_online(dir)) {
-            continue;
-        }
-        struct next_checkpoints next;
-        collect_checkpoints(logs, i, &next);
-        err e = after_write(dir, checkpoints_write(&next, logs->env->fs, dir));
-        first = first == OK ? e : first;
+    struct log_dir *dir = &logs->dirs[at];
+    if (!log_dir_is_online(dir)) {
+        return ERR_KAFKA_STORAGE_ERROR;
     }
-    if (first != OK) {
+    pthread_mutex_lock(&logs->lock);
+    struct map were_stale = dir->stale;
+    map_init(&dir->stale); /* a log that is deleted from here on may be in the new files */
+    pthread_mutex_unlock(&logs->lock);
+    struct next_checkpoints next;
+    collect_checkpoints(logs, at, &next);
+    err e = after_write(dir, checkpoints_write(&next, logs->env->fs, dir));
+    if (e != OK) {
         pthread_mutex_lock(&logs->lock);
-        logs_note_stale(logs, &were_stale);
+        logs_note_stale(logs, at, &were_stale);
         pthread_mutex_unlock(&logs->lock);
     }
     map_deinit(&were_stale);
-    return first;
+    return e == OK && !log_dir_is_online(dir) ? ERR_KAFKA_STORAGE_ERROR : e;
 }
 
 err logs_write_recovery_points_in(struct logs *logs, size_t dir)
 {
-    struct next_checkpoints next;
-    struct log_dir *at = &logs->dirs[dir];
     pthread_mutex_lock(&logs->points_lock);
-    collect_checkpoints(logs, dir, &next);
-    err e = after_write(at, checkpoints_write(&next, logs->env->fs, at));
+    err e = write_recovery_points_in(logs, dir);
     pthread_mutex_unlock(&logs->points_lock);
-    return e == OK && !log_dir_is_online(at) ? ERR_KAFKA_STORAGE_ERROR : e;
+    return e;
+}
+
+err logs_write_recovery_points_of(struct logs *logs, struct topic_partition name)
+{
+    pthread_mutex_lock(&logs->lock);
+    const struct entry *entry = logs_entry_locked(logs, name);
+    size_t dir = entry == NULL ? logs->dirs_n : entry->dir;
+    pthread_mutex_unlock(&logs->lock);
+    return dir == logs->dirs_n ? OK : logs_write_recovery_points_in(logs, dir);
 }
 
 err logs_write_recovery_points(struct logs *logs)
 {
+    err first = OK;
     pthread_mutex_lock(&logs->points_lock);
-    err e = write_recovery_points(logs);
+    for (size_t i = 0; i < logs->dirs_n; i++) {
+        err e = write_recovery_points_in(logs, i);
+        first = first == OK && e != ERR_KAFKA_STORAGE_ERROR ? e : first;
+    }
     pthread_mutex_unlock(&logs->points_lock);
-    return e;
+    return first;
 }
 
 static err write_checkpoint(struct logs *logs, size_t dir, enum logs_checkpoint which)
@@ -223,13 +240,13 @@ err logs_write_checkpoint(struct logs *logs, enum logs_checkpoint which)
     return first;
 }
 
-err logs_forget_stale(struct logs *logs, const char *key)
+err logs_forget_stale(struct logs *logs, size_t dir, const char *key)
 {
     pthread_mutex_lock(&logs->points_lock);
     pthread_mutex_lock(&logs->lock);
-    bool stale = map_get_str(&logs->stale, str_of(key)) != NULL;
+    bool stale = map_get_str(&logs->dirs[dir].stale, str_of(key)) != NULL;
     pthread_mutex_unlock(&logs->lock);
-    err e = stale ? write_recovery_points(logs) : OK;
+    err e = stale ? write_recovery_points_in(logs, dir) : OK;
     pthread_mutex_unlock(&logs->points_lock);
     return e;
 }

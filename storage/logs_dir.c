@@ -81,6 +81,7 @@ void log_dir_init(struct log_dir *dir, const char *path, struct health *health, 
     map_init(&dir->start_offsets);
     map_init(&dir->cleaned_to);
     map_init(&dir->high_watermarks);
+    map_init(&dir->stale);
 }
 
 void log_dir_deinit(struct log_dir *dir, struct fs *fs)
@@ -91,6 +92,7 @@ void log_dir_deinit(struct log_dir *dir, struct fs *fs)
     map_deinit(&dir->start_offsets);
     map_deinit(&dir->cleaned_to);
     map_deinit(&dir->high_watermarks);
+    map_deinit(&dir->stale);
     name_list_deinit(&dir->subdirs);
     room_free(dir->room);
     health_release(dir->health);

@@ -23,6 +23,7 @@ struct log_dir {
     struct map start_offsets;
     struct map cleaned_to;
     struct map high_watermarks;
+    struct map stale; /* names in its checkpoint files that it has no log of; value unused */
     bool has_cleaned; /* there is a cleaner-offset-checkpoint that says something */
 };
 

@@ -52,7 +52,6 @@ struct logs {
     bool
         promises_more; /* a recovery point on the disk is above the end of its log, which would make a
                            later torn tail look like damage */
-    struct map stale; /* names in the checkpoint files that have no log; value unused */
     struct map
         wishes; /* "topic-partition" to checkpoint_value() of a directory: where it is to be */
     struct found_future *found_futures; /* while it is loaded */
@@ -96,13 +95,14 @@ void logs_end_moves(struct logs *logs);
 
 /* logs_checkpoints.c */
 
-/* Names of a checkpoint that no log has. `lock` is held, or nobody else is there yet. */
-void logs_note_stale(struct logs *logs, const struct map *checkpoint);
+/* Names of a checkpoint of that directory's of which it has no log, no copy and no former log. `lock` is held, or nobody
+ * else is there yet. */
+void logs_note_stale(struct logs *logs, size_t dir, const struct map *checkpoint);
 /* Of one directory. KAFKA_STORAGE_ERROR: it is offline. */
 NODISCARD err logs_write_recovery_points_in(struct logs *logs, size_t dir);
-/* Before a log is created: the files must not know one of its name. A write that is under way is
- * waited for. */
-NODISCARD err logs_forget_stale(struct logs *logs, const char *key);
+/* Before a log or a copy is made in that directory: its files must not know one of its name. A write that is under way
+ * is waited for. Errors as logs_write_recovery_points_in. */
+NODISCARD err logs_forget_stale(struct logs *logs, size_t dir, const char *key);
 
 /* What the checkpoints of one directory say of a log. */
 struct checkpointed {

@@ -150,7 +150,7 @@ err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
         return ERR_KAFKA_STORAGE_ERROR; /* a directory that is offline may have an older copy */
     }
     char *key = logs_key(name);
-    err forgotten = logs_forget_stale(logs, key);
+    err forgotten = logs_forget_stale(logs, dir, key);
     free(key);
     TRY(forgotten);
     char *path = future_path(logs, dir, name);
@@ -314,10 +314,7 @@ static err end_move(struct logs *logs, struct entry *entry)
     entry->former = NULL;
     CHECK(logs->dirs[entry->former_dir].partitions_n > 0);
     logs->dirs[entry->former_dir].partitions_n--;
-    char *key = logs_key(plog_name(former));
-    map_set_str(&logs->stale, str_of(key), logs); /* in its directory */
     pthread_mutex_unlock(&logs->lock);
-    free(key);
     return bury_log(logs, entry->former_dir, former);
 }
 

@@ -429,9 +429,10 @@ static err check_message_size(const struct plog *log, size_t len, enum append_or
     return fits ? OK : ERR_MESSAGE_TOO_LARGE;
 }
 
-/* Nothing was appended: an epoch that would have begun with it has not. */
+/* Nothing was appended: an epoch that would have begun with it has not, nor a segment behind a gap. */
 static err refused(struct plog *log, int32_t epoch_before, err why)
 {
+    TRY(plog_take_back_roll(log));
     if (!plog_is_offline(log) && epochs_latest(&log->epochs) != epoch_before) {
         LOG_TRY(log, plog_drop_empty_epoch(log), "writing leader epochs");
     }
@@ -442,6 +443,34 @@ err plog_append(struct plog *log, uint8_t *batches, size_t len, enum append_orig
                 int32_t leader_epoch, struct append_result *result)
 {
     return plog_append_verified(log, batches, len, origin, 0, leader_epoch, result);
+}
+
+static err append_examined(struct plog *log, struct append *append, struct append_result *result)
+{
+    if (append->duplicate != NULL) {
+        result->duplicate = true;
+        result->base_offset = append->duplicate->last_offset - append->duplicate->offset_delta;
+        result->last_offset = append->duplicate->last_offset;
+        result->append_time_ms = log->config.log_append_time ? append->duplicate->timestamp : -1;
+        return OK;
+    }
+    if (append->len > (size_t)log->config.segment_bytes) {
+        return ERR_RECORD_LIST_TOO_LARGE;
+    }
+    TRY(check_room(log, append));
+    size_t segments_before = log->segments_n;
+    int32_t epoch_before = epochs_latest(&log->epochs);
+    LOG_TRY(log, append_epochs(log, append), "writing leader epochs");
+    err e = plog_fail(log, append_write(log, append), "appending");
+    if (e != OK) {
+        return refused(log, epoch_before, e);
+    }
+    result->base_offset = append->first_offset;
+    result->last_offset = append->last_offset;
+    result->append_time_ms = append->append_time_ms;
+    result->rolled = log->segments_n != segments_before;
+    plog_check(log);
+    return OK;
 }
 
 err plog_append_verified(struct plog *log, uint8_t *batches, size_t len, enum append_origin origin,
@@ -456,35 +485,13 @@ err plog_append_verified(struct plog *log, uint8_t *batches, size_t len, enum ap
     TRY(check_message_size(log, len, origin));
     struct append append = {.batches = batches, .len = len, .origin = origin, .guard = guard};
     int64_t end = plog_end_offset(log);
+    if (origin == APPEND_REPLICATION) {
+        TRY(check_room(log, &append)); /* before it begins anew */
+    }
     TRY(restart_if_spanned(log, &append));
     err e = append_examine(log, &append, leader_epoch);
-    if (e != OK) {
-        return plog_end_offset(log) == end ? e : went_back(log, end, e);
-    }
-    if (append.duplicate != NULL) {
-        result->duplicate = true;
-        result->base_offset = append.duplicate->last_offset - append.duplicate->offset_delta;
-        result->last_offset = append.duplicate->last_offset;
-        result->append_time_ms = log->config.log_append_time ? append.duplicate->timestamp : -1;
-        return OK;
-    }
-    if (len > (size_t)log->config.segment_bytes) {
-        return ERR_RECORD_LIST_TOO_LARGE;
-    }
-    TRY(check_room(log, &append));
-    size_t segments_before = log->segments_n;
-    int32_t epoch_before = epochs_latest(&log->epochs);
-    LOG_TRY(log, append_epochs(log, &append), "writing leader epochs");
-    e = plog_fail(log, append_write(log, &append), "appending");
-    if (e != OK) {
-        return refused(log, epoch_before, e);
-    }
-    result->base_offset = append.first_offset;
-    result->last_offset = append.last_offset;
-    result->append_time_ms = append.append_time_ms;
-    result->rolled = log->segments_n != segments_before;
-    plog_check(log);
-    return OK;
+    e = e == OK ? append_examined(log, &append, result) : e;
+    return e != OK && plog_end_offset(log) < end ? went_back(log, end, e) : e;
 }
 
 /* The segments that hold unflushed data, with a reference each. */

@@ -243,6 +243,7 @@ struct plog_dirt {
     bool is_late; /* some of it has waited for max.compaction.lag.ms */
     int64_t
         look_ms; /* by the wall clock: there may be more then, though nothing is written; INT64_MAX: no */
+    uint32_t truncations; /* how often the log had been cut */
 };
 /* Needs the partition's lock. A segment that is not wholly below `last_stable_offset` and flushed is left alone.
  * Errors as plog_read. */
@@ -270,12 +271,13 @@ struct plog_cleaned {
     int64_t bytes_before;
     int64_t bytes_after;
 };
-/* Cleans once, from the log's start up to where the map of keys is full, or to dirt->end. Beside readers and
+/* Cleans once, from the log's start up to where the map of keys is full, or to the last segment's end that is no
+ * further than dirt->end. Beside readers and
  * appends, on a thread of its own, without the partition's lock; the caller keeps the log from being closed. What is
  * read is told to the kernel as not wanted any more. plog_cleaned_to() moves when it is done.
  *
- * Returns:  OK; E_BUSY when it was given up, or the log was cut or trimmed beside it: nothing is lost, and some
- *           segments may be cleaned; E_CORRUPT for a batch that is damaged, which is said with file and position:
+ * Returns:  OK; E_BUSY when it was given up, or the log was cut since the dirt was found, or cut or trimmed beside it:
+ *           nothing is lost, and some segments may be cleaned; E_CORRUPT for a batch that is damaged, which is said with file and position:
  *           its segment is as before; E_LIMIT: no memory, or the result would not fit a segment; ENOSPC and EDQUOT;
  *           KAFKA_STORAGE_ERROR: the log is offline. */
 NODISCARD err plog_clean(struct plog *log, const struct plog_dirt *dirt,

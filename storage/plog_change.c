@@ -64,8 +64,34 @@ static void note_sealing(struct plog *log, int64_t base_offset)
     guard_unlock(log);
 }
 
+static err take_back_roll(struct plog *log, int64_t end)
+{
+    size_t last = log->segments_n - 1;
+    if (log_active(log)->base_offset > end) {
+        TRY(plog_drop_segments(log, last, last + 1));
+    }
+    if (log->snapshot_offset > end) {
+        TRY(plog_drop_snapshots_above(log, end));
+        log->snapshot_offset = -1; /* the next one is taken in any case */
+    }
+    log->producers.end_offset = end;
+    return OK;
+}
+
+err plog_take_back_roll(struct plog *log)
+{
+    int64_t end = plog_end_offset(log);
+    if (plog_is_offline(log) || log->producers.end_offset <= end) {
+        return OK;
+    }
+    LOG_TRY(log, take_back_roll(log, end), "taking back a roll");
+    plog_check(log);
+    return OK;
+}
+
 /* Until the new segment stands in the list a flush beside us does not move the recovery point to its
- * base: whether the one before is flushed here is decided by where that point is. */
+ * base: whether the one before is flushed here is decided by where that point is. What is sealed may be sealed again,
+ * and until then be longer. */
 err plog_roll_at(struct plog *log, int64_t base_offset)
 {
     CHECK(base_offset >= log_active(log)->base_offset);
@@ -76,7 +102,10 @@ err plog_roll_at(struct plog *log, int64_t base_offset)
     note_sealing(log, base_offset);
     err e = roll_to(log, active, base_offset);
     note_sealing(log, -1);
-    return plog_refuse(log, e); /* what is sealed may be sealed again, and until then be longer */
+    if (err_is_no_room(e)) {
+        TRY(plog_take_back_roll(log));
+    }
+    return plog_refuse(log, e);
 }
 
 err plog_roll(struct plog *log)

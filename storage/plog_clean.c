@@ -71,7 +71,8 @@ static err find_dirt(struct plog *log, int64_t last_stable_offset, struct plog_d
     int64_t from = plog_cleaned_to(log);
     int64_t start = plog_start_offset(log);
     from = from < start || from > plog_end_offset(log) ? start : from;
-    *dirt = (struct plog_dirt){.first_dirty = from, .look_ms = INT64_MAX};
+    *dirt = (struct plog_dirt){
+        .first_dirty = from, .look_ms = INT64_MAX, .truncations = atomic_load(&log->truncations)};
     size_t first = plog_segment_at(log, from);
     size_t end = log->segments_n - 1;
     int64_t limit = last_stable_offset < plog_recovery_point(log) ? last_stable_offset
@@ -144,24 +145,30 @@ struct pass {
     int64_t untold_bytes; /* read or written, and not yet told to go_on */
 };
 
-/* Under the lock: the segments below dirt->end as they are now. */
+/* Under the lock: the segments that end at or below dirt->end. It was found before: in a log that was cut since it tells
+ * nothing of what is stable, and in a copy that has taken the log's place it may lie within a segment, of which
+ * what is beyond it may be undecided. */
 static err take_segments(struct pass *pass, const struct plog_dirt *dirt)
 {
     struct plog *log = pass->log;
     if (plog_is_offline(log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
+    if (log->truncations != dirt->truncations) {
+        return E_BUSY;
+    }
     plog_take_config(log);
     pass->config = log->config;
     pass->truncations = log->truncations;
     plog_segments_take(log, &pass->list);
     pass->segments = pass->list.segments;
-    pass->end = log_active(log)->base_offset < dirt->end ? log_active(log)->base_offset : dirt->end;
-    while (pass->segments[pass->segments_n]->base_offset < pass->end) {
+    while (pass->segments_n + 1 < pass->list.count &&
+           pass->segments[pass->segments_n + 1]->base_offset <= dirt->end) {
         pass->segments_n++;
     }
+    pass->end = pass->segments[pass->segments_n]->base_offset;
     pass->first_dirty = dirt->first_dirty;
-    return pass->first_dirty < pass->end ? OK : E_BUSY;
+    return pass->segments_n > 0 && pass->first_dirty < pass->end ? OK : E_BUSY;
 }
 
 static err pass_begin(struct pass *pass, struct plog *log, const struct plog_dirt *dirt,

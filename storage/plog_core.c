@@ -239,6 +239,9 @@ err plog_succeed(struct plog *log, struct plog *former)
     struct log_config config = plog_config(former);
     plog_set_config(log, &config);
     plog_take_config(log);
+    guard_lock(log); /* what was found out of the former one is out of date */
+    atomic_fetch_add(&log->truncations, atomic_load(&former->truncations) + 1);
+    guard_unlock(log);
     TRY(plog_advance_start(log, plog_start_offset(former)));
     LOG_TRY(log, plog_take_epochs(log, former), "writing leader epochs");
     LOG_TRY(log, plog_take_producers(log, former), "writing producers");

@@ -230,7 +230,11 @@ NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list
 NODISCARD err plog_flush_entries(struct plog *log);
 
 /* plog_change.c */
+/* A base above the end: the caller appends there, or takes the roll back. */
 NODISCARD err plog_roll_at(struct plog *log, int64_t base_offset);
+/* What was to be appended behind a gap was refused: nothing is left of the segment that was made for it. Fine where there
+ * is none. */
+NODISCARD err plog_take_back_roll(struct plog *log);
 /* Removes producer snapshots above `offset`: they describe what is no more. */
 NODISCARD err plog_drop_snapshots_above(struct plog *log, int64_t offset);
 /* Drops segments [from, to) from the list and renames their files to .deleted. */

@@ -160,18 +160,24 @@ static void bind_data(sqlite3_stmt *statement, int index, struct bytes data)
     }
 }
 
-/* SQLite takes a quota, and a sync without room, for any error of input and output, and tells the number of few. What
- * the system said last, since errno was cleared before the call, does. */
-static err sql_err_by_errno(int code)
+/* SQLite takes a quota, and a sync without room, for any error of input and output, and tells the number of few. The
+ * number is what the system said last, since errno was cleared before the call, or what SQLite noted of it: what it does
+ * afterwards, as rolling back, may change errno. */
+static err sql_err_by_errno(sqlite3 *db, int code)
 {
-    err system = err_from_errno(errno);
-    return (code & 0xff) == SQLITE_IOERR && err_is_no_room(system) ? system : sql_err(code);
+    err now = err_from_errno(errno);
+    err noted = err_from_errno(db == NULL ? 0 : sqlite3_system_errno(db));
+    bool is_io = (code & 0xff) == SQLITE_IOERR;
+    return is_io && err_is_no_room(now)     ? now
+           : is_io && err_is_no_room(noted) ? noted
+                                            : sql_err(code);
 }
 
 static err step(sqlite3_stmt *statement)
 {
     errno = 0;
-    err e = sql_err_by_errno(sqlite3_step(statement));
+    int code = sqlite3_step(statement);
+    err e = sql_err_by_errno(sqlite3_db_handle(statement), code);
     sqlite3_reset(statement);
     return e;
 }
@@ -683,13 +689,13 @@ static void embedded_close(struct coord *coord)
     store_free(container_of(coord, struct embedded, coord));
 }
 
-static err refuse(struct embedded *store, const char *path, char reason[COORD_REASON_BYTES])
+/* `e`: as it was classified at once, since what is done afterwards may change errno. */
+static err refuse(struct embedded *store, const char *path, err e, char reason[COORD_REASON_BYTES])
 {
     snprintf(reason, COORD_REASON_BYTES, "coordination store %s: %s", path,
              store->db == NULL ? "no memory" : sqlite3_errmsg(store->db));
-    err e = sql_err_by_errno(store->db == NULL ? SQLITE_NOMEM : sqlite3_errcode(store->db));
     store_free(store);
-    return e == OK ? err_from_errno(EIO) : e;
+    return e;
 }
 
 static err open_once(const char *path, struct clock *clock, const struct coord_events *events,
@@ -711,19 +717,20 @@ static err open_once(const char *path, struct clock *clock, const struct coord_e
     map_init(&store->child_watches);
     list_init(&store->firing);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
-        sqlite3_exec(store->db, SCHEMA, NULL, NULL, NULL) != SQLITE_OK) {
-        return refuse(store, path, reason);
+    int code = sqlite3_open_v2(path, &store->db, flags, NULL);
+    err e = sql_err_by_errno(store->db, code);
+    if (e == OK) {
+        code = sqlite3_exec(store->db, SCHEMA, NULL, NULL, NULL);
+        e = sql_err_by_errno(store->db, code);
     }
-    for (int i = 0; i < SQL_COUNT; i++) {
-        if (sqlite3_prepare_v3(store->db, STATEMENTS[i], -1, SQLITE_PREPARE_PERSISTENT,
-                               &store->statements[i], NULL) != SQLITE_OK) {
-            return refuse(store, path, reason);
-        }
+    for (int i = 0; i < SQL_COUNT && e == OK; i++) {
+        code = sqlite3_prepare_v3(store->db, STATEMENTS[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                  &store->statements[i], NULL);
+        e = sql_err_by_errno(store->db, code);
     }
-    err e = session_begin(store);
+    e = e == OK ? session_begin(store) : e;
     if (e != OK) {
-        return refuse(store, path, reason);
+        return refuse(store, path, e, reason);
     }
     *coord = &store->coord;
     return OK;

@@ -25,6 +25,8 @@ static void reconcile(struct fetcher *f, struct followed *it,
         followed_go_on(f, it, &position);
     } else if (e == E_MALFORMED) {
         followed_stop(f, it, "the leader says that the log diverges, where it does not");
+    } else if (e == E_BUSY) {
+        followed_pause(f, it, e);
     } else {
         followed_stop(f, it, err_is_local(e) || e == ERR_KAFKA_STORAGE_ERROR ? err_text(e) : NULL);
     }

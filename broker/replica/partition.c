@@ -173,6 +173,9 @@ static err take_topic_id(struct partition *p, struct uuid id)
     if (p->log != NULL) {
         TRY(plog_set_topic_id(p->log, id));
     }
+    if (p->future != NULL) {
+        TRY(plog_set_topic_id(p->future, id));
+    }
     p->topic_id = id;
     return OK;
 }

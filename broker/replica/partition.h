@@ -52,8 +52,8 @@ struct partition_env {
      * high watermark, a log's start); may be NULL. */
     void (*checkpoint_due)(void *context);
     void *context;
-    /* Writes the logs' recovery points; NULL: nobody does. */
-    err (*write_recovery_points)(void *context);
+    /* Writes the recovery point of the log of that name, as logs_write_recovery_points_of; NULL: nobody does. */
+    err (*write_recovery_points)(void *context, struct topic_partition name);
     void *write_context;
     /* Told under a partition's lock, so they only post: that the leader wants another ISR
      * (partition_isr_proposal), that a member of it may be behind (partition_check_lag). Whoever keeps
@@ -261,6 +261,9 @@ struct follower_position {
     bool
         safe; /* what is below is safe here: a leader may be told (flush.messages=1: it is on the disk) */
 };
+
+/* What cuts writes the recovery point first. E_BUSY from any of them: there is no room for that; begin again later. Until
+ * it is written nothing is cut or appended. */
 
 /* A log without leader epochs is cut to its high watermark first. */
 NODISCARD err partition_begin_to_follow(struct partition *p, int32_t leader_epoch,

@@ -59,30 +59,43 @@ static err cut(struct partition *p, int64_t offset)
     return OK;
 }
 
-/* With the lock let go: a recovery point that went back is written before the caller, who alone cuts and
- * appends, does so. Where it cannot be, nothing more is: what was promised up to there would be taken for
- * damage after a crash. */
-static err write_if_lower(struct partition *p, int64_t before, int64_t after)
-{
-    if (after >= before || p->env->write_recovery_points == NULL) {
-        return OK;
-    }
-    err e = p->env->write_recovery_points(p->env->write_context);
-    if (e == OK) {
-        return OK;
-    }
-    partition_lock(p);
-    if (p->log != NULL) {
-        plog_take_offline(p->log, e, "writing the recovery point of what is cut");
-    }
-    partition_wake_all(p);
-    partition_unlock(p);
-    return ERR_KAFKA_STORAGE_ERROR;
-}
-
 static int64_t recovery_point(const struct partition *p)
 {
     return p->log == NULL ? 0 : plog_recovery_point(p->log);
+}
+
+static void note_lower(struct partition *p, int64_t before)
+{
+    p->points_lowered += recovery_point(p) < before ? 1 : 0;
+}
+
+/* With the lock let go: a recovery point that went back is written before the caller, who alone cuts and
+ * appends, does so. E_BUSY: its disk is full, and until there is room nothing is cut or appended. Where it cannot be
+ * written at all the log is offline: what was promised up to there would be taken for damage after a crash. */
+static err write_lower(struct partition *p)
+{
+    partition_lock(p);
+    uint64_t lowered = p->points_lowered;
+    bool is_due = lowered != p->points_written && p->env->write_recovery_points != NULL;
+    partition_unlock(p);
+    if (!is_due) {
+        return OK;
+    }
+    err e = p->env->write_recovery_points(p->env->write_context, p->name);
+    partition_lock(p);
+    if (e == OK) {
+        p->points_written = lowered;
+    } else if (err_is_no_room(e)) {
+        e = E_BUSY;
+    } else {
+        if (p->log != NULL && !plog_is_offline(p->log)) {
+            plog_take_offline(p->log, e, "writing the recovery point of what is cut");
+        }
+        partition_wake_all(p);
+        e = ERR_KAFKA_STORAGE_ERROR;
+    }
+    partition_unlock(p);
+    return e;
 }
 
 /* Before a cut to `offset`. A flush that ends meanwhile may raise the recovery point again: the cut itself
@@ -94,10 +107,10 @@ static err promise_less(struct partition *p, int32_t leader_epoch, int64_t offse
     err e = check_follows(p, leader_epoch);
     if (e == OK) {
         plog_promise_less(p->log, offset < 0 ? 0 : offset);
+        note_lower(p, before);
     }
-    int64_t after = recovery_point(p);
     partition_unlock(p);
-    return e == OK ? write_if_lower(p, before, after) : e;
+    return e == OK ? write_lower(p) : e;
 }
 
 /* Where this log and the leader's were last the same, as far as both know the epoch. */
@@ -146,9 +159,9 @@ err partition_begin_to_follow(struct partition *p, int32_t leader_epoch,
     partition_lock(p);
     int64_t before = recovery_point(p);
     err e = begin(p, leader_epoch, position);
-    int64_t after = recovery_point(p);
+    note_lower(p, before);
     partition_unlock(p);
-    return e == OK ? write_if_lower(p, before, after) : e;
+    return e == OK ? write_lower(p) : e;
 }
 
 /* The leader has got a newer epoch while it answered: what that one wrote is followed under it, since
@@ -217,6 +230,9 @@ static err take(struct partition *p, int32_t leader_epoch, const struct fetched 
     TRY(check_follows(p, leader_epoch));
     if (plog_end_offset(p->log) != fetched->offset) {
         return E_VERSION; /* somebody else has moved the end */
+    }
+    if (p->points_lowered != p->points_written && p->env->write_recovery_points != NULL) {
+        return E_BUSY;
     }
     if (fetched->len > 0) {
         TRY(append_all(p, leader_epoch, fetched));
@@ -292,9 +308,9 @@ err partition_reconcile(struct partition *p, int32_t leader_epoch, const struct 
     partition_lock(p);
     int64_t before = recovery_point(p);
     e = reconcile(p, leader_epoch, told, position);
-    int64_t after = recovery_point(p);
+    note_lower(p, before);
     partition_unlock(p);
-    return e == OK ? write_if_lower(p, before, after) : e;
+    return e == OK ? write_lower(p) : e;
 }
 
 /* The cut below the start of the own log, and what lies above its end, are both a log begun anew. */
@@ -323,9 +339,9 @@ err partition_truncate(struct partition *p, int32_t leader_epoch, int64_t offset
     err e = partition_check_role(p, leader_epoch, true);
     bool below = e == OK && offset < plog_start_offset(p->log);
     e = move(p, leader_epoch, offset, below, position);
-    int64_t after = recovery_point(p);
+    note_lower(p, before);
     partition_unlock(p);
-    return e == OK ? write_if_lower(p, before, after) : e;
+    return e == OK ? write_lower(p) : e;
 }
 
 err partition_begin_anew(struct partition *p, int32_t leader_epoch, int64_t offset,
@@ -335,7 +351,7 @@ err partition_begin_anew(struct partition *p, int32_t leader_epoch, int64_t offs
     partition_lock(p);
     int64_t before = recovery_point(p);
     err e = move(p, leader_epoch, offset, true, position);
-    int64_t after = recovery_point(p);
+    note_lower(p, before);
     partition_unlock(p);
-    return e == OK ? write_if_lower(p, before, after) : e;
+    return e == OK ? write_lower(p) : e;
 }

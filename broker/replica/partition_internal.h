@@ -46,6 +46,8 @@ struct partition {
     pthread_cond_t unpinned;
     /* While it moves to another log directory (partition_move.c). */
     bool is_moving;
+    uint64_t points_lowered; /* how often a cut has put the recovery point back */
+    uint64_t points_written; /* up to which of them it is in the checkpoint */
     uint32_t move_number;
     struct plog *future; /* the copy that is being made, of whoever owns the log */
     int future_pins;

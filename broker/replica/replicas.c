@@ -51,9 +51,9 @@ static bool key_of(struct str topic, int32_t partition, struct key *key)
     return true;
 }
 
-static err write_recovery_points(void *logs)
+static err write_recovery_points(void *logs, struct topic_partition name)
 {
-    return logs_write_recovery_points(logs);
+    return logs_write_recovery_points_of(logs, name);
 }
 
 struct replicas *replicas_new(const struct replicas_config *config)

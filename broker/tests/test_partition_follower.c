@@ -19,9 +19,10 @@ static struct {
     err write_error;
 } t;
 
-static err on_write(void *context)
+static err on_write(void *context, struct topic_partition name)
 {
     CU_ASSERT_PTR_EQUAL(context, &t);
+    CU_ASSERT(str_equal(name.topic, STR("t")) && name.partition == 0);
     t.writes_n++;
     t.written = plog_recovery_point(t.kept.log);
     t.end_then = plog_end_offset(t.kept.log);
@@ -321,6 +322,31 @@ static void test_recovery_points_first(void)
     end();
 }
 
+/* There is no room for the recovery point: nothing is cut or appended until there is, and the log stays online. */
+static void test_no_room_for_recovery_points(void)
+{
+    begin();
+    hold(1, 4, 3);
+    MUST(plog_flush(t.kept.log));
+    t.write_error = err_from_errno(ENOSPC);
+    for (int i = 1; i <= 3; i++) {
+        CU_ASSERT_EQUAL(partition_truncate(t.p, 1, 2, &t.at), E_BUSY);
+        CU_ASSERT_EQUAL(t.writes_n, i); /* though it has gone back already */
+        CU_ASSERT_EQUAL(plog_end_offset(t.kept.log), 4);
+        CU_ASSERT_EQUAL(high_watermark(), 3);
+    }
+    CU_ASSERT_EQUAL(partition_begin_to_follow(t.p, 1, &t.at), E_BUSY);
+    CU_ASSERT_EQUAL(take(1, 4, (int32_t[]){1}, 1, 1, 3), E_BUSY);
+    CU_ASSERT_FALSE(plog_is_offline(t.kept.log));
+    t.write_error = OK;
+    MUST(partition_begin_to_follow(t.p, 1, &t.at));
+    CU_ASSERT(at(4, 1));
+    MUST(partition_truncate(t.p, 1, 2, &t.at));
+    CU_ASSERT(at(2, 1));
+    MUST(take(1, 2, (int32_t[]){1}, 1, 1, 3));
+    end();
+}
+
 /* ---- the topic's id ---- */
 
 /* A partition whose log came from before there were ids gets one, for good. */
@@ -395,4 +421,5 @@ SUITE("partition_follower", TEST(test_readers_hear_of_the_high_watermark),
       TEST(test_later_epoch), TEST(test_larger_than_a_segment), TEST(test_end_has_moved),
       TEST(test_high_watermark_stays), TEST(test_cut), TEST(test_empty_epoch_at_the_end),
       TEST(test_no_divergence), TEST(test_cut_at_the_start), TEST(test_anew),
-      TEST(test_recovery_points_first), TEST(test_topic_id_later), TEST(test_disk_is_full))
+      TEST(test_recovery_points_first), TEST(test_no_room_for_recovery_points),
+      TEST(test_topic_id_later), TEST(test_disk_is_full))

@@ -40,7 +40,7 @@ static void become(bool leads)
     kept_become(&t.kept, leads ? ME : OTHER, ++t.epoch, leads ? MINE : ALL, leads ? 1 : 2);
 }
 
-static void begin(uint64_t seed)
+static void begin_with_id(uint64_t seed, struct uuid id)
 {
     memset(&t, 0, sizeof(t));
     t.seed = seed;
@@ -49,13 +49,18 @@ static void begin(uint64_t seed)
     MUST(loop_new(&t.place.clock.clock, sockets_system(), &t.flush));
     t.env = (struct partition_env){
         .broker_id = ME, .clock = &t.place.clock.clock, .flush = t.flush, .replica_lag_ms = 1000};
-    kept_open(&t.kept, &t.place, &t.env, (struct topic_partition){STR("t"), 0}, (struct uuid){{9}});
+    kept_open(&t.kept, &t.place, &t.env, (struct topic_partition){STR("t"), 0}, id);
     t.p = t.kept.p;
     struct log_config config = small_config();
     config.cleanup_compact = draw(2) == 0;
     config.flush_messages = draw(3) == 0 ? 1 : INT64_MAX;
     partition_set_config(t.p, &config);
     become(true);
+}
+
+static void begin(uint64_t seed)
+{
+    begin_with_id(seed, (struct uuid){{9}});
 }
 
 static struct plog *open_copy(int number)
@@ -437,5 +442,24 @@ static void test_waits_for_the_flush(void)
     end();
 }
 
+/* A log from before there were ids gets one while it moves: so does its copy, which would be taken for another topic's at
+ * the next start. */
+static void test_topic_id_meanwhile(void)
+{
+    const struct uuid id = {{5}};
+    begin_with_id(1, (struct uuid){{0}});
+    begin_move();
+    t.place.fault.fail_at = t.place.fault.calls + 5; /* the copy's file */
+    t.place.fault.error = ENOSPC;
+    CU_ASSERT_EQUAL(partition_take_topic_id(t.p, id), ERR_KAFKA_STORAGE_ERROR);
+    t.place.fault.fail_at = 0;
+    CU_ASSERT(uuid_is_zero(plog_topic_id(t.future)));
+    MUST(partition_take_topic_id(t.p, id)); /* it is tried again */
+    CU_ASSERT(uuid_equal(plog_topic_id(t.kept.log), id));
+    CU_ASSERT(uuid_equal(plog_topic_id(t.future), id));
+    CU_ASSERT(exists(&t.place, "copy1/partition.metadata"));
+    end();
+}
+
 SUITE("partition_move", TEST(test_whatever_happens), TEST(test_numbers), TEST(test_cut_while_held),
-      TEST(test_hole_at_the_end), TEST(test_waits_for_the_flush))
+      TEST(test_hole_at_the_end), TEST(test_waits_for_the_flush), TEST(test_topic_id_meanwhile))

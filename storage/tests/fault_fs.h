@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 #define UNUSED __attribute__((unused))
 
@@ -25,9 +26,10 @@ struct fault_fs {
     /* A disk of so many bytes more, over all files that are written through here. */
     bool limited;
     int64_t free_bytes;
-    int full_error;    /* 0: ENOSPC */
-    bool cuts_refused; /* a file cannot be made shorter */
-    int64_t refusals;  /* that found no room */
+    int full_error;       /* 0: ENOSPC */
+    bool cuts_refused;    /* a file cannot be made shorter */
+    int64_t refusals;     /* that found no room */
+    const char *full_dir; /* below it no file can be made or emptied: ENOSPC; NULL: none */
 };
 
 static inline bool fault_hits(struct fs *fs, bool change, bool sync)
@@ -95,6 +97,12 @@ static inline int64_t limited_grow(struct fs *fs, int fd, int64_t position, int6
 UNUSED static int fault_open(struct fs *fs, const char *path, int flags)
 {
     FAULT((flags & (O_CREAT | O_TRUNC)) != 0, false)
+    const char *full_dir = ((struct fault_fs *)(void *)fs)->full_dir;
+    if (full_dir != NULL && (flags & (O_CREAT | O_TRUNC)) != 0 &&
+        strncmp(path, full_dir, strlen(full_dir)) == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
     limited_gain(fs, (flags & O_TRUNC) != 0 ? limited_size(path) : 0);
     return fs_system()->ops->open(fs_system(), path, flags);
 }

@@ -6,6 +6,7 @@
 
 #include "storage/clean.h"
 #include "storage/names.h"
+#include "storage/plog_internal.h"
 
 enum { KEYS = 12, PRODUCERS = 5, TXN_PRODUCERS = 3, RECORDS_MAX = 6, BATCHES_MAX = 4000 };
 enum { RETENTION_MS = 50000 };
@@ -983,7 +984,60 @@ static void test_far_offsets(void)
     world_remove(&w);
 }
 
+/* Dirt is found, then the log is cut and grows again, with an open transaction where all was decided. */
+static void test_cut_before(void)
+{
+    struct stage s;
+    struct plog_dirt dirt;
+    struct plog_cleaned cleaned;
+    struct plog_clean how = simple_clean();
+    stage_make(&s, 11, 4000);
+    struct world *w = &s.w;
+    w->log = must_open(&w->p, &w->how);
+    CU_ASSERT_EQUAL_FATAL(find(w, &dirt), OK);
+    MUST(plog_truncate(w->log, dirt.end / 2));
+    for (int64_t offset = plog_end_offset(w->log); offset < dirt.end + 20; offset++) {
+        MUST(append_at(w, offset, "key-1"));
+    }
+    int64_t bytes = plog_size_bytes(w->log);
+    CU_ASSERT_EQUAL(plog_clean(w->log, &dirt, &how, &cleaned), E_BUSY);
+    CU_ASSERT_EQUAL(plog_size_bytes(w->log), bytes);
+    CU_ASSERT_FALSE(plog_is_offline(w->log));
+    stage_remove(&s);
+}
+
+/* Dirt whose end lies within a segment, as of a log that a copy with other segments has taken the place of: that
+ * segment is as before. */
+static void test_end_within_a_segment(void)
+{
+    struct stage s;
+    struct plog_dirt dirt;
+    struct plog_cleaned cleaned;
+    struct plog_clean how = simple_clean();
+    stage_make(&s, 11, 4000);
+    struct world *w = &s.w;
+    w->log = must_open(&w->p, &w->how);
+    CU_ASSERT_EQUAL_FATAL(find(w, &dirt), OK);
+    size_t last = plog_segment_at(w->log, dirt.end - 1);
+    CU_ASSERT_FATAL(last > 0);
+    struct segment *segment = w->log->segments[last];
+    int64_t base = segment->base_offset;
+    int64_t size = atomic_load(&segment->size_bytes);
+    dirt.end = base + 1;
+    MUST(plog_clean(w->log, &dirt, &how, &cleaned));
+    CU_ASSERT(cleaned.end <= base);
+    CU_ASSERT_EQUAL(plog_cleaned_to(w->log), cleaned.end);
+    CU_ASSERT_EQUAL(log_active(w->log)->base_offset > base, true);
+    segment = w->log->segments[plog_segment_at(w->log, base)];
+    CU_ASSERT_EQUAL(segment->base_offset, base);
+    CU_ASSERT_EQUAL(atomic_load(&segment->size_bytes), size);
+    dirt.end = w->log->segments[0]->base_offset + 1;
+    CU_ASSERT_EQUAL(plog_clean(w->log, &dirt, &how, &cleaned), E_BUSY); /* no whole segment */
+    stage_remove(&s);
+}
+
 /* The quick ones first: what is planted is found soon. */
 SUITE("clean", TEST(test_far_offsets), TEST(test_interrupted), TEST(test_against_a_model),
       TEST(test_every_change), TEST(test_no_room), TEST(test_cut_beside), TEST(test_damage),
-      TEST(test_small_map), TEST(test_reader_beside))
+      TEST(test_small_map), TEST(test_reader_beside), TEST(test_cut_before),
+      TEST(test_end_within_a_segment))

@@ -749,6 +749,85 @@ static void test_full(void)
     }
 }
 
+/* One directory has no room at all: that is nothing to the logs of the other one. */
+static void test_full_beside(void)
+{
+    struct two t;
+    struct plog *log = NULL;
+    struct log_config config = small_config();
+    make_two_with_logs(&t);
+    struct logs *logs = start(&t, 2);
+    struct topic_partition there = tp("t", 0);
+    struct topic_partition beside = tp("t", 1);
+    CU_ASSERT_NOT_EQUAL_FATAL(logs_where(logs, there).dir, logs_where(logs, beside).dir);
+    t.p.fault.full_dir = logs_where(logs, there).dir == 0 ? t.a : t.b;
+    must_append(logs_get(logs, beside), 1);
+    CU_ASSERT(err_is_no_room(logs_write_recovery_points(logs)));
+    CU_ASSERT(err_is_no_room(logs_write_recovery_points_of(logs, there)));
+    MUST(logs_write_recovery_points_of(logs, beside));
+    MUST(logs_write_recovery_points_of(logs, tp("none", 0)));
+    MUST(logs_delete(logs, beside)); /* which the checkpoint names from now on */
+    MUST(logs_create(logs, beside, (struct uuid){{7, 7}}, &config, &log));
+    CU_ASSERT_NOT_EQUAL(logs_where(logs, there).dir, logs_where(logs, beside).dir);
+    CU_ASSERT_EQUAL(t.dirs_failed, 0);
+    t.p.fault.full_dir = NULL;
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
+/* The recovery points of that directory know t-0. */
+static bool is_named(const struct two *t, const char *dir)
+{
+    char *name = xasprintf("%s/recovery-point-offset-checkpoint", dir + strlen(t->p.dir) + 1);
+    size_t len = 0;
+    char *text = (char *)slurp(&t->p, name, &len);
+    bool found = text != NULL && memmem(text, len, "\nt 0 ", 5) != NULL;
+    free(text);
+    free(name);
+    return found;
+}
+
+static struct plog *begin_move(struct logs *logs, size_t dir)
+{
+    struct plog *future = NULL;
+    MUST(logs_move_begin(logs, tp("t", 0), dir, &future));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(future);
+    return future;
+}
+
+/* A log was moved away, and the process died: the checkpoint that names it still is not for a copy that comes back. */
+static void test_moved_away_is_stale(void)
+{
+    struct two t;
+    make_two(&t);
+    struct logs *logs = start(&t, 2);
+    must_append(create(logs, "t", 0), 3);
+    size_t from = (size_t)logs_where(logs, tp("t", 0)).dir;
+    const char *was = from == 0 ? t.a : t.b;
+    MUST(plog_flush(logs_get(logs, tp("t", 0))));
+    struct plog *future = begin_move(logs, 1 - from);
+    must_append(future, 3);
+    MUST(logs_move_publish(logs, tp("t", 0), &future));
+    logs_move_swap(logs, tp("t", 0));
+    MUST(plog_flush(future));
+    MUST(logs_write_recovery_points(logs));
+    MUST(logs_move_end(logs, tp("t", 0)));
+    logs_abandon(logs);
+    place_reboot(&t.p);
+    logs = start(&t, 2);
+    CU_ASSERT_EQUAL(logs_where(logs, tp("t", 0)).dir, (ssize_t)(1 - from));
+    CU_ASSERT(is_named(&t, was));
+    (void)begin_move(logs, from);
+    CU_ASSERT_FALSE(is_named(&t, was));
+    MUST(logs_write_recovery_points(logs));
+    CU_ASSERT(is_named(&t, was)); /* the copy is */
+    logs_move_give_up(logs, tp("t", 0));
+    (void)begin_move(logs, from);
+    CU_ASSERT_FALSE(is_named(&t, was)); /* nor is it for the next copy */
+    logs_close(logs);
+    place_remove(&t.p);
+}
+
 /* Ten thousand partitions: what a clean start costs is printed, and must not be absurd. */
 static void test_many(void)
 {
@@ -783,4 +862,4 @@ SUITE("logs", TEST(test_life), TEST(test_recovered_is_durable), TEST(test_unknow
       TEST(test_unclean), TEST(test_open_transactions), TEST(test_abandoned),
       TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints), TEST(test_offline_at_start),
       TEST(test_start_with_errors), TEST(test_dir_fails), TEST(test_dir_fails_by_its_own),
-      TEST(test_full), TEST(test_many))
+      TEST(test_full), TEST(test_full_beside), TEST(test_moved_away_is_stale), TEST(test_many))

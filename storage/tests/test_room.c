@@ -342,6 +342,144 @@ static void test_index_waits(void)
     place_remove(&p);
 }
 
+/* A follower's batch of `count` records at `offset`. */
+static err replicate(struct plog *log, int64_t offset, int count)
+{
+    struct writer w;
+    struct append_result result;
+    writer_init(&w, 1 << 20);
+    make_batch(&w, &(struct batch_spec){.count = count}, offset);
+    batch_set_base_offset(w.data, offset);
+    err e = plog_append(log, w.data, w.len, APPEND_REPLICATION, 0, &result);
+    writer_deinit(&w);
+    return e;
+}
+
+/* Under names that count. */
+static bool has_files_of(const struct plog *log, int64_t base)
+{
+    static const char *const SUFFIXES[] = {"log", "index", "timeindex", "txnindex", "snapshot"};
+    char *files = picture(log);
+    bool found = false;
+    for (size_t i = 0; i < sizeof(SUFFIXES) / sizeof(SUFFIXES[0]); i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "%020lld.%s ", (long long)base, SUFFIXES[i]);
+        found |= strstr(files, name) != NULL;
+    }
+    free(files);
+    return found;
+}
+
+/* A follower of a compacted log rolls over a gap, and each byte may be the one for which there is no room: nothing is
+ * left of the new segment, and a batch within the gap is taken as if nothing had been. */
+static void test_roll_over_a_gap_taken_back(void)
+{
+    static const int errors[] = {ENOSPC, EDQUOT};
+    int refused = 0;
+    int rolled = 0;
+    for (size_t i = 0; i < 2; i++) {
+        struct place p;
+        struct how how = {.config = small_config(), .clean = true};
+        place_make(&p);
+        struct plog *log = must_open(&p, &how);
+        while (plog_size_bytes(log) + batch_bytes(log) <= 1000) {
+            must_append(log, 1);
+        }
+        int64_t end = plog_end_offset(log);
+        int64_t base = end + 100;
+        for (int64_t free_bytes = 0;; free_bytes++) {
+            uint32_t cuts = atomic_load(&log->cuts);
+            p.fault.limited = true;
+            p.fault.full_error = errors[i];
+            p.fault.free_bytes = free_bytes;
+            if (replicate(log, base, 1) == OK) {
+                break;
+            }
+            refused++;
+            rolled += atomic_load(&log->cuts) != cuts ? 1 : 0;
+            CU_ASSERT_FALSE_FATAL(plog_is_offline(log));
+            CU_ASSERT_EQUAL_FATAL(plog_end_offset(log), end);
+            CU_ASSERT_EQUAL_FATAL(log_active(log)->base_offset, 0);
+            CU_ASSERT(log->snapshot_offset <= end && log->producers.end_offset == end);
+            CU_ASSERT_FALSE(has_files_of(log, base));
+        }
+        p.fault.limited = false;
+        MUST(plog_truncate(log, end));
+        p.fault.limited = true;
+        p.fault.free_bytes = 70; /* for what a roll writes, and not for the batch */
+        CU_ASSERT_EQUAL(replicate(log, base, 1), ERR_KAFKA_STORAGE_ERROR);
+        p.fault.limited = false;
+        MUST(replicate(log, end, 1));
+        CU_ASSERT_EQUAL(plog_end_offset(log), end + 1);
+        CU_ASSERT_EQUAL(check_every_offset(log), end + 1);
+        MUST(plog_close(log));
+        place_reboot(&p);
+        how.recovery_point = INT64_MAX;
+        log = must_open(&p, &how);
+        CU_ASSERT_EQUAL(plog_end_offset(log), end + 1);
+        MUST(plog_close(log));
+        place_remove(&p);
+    }
+    printf("\n  rolls over a gap taken back: %d, of those with a segment: %d\n", refused, rolled);
+    CU_ASSERT(rolled > 100);
+}
+
+/* The same where nothing is to be appended behind the gap. */
+static void test_skip_taken_back(void)
+{
+    struct place p;
+    struct how how = {.config = small_config(), .clean = true};
+    int refused = 0;
+    place_make(&p);
+    struct plog *log = must_open(&p, &how);
+    must_append(log, 2);
+    p.fault.only_changes = true;
+    p.fault.error = ENOSPC;
+    for (p.fault.fail_at = 1;; p.fault.fail_at++) {
+        p.fault.calls = 0;
+        if (plog_skip_to(log, 100) == OK) {
+            break;
+        }
+        refused++;
+        CU_ASSERT_FALSE_FATAL(plog_is_offline(log));
+        CU_ASSERT_EQUAL(plog_end_offset(log), 2);
+        CU_ASSERT_EQUAL(log->segments_n, 1);
+        CU_ASSERT(log->snapshot_offset <= 2 && log->producers.end_offset == 2);
+        CU_ASSERT_FALSE(has_files_of(log, 100));
+    }
+    CU_ASSERT(refused >= 4);
+    p.fault.fail_at = 0;
+    CU_ASSERT_EQUAL(plog_end_offset(log), 100);
+    MUST(plog_close(log));
+    place_remove(&p);
+}
+
+/* An empty follower begins anew where its leader's batch does; without room for that batch it stays where it was. */
+static void test_no_room_to_begin_anew(void)
+{
+    struct world w;
+    make(&w);
+    struct plog *log = create(&w, 0);
+    MUST(append_as(log, 1, APPEND_CLIENT));
+    CU_ASSERT_FALSE(logs_look_for_room(w.logs));
+    MUST(plog_truncate_fully_and_start_at(log, 5));
+    for (int64_t free_bytes = 10; free_bytes >= 0; free_bytes -= 10) {
+        limit(&w, free_bytes, 0);
+        CU_ASSERT_EQUAL(replicate(log, 3, 4), ERR_KAFKA_STORAGE_ERROR);
+        CU_ASSERT_FALSE(plog_is_offline(log));
+        CU_ASSERT_EQUAL(plog_start_offset(log), 5);
+        CU_ASSERT_EQUAL(plog_end_offset(log), 5);
+    }
+    uint32_t truncations = atomic_load(&log->truncations);
+    CU_ASSERT_EQUAL(replicate(log, 3, 4), ERR_KAFKA_STORAGE_ERROR);
+    CU_ASSERT_EQUAL(atomic_load(&log->truncations), truncations); /* it is full: not tried */
+    w.p.fault.limited = false;
+    CU_ASSERT_FALSE(logs_look_for_room(w.logs));
+    MUST(replicate(log, 3, 4));
+    CU_ASSERT_EQUAL(plog_end_offset(log), 7);
+    end(&w);
+}
+
 /* The reserve is there for what describes records, a part of it for coordinators, nothing for clients. */
 static void test_reserve(void)
 {
@@ -488,5 +626,6 @@ static void test_starts_full(void)
 }
 
 SUITE("room", TEST(test_append_taken_back), TEST(test_final), TEST(test_roll_taken_back),
-      TEST(test_marker_taken_back), TEST(test_index_waits), TEST(test_reserve),
+      TEST(test_marker_taken_back), TEST(test_index_waits), TEST(test_roll_over_a_gap_taken_back),
+      TEST(test_skip_taken_back), TEST(test_no_room_to_begin_anew), TEST(test_reserve),
       TEST(test_room_returns), TEST(test_deletion_gives_room), TEST(test_starts_full))

@@ -58,6 +58,15 @@ static int disk_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int
     return code;
 }
 
+/* Once SQLite has noted what the system said, it goes on, and something else may be said. */
+static int disk_last_error(sqlite3_vfs *vfs, int len, char *text)
+{
+    (void)vfs;
+    int number = disk.real->xGetLastError(disk.real, len, text);
+    errno = disk.failed ? ENOENT : errno;
+    return number;
+}
+
 static void disk_install(void)
 {
     disk.real = sqlite3_vfs_find(NULL);
@@ -65,6 +74,7 @@ static void disk_install(void)
     disk.vfs.zName = "limited";
     disk.vfs.pNext = NULL;
     disk.vfs.xOpen = disk_open;
+    disk.vfs.xGetLastError = disk_last_error;
     CHECK(sqlite3_vfs_register(&disk.vfs, 1) == SQLITE_OK);
 }
 
@@ -223,7 +233,7 @@ static void test_with_room(void)
 }
 
 /* A new store is refused with that error, or made once there is room. Returns how many writes failed. */
-static int fill_new(bool has_room)
+static int fill_new(bool has_room, int error, int number)
 {
     int failures = 0;
     for (bool hit = true; hit;) {
@@ -232,11 +242,11 @@ static int fill_new(bool has_room)
         disk.files_n = 0;
         s.has_room = has_room;
         s.made_room = 0;
-        disk_fill(failures + 1, SQLITE_FULL, ENOSPC);
+        disk_fill(failures + 1, error, number);
         err e = try_open();
         hit = disk.failed || s.made_room > 0;
         failures += hit ? 1 : 0;
-        CU_ASSERT_EQUAL(e, hit && !has_room ? err_from_errno(ENOSPC) : OK);
+        CU_ASSERT_EQUAL(e, hit && !has_room ? err_from_errno(number) : OK);
         disk_fill(0, 0, 0);
         if (e != OK) {
             CU_ASSERT_EQUAL_FATAL(try_open(), OK);
@@ -249,8 +259,10 @@ static int fill_new(bool has_room)
 
 static void test_open(void)
 {
-    CU_ASSERT(fill_new(false) > 0);
-    CU_ASSERT(fill_new(true) > 0);
+    CU_ASSERT(fill_new(false, SQLITE_FULL, ENOSPC) > 0);
+    CU_ASSERT(fill_new(true, SQLITE_FULL, ENOSPC) > 0);
+    CU_ASSERT(fill_new(false, SQLITE_IOERR_WRITE, EDQUOT) > 0);
+    CU_ASSERT(fill_new(true, SQLITE_IOERR_WRITE, EDQUOT) > 0);
 }
 
 int main(int argc, char **argv)
