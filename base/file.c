@@ -314,11 +314,18 @@ err fs_datasync(struct fs *fs, int fd)
     return result(TEMP_FAILURE_RETRY(fs->ops->fdatasync(fs, fd)));
 }
 
+/* What a sync has failed to make durable no later one will. */
+static err final_if_full(err e)
+{
+    int number = err_to_errno(e);
+    return number == ENOSPC || number == EDQUOT ? err_from_errno(EIO) : e;
+}
+
 err fs_sync_dir(struct fs *fs, const char *path)
 {
     int fd = -1;
     TRY(fs_open(fs, path, O_RDONLY | O_DIRECTORY, &fd));
-    err e = result(TEMP_FAILURE_RETRY(fs->ops->fsync(fs, fd)));
+    err e = final_if_full(result(TEMP_FAILURE_RETRY(fs->ops->fsync(fs, fd))));
     fs_close(fs, fd);
     return e;
 }
@@ -327,7 +334,7 @@ err fs_sync_all(struct fs *fs, const char *path)
 {
     int fd = -1;
     TRY(fs_open(fs, path, O_RDONLY, &fd));
-    err e = result(TEMP_FAILURE_RETRY(fs->ops->syncfs(fs, fd)));
+    err e = final_if_full(result(TEMP_FAILURE_RETRY(fs->ops->syncfs(fs, fd))));
     fs_close(fs, fd);
     return e;
 }

@@ -82,6 +82,7 @@ NODISCARD err fs_truncate(struct fs *fs, int fd, int64_t size);
 /* Makes the file so long, of bytes that have their place on the disk. After an error it may be longer than it was. */
 NODISCARD err fs_allocate(struct fs *fs, int fd, int64_t size);
 NODISCARD err fs_datasync(struct fs *fs, int fd);
+/* Names that have found no room in it are lost to every later sync, too: EIO, as from fs_sync_all(). */
 NODISCARD err fs_sync_dir(struct fs *fs, const char *path);
 /* Makes durable all that was written to the file system that holds `path`. */
 NODISCARD err fs_sync_all(struct fs *fs, const char *path);

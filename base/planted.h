@@ -57,8 +57,9 @@ enum mistake {
     MISTAKE_NO_SYNC_OF_DIR,             /* the data is, and has no name */
     MISTAKE_START_UNTOLD,               /* the start of a log whose old segments may come back */
     MISTAKE_OVERLAP_STAYS,              /* a segment behind a cut that a crash has undone */
-    MISTAKE_MOVE_UNTOLD,   /* a moved log's former one goes before checkpoints know the new one */
-    MISTAKE_SHORTER_STAYS, /* of a log in two directories */
+    MISTAKE_MOVE_UNTOLD,     /* a moved log's former one goes before checkpoints know the new one */
+    MISTAKE_SHORTER_STAYS,   /* of a log in two directories */
+    MISTAKE_COPY_UNCOMPARED, /* a move goes on with what the log has lost */
 };
 
 #ifndef OTTLA_PLANTED

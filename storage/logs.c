@@ -341,10 +341,7 @@ err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
                           err_text(e));
         }
     }
-    err e = logs_end_moves(logs);
-    if (e != OK) {
-        return refuse(reason, LOGS_REASON_BYTES, "cannot end the move of a log: %s", err_text(e));
-    }
+    logs_end_moves(logs);
     TRY(check_any_left(logs, reason));
     log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
              (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
@@ -392,6 +389,9 @@ static err close_dir(struct logs *logs, size_t at)
         if (entry->future != NULL && entry->future_dir == at) {
             close_log(dir, entry, entry->future, &next);
             entry->future = NULL;
+        } else if (entry->former != NULL && entry->former_dir == at) {
+            close_log(dir, entry, entry->former, &next);
+            entry->former = NULL;
         } else if (entry->dir == at && entry->log == NULL) {
             checkpoints_add_damaged(&next, entry);
         } else if (entry->dir == at) {
@@ -431,20 +431,17 @@ static void logs_free(struct logs *logs)
     free(logs);
 }
 
-/* What has moved is durable where it is now, before what it was goes. */
+/* What has moved is durable where it is now, before what it was goes. Where it cannot be it has failed, and the next start
+ * looks which of the two is further. */
 static void end_moves(struct logs *logs)
 {
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        if (entry->former != NULL && plog_flush(entry->log) != OK) {
-            plog_abandon(entry->former); /* the next start looks which of the two is further */
-            entry->former = NULL;
+        if (entry->former != NULL) {
+            err_ignore(plog_flush(entry->log));
         }
     }
-    err e = logs_end_moves(logs);
-    if (e != OK) {
-        log_error(AREA, "what was moved cannot be deleted error=\"%s\"", err_text(e));
-    }
+    logs_end_moves(logs);
 }
 
 void logs_close(struct logs *logs)
@@ -722,6 +719,9 @@ static err delete_named(struct logs *logs, struct entry *entry, const char *key)
 {
     size_t at = entry->dir;
     TRY(logs_bury_copies(logs, entry));
+    if (!log_dir_is_online(&logs->dirs[at])) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
     char *path = xasprintf("%s/%s", logs->dirs[at].path, key);
     char *renamed = deleted_name(logs->env->random, path);
     err e = fs_rename(logs->env->fs, path, renamed);
@@ -739,9 +739,7 @@ err logs_delete(struct logs *logs, struct topic_partition name)
     pthread_mutex_lock(&logs->lock);
     struct entry *entry = map_get_str(&logs->entries, str_of(key));
     pthread_mutex_unlock(&logs->lock);
-    err e = entry == NULL                                 ? E_NOT_FOUND
-            : !log_dir_is_online(&logs->dirs[entry->dir]) ? ERR_KAFKA_STORAGE_ERROR
-                                                          : delete_named(logs, entry, key);
+    err e = entry == NULL ? E_NOT_FOUND : delete_named(logs, entry, key);
     free(key);
     return e;
 }

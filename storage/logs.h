@@ -81,7 +81,7 @@ NODISCARD err logs_delete(struct logs *logs, struct topic_partition name);
 /* Returns the milliseconds until there is more to do, or -1. */
 int64_t logs_remove_deleted(struct logs *logs);
 
-/* ---- moving a log to another directory (KIP-113; reference: storage format §16) ----
+/* ---- moving a log to another directory (KIP-113) (reference: storage format §16) ----
  *
  * A copy of the log is made in the other directory, under the name "<name>.<32 hex>-future"; whoever calls fills it, and
  * keeps a reader from it when it goes. Then it takes the log's place: it gets its name, so that for a moment two
@@ -109,18 +109,22 @@ struct logs_whereabouts logs_where(struct logs *logs, struct topic_partition nam
 void logs_wish(struct logs *logs, struct topic_partition name, ssize_t dir);
 ssize_t logs_wished(struct logs *logs, struct topic_partition name);
 
-/* Makes the copy, which begins where the log does, empty. KAFKA_STORAGE_ERROR: the directory cannot take it. */
+/* Makes the copy, which begins where the log does, empty. KAFKA_STORAGE_ERROR: the directory cannot take it, some other
+ * one is offline, or the last move has not ended. */
 NODISCARD err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
                               struct plog **future);
 /* The move is given up, the copy deleted. Fine without one. */
 void logs_move_give_up(struct logs *logs, struct topic_partition name);
+/* The copy stays, under its first name, and the next start goes on with it: the log's own disk has failed. */
+void logs_move_set_aside(struct logs *logs, struct topic_partition name);
 /* Flushes the copy and gives it its name; the log in the other directory is still the one that counts. The copy is
  * another object from here on. After an error there is no copy any more. */
 NODISCARD err logs_move_publish(struct logs *logs, struct topic_partition name,
                                 struct plog **future);
 /* The copy is the log from now on: it has all that the former one had, which stays open. */
 void logs_move_swap(struct logs *logs, struct topic_partition name);
-/* Nobody uses the former log any more, and what it promised is durable in the other one: it is deleted. */
+/* Nobody uses the former log any more, and what it promised is durable in the other one: it is deleted. After an error it
+ * is there still: another time. */
 NODISCARD err logs_move_end(struct logs *logs, struct topic_partition name);
 /* Calls `each` for the copies in a directory, with the log that each is of; as logs_each. */
 void logs_each_future_in(struct logs *logs, size_t dir,

@@ -168,6 +168,17 @@ static err write_recovery_points(struct logs *logs)
     return first;
 }
 
+err logs_write_recovery_points_in(struct logs *logs, size_t dir)
+{
+    struct next_checkpoints next;
+    struct log_dir *at = &logs->dirs[dir];
+    pthread_mutex_lock(&logs->points_lock);
+    collect_checkpoints(logs, dir, &next);
+    err e = after_write(at, checkpoints_write(&next, logs->env->fs, at));
+    pthread_mutex_unlock(&logs->points_lock);
+    return e == OK && !log_dir_is_online(at) ? ERR_KAFKA_STORAGE_ERROR : e;
+}
+
 err logs_write_recovery_points(struct logs *logs)
 {
     pthread_mutex_lock(&logs->points_lock);

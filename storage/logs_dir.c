@@ -312,18 +312,20 @@ static void note_offset(void *context, struct str topic, int32_t partition, int6
     free(name);
 }
 
-/* Unreadable is as good as absent: everything is looked at again. */
-static void read_checkpoint(struct log_dir *dir, struct fs *fs, const char *name, struct map *map)
+/* One that makes no sense is as good as absent: everything is looked at again. Not one that the disk does not give. */
+static err read_checkpoint(struct log_dir *dir, struct fs *fs, const char *name, struct map *map)
 {
     char *path = file_in(dir, name);
     err e = offset_checkpoint_read(fs, path, note_offset, map);
-    if (e != OK) {
+    bool unread = err_to_errno(e) != 0; /* what it says is there, and counts */
+    if (e != OK && !unread) {
         log_warn(AREA, "a checkpoint is unreadable and ignored file=%s error=\"%s\"", path,
                  err_text(e));
         map_deinit(map);
         map_init(map);
     }
     free(path);
+    return unread ? e : OK;
 }
 
 err log_dir_begin(struct log_dir *dir, struct fs *fs)
@@ -337,10 +339,10 @@ err log_dir_begin(struct log_dir *dir, struct fs *fs)
     }
     free(marker);
     TRY(e);
-    read_checkpoint(dir, fs, "recovery-point-offset-checkpoint", &dir->recovery_points);
-    read_checkpoint(dir, fs, "log-start-offset-checkpoint", &dir->start_offsets);
-    read_checkpoint(dir, fs, "cleaner-offset-checkpoint", &dir->cleaned_to);
-    read_checkpoint(dir, fs, "replication-offset-checkpoint", &dir->high_watermarks);
+    TRY(read_checkpoint(dir, fs, "recovery-point-offset-checkpoint", &dir->recovery_points));
+    TRY(read_checkpoint(dir, fs, "log-start-offset-checkpoint", &dir->start_offsets));
+    TRY(read_checkpoint(dir, fs, "cleaner-offset-checkpoint", &dir->cleaned_to));
+    TRY(read_checkpoint(dir, fs, "replication-offset-checkpoint", &dir->high_watermarks));
     dir->has_cleaned = dir->cleaned_to.count > 0;
     return OK;
 }

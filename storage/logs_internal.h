@@ -90,13 +90,16 @@ void logs_note_future(struct logs *logs, size_t dir, const char *name);
 void logs_open_futures(struct logs *logs);
 /* What a move has made of an entry, which is in no table any more, is deleted. */
 NODISCARD err logs_bury_copies(struct logs *logs, struct entry *entry);
-/* Moves that are done but for the deletion of what was moved; after a flush of the log. */
-NODISCARD err logs_end_moves(struct logs *logs);
+/* Moves that are done but for the deletion of what was moved, of logs that are online and flushed. What cannot be ended
+ * stays, and is said. */
+void logs_end_moves(struct logs *logs);
 
 /* logs_checkpoints.c */
 
 /* Names of a checkpoint that no log has. `lock` is held, or nobody else is there yet. */
 void logs_note_stale(struct logs *logs, const struct map *checkpoint);
+/* Of one directory. KAFKA_STORAGE_ERROR: it is offline. */
+NODISCARD err logs_write_recovery_points_in(struct logs *logs, size_t dir);
 /* Before a log is created: the files must not know one of its name. A write that is under way is
  * waited for. */
 NODISCARD err logs_forget_stale(struct logs *logs, const char *key);

@@ -132,22 +132,28 @@ static err bury_log(struct logs *logs, size_t dir, struct plog *log)
     return e;
 }
 
+/* "<topic>-<partition>.<32 hex>-future" in that directory; malloc'd. */
+static char *future_path(struct logs *logs, size_t dir, struct topic_partition name)
+{
+    char hex[LOGS_HEX_BYTES];
+    logs_random_hex(logs->env->random, hex);
+    return xasprintf("%s/%.*s-%d.%s-future", logs->dirs[dir].path, (int)name.topic.len,
+                     name.topic.data, name.partition, hex);
+}
+
 err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
                     struct plog **future)
 {
     struct entry *entry = entry_of(logs, name);
-    char hex[LOGS_HEX_BYTES];
     CHECK(entry != NULL && entry->log != NULL && dir < logs->dirs_n && dir != entry->dir);
-    if (!log_dir_is_online(&logs->dirs[dir])) {
-        return ERR_KAFKA_STORAGE_ERROR;
+    if (entry->former != NULL || logs_dirs_online(logs) < logs->dirs_n) {
+        return ERR_KAFKA_STORAGE_ERROR; /* a directory that is offline may have an older copy */
     }
     char *key = logs_key(name);
     err forgotten = logs_forget_stale(logs, key);
     free(key);
     TRY(forgotten);
-    logs_random_hex(logs->env->random, hex);
-    char *path = xasprintf("%s/%.*s-%d.%s-future", logs->dirs[dir].path, (int)name.topic.len,
-                           name.topic.data, name.partition, hex);
+    char *path = future_path(logs, dir, name);
     struct plog_open how = {.dir = path,
                             .name = name,
                             .dir_health = logs->dirs[dir].health,
@@ -163,12 +169,27 @@ err logs_move_begin(struct logs *logs, struct topic_partition name, size_t dir,
         set_future(logs, entry, dir, made);
         *future = made;
     } else {
-        plog_abandon(made);
         logs_fail_dir(logs, dir, e, "creating", path);
+        err_ignore(logs_bury(logs, dir, path, made)); /* it has said so */
         e = ERR_KAFKA_STORAGE_ERROR;
     }
     free(path);
     return e;
+}
+
+void logs_move_set_aside(struct logs *logs, struct topic_partition name)
+{
+    struct entry *entry = entry_of(logs, name);
+    struct plog *future = entry == NULL ? NULL : take_future(logs, entry);
+    if (future == NULL) {
+        return;
+    }
+    char *path = future_path(logs, entry->future_dir, name);
+    err e = fs_rename(logs->env->fs, plog_dir(future), path);
+    log_info(AREA, "move set aside, it goes on after the next start dir=%s", path);
+    plog_abandon(future);
+    logs_fail_dir(logs, entry->future_dir, e, "renaming to", path);
+    free(path);
 }
 
 void logs_move_give_up(struct logs *logs, struct topic_partition name)
@@ -187,15 +208,15 @@ err logs_bury_copies(struct logs *logs, struct entry *entry)
 {
     size_t dir = entry->future_dir;
     struct plog *future = take_future(logs, entry);
+    pthread_mutex_lock(&logs->lock);
     struct plog *former = entry->former;
     entry->former = NULL;
+    logs->dirs[entry->former_dir].partitions_n -= former == NULL ? 0 : 1;
+    pthread_mutex_unlock(&logs->lock);
     err e = future == NULL ? OK : bury_log(logs, dir, future);
     if (former == NULL) {
         return e;
     }
-    pthread_mutex_lock(&logs->lock);
-    logs->dirs[entry->former_dir].partitions_n--;
-    pthread_mutex_unlock(&logs->lock);
     err e2 = bury_log(logs, entry->former_dir, former);
     return e == OK ? e2 : e;
 }
@@ -218,12 +239,13 @@ static err open_published(struct logs *logs, const struct entry *entry, const ch
     return plog_open(logs->env, &how, log);
 }
 
-/* Closes the copy and renames it. */
+/* Closes the copy and renames it. A checkpoint of it may be of before it was cut: it is forgotten first. */
 static err publish(struct logs *logs, const struct entry *entry, struct plog *future,
                    const char *path)
 {
     char *before = xstrdup(plog_dir(future));
     err e = plog_close(future);
+    e = e == OK ? logs_write_recovery_points_in(logs, entry->future_dir) : e;
     e = e == OK ? fs_rename(logs->env->fs, before, path) : e;
     e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[entry->future_dir].path) : e;
     if (e != OK) {
@@ -248,6 +270,7 @@ err logs_move_publish(struct logs *logs, struct topic_partition name, struct plo
     if (e == OK) {
         e = open_published(logs, entry, path, end_offset, future);
         if (e != OK) {
+            logs_fail_dir(logs, entry->future_dir, e, "opening", path);
             err_ignore(logs_bury(logs, entry->future_dir, path, NULL)); /* it has said so */
         }
     }
@@ -279,9 +302,13 @@ void logs_move_swap(struct logs *logs, struct topic_partition name)
     free(key);
 }
 
+/* The checkpoints are written; where that failed the former log is what a start without this directory has. */
 static err end_move(struct logs *logs, struct entry *entry)
 {
     struct plog *former = entry->former;
+    if (plog_is_offline(entry->log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
     log_debug(AREA, "moved dir=%s from=%s", plog_dir(entry->log), plog_dir(former));
     pthread_mutex_lock(&logs->lock);
     entry->former = NULL;
@@ -298,25 +325,24 @@ err logs_move_end(struct logs *logs, struct topic_partition name)
 {
     struct entry *entry = entry_of(logs, name);
     CHECK(entry != NULL && entry->former != NULL && entry->log != NULL);
-    TRY(planted(MISTAKE_MOVE_UNTOLD) ? OK : logs_write_recovery_points(logs));
+    TRY(planted(MISTAKE_MOVE_UNTOLD) ? OK : logs_write_recovery_points_in(logs, entry->dir));
     return end_move(logs, entry);
 }
 
-err logs_end_moves(struct logs *logs)
+void logs_end_moves(struct logs *logs)
 {
-    bool written = false;
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        if (entry->former == NULL) {
+        if (entry->former == NULL || plog_is_offline(entry->log)) {
             continue;
         }
-        if (!written) {
-            TRY(logs_write_recovery_points(logs));
-            written = true;
+        err e = logs_write_recovery_points_in(logs, entry->dir);
+        e = e == OK ? end_move(logs, entry) : e;
+        if (e != OK) {
+            log_error(AREA, "what was moved cannot be deleted now dir=%s error=\"%s\"",
+                      plog_dir(entry->log), err_text(e));
         }
-        TRY(end_move(logs, entry));
     }
-    return OK;
 }
 
 /* ---- a start ---- */
@@ -342,12 +368,52 @@ static bool may_be_one(const struct plog *a, const struct plog *b)
     return uuid_is_zero(id) || uuid_is_zero(other) || uuid_equal(id, other);
 }
 
+/* Of the two directories' checkpoints the larger one counts. */
+static void carry_high_watermark(struct logs *logs, const struct entry *entry)
+{
+    char *key = logs_key(plog_name(entry->log));
+    struct map *own = &logs->dirs[entry->dir].high_watermarks;
+    const void *other = map_get_str(&logs->dirs[entry->former_dir].high_watermarks, str_of(key));
+    if (checkpoint_offset(other) > checkpoint_offset(map_get_str(own, str_of(key)))) {
+        map_set_str(own, str_of(key), checkpoint_value(checkpoint_offset(other)));
+    }
+    free(key);
+}
+
+/* Of a log in two directories one is damaged below what was promised, the other is whole: that one counts. The damaged
+ * one is kept under a name that no start looks at, Kafka's neither. */
+static err set_damaged_aside(struct logs *logs, const struct entry *entry, size_t dir)
+{
+    char hex[LOGS_HEX_BYTES];
+    logs_random_hex(logs->env->random, hex);
+    char *path = xasprintf("%s/%s-%d", logs->dirs[dir].path, entry->topic, entry->partition);
+    char *aside = xasprintf("%s.%s-stray", path, hex);
+    err e = fs_rename(logs->env->fs, path, aside);
+    e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[dir].path) : e;
+    log_error(AREA, "of a log in two directories the whole one is kept dir=%s damaged=%s",
+              plog_dir(entry->log), aside);
+    logs_fail_dir(logs, dir, e, "renaming", path);
+    free(path);
+    free(aside);
+    return OK;
+}
+
 err logs_choose(struct logs *logs, struct entry *entry, size_t dir, struct plog *other,
                 char reason[LOGS_REASON_BYTES])
 {
     const char *first = logs->dirs[entry->dir].path;
-    if (entry->former != NULL || entry->log == NULL || other == NULL ||
-        !may_be_one(entry->log, other)) {
+    if (entry->log != NULL && other == NULL) {
+        return set_damaged_aside(logs, entry, dir);
+    }
+    if (entry->log == NULL && other != NULL) {
+        size_t damaged = entry->dir;
+        entry->log = other;
+        entry->dir = dir;
+        logs->dirs[dir].partitions_n++;
+        logs->dirs[damaged].partitions_n--;
+        return set_damaged_aside(logs, entry, damaged);
+    }
+    if (entry->former != NULL || other == NULL || !may_be_one(entry->log, other)) {
         plog_abandon(other);
         return refuse(reason, LOGS_REASON_BYTES,
                       "%s-%d is in two log directories: %s and %s; move one of them away",
@@ -362,6 +428,7 @@ err logs_choose(struct logs *logs, struct entry *entry, size_t dir, struct plog 
         entry->log = other;
         entry->dir = dir;
     }
+    carry_high_watermark(logs, entry);
     int64_t start = plog_start_offset(entry->former);
     if (start > plog_start_offset(entry->log) && start <= plog_end_offset(entry->log)) {
         err_ignore(plog_advance_start(entry->log, start)); /* it is offline then, and says so */
@@ -382,6 +449,38 @@ void logs_note_future(struct logs *logs, size_t dir, const char *name)
         (struct found_future){.dir = dir, .name = xstrdup(name)};
 }
 
+/* Cuts a copy to where it agrees with the log, which may have been cut since it was copied, or has lost more to a power
+ * cut: as a follower does with its leader's log, by leader epochs (KIP-101, KIP-279). */
+static err agree(struct plog *log, struct plog *copy)
+{
+    int64_t end = plog_end_offset(log);
+    if (planted(MISTAKE_COPY_UNCOMPARED)) {
+        return OK;
+    }
+    TRY(plog_end_offset(copy) > end ? plog_truncate(copy, end) : OK);
+    while (plog_end_offset(copy) > plog_start_offset(copy)) {
+        int32_t epoch = plog_latest_epoch(copy);
+        int32_t known = -1;
+        int32_t own = -1;
+        int64_t known_end = -1;
+        int64_t own_end = -1;
+        plog_end_offset_for_epoch(log, epoch, &known, &known_end);
+        plog_end_offset_for_epoch(copy, known, &own, &own_end);
+        int64_t cut = known_end < own_end ? known_end : own_end;
+        if (epoch < 0 || known < 0 || own != known || cut <= plog_start_offset(copy)) {
+            return plog_truncate_fully_and_start_at(copy, plog_start_offset(log));
+        }
+        if (cut >= plog_end_offset(copy)) {
+            return OK;
+        }
+        TRY(plog_truncate(copy, cut));
+        if (known == epoch) {
+            return OK;
+        }
+    }
+    return OK;
+}
+
 /* The copy of a log that is here; else *future is NULL, and the copy is deleted. One that cannot be opened is to be made
  * again. */
 static void open_future(struct logs *logs, const struct entry *entry, size_t dir, const char *path,
@@ -395,6 +494,9 @@ static void open_future(struct logs *logs, const struct entry *entry, size_t dir
     free(key);
     *future = NULL;
     err e = is_wanted ? plog_open(logs->env, &how, future) : E_NOT_FOUND;
+    e = e == OK && may_be_one(*future, entry->log) ? agree(entry->log, *future) : e;
+    logs->promises_more |= e == OK && how.recovery_point > plog_recovery_point(*future);
+    logs_fail_dir(logs, dir, e, "opening", path);
     if (e != OK || !may_be_one(*future, entry->log)) {
         log_warn(AREA, "deleting a copy that cannot be gone on with dir=%s", path);
         err_ignore(logs_bury(logs, dir, path, *future)); /* it has said so */

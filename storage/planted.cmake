@@ -34,6 +34,7 @@ set(PLANTED_CRASH
     "OVERLAP_STAYS:recovery.c:truncate"
     "MOVE_UNTOLD:logs_move.c:move"
     "SHORTER_STAYS:logs_move.c:move"
+    "COPY_UNCOMPARED:logs_move.c:move ahead of the log"
     "OLDS_LAST:plog_clean.c:clean"
     "NO_CLEANED_SYNC:clean_files.c:clean and merge")
 foreach(each ${PLANTED_CRASH})

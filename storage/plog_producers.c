@@ -241,7 +241,11 @@ err plog_take_producers(struct plog *log, struct plog *former)
     exchange_producers(log, former);
     log->touched = true;
     log->snapshot_offset = -1; /* the copy's own says less */
-    return plog_take_snapshot_if_room(log);
+    err e = plog_take_snapshot_if_room(log);
+    if (e != OK) {
+        exchange_producers(log, former);
+    }
+    return e;
 }
 
 err plog_take_snapshot_if_room(struct plog *log)

@@ -20,7 +20,8 @@ enum {
     THREADS_MAX = 64,
     PIECE_BYTES = 1 << 20,
     FLUSH_BYTES = 16 << 20,
-    NEARLY_BYTES = 256 << 10, /* a smaller piece: nearly all is copied */
+    NEARLY_BYTES = 256 << 10, /* no more is left: nearly all is copied */
+    LEFT_MAX_BYTES = 4 << 20, /* that may be copied on the state thread */
     ROUNDS_MAX = 64,
     PAUSE_MS = 20,
     PAUSE_MAX_MS = 2000,
@@ -34,6 +35,8 @@ struct move {
     struct partition *p; /* a reference */
     uint32_t number;
     struct loop_task task;
+    struct timer timer; /* the state thread's */
+    bool said;          /* why it pauses */
     int64_t due_ms;
     int64_t pause_ms; /* the last one; 0: none since the last success */
     int64_t copied_bytes;
@@ -124,11 +127,32 @@ static void say_moved(const struct move *move)
              (long long)(clock_monotonic_ms(mover->config.clock) - move->began_ms));
 }
 
-/* The checkpoints of the new directory know the log before the former one goes. */
-static err end(struct dir_mover *mover, struct topic_partition name)
+static void end(struct move *move)
 {
-    TRY(replicas_checkpoint_high_watermarks(mover->config.replicas, true));
-    return logs_move_end(mover->config.logs, name);
+    struct dir_mover *mover = move->mover;
+    err e = logs_move_end(mover->config.logs, partition_name(move->p));
+    if (e != OK &&
+        partition_is_online(move->p)) { /* another time there is room for the checkpoints */
+        timer_start(mover->config.state, &move->timer, PAUSE_MAX_MS);
+        return;
+    }
+    if (e == OK) {
+        say_moved(move);
+        mover->config.files_dropped(mover->config.context);
+        go_where_wished(mover, move->p);
+    }
+    move_forget(move);
+}
+
+static void on_end_again(struct timer *timer)
+{
+    struct move *move = container_of(timer, struct move, timer);
+    if (partition_is_online(move->p) &&
+        logs_where(move->mover->config.logs, partition_name(move->p)).ends) {
+        end(move);
+    } else {
+        move_forget(move);
+    }
 }
 
 static void on_swapped(struct loop_task *task)
@@ -141,19 +165,15 @@ static void on_swapped(struct loop_task *task)
     err e = partition_release_former(move->p, move->end_offset);
     if (e == E_BUSY) {
         pass_on(move, mover->config.flush, on_flushed);
-        return;
+    } else if (e == OK) {
+        err_ignore(replicas_checkpoint_high_watermarks(mover->config.replicas, true)); /* a hint */
+        end(move);
+    } else {
+        if (e == ERR_KAFKA_STORAGE_ERROR) {
+            say(move, e, "has moved to a directory that has failed since; what it was is kept");
+        }
+        move_forget(move);
     }
-    if (e == OK) {
-        e = end(mover, partition_name(move->p));
-        mover->config.files_dropped(mover->config.context);
-        go_where_wished(mover, move->p);
-    }
-    if (e == OK) {
-        say_moved(move);
-    } else if (err_is_local(e) || e == ERR_KAFKA_STORAGE_ERROR) {
-        say(move, e, "moved, and what it was cannot be deleted now");
-    }
-    move_forget(move);
 }
 
 /* On the flush thread, behind the flush that was asked for. */
@@ -163,18 +183,20 @@ static void on_flushed(struct loop_task *task)
     pass_on(move, move->mover->config.state, on_swapped);
 }
 
-/* The copy has its final name, and everything. */
+/* The copy gets its final name, and everything. E_BUSY: there is too much left to be copied here. */
 static err finish(struct move *move)
 {
     struct dir_mover *mover = move->mover;
     struct topic_partition name = partition_name(move->p);
     struct plog *future = logs_where(mover->config.logs, name).future;
-    struct move_progress progress = {.left_offsets = 1};
+    struct move_progress progress;
+    err e = partition_move_on(move->p, move->number, &mover->buffer, &progress);
+    TRY(e == OK && progress.left_bytes > LEFT_MAX_BYTES ? E_BUSY : e);
     partition_hold_move(move->p);
     TRY(logs_move_publish(mover->config.logs, name, &future));
     partition_go_on_moving(move->p, future);
-    err e = OK;
-    for (int i = 0; i < ROUNDS_MAX && e == OK && progress.left_offsets > 0; i++) {
+    progress.left_bytes = 1;
+    for (int i = 0; i < ROUNDS_MAX && e == OK && progress.left_bytes > 0; i++) {
         e = partition_move_on(move->p, move->number, &mover->buffer, &progress);
         move->copied_bytes += progress.copied_bytes;
     }
@@ -182,6 +204,22 @@ static err finish(struct move *move)
     logs_move_swap(mover->config.logs, name);
     return OK;
 }
+
+/* Where the log's own disk has failed the copy may be all that there is: it stays for the next start. */
+static void end_badly(struct move *move, err e)
+{
+    struct dir_mover *mover = move->mover;
+    say(move, e, "cannot be moved");
+    if (partition_is_online(move->p)) {
+        give_up(mover, move->p);
+    } else {
+        partition_give_up_move(move->p);
+        logs_move_set_aside(mover->config.logs, partition_name(move->p));
+    }
+    move_forget(move);
+}
+
+static void on_added(struct loop_task *task);
 
 static void on_copied(struct loop_task *task)
 {
@@ -196,13 +234,13 @@ static void on_copied(struct loop_task *task)
     }
     err e = finish(move);
     buffer_empty(&mover->buffer);
-    if (e != OK) {
-        say(move, e, "cannot be moved");
-        give_up(mover, move->p);
-        move_forget(move);
-        return;
+    if (e == OK) {
+        pass_on(move, mover->config.flush, on_flushed);
+    } else if (e == E_BUSY) {
+        pass_on(move, move->thread->loop, on_added);
+    } else {
+        end_badly(move, e);
     }
-    pass_on(move, mover->config.flush, on_flushed);
 }
 
 static void on_copy_failed(struct loop_task *task)
@@ -237,8 +275,9 @@ static void leave(struct move *move, void (*run)(struct loop_task *task))
 
 static void pause_move(struct move *move, err e)
 {
-    if (move->pause_ms == 0 && e != E_BUSY) {
+    if (!move->said && e != E_BUSY) {
         say(move, e, "cannot be copied now, it is tried again");
+        move->said = true;
     }
     move->pause_ms = move->pause_ms == 0 ? PAUSE_MS : move->pause_ms * 2;
     move->pause_ms = move->pause_ms < PAUSE_MAX_MS ? move->pause_ms : PAUSE_MAX_MS;
@@ -251,7 +290,7 @@ static err copy(struct move *move, struct move_progress *progress)
     move->copied_bytes += progress->copied_bytes;
     move->unflushed_bytes += progress->copied_bytes;
     throttle_record(move->mover->config.throttle, progress->copied_bytes);
-    if (move->unflushed_bytes >= FLUSH_BYTES || progress->copied_bytes < NEARLY_BYTES) {
+    if (move->unflushed_bytes >= FLUSH_BYTES || progress->left_bytes < NEARLY_BYTES) {
         move->unflushed_bytes = 0;
         return partition_flush_move(move->p, move->number);
     }
@@ -262,10 +301,11 @@ static void go_on(struct move *move)
 {
     struct move_progress progress;
     err e = copy(move, &progress);
-    if (e == OK && progress.copied_bytes < NEARLY_BYTES) {
+    if (e == OK && progress.left_bytes < NEARLY_BYTES) {
         leave(move, on_copied);
     } else if (e == OK) {
         move->pause_ms = 0;
+        move->said = false;
     } else if (progress.future_failed) {
         leave(move, on_copy_failed);
     } else if (e == E_NOT_FOUND || !partition_is_online(move->p)) {
@@ -335,6 +375,7 @@ static err fill(struct dir_mover *mover, struct partition *p, size_t dir, struct
     *move = (struct move){.mover = mover,
                           .thread = thread,
                           .p = p,
+                          .timer.fire = on_end_again,
                           .number = partition_begin_move(p, future),
                           .began_ms = clock_monotonic_ms(mover->config.clock)};
     partition_retain(p);
@@ -454,6 +495,7 @@ void dir_mover_stop(struct dir_mover *mover)
     }
     list_each (item, &mover->all) {
         struct move *move = container_of(item, struct move, all_link);
+        timer_stop(mover->config.state, &move->timer);
         partition_release(move->p);
         move->p = NULL;
     }

@@ -363,7 +363,7 @@ struct move_buffer {
 };
 struct move_progress {
     int64_t copied_bytes;
-    int64_t left_offsets;
+    int64_t left_bytes;
     bool future_failed; /* it is the copy that is offline */
 };
 /* Copies one piece. Any thread, one at a time. E_NOT_FOUND: this move goes on no more; E_BUSY: the log is still being

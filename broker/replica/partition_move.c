@@ -2,7 +2,7 @@
  *
  * The copy, `future`, is appended to by one thread, in pieces, without the partition's lock: it reads the log as a
  * replica does, up to its end, and takes the batches as they are. What happens to the log meanwhile needs no care, but
- * for a cut: it is noted under the lock, as `future_cut`, and before the next piece the copy is cut as well. Bytes that
+ * for a cut (after a start the two are compared, logs_move.c): it is noted under the lock, as `future_cut`, and before the next piece the copy is cut as well. Bytes that
  * were read beside the cut are of what is cut again. The log is not compacted meanwhile, so that the cleaner's
  * checkpoint says of the copy what it says of the log; what a clean that was under way leaves is waited for.
  *
@@ -191,7 +191,8 @@ err partition_move_on(struct partition *p, uint32_t number, struct move_buffer *
     partition_unlock(p);
     TRY(e);
     e = copy_piece(&piece, buffer, progress);
-    progress->left_offsets = plog_end_offset(piece.log) - plog_end_offset(piece.future);
+    progress->left_bytes =
+        plog_bytes_between(piece.log, plog_end_offset(piece.future), plog_end_offset(piece.log));
     progress->future_failed = plog_is_offline(piece.future);
     partition_lock(p);
     piece_end(p, &piece, e);
@@ -210,6 +211,8 @@ err partition_flush_move(struct partition *p, uint32_t number)
         return E_NOT_FOUND;
     }
     err e = plog_flush(future);
+    plog_expire_producers(future);
+    (void)plog_last_stable_offset(future, plog_end_offset(future)); /* forgets what is decided */
     partition_lock(p);
     p->future_pins--;
     pthread_cond_broadcast(&p->unpinned);
@@ -229,6 +232,9 @@ static err swap(struct partition *p, struct move_buffer *buffer)
         piece_end(p, &piece, e);
         TRY(e);
     } while (plog_end_offset(piece.future) < plog_end_offset(piece.log));
+    if (plog_end_offset(piece.future) != plog_end_offset(piece.log)) {
+        return E_CORRUPT; /* it is a copy of something else */
+    }
     TRY(plog_succeed(piece.future, piece.log));
     p->former = p->log;
     p->former_pins = p->pins;
@@ -262,7 +268,7 @@ static bool is_flushed(const struct partition *p, int64_t end_offset)
 err partition_release_former(struct partition *p, int64_t end_offset)
 {
     partition_lock(p);
-    err e = partition_check_log(p);
+    err e = p->gone != OK ? p->gone : partition_check_log(p);
     if (e == OK && !is_flushed(p, end_offset)) {
         partition_queue_flush(p);
         e = E_BUSY;

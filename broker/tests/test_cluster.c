@@ -423,8 +423,10 @@ static void test_options_of_brokers_that_are_there(void)
     CU_ASSERT_EQUAL(alter_broker("0", "num.io.threads", "10", CONFIG_SET), ERR_INVALID_REQUEST);
     CU_ASSERT_STRING_EQUAL(message, "Cannot update these configs dynamically: Set(num.io.threads)");
     CU_ASSERT_EQUAL(
-        alter_broker("0", "replica.alter.log.dirs.io.max.bytes.per.second", "1", CONFIG_SET),
+        alter_broker("0", "replica.alter.log.dirs.io.max.bytes.per.second", "-1", CONFIG_SET),
         ERR_INVALID_REQUEST);
+    MUST(alter_broker("0", "replica.alter.log.dirs.io.max.bytes.per.second", "1", CONFIG_SET));
+    MUST(alter_broker("0", "replica.alter.log.dirs.io.max.bytes.per.second", NULL, CONFIG_DELETE));
     MUST(alter_broker("0", "num.io.threads", NULL, CONFIG_DELETE));
     put("/config/brokers/0", "no json");
     CU_ASSERT_EQUAL(alter_broker("0", "min.insync.replicas", "1", CONFIG_SET),

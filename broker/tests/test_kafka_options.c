@@ -218,7 +218,8 @@ static void test_no_others(void)
     static const char *const OTHERS[] = {
         "ottla.", "super.users", "allow.everyone.if.no.acl.found", "config.providers",
         /* of Kafka's dynamic options alone */
-        "leader.replication.throttled.rate", "follower.replication.throttled.rate"};
+        "leader.replication.throttled.rate", "follower.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second"};
     char *text = calloc(1, 1 << 20);
     FILE *file = fopen(SOURCE_DIR "/tests/kafka_options.tsv", "r");
     CU_ASSERT_PTR_NOT_NULL_FATAL(file);

@@ -369,7 +369,7 @@ static void test_numbers(void)
     begin_move();
     uint32_t first = t.number;
     MUST(partition_move_on(t.p, first, &t.buffer, &t.progress));
-    CU_ASSERT(t.progress.copied_bytes > 0 && t.progress.left_offsets == 0);
+    CU_ASSERT(t.progress.copied_bytes > 0 && t.progress.left_bytes == 0);
     CU_ASSERT(partition_moves(t.p) && partition_is_moved_as(t.p, first));
     give_up();
     CU_ASSERT_EQUAL(partition_move_on(t.p, first, &t.buffer, &t.progress), E_NOT_FOUND);
@@ -393,7 +393,7 @@ static void test_cut_while_held(void)
     begin_move();
     do {
         MUST(partition_move_on(t.p, t.number, &t.buffer, &t.progress));
-    } while (t.progress.left_offsets > 0);
+    } while (t.progress.left_bytes > 0);
     partition_hold_move(t.p);
     MUST(partition_truncate(t.p, t.epoch, 1, &at));
     follow();

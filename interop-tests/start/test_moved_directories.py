@@ -3,6 +3,7 @@ reordered, whatever happens meanwhile. Both kinds are asked, but for what Kafka 
 
 import contextlib
 import json
+import pathlib
 import shutil
 import threading
 import time
@@ -190,6 +191,37 @@ def test_cancelled_and_redirected(b):
     wait_moved(b, topic, 0, first)
     wait_only_in(b, topic, 0, first)
     ends_well(b, load)
+    b.stop()
+
+
+def test_throttle(b):
+    b.start()
+    topic, load = filled(b)
+    load.end()
+    throttle(b, 200_000)
+    time.sleep(1)
+    at = where(b, topic)[0]
+    assert alter(b, {(topic, 0): elsewhere(at)}) == {(topic, 0): 0}
+    time.sleep(4)  # 3 MB, after a first piece
+    assert where(b, topic) == (at, elsewhere(at))
+    throttle(b, None)
+    wait_moved(b, topic, 0, elsewhere(at), 10)
+    b.stop()
+
+
+@pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it looks at Ottla's threads")
+@pytest.mark.parametrize("wanted", [None, 1])
+def test_threads(b, wanted):
+    if wanted is not None:
+        b.properties["num.replica.alter.log.dirs.threads"] = str(wanted)
+    b.start()
+    topic = b.create_topic(unique("t"), PARTITIONS)
+    for p in range(PARTITIONS):
+        to = elsewhere(where(b, topic, p)[0])
+        assert alter(b, {(topic, p): to}) == {(topic, p): 0}
+        wait_moved(b, topic, p, to)
+    names = {task.read_text().strip() for task in pathlib.Path(f"/proc/{b.process.pid}/task").glob("*/comm")}
+    assert len({name for name in names if name.startswith("mover-")}) == (wanted or len(DIRS))
     b.stop()
 
 

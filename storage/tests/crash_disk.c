@@ -593,8 +593,18 @@ static int disk_lock(struct fs *fs, int fd)
 static int disk_space(struct fs *fs, const char *path, struct fs_space *space)
 {
     ASK(DISK_SPACE, path)
-    *space = (struct fs_space){.total_bytes = (int64_t)1 << 40, .usable_bytes = (int64_t)1 << 39};
+    *space = (struct fs_space){
+        .total_bytes = (int64_t)1 << 40, .usable_bytes = (int64_t)1 << 39, .usable_files = 1 << 20};
     return 0;
+}
+
+/* So there is no reserve. */
+static int disk_allocate(struct fs *fs, int fd, int64_t size)
+{
+    (void)fs;
+    (void)fd;
+    (void)size;
+    return fail(EOPNOTSUPP);
 }
 
 static int disk_set_mtime(struct fs *fs, int fd, int64_t mtime_ms)
@@ -634,6 +644,7 @@ static struct crash_disk *disk_bare(struct clock *wall)
         .list = disk_list,
         .lock = disk_lock,
         .syncfs = disk_syncfs,
+        .allocate = disk_allocate,
         .space = disk_space,
         .set_mtime = disk_set_mtime,
         .drop_cache = disk_drop_cache,
@@ -860,11 +871,17 @@ static uint64_t mix(uint64_t hash, const void *data, size_t len)
     return hash;
 }
 
-static bool ends_with(const char *text, const char *suffix)
+/* Suffixes with a space behind each; NULL: none. */
+static bool ends_with_any(const char *text, const char *suffixes)
 {
-    size_t len = strlen(text);
-    return suffix != NULL && len >= strlen(suffix) &&
-           strcmp(text + len - strlen(suffix), suffix) == 0;
+    for (const char *at = suffixes; at != NULL && *at != '\0'; at = strchr(at, ' ') + 1) {
+        size_t suffix_len = (size_t)(strchr(at, ' ') - at);
+        size_t len = strlen(text);
+        if (len >= suffix_len && memcmp(text + len - suffix_len, at, suffix_len) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* A sum over the names, whose order means nothing. */
@@ -877,16 +894,16 @@ static uint64_t node_hash(const struct node *node, const char *without)
     for (size_t i = 0; i < node->names.n; i++) {
         const struct name *name = &node->names.all[i];
         uint64_t of = node_hash(name->node, without);
-        sum += ends_with(name->text, without)
+        sum += ends_with_any(name->text, without)
                    ? 0
                    : mix(mix(3, &of, sizeof(of)), name->text, strlen(name->text));
     }
     return sum;
 }
 
-uint64_t crash_disk_hash(const struct crash_disk *disk, const char *without_suffix)
+uint64_t crash_disk_hash(const struct crash_disk *disk, const char *without)
 {
-    return node_hash(disk->root, without_suffix);
+    return node_hash(disk->root, without);
 }
 
 struct bytes crash_disk_peek(const struct crash_disk *disk, const char *path)
@@ -898,7 +915,7 @@ struct bytes crash_disk_peek(const struct crash_disk *disk, const char *path)
 
 static void node_print(const struct node *node, const char *name, int depth)
 {
-    if (ends_with(name, ".deleted")) {
+    if (ends_with_any(name, ".deleted ")) {
         return;
     }
     printf("%*s%s size=%zu synced=%zu pending=%zu hash=%016llx\n", depth * 2, "", name,

@@ -77,8 +77,9 @@ struct crash_disk *crash_disk_after(const struct crash_disk *disk, enum crash_ki
 
 /* Is there something in the page cache that no sync will write, because one has failed? */
 bool crash_disk_is_stuck(const struct crash_disk *disk);
-/* Of all names and bytes as they are; without the files whose names end so, if asked. */
-uint64_t crash_disk_hash(const struct crash_disk *disk, const char *without_suffix);
+/* Of all names and bytes as they are; without those whose names end with one of these suffixes, each with a space
+ * behind it; NULL: all. */
+uint64_t crash_disk_hash(const struct crash_disk *disk, const char *without);
 /* The bytes of a file until the next change; NULL and 0 where there is none. */
 struct bytes crash_disk_peek(const struct crash_disk *disk, const char *path);
 /* One line for each file and directory: its name, its size and a hash. */

@@ -243,6 +243,34 @@ static err run_move(struct world *w)
     return world_boot(w);
 }
 
+/* A power cut takes of the log what the copy has on the disk; a stop forgets that the copy was to be cut. */
+static err run_move_ahead(struct world *w)
+{
+    struct log_model *m = NULL;
+    TRY(begin(w, "t", 6, &m));
+    TRY(world_flush(w, m));
+    TRY(append_many(w, m, 6));
+    TRY(world_move_begin(w, m));
+    TRY(world_move_on(w, m));
+    TRY(plog_flush(logs_where(w->logs, plog_name(world_log(w, m))).future));
+    world_crash(w, CRASH_POWER, 1);
+    TRY(world_boot(w));
+    world_learn(w);
+    TRY(world_new_epoch(w, m));
+    TRY(append_many(w, m, 5));
+    TRY(world_move_on(w, m));
+    TRY(world_flush(w, m));
+    TRY(world_truncate(w, m, world_some_base(w, m)));
+    TRY(world_new_epoch(w, m));
+    TRY(append_many(w, m, 8));
+    world_stop(w);
+    TRY(world_boot(w));
+    world_learn(w);
+    TRY(world_new_epoch(w, m));
+    TRY(world_move_end(w, m));
+    return world_flush(w, m);
+}
+
 const struct crash_scenario CRASH_SCENARIOS[] = {
     {"append across a roll", 1, run_append},
     {"flush and checkpoint", 1, run_flush},
@@ -256,6 +284,7 @@ const struct crash_scenario CRASH_SCENARIOS[] = {
     {"recovery", 1, run_recovery},
     {"clean stop", 1, run_clean_stop},
     {"move", 2, run_move},
+    {"move ahead of the log", 2, run_move_ahead},
 };
 const size_t CRASH_SCENARIOS_N = sizeof(CRASH_SCENARIOS) / sizeof(CRASH_SCENARIOS[0]);
 

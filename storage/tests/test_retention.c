@@ -248,6 +248,9 @@ static void test_start_in_a_batch(void)
     CU_ASSERT_EQUAL(plog_start_offset(w.log), 4);
     MUST(plog_advance_start(w.log, 7));
     CU_ASSERT_EQUAL(apply(8), 1);
+    CU_ASSERT_EQUAL(plog_start_to_checkpoint(w.log),
+                    7); /* a power cut could bring back what has gone */
+    MUST(plog_flush(w.log));
     CU_ASSERT_EQUAL(plog_start_to_checkpoint(w.log), 0);
     MUST(plog_advance_start(w.log, 8)); /* all: the active segment stays */
     CU_ASSERT_EQUAL(apply(8), 0);
