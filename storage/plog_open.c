@@ -181,6 +181,21 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     return settle_recovered_producers(log, names, end_offset);
 }
 
+/* In a directory that was there a crash has taken the segments' names. The new ones are synced at once: where two log
+ * directories share a disk, a syncfs that failed for one may have dropped what the other had to write. */
+static err make_first_segment(struct plog *log, int64_t base_offset)
+{
+    bool is_new = atomic_load(&log->entries_dirty);
+    struct segment *segment = NULL;
+    struct segment_place place = log_place(log);
+    TRY(segment_create(&place, base_offset, &segment));
+    plog_add_segment(log, segment);
+    atomic_store(&log->entries_dirty, true);
+    log->touched = true;
+    err e = is_new ? OK : plog_flush_entries(log);
+    return err_is_no_room(e) ? OK : e;
+}
+
 static err open_existing(struct plog *log, const struct plog_open *how,
                          const struct name_list *names)
 {
@@ -189,12 +204,7 @@ static err open_existing(struct plog *log, const struct plog_open *how,
     TRY(load_segments(log, names, &first));
     TRY(remove_orphans(log, names));
     if (log->segments_n == 0) {
-        struct segment *segment = NULL;
-        struct segment_place place = log_place(log);
-        TRY(segment_create(&place, how->log_start_offset, &segment));
-        plog_add_segment(log, segment);
-        atomic_store(&log->entries_dirty, true);
-        log->touched = true;
+        TRY(make_first_segment(log, how->log_start_offset));
     }
     if (name_exists(names, "leader-epoch-checkpoint")) {
         TRY(plog_load_epochs(log));
