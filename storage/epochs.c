@@ -46,17 +46,18 @@ bool epochs_assign(struct epochs *epochs, int32_t epoch, int64_t start_offset)
     return true;
 }
 
-void epochs_confirm(struct epochs *epochs, int32_t epoch, int64_t offset)
+bool epochs_confirm(struct epochs *epochs, int32_t epoch, int64_t offset)
 {
     CHECK(epoch >= 0 && offset >= 0);
     if (epochs_of_offset(epochs, offset) == epoch) {
-        return;
+        return false;
     }
     while (epochs->count > 0 && (epochs->entries[epochs->count - 1].epoch > epoch ||
                                  epochs->entries[epochs->count - 1].start_offset > offset)) {
         epochs->count--;
     }
     (void)epochs_assign(epochs, epoch, offset);
+    return true;
 }
 
 bool epochs_truncate_end(struct epochs *epochs, int64_t offset)

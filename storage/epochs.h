@@ -18,8 +18,9 @@ void epochs_deinit(struct epochs *epochs);
 void epochs_check(const struct epochs *epochs);
 /* Notes that `epoch` begins at `start_offset`; entries that contradict it go. True if changed. */
 bool epochs_assign(struct epochs *epochs, int32_t epoch, int64_t start_offset);
-/* A batch of that epoch stands at `offset`: what says otherwise goes, with all that is said of what follows. */
-void epochs_confirm(struct epochs *epochs, int32_t epoch, int64_t offset);
+/* A batch of that epoch stands at `offset`: what says otherwise goes, with all that is said of what follows. True if
+ * changed. */
+bool epochs_confirm(struct epochs *epochs, int32_t epoch, int64_t offset);
 /* Drops entries that begin at or above `offset`. True if changed. */
 bool epochs_truncate_end(struct epochs *epochs, int64_t offset);
 /* Keeps the epoch that holds `offset` and moves its start there. True if changed. */

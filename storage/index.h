@@ -25,6 +25,7 @@ struct index {
     const char *log_path; /* of the segment, which owns it; the suffix is replaced */
     int entry_bytes;
     bool opened;    /* file_n is known */
+    bool remade;    /* since index_restart; what the file held before may still stand in it */
     int32_t file_n; /* entries in the file */
     int32_t tail_n; /* entries in memory, after those */
     int32_t tail_cap;
@@ -42,6 +43,9 @@ void index_init(struct index *index, const struct storage_env *env, const char *
 void index_deinit(struct index *index);
 /* Makes the file, empty (also when there was one). */
 NODISCARD err index_create(struct index *index);
+/* The same for one that is made again and mostly comes out as it was: the file keeps what it has, until other entries
+ * take their places and index_write cuts the rest. */
+NODISCARD err index_restart(struct index *index);
 
 NODISCARD err index_count(struct index *index, int32_t *count);
 /* The number of entries whose column is below `value`, among the first `limit`; where the column

@@ -50,6 +50,7 @@ err plog_load_epochs(struct plog *log)
                  "leader epochs are unreadable and are made again from what is in the log "
                  "file=%s",
                  path);
+        atomic_store(&log->epochs_unwritten, true);
         e = OK;
     }
     free(path);

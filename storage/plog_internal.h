@@ -222,9 +222,9 @@ NODISCARD err plog_load_producers(struct plog *log, int64_t end_offset);
 /* The same with the directory's names at hand. */
 NODISCARD err plog_load_producers_from(struct plog *log, const struct name_list *names,
                                        int64_t end_offset);
-/* Removes snapshots that belong to no segment; if asked, except the newest beyond all of them. */
+/* Removes snapshots that belong to no segment; one at `keep` stays if that is beyond all of their bases. */
 NODISCARD err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names,
-                                        bool keep_newest);
+                                        int64_t keep);
 
 /* plog.c: syncs the directory and the one above it, if names changed. */
 NODISCARD err plog_flush_entries(struct plog *log);
@@ -248,9 +248,10 @@ NODISCARD err plog_retention_timestamp(struct plog *log, struct segment *segment
                                        int64_t *timestamp);
 
 /* recovery.c */
-/* Scans segments from `first` on, rebuilds what belongs to them, and cuts at the first bad batch.
- */
-NODISCARD err recovery_run(struct plog *log, size_t first, int64_t *end_offset);
+/* Scans segments from `first` on, rebuilds what belongs to them, and cuts at the first bad batch. `names`: what is in the
+ * directory. */
+NODISCARD err recovery_run(struct plog *log, size_t first, const struct name_list *names,
+                           int64_t *end_offset);
 
 /* swap.c: removes and completes what an interrupted deletion or compaction left. (reference:
  * storage format §9) *changed: the directory's names are others now. */

@@ -149,15 +149,12 @@ static err find_end(struct plog *log, const struct name_list *names, int64_t rec
 }
 
 /* Recovery has made the producers' state from the batches, and the snapshots at the segments it has read. Others may be of
- * batches that were cut: a crash brings back files whose removal was not synced. */
-static err settle_recovered_producers(struct plog *log, int64_t end_offset)
+ * batches that were cut: a crash brings back files whose removal was not synced. The one at the end is compared with what it has to be when it
+ * is taken again. */
+static err settle_recovered_producers(struct plog *log, const struct name_list *names,
+                                      int64_t end_offset)
 {
-    struct name_list names;
-    TRY(plog_drop_snapshots_above(log, end_offset));
-    TRY(fs_list(log->env->fs, log->dir, &names));
-    err e = plog_drop_stray_snapshots(log, &names, false);
-    name_list_deinit(&names);
-    TRY(e);
+    TRY(plog_drop_stray_snapshots(log, names, end_offset));
     guard_lock(log);
     log->producers.end_offset = end_offset;
     plog_count_txns_locked(log);
@@ -177,11 +174,26 @@ static err settle(struct plog *log, const struct plog_open *how, const struct na
     atomic_store(&log->recovery_point, !recovered || promised > end_offset ? end_offset : promised);
     TRY(plog_settle_epochs(log, start, end_offset));
     if (!recovered) {
-        TRY(plog_drop_stray_snapshots(log, names, true));
+        TRY(plog_drop_stray_snapshots(log, names, newest_snapshot(names)));
         return plog_load_producers_from(log, names, end_offset);
     }
     log->touched = true;
-    return settle_recovered_producers(log, end_offset);
+    return settle_recovered_producers(log, names, end_offset);
+}
+
+/* In a directory that was there a crash has taken the segments' names. The new ones are synced at once: where two log
+ * directories share a disk, a syncfs that failed for one may have dropped what the other had to write. */
+static err make_first_segment(struct plog *log, int64_t base_offset)
+{
+    bool is_new = atomic_load(&log->entries_dirty);
+    struct segment *segment = NULL;
+    struct segment_place place = log_place(log);
+    TRY(segment_create(&place, base_offset, &segment));
+    plog_add_segment(log, segment);
+    atomic_store(&log->entries_dirty, true);
+    log->touched = true;
+    err e = is_new ? OK : plog_flush_entries(log);
+    return err_is_no_room(e) ? OK : e;
 }
 
 static err open_existing(struct plog *log, const struct plog_open *how,
@@ -192,12 +204,7 @@ static err open_existing(struct plog *log, const struct plog_open *how,
     TRY(load_segments(log, names, &first));
     TRY(remove_orphans(log, names));
     if (log->segments_n == 0) {
-        struct segment *segment = NULL;
-        struct segment_place place = log_place(log);
-        TRY(segment_create(&place, how->log_start_offset, &segment));
-        plog_add_segment(log, segment);
-        atomic_store(&log->entries_dirty, true);
-        log->touched = true;
+        TRY(make_first_segment(log, how->log_start_offset));
     }
     if (name_exists(names, "leader-epoch-checkpoint")) {
         TRY(plog_load_epochs(log));
@@ -213,7 +220,7 @@ static err open_existing(struct plog *log, const struct plog_open *how,
     }
     bool recovered = first != SIZE_MAX;
     if (recovered) {
-        TRY(recovery_run(log, first, &end_offset));
+        TRY(recovery_run(log, first, names, &end_offset));
     } else {
         TRY(find_end(log, names, how->recovery_point, &end_offset));
     }

@@ -134,24 +134,20 @@ err plog_load_producers_from(struct plog *log, const struct name_list *names, in
     return OK;
 }
 
-err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names, bool keep_newest)
+err plog_drop_stray_snapshots(struct plog *log, const struct name_list *names, int64_t keep)
 {
     int64_t newest_base = log_active(log)->base_offset;
-    int64_t stray = -1; /* the newest that is at no segment's base */
     for (size_t i = 0; i < names->count; i++) {
         int64_t offset = 0;
         if (!segment_name_parse(names->names[i], SUFFIX_SNAPSHOT, &offset) ||
-            log->segments[plog_segment_at(log, offset)]->base_offset == offset) {
+            log->segments[plog_segment_at(log, offset)]->base_offset == offset ||
+            (offset == keep && offset > newest_base)) {
             continue;
         }
-        int64_t drop = offset < newest_base || !keep_newest ? offset : stray;
-        stray = offset < newest_base ? stray : offset;
-        if (drop >= 0) {
-            char *path = segment_path(log->dir, drop, SUFFIX_SNAPSHOT);
-            err e = fs_unlink(log->env->fs, path);
-            free(path);
-            TRY(e);
-        }
+        char *path = segment_path(log->dir, offset, SUFFIX_SNAPSHOT);
+        err e = fs_unlink(log->env->fs, path);
+        free(path);
+        TRY(e);
     }
     return OK;
 }

@@ -500,13 +500,11 @@ static void entry_write(struct writer *w, const struct producer *producer)
     writer_i64(w, producer->txn_first_offset);
 }
 
-err producers_save(const struct producers *producers, struct fs *fs, const char *path, bool sync)
+static void snapshot_write(struct writer *w, const struct producers *producers)
 {
-    struct writer w;
-    writer_init(&w, SNAPSHOT_BYTES_MAX);
-    writer_i16(&w, SNAPSHOT_VERSION);
-    writer_i32(&w, 0);
-    writer_i32(&w, (int32_t)producers->by_id.count);
+    writer_i16(w, SNAPSHOT_VERSION);
+    writer_i32(w, 0);
+    writer_i32(w, (int32_t)producers->by_id.count);
     size_t count = 0;
     const struct producer **sorted = xcalloc(producers->by_id.count, sizeof(*sorted));
     map_each (entry, &producers->by_id) {
@@ -514,17 +512,37 @@ err producers_save(const struct producers *producers, struct fs *fs, const char 
     }
     qsort(sorted, count, sizeof(*sorted), by_id);
     for (size_t i = 0; i < count; i++) {
-        entry_write(&w, sorted[i]);
+        entry_write(w, sorted[i]);
     }
     free(sorted);
+    if (!w->failed) {
+        store_u32(w->data + 2, crc32c(0, w->data + SNAPSHOT_CRC_FROM, w->len - SNAPSHOT_CRC_FROM));
+    }
+}
+
+static bool file_says(struct fs *fs, const char *path, struct bytes wanted)
+{
+    char *data = NULL;
+    size_t len = 0;
+    err e = fs_read_all(fs, path, wanted.len, &data, &len);
+    bool same = e == OK && len == wanted.len && memcmp(data, wanted.data, len) == 0;
+    free(data);
+    return same;
+}
+
+err producers_save(const struct producers *producers, struct fs *fs, const char *path, bool sync)
+{
+    struct writer w;
+    writer_init(&w, SNAPSHOT_BYTES_MAX);
+    snapshot_write(&w, producers);
+    struct bytes wanted = bytes_of(w.data, w.len);
     err e = w.failed ? E_LIMIT : OK;
     int fd = -1;
-    if (e == OK) {
-        store_u32(w.data + 2, crc32c(0, w.data + SNAPSHOT_CRC_FROM, w.len - SNAPSHOT_CRC_FROM));
+    if (e == OK && (sync || !file_says(fs, path, wanted))) {
         e = fs_open(fs, path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
     }
-    if (e == OK) {
-        e = fs_write(fs, fd, bytes_of(w.data, w.len), 0);
+    if (fd >= 0) {
+        e = fs_write(fs, fd, wanted, 0);
         if (e == OK && sync) {
             e = fs_datasync(fs, fd);
         }

@@ -108,7 +108,8 @@ int64_t producers_first_unstable(struct producers *producers, int64_t high_water
 /* Forgets idle producers without an open transaction. */
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiration_ms);
 
-/* "<offset>.snapshot". Writing does not sync unless asked. Loading replaces the state; E_CORRUPT
+/* "<offset>.snapshot". Writing does not sync unless asked; without that a file that says the same stays as it
+ * is. Loading replaces the state; E_CORRUPT
  * when the file is damaged; expired producers are left out. */
 NODISCARD err producers_save(const struct producers *producers, struct fs *fs, const char *path,
                              bool sync);

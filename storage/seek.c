@@ -385,8 +385,8 @@ void index_maker_init(struct index_maker *maker, struct segment *segment, int32_
 
 err index_maker_begin(struct index_maker *maker)
 {
-    TRY(index_create(&maker->segment->offsets));
-    return index_create(&maker->segment->times);
+    TRY(index_restart(&maker->segment->offsets));
+    return index_restart(&maker->segment->times);
 }
 
 err index_maker_add(struct index_maker *maker, const struct batch *batch, int64_t position)

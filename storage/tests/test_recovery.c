@@ -435,7 +435,7 @@ static void test_crash_in_recovery(void)
         plog_abandon(log);
         place_remove(&p);
         if (!reached) {
-            CU_ASSERT(n > 20);
+            CU_ASSERT(n > 10); /* what comes out as it was is not written */
             break;
         }
     }
