@@ -101,7 +101,7 @@ static void test_every_option_has_a_test(void)
 /* A value that is allowed and is not the default. */
 static const char *another_value(const struct topic_option *option, const char *normal)
 {
-    static const char *const TRIED[] = {"true", "false",         "2",  "15", "compact",
+    static const char *const TRIED[] = {"true", "false",         "2",   "15",  "compact",
                                         "gzip", "LogAppendTime", "100", "0.25"};
     for (size_t i = 0; i < sizeof(TRIED) / sizeof(TRIED[0]); i++) {
         if (strcmp(TRIED[i], normal) != 0 && topic_option_check(option, TRIED[i], reason) == OK) {
