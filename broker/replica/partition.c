@@ -474,6 +474,15 @@ void partition_ask_for_flush(struct partition *p, const struct append_result *re
     }
 }
 
+/* A disk that is full keeps nobody waiting who could write to another replica: the log is given up until the next start, as
+ * Kafka does with its directory, and the controller hears of it (partition_unlock). */
+static void leave_to_others(struct partition *p, err e)
+{
+    if (e == ERR_KAFKA_STORAGE_ERROR && p->state.isr.count > 1 && !plog_is_offline(p->log)) {
+        plog_take_offline(p->log, err_from_errno(ENOSPC), "appending");
+    }
+}
+
 static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
                             const struct partition_append_as *as, struct partition_append *appended)
 {
@@ -483,8 +492,12 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
     if (as->required_acks == -1 && !isr_suffices(p)) {
         return ERR_NOT_ENOUGH_REPLICAS;
     }
-    TRY(plog_append_verified(p->log, batches, len, as->origin, as->guard, p->state.leader_epoch,
-                             &appended->result));
+    err e = plog_append_verified(p->log, batches, len, as->origin, as->guard, p->state.leader_epoch,
+                                 &appended->result);
+    if (e != OK) {
+        leave_to_others(p, e);
+        return e;
+    }
     CHECK(appended->result.last_offset >= appended->result.base_offset);
     CHECK(appended->result.last_offset < plog_end_offset(p->log));
     appended->log_start_offset = plog_start_offset(p->log);

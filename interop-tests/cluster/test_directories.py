@@ -4,7 +4,8 @@ What is in it goes offline at that broker; others lead it and its ISRs shrink. W
 led by whom it was. With the directory good again the broker is started anew, and catches up. A producer with acks=all, a
 reader and a group notice nothing that they do not absorb.
 
-A Kafka gives up the whole directory when it is full, an Ottla the log that had the error: what nobody writes stays in
+A Kafka gives up the whole directory when it is full, an Ottla what it leads there and somebody writes: what it follows waits
+for room, what nobody writes stays in
 sync there, and is served. Without a directory that cannot be written when they start both go on.
 """
 
@@ -76,15 +77,15 @@ def left_by(cluster, victim: int, partitions: set) -> bool:
     return all(victim not in s.isr and s.leader not in (victim, -1) for s in (cluster.state(*p) for p in partitions))
 
 
-def gives_up(broker, partitions: set, written: str) -> set:
+def gives_up(broker, victim: int, partitions: set, written: str, leaders: dict) -> set:
     """Of what is in a directory that is full."""
-    return partitions if broker.kind == "kafka" else {p for p in partitions if p[0] == written}
+    return partitions if broker.kind == "kafka" else {p for p in partitions if p[0] == written and leaders[p] == victim}
 
 
 def is_offline_here_only(cluster, work, victim: int, bad: set, good: set, leaders: dict, full: bool = True) -> None:
     """What is in the bad directory has left the broker; what is in the good one has not moved."""
     whole = cluster.brokers[victim].kind == "kafka" or not full
-    bad = gives_up(cluster.brokers[victim], bad, work.topic) if full else bad
+    bad = gives_up(cluster.brokers[victim], victim, bad, work.topic, leaders) if full else bad
     wait_for(lambda: left_by(cluster, victim, bad), 40, "others to lead what is in the directory")
     others = [n for n in everyone(cluster) if n != victim]
     for p in bad:
@@ -133,7 +134,7 @@ def test_full(cluster, begun):
     is_offline_here_only(cluster, work, victim, bad, good, leaders)
     (directory / "filler").unlink()
     work.goes_on()
-    assert left_by(cluster, victim, gives_up(cluster.brokers[victim], bad, work.topic))  # until it is started anew
+    assert left_by(cluster, victim, gives_up(cluster.brokers[victim], victim, bad, work.topic, leaders))  # until it is started anew
     cluster.brokers[victim].restart()
     work.check()
     assert partitions_in(directory, {t for t, _ in bad}) == bad

@@ -146,6 +146,8 @@ def lines_of(b) -> list:
                 continue  # by the broker's time, which may be the same for two batches
             entry = {".index": ">ii", ".timeindex": ">qi", ".txnindex": ">hqqqq"}[path.suffix]
             names = "offset {} position {}" if path.suffix == ".index" else "timestamp: {} offset {}"
+            if path.suffix == ".index" and topic == "gzip":
+                names = "offset {}"  # two compressors of the same records may differ by a byte
             names = names if path.suffix != ".txnindex" else "version {} producer {} first {} last {} stable {}"
             dumped[path] = "\n".join(names.format(*e) for e in struct.iter_unpack(entry, path.read_bytes()) if any(e))
         for path in sorted(dumped):

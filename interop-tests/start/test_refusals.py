@@ -135,8 +135,9 @@ def test_directories(tmp_path):
     refused(tmp_path, {"log.dirs": f"{tmp_path}/foreign"},
             "DIR/foreign/photographs is a directory, but not of the form topic-partition; log.dirs must hold nothing but "
             "Kafka's partitions")
-    for d in "xy":
+    for d, topic_id in ("x", "AAAAAAAAAAAAAAAAAAAAAQ"), ("y", "AAAAAAAAAAAAAAAAAAAAAg"):
         (tmp_path / d / "t-0").mkdir(parents=True)
+        (tmp_path / d / "t-0" / "partition.metadata").write_text(f"version: 0\ntopic_id: {topic_id}")
     refused(tmp_path, {"log.dirs": f"{tmp_path}/x,{tmp_path}/y"}, "t-0 is in two log directories: DIR/. and DIR/.; move one of them away")
 
 

@@ -70,7 +70,9 @@ static inline int64_t limited_size(const char *path)
 static inline void limited_gain(struct fs *fs, int64_t bytes)
 {
     struct fault_fs *f = (struct fault_fs *)(void *)fs;
-    f->free_bytes += f->limited ? bytes : 0;
+    if (f->limited) { /* or threads write to it at the same time */
+        f->free_bytes += bytes;
+    }
 }
 
 /* How far a file may grow towards `end`; -1 with errno: not at all. */
