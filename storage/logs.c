@@ -33,7 +33,7 @@
 
 #define AREA "storage"
 
-enum { NAME_BYTES_MAX = 255, DELETE_SUFFIX_BYTES = 1 + 32 + 7, PROGRESS_INTERVAL_MS = 5000 };
+enum { PROGRESS_INTERVAL_MS = 5000 };
 
 /* All directories must tell the same, and what the configuration tells. */
 static err compare_identity(const struct logs *logs, const struct logs_open *how,
@@ -498,7 +498,7 @@ void logs_abandon(struct logs *logs)
 
 struct entry *logs_entry_locked(struct logs *logs, struct topic_partition name)
 {
-    char key[NAME_BYTES_MAX + 32];
+    char key[LOGS_NAME_BYTES_MAX + 32];
     int len =
         snprintf(key, sizeof(key), "%.*s-%d", (int)name.topic.len, name.topic.data, name.partition);
     return len < 0 || (size_t)len >= sizeof(key)
@@ -622,7 +622,7 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
         return existing(known, topic_id, log);
     }
     char *key = logs_key(name);
-    err e = strlen(key) > NAME_BYTES_MAX ? E_LIMIT : OK;
+    err e = strlen(key) > LOGS_NAME_BYTES_MAX ? E_LIMIT : OK;
     size_t at = 0;
     e = e == OK ? choose_dir(logs, key, &at) : e;
     e = e == OK ? logs_forget_stale(logs, at, key) : e;
@@ -665,7 +665,7 @@ static char *deleted_name(struct random *random, const char *path)
     struct topic_partition of;
     bool is_copy = dir_name_parse(name, &of.topic, &of.partition) == DIR_FUTURE;
     int len = is_copy ? (int)(strrchr(name, '.') - name) : (int)strlen(name);
-    int keep = NAME_BYTES_MAX - DELETE_SUFFIX_BYTES;
+    int keep = LOGS_NAME_BYTES_MAX - LOGS_SUFFIX_BYTES;
     char hex[LOGS_HEX_BYTES];
     logs_random_hex(random, hex);
     return xasprintf("%.*s%.*s.%s-delete", (int)(name - path), path, len < keep ? len : keep, name,

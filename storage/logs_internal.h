@@ -1,4 +1,4 @@
-/* What logs.c, logs_checkpoints.c and logs_move.c share. Nobody else includes this. */
+/* What logs.c, logs_checkpoints.c, logs_room.c and logs_move.c share. Nobody else includes this. */
 #ifndef OTTLA_STORAGE_LOGS_INTERNAL_H
 #define OTTLA_STORAGE_LOGS_INTERNAL_H
 
@@ -52,8 +52,8 @@ struct logs {
     bool
         promises_more; /* a recovery point on the disk is above the end of its log, which would make a
                            later torn tail look like damage */
-    struct map
-        wishes; /* "topic-partition" to checkpoint_value() of a directory: where it is to be */
+    /* "topic-partition" to checkpoint_value() of a directory: where it is to be. */
+    struct map wishes;
     struct found_future *found_futures; /* while it is loaded */
     size_t found_futures_n;
     struct deleted_dir *deleted;
@@ -61,6 +61,8 @@ struct logs {
     size_t deleted_cap;
 };
 
+/* Of a directory; of what follows the log's name in ".<32 hex>-delete" and ".<32 hex>-future". */
+enum { LOGS_NAME_BYTES_MAX = 255, LOGS_SUFFIX_BYTES = 1 + 32 + 7 };
 /* "topic-partition", malloc'd: the name of its directory and its key in every table. */
 char *logs_key(struct topic_partition name);
 

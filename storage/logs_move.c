@@ -26,8 +26,6 @@
 
 #define AREA "storage"
 
-enum { NAME_BYTES_MAX = 255, FUTURE_SUFFIX_BYTES = 1 + 32 + 7 };
-
 /* ---- what is known ---- */
 
 struct logs_whereabouts logs_where(struct logs *logs, struct topic_partition name)
@@ -48,7 +46,7 @@ struct logs_whereabouts logs_where(struct logs *logs, struct topic_partition nam
 bool logs_move_fits(struct topic_partition name)
 {
     char *key = logs_key(name);
-    bool fits = strlen(key) + FUTURE_SUFFIX_BYTES <= NAME_BYTES_MAX;
+    bool fits = strlen(key) + LOGS_SUFFIX_BYTES <= LOGS_NAME_BYTES_MAX;
     free(key);
     return fits;
 }
@@ -302,10 +300,12 @@ void logs_move_swap(struct logs *logs, struct topic_partition name)
     free(key);
 }
 
-/* The checkpoints are written; where that failed the former log is what a start without this directory has. */
+/* First the new directory's checkpoints: where they cannot be written the former log is what a start without that
+ * directory has. */
 static err end_move(struct logs *logs, struct entry *entry)
 {
     struct plog *former = entry->former;
+    TRY(planted(MISTAKE_MOVE_UNTOLD) ? OK : logs_write_recovery_points_in(logs, entry->dir));
     if (plog_is_offline(entry->log)) {
         return ERR_KAFKA_STORAGE_ERROR;
     }
@@ -322,7 +322,6 @@ err logs_move_end(struct logs *logs, struct topic_partition name)
 {
     struct entry *entry = entry_of(logs, name);
     CHECK(entry != NULL && entry->former != NULL && entry->log != NULL);
-    TRY(planted(MISTAKE_MOVE_UNTOLD) ? OK : logs_write_recovery_points_in(logs, entry->dir));
     return end_move(logs, entry);
 }
 
@@ -333,8 +332,7 @@ void logs_end_moves(struct logs *logs)
         if (entry->former == NULL || plog_is_offline(entry->log)) {
             continue;
         }
-        err e = logs_write_recovery_points_in(logs, entry->dir);
-        e = e == OK ? end_move(logs, entry) : e;
+        err e = end_move(logs, entry);
         if (e != OK) {
             log_error(AREA, "what was moved cannot be deleted now dir=%s error=\"%s\"",
                       plog_dir(entry->log), err_text(e));

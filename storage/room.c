@@ -84,7 +84,7 @@ static int64_t whole(struct room *room, const struct fs_space *space)
     return room->whole_bytes;
 }
 
-/* What there is of it, and what that use leaves. */
+/* What there is of it, and what that use leaves. Under the lock. */
 static err measure(struct room *room, enum room_use use, int64_t *size, int64_t *least)
 {
     struct fs_space space;

@@ -206,14 +206,14 @@ void partition_txn_verified(struct partition *p, int64_t producer_id, uint64_t g
 NODISCARD err partition_producers(struct partition *p, struct arena *arena,
                                   struct producer_info **producers, int32_t *count);
 
-/* DeleteRecords: moves the log's start forward to `offset`, -1: to the high watermark, which the other replicas hear
- * of when they fetch. Not leading as partition_append; POLICY_VIOLATION (44) where the topic's
- * cleanup.policy keeps records (no "delete"); OFFSET_OUT_OF_RANGE (1) above the high watermark. The new
- * start is on disk with the next checkpoint. */
 struct partition_deletion {
     int64_t required_offset; /* done when the low watermark has reached it */
     int64_t low_watermark;
 };
+/* DeleteRecords: moves the log's start forward to `offset`, -1: to the high watermark, which the other replicas hear
+ * of when they fetch. Not leading as partition_append; POLICY_VIOLATION (44) where the topic's
+ * cleanup.policy keeps records (no "delete"); OFFSET_OUT_OF_RANGE (1) above the high watermark. The new
+ * start is on disk with the next checkpoint. */
 NODISCARD err partition_delete_records(struct partition *p, int64_t offset,
                                        struct partition_deletion *deletion);
 /* The least offset at which the log of a replica begins whose broker lives; -1: one has not told it yet. Not leading as

@@ -5,6 +5,13 @@
 
 #include "storage/tests/crash_world.h"
 
+/* A sanitizer makes all of it ten times as long: one place in so many is tried. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { ONE_IN = 8 };
+#else
+enum { ONE_IN = 1 };
+#endif
+
 /* Where there are two directories, the partition of a log that is in the second and has little to do. */
 enum { BYSTANDER = 9 };
 

@@ -9,12 +9,6 @@
 #include "storage/tests/crash_scenarios.h"
 #include "storage/tests/util.h"
 
-/* A sanitizer makes all of it ten times as long. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { ONE_IN = 8 };
-#else
-enum { ONE_IN = 1 };
-#endif
 enum {
     ANY_CRASHES = 4,
     RANDOM_SEEDS = 2,

@@ -16,12 +16,6 @@
 #include "storage/tests/crash_scenarios.h"
 #include "storage/tests/util.h"
 
-/* A sanitizer makes all of it eight times as long. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { ONE_IN = 8 };
-#else
-enum { ONE_IN = 1 };
-#endif
 enum { SITES_MAX = 60000, RUNS_EXPECTED = 4000 / ONE_IN };
 
 /* ---- faults ---- */
