@@ -348,11 +348,11 @@ def test_the_other_kind_goes_on(b, first):
                 it.kill()
 
 
-@pytest.mark.client("kafka-3.9.1")
-def test_tools(b):
-    if (reason := toolhost.missing("3.9.1")) is not None:
+@pytest.mark.parametrize("version", [pytest.param(v, marks=pytest.mark.client(f"kafka-{v}")) for v in ("3.9.1", "4.3.0")])
+def test_tools(b, version):
+    if (reason := toolhost.missing(version)) is not None:
         pytest.skip(reason)
-    tools = toolhost.tools("3.9.1")
+    tools = toolhost.tools(version)
     b.start()
     topic, load = filled(b)
     to = {p: f"{b.data_dir}/{elsewhere(where(b, topic, p)[0])}" for p in range(PARTITIONS)}
