@@ -35,7 +35,6 @@ static uint64_t hash_bytes(uint64_t seed, struct bytes key)
 void map_init(struct map *map)
 {
     *map = (struct map){0};
-    CHECK(getrandom(&map->seed, sizeof(map->seed), 0) == (ssize_t)sizeof(map->seed));
 }
 
 void map_deinit(struct map *map)
@@ -45,7 +44,7 @@ void map_deinit(struct map *map)
     }
     free(map->entries);
     free(map->slots);
-    *map = (struct map){.seed = map->seed};
+    *map = (struct map){0};
 }
 
 /* The slot of a key: of its entry, or the empty one where it would be. */
@@ -93,6 +92,9 @@ static void close_holes(struct map *map)
 /* Makes room for one more entry, and the table anew: the places have changed. */
 static void make_room(struct map *map)
 {
+    if (map->entries_cap == 0) { /* most maps stay empty, and a draw is a system call */
+        CHECK(getrandom(&map->seed, sizeof(map->seed), 0) == (ssize_t)sizeof(map->seed));
+    }
     close_holes(map);
     if (map->entries_n + map->entries_n / 3 >= map->entries_cap) {
         map->entries_cap = map->entries_cap == 0 ? 6 : map->entries_cap * 2;

@@ -1,7 +1,7 @@
 /* A hash map from bytes to a pointer. Keys are copied; values belong to the caller.
  *
  * Open addressing with a keyed hash, so that a peer cannot choose colliding names. The key is drawn
- * for each map and shows nowhere: iteration is in the order in which the keys were first set, so the
+ * for each map with its first key, and shows nowhere: iteration is in the order in which the keys were first set, so the
  * same calls give the same order in every run. Not locked. */
 #ifndef OTTLA_BASE_MAP_H
 #define OTTLA_BASE_MAP_H
