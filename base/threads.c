@@ -4,23 +4,34 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+
+enum { NICE_OF_TENDING = 10 };
 
 struct thread {
     pthread_t id;
+    enum thread_rank rank;
+    struct loop *loop;
 };
 
-static void *run(void *loop)
+static void *run(void *context)
 {
-    loop_run(loop);
+    struct thread *thread = context;
+    if (thread->rank ==
+        THREAD_TENDS) { /* on Linux of the thread alone; without it, it works as well */
+        (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE_OF_TENDING);
+    }
+    loop_run(thread->loop);
     return NULL;
 }
 
-static err system_start(struct threads *threads, const char *name, struct loop *loop,
-                        struct thread **out)
+static err system_start(struct threads *threads, const char *name, enum thread_rank rank,
+                        struct loop *loop, struct thread **out)
 {
     (void)threads;
     struct thread *thread = xcalloc(1, sizeof(*thread));
-    int failed = pthread_create(&thread->id, NULL, run, loop);
+    *thread = (struct thread){.rank = rank, .loop = loop};
+    int failed = pthread_create(&thread->id, NULL, run, thread);
     if (failed != 0) {
         free(thread);
         return err_from_errno(failed);

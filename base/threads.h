@@ -7,10 +7,16 @@
 
 struct thread;
 
+/* Who gives way where two want the same processor. */
+enum thread_rank {
+    THREAD_SERVES, /* somebody waits for what it does */
+    THREAD_TENDS,  /* nobody does: compaction, moves */
+};
+
 struct threads {
     /* Begins to run the loop. `name` (at most 15 bytes) is what the system's tools show. */
-    err (*start)(struct threads *threads, const char *name, struct loop *loop,
-                 struct thread **thread);
+    err (*start)(struct threads *threads, const char *name, enum thread_rank rank,
+                 struct loop *loop, struct thread **thread);
     /* Waits until the loop, which was told to stop, has ended; frees. */
     void (*join)(struct threads *threads, struct thread *thread);
 };
@@ -19,9 +25,10 @@ struct threads {
 struct threads *threads_system(void);
 
 static inline NODISCARD err thread_start(struct threads *threads, const char *name,
-                                         struct loop *loop, struct thread **thread)
+                                         enum thread_rank rank, struct loop *loop,
+                                         struct thread **thread)
 {
-    return threads->start(threads, name, loop, thread);
+    return threads->start(threads, name, rank, loop, thread);
 }
 
 static inline void thread_join(struct threads *threads, struct thread *thread)

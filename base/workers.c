@@ -76,7 +76,7 @@ static err start_worker(struct workers *pool, struct worker *worker)
     snprintf(name, sizeof(name), "worker-%d", pool->workers_n);
     *worker = (struct worker){.pool = pool, .task.run = take_work};
     TRY(loop_new(pool->config.clock, pool->config.sockets, &worker->loop));
-    err e = thread_start(pool->config.threads, name, worker->loop, &worker->thread);
+    err e = thread_start(pool->config.threads, name, THREAD_SERVES, worker->loop, &worker->thread);
     if (e != OK) {
         loop_free(worker->loop);
         return e;

@@ -222,12 +222,18 @@ static err start_threads(struct broker *broker)
     struct threads *threads = broker->env.threads;
     housekeeping_start(broker->housekeeping);
     err e = cleaner_start(broker->cleaner, broker->config);
-    e = e == OK ? thread_start(threads, "flush", broker->flush, &broker->flush_thread) : e;
     e = e == OK
-            ? thread_start(threads, "background", broker->background, &broker->background_thread)
+            ? thread_start(threads, "flush", THREAD_SERVES, broker->flush, &broker->flush_thread)
             : e;
-    e = e == OK ? thread_start(threads, "state", broker->state, &broker->state_thread) : e;
-    e = e == OK ? thread_start(threads, "control", broker->control, &broker->control_thread) : e;
+    e = e == OK ? thread_start(threads, "background", THREAD_SERVES, broker->background,
+                               &broker->background_thread)
+                : e;
+    e = e == OK
+            ? thread_start(threads, "state", THREAD_SERVES, broker->state, &broker->state_thread)
+            : e;
+    e = e == OK ? thread_start(threads, "control", THREAD_SERVES, broker->control,
+                               &broker->control_thread)
+                : e;
     e = e == OK ? server_start(broker->server, handlers) : e;
     if (e != OK) {
         stop_threads(broker);

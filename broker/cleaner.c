@@ -259,7 +259,8 @@ static err start_thread(struct cleaner *cleaner, int number)
     snprintf(name, sizeof(name), "cleaner-%d", number);
     TRY(loop_new(cleaner->config.clock, cleaner->config.sockets, &thread->loop));
     timer_start(thread->loop, &thread->timer, cleaner->options.backoff_ms);
-    err e = thread_start(cleaner->config.threads, name, thread->loop, &thread->thread);
+    err e =
+        thread_start(cleaner->config.threads, name, THREAD_TENDS, thread->loop, &thread->thread);
     if (e != OK) {
         timer_stop(thread->loop, &thread->timer);
         loop_free(thread->loop);

@@ -95,9 +95,10 @@ static void run_loop(void *context)
     loop_run(thread->loop);
 }
 
-static err start_thread(struct threads *threads, const char *name, struct loop *loop,
-                        struct thread **out)
+static err start_thread(struct threads *threads, const char *name, enum thread_rank rank,
+                        struct loop *loop, struct thread **out)
 {
+    (void)rank;
     struct node *node = container_of(threads, struct process, threads)->node;
     struct thread *thread = xcalloc(1, sizeof(*thread));
     char full[NAME_BYTES];

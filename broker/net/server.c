@@ -365,8 +365,8 @@ err server_start(struct server *server, const struct conn_handler *handlers)
     for (int i = server->config.loops_n - 1; i >= 0; i--) {
         char name[24];
         snprintf(name, sizeof(name), "net-%d", i);
-        err e =
-            thread_start(server->config.threads, name, server->nets[i].loop, &server->threads[i]);
+        err e = thread_start(server->config.threads, name, THREAD_SERVES, server->nets[i].loop,
+                             &server->threads[i]);
         if (e != OK) {
             server_stop(server);
             return e;

@@ -358,7 +358,7 @@ static err start_thread(struct dir_mover *mover, struct dir_mover_thread *thread
     list_init(&thread->moves);
     snprintf(name, sizeof(name), "mover-%d", (int)(thread - mover->threads));
     TRY(loop_new(mover->config.clock, mover->config.sockets, &thread->loop));
-    err e = thread_start(mover->config.threads, name, thread->loop, &thread->thread);
+    err e = thread_start(mover->config.threads, name, THREAD_TENDS, thread->loop, &thread->thread);
     if (e != OK) {
         loop_free(thread->loop);
         thread->loop = NULL;

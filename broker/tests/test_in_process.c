@@ -31,9 +31,10 @@ struct thread {
     struct loop *loop;
 };
 
-static err stage_start(struct threads *threads, const char *name, struct loop *loop,
-                       struct thread **thread)
+static err stage_start(struct threads *threads, const char *name, enum thread_rank rank,
+                       struct loop *loop, struct thread **thread)
 {
+    (void)rank;
     (void)threads;
     CU_ASSERT_FATAL(stage.loops_n < LOOPS_MAX);
     stage.flush = strcmp(name, "flush") == 0 ? loop : stage.flush;

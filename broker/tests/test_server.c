@@ -406,8 +406,8 @@ struct short_threads {
     int client; /* who must not be answered meanwhile */
 };
 
-static err short_start(struct threads *threads, const char *name, struct loop *loop,
-                       struct thread **thread)
+static err short_start(struct threads *threads, const char *name, enum thread_rank rank,
+                       struct loop *loop, struct thread **thread)
 {
     struct short_threads *s = container_of(threads, struct short_threads, threads);
     if (s->left == 0) {
@@ -415,7 +415,7 @@ static err short_start(struct threads *threads, const char *name, struct loop *l
         return err_from_errno(EAGAIN);
     }
     s->left--;
-    return thread_start(threads_system(), name, loop, thread);
+    return thread_start(threads_system(), name, rank, loop, thread);
 }
 
 static void short_join(struct threads *threads, struct thread *thread)

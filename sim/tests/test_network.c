@@ -218,9 +218,10 @@ static void run_loop(void *context)
     loop_run(((struct thread *)context)->loop);
 }
 
-static err start_thread(struct threads *threads, const char *name, struct loop *loop,
-                        struct thread **out)
+static err start_thread(struct threads *threads, const char *name, enum thread_rank rank,
+                        struct loop *loop, struct thread **out)
 {
+    (void)rank;
     (void)threads;
     *out = xcalloc(1, sizeof(**out));
     (*out)->loop = loop;
