@@ -400,7 +400,7 @@ static void make_replicas(struct broker *broker)
         .is_alive = is_alive,
         .alive_context = broker,
         .flush = broker->flush,
-        .checkpoint_due = on_logs_changed,
+        .upkeep_due = on_logs_changed,
         .checkpoint_context = broker,
         .isr_wanted = isr_changes_wanted,
         .behind = isr_changes_behind,

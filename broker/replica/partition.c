@@ -288,10 +288,10 @@ static void wake_for_starts(struct partition *p)
     }
 }
 
-void partition_checkpoint_due(const struct partition *p)
+void partition_upkeep_due(const struct partition *p)
 {
-    if (p->env->checkpoint_due != NULL) {
-        p->env->checkpoint_due(p->env->context);
+    if (p->env->upkeep_due != NULL) {
+        p->env->upkeep_due(p->env->context);
     }
 }
 
@@ -304,7 +304,7 @@ void partition_set_high_watermark(struct partition *p, int64_t high_watermark,
     CHECK(high_watermark <= plog_end_offset(p->log));
     atomic_store_explicit(&p->high_watermark, high_watermark, memory_order_release);
     wake_satisfied(p, high_watermark, appended_bytes);
-    partition_checkpoint_due(p);
+    partition_upkeep_due(p);
 }
 
 /* ---- reading ---- */
@@ -591,7 +591,7 @@ err partition_delete_records(struct partition *p, int64_t offset,
     if (e == OK) {
         deletion->required_offset = offset == -1 ? partition_high_watermark(p) : offset;
         deletion->low_watermark = low_watermark_of(p);
-        partition_checkpoint_due(p);
+        partition_upkeep_due(p);
         partition_wake_replicas(p, 1); /* they are to hear of it */
     }
     partition_unlock(p);
@@ -623,7 +623,7 @@ static void after_flush(struct partition *p, err outcome)
     } else if (p->log != NULL) {
         partition_advance(p, INT32_MAX);
         wake_safe_here(p);
-        partition_checkpoint_due(p); /* the recovery point has moved */
+        partition_upkeep_due(p); /* the recovery point has moved */
     }
     partition_unlock(p);
 }
@@ -815,6 +815,7 @@ void partition_set_config(struct partition *p, const struct log_config *config)
         plog_set_config(p->log, config);
         take_config(p, config);
         partition_advance(p, INT32_MAX); /* fewer in-sync replicas may do now */
+        partition_upkeep_due(p);         /* it may be compacted from now on */
     }
     partition_unlock(p);
 }

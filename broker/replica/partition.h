@@ -48,9 +48,9 @@ struct partition_env {
     void *alive_context;
     /* Where logs are made durable: it waits for the disk, so it serves nothing else. */
     struct loop *flush;
-    /* Told, under a partition's lock, that something has changed that a checkpoint should say (a
-     * high watermark, a log's start); may be NULL. */
-    void (*checkpoint_due)(void *context);
+    /* Told, under a partition's lock, that something has changed that a checkpoint should say (a high watermark, a
+     * log's start), or by which there may be more to compact; may be NULL. */
+    void (*upkeep_due)(void *context);
     void *context;
     /* Writes the recovery point of the log of that name, as logs_write_recovery_points_of; NULL: nobody does. */
     err (*write_recovery_points)(void *context, struct topic_partition name);
@@ -365,7 +365,7 @@ struct move_buffer {
     size_t size;
 };
 struct move_progress {
-    int64_t copied_bytes;
+    int64_t copied_bytes; /* what the end of a piece cuts comes with the next one, and counts once */
     int64_t left_bytes;
     bool future_failed; /* it is the copy that is offline */
 };

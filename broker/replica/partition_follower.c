@@ -55,7 +55,7 @@ static err cut(struct partition *p, int64_t offset)
     if (plog_end_offset(p->log) < high_watermark) {
         atomic_store(&p->high_watermark, plog_end_offset(p->log));
     }
-    partition_checkpoint_due(p);
+    partition_upkeep_due(p);
     return OK;
 }
 
@@ -244,7 +244,7 @@ static err take(struct partition *p, int32_t leader_epoch, const struct fetched 
     int64_t start = fetched->log_start_offset;
     if (start > plog_start_offset(p->log) && start <= partition_high_watermark(p)) {
         TRY(plog_advance_start(p->log, start));
-        partition_checkpoint_due(p);
+        partition_upkeep_due(p);
     }
     tell_position(p, position);
     return OK;
@@ -322,7 +322,7 @@ static err move(struct partition *p, int32_t leader_epoch, int64_t offset, bool 
         partition_note_cut(p, 0);
         TRY(plog_truncate_fully_and_start_at(p->log, offset));
         atomic_store(&p->high_watermark, offset);
-        partition_checkpoint_due(p);
+        partition_upkeep_due(p);
     } else {
         TRY(cut(p, offset));
     }

@@ -87,7 +87,7 @@ void partition_queue_flush(struct partition *p);
 void partition_advance(struct partition *p, int64_t appended_bytes);
 /* By flush.messages, and when a segment is full. */
 void partition_ask_for_flush(struct partition *p, const struct append_result *result);
-void partition_checkpoint_due(const struct partition *p);
+void partition_upkeep_due(const struct partition *p);
 
 /* What is copied of its log to another directory is another one from `offset` on. */
 void partition_note_cut(struct partition *p, int64_t offset);

@@ -77,6 +77,7 @@ void partition_give_up_move(struct partition *p)
     partition_lock(p);
     take_future_away(p);
     p->is_moving = false;
+    partition_upkeep_due(p); /* it was not compacted meanwhile */
     partition_unlock(p);
 }
 
@@ -133,12 +134,13 @@ static err copy_piece(const struct piece *piece, struct move_buffer *buffer,
     TRY(follow_ends(piece));
     int64_t at = plog_end_offset(piece->future);
     int64_t end = plog_end_offset(piece->log);
+    int64_t size_bytes = plog_size_bytes(piece->future);
     if (at >= end) {
         return OK;
     }
     TRY(plog_read(piece->log, at, end, buffer->piece_bytes, true, &range));
     err e = range.len > 0 ? copy_range(piece, &range, buffer) : plog_skip_to(piece->future, end);
-    progress->copied_bytes = (int64_t)range.len;
+    progress->copied_bytes = plog_size_bytes(piece->future) - size_bytes;
     log_range_release(&range);
     return e;
 }
@@ -252,7 +254,7 @@ err partition_swap_log(struct partition *p, struct move_buffer *buffer, int64_t 
     if (e == OK) {
         *end_offset = plog_end_offset(p->log);
         partition_queue_flush(p);
-        partition_checkpoint_due(p);
+        partition_upkeep_due(p);
     }
     partition_unlock(p);
     return e;

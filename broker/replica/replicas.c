@@ -70,7 +70,7 @@ struct replicas *replicas_new(const struct replicas_config *config)
                                            .is_alive = config->is_alive,
                                            .alive_context = config->alive_context,
                                            .flush = config->flush,
-                                           .checkpoint_due = config->checkpoint_due,
+                                           .upkeep_due = config->upkeep_due,
                                            .context = config->checkpoint_context,
                                            .write_recovery_points = write_recovery_points,
                                            .write_context = config->logs,

@@ -32,7 +32,7 @@ static void begin_with(struct log_config config)
                                    .clock = &t.place.clock.clock,
                                    .replica_lag_ms = LAG_MS,
                                    .flush = t.flush,
-                                   .checkpoint_due = on_checkpoint};
+                                   .upkeep_due = on_checkpoint};
     t.log = must_open(&t.place, &(struct how){.config = config, .clean = true});
     t.p = partition_new(plog_name(t.log), (struct uuid){{9}}, &t.env, t.log, 0);
 }
@@ -405,6 +405,18 @@ static void test_in_sync_replicas(void)
     config.min_insync_replicas = 2;
     partition_set_config(t.p, &config);
     CU_ASSERT_EQUAL(committed(&append, -1, &yes), ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    end();
+}
+
+/* Who compacts is told, though nothing is written. */
+static void test_config_is_told(void)
+{
+    struct log_config config = log_config_default();
+    begin();
+    config.cleanup_compact = true;
+    int told = t.checkpoints;
+    partition_set_config(t.p, &config);
+    CU_ASSERT_EQUAL(t.checkpoints, told + 1);
     end();
 }
 
@@ -821,7 +833,7 @@ static void test_retention_while_cleaned(void)
 SUITE("partition", TEST(test_leads_and_appends), TEST(test_epochs_are_fenced),
       TEST(test_waits_for_the_disk), TEST(test_waits_for_bytes),
       TEST(test_change_between_look_and_watch), TEST(test_elected_again), TEST(test_interrupted),
-      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_throttled),
+      TEST(test_gone), TEST(test_in_sync_replicas), TEST(test_config_is_told), TEST(test_throttled),
       TEST(test_followers_hold_it_back), TEST(test_silent_member),
       TEST(test_interrupted_leadership), TEST(test_about_to_join), TEST(test_new_leadership),
       TEST(test_whose_fetch_counts), TEST(test_replica_waits_for_bytes),

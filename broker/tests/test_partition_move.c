@@ -386,6 +386,26 @@ static void test_numbers(void)
     end();
 }
 
+/* Every byte counts once, though a piece ends anywhere. */
+static void test_bytes_count_once(void)
+{
+    int64_t copied = 0;
+    int pieces = 0;
+    begin(1);
+    for (int i = 0; i < 20; i++) {
+        append();
+    }
+    begin_move();
+    do {
+        MUST(partition_move_on(t.p, t.number, &t.buffer, &t.progress));
+        copied += t.progress.copied_bytes;
+        pieces++;
+    } while (t.progress.left_bytes > 0);
+    CU_ASSERT(pieces > 2);
+    CU_ASSERT_EQUAL(copied, plog_size_bytes(t.kept.log));
+    end();
+}
+
 /* What was cut while the copy had no log, as when it gets its name, is cut when it has one again. */
 static void test_cut_while_held(void)
 {
@@ -461,5 +481,6 @@ static void test_topic_id_meanwhile(void)
     end();
 }
 
-SUITE("partition_move", TEST(test_whatever_happens), TEST(test_numbers), TEST(test_cut_while_held),
-      TEST(test_hole_at_the_end), TEST(test_waits_for_the_flush), TEST(test_topic_id_meanwhile))
+SUITE("partition_move", TEST(test_whatever_happens), TEST(test_numbers),
+      TEST(test_bytes_count_once), TEST(test_cut_while_held), TEST(test_hole_at_the_end),
+      TEST(test_waits_for_the_flush), TEST(test_topic_id_meanwhile))
