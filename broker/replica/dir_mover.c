@@ -18,7 +18,7 @@
 
 enum {
     THREADS_MAX = 64,
-    PIECE_BYTES = 1 << 20,
+    PIECE_BYTES = 128 << 10,
     FLUSH_BYTES = 16 << 20,
     NEARLY_BYTES = 256 << 10, /* no more is left: nearly all is copied */
     LEFT_MAX_BYTES = 4 << 20, /* that may be copied on the state thread */
