@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { INFLATED_BYTES_MAX = 512 << 20 };
+enum { INFLATED_BYTES_MAX = 512 << 20, GROUP_MAX = 32 };
 
 /* ---- transactions ---- */
 
@@ -118,6 +118,41 @@ static err read_marker(struct bytes bytes, const struct batch *batch, struct mar
 
 /* ---- the map ---- */
 
+/* Records that are read ahead, so that the map has been asked for all of their keys before the first is needed. */
+struct group {
+    struct record records[GROUP_MAX];
+    struct clean_key keys[GROUP_MAX]; /* of those that have one */
+    int count;
+};
+
+/* False: there are no more. */
+static bool group_read(struct group *group, const struct clean_map *map, struct record_iter *iter)
+{
+    group->count = 0;
+    while (group->count < GROUP_MAX && record_iter_next(iter, &group->records[group->count])) {
+        const struct record *record = &group->records[group->count];
+        if (record->key.data != NULL) {
+            group->keys[group->count] = clean_map_key(map, record->key);
+        }
+        group->count++;
+    }
+    return group->count > 0;
+}
+
+/* False: it is full. */
+static bool group_put(const struct group *group, struct clean_map *map, const struct batch *batch,
+                      int64_t from)
+{
+    for (int i = 0; i < group->count; i++) {
+        int64_t offset = batch_offset(batch, group->records[i].offset_delta);
+        if (group->records[i].key.data != NULL && offset >= from &&
+            !clean_map_put(map, &group->keys[i], offset)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* False: it cannot be inflated (not in the memory that is there, either), and nothing is known of what is in it. */
 static bool inflate(struct bytes bytes, struct writer *scratch, struct bytes *body)
 {
@@ -135,13 +170,11 @@ err clean_map_batch(struct clean_map *map, struct clean_txns *txns, struct bytes
     bool skipped = clean_txns_pass(txns, batch, read, NULL, NULL);
     if (!skipped && !batch_is(batch, BATCH_CONTROL) && batch_last_offset(batch) >= from) {
         struct record_iter iter;
-        struct record record;
+        struct group group;
         bool inflated = inflate(bytes, scratch, &body);
         record_iter_init(&iter, inflated ? body : (struct bytes){0}, inflated ? batch->count : 0);
-        while (record_iter_next(&iter, &record)) {
-            int64_t offset = batch_offset(batch, record.offset_delta);
-            if (record.key.data != NULL && offset >= from &&
-                !clean_map_put(map, record.key, offset)) {
+        while (group_read(&group, map, &iter)) {
+            if (!group_put(&group, map, batch, from)) {
                 *full = true;
                 return OK;
             }
@@ -212,13 +245,13 @@ static int64_t horizon_of(const struct batch *batch)
 }
 
 static bool record_stays(const struct clean *clean, const struct batch *batch,
-                         const struct record *record)
+                         const struct record *record, const struct clean_key *key)
 {
     int64_t offset = batch_offset(batch, record->offset_delta);
     if (offset > clean->map->latest_offset) {
         return true;
     }
-    if (record->key.data == NULL || offset < clean_map_get(clean->map, record->key)) {
+    if (record->key.data == NULL || offset < clean_map_get(clean->map, key)) {
         return false;
     }
     int64_t horizon = horizon_of(batch);
@@ -261,15 +294,18 @@ static struct look look_at_records(struct clean *clean, const struct batch *batc
 {
     struct look look = {0};
     struct record_iter iter;
-    struct record record;
+    struct group group;
     bool control = batch_is(batch, BATCH_CONTROL);
     writer_clear(&clean->stays);
     record_iter_init(&iter, body, batch->count);
-    while (record_iter_next(&iter, &record)) {
-        bool stays = control || record_stays(clean, batch, &record);
-        writer_i8(&clean->stays, stays ? 1 : 0);
-        look.stay_n += stays ? 1 : 0;
-        look.has_tombstones |= stays && record.value.data == NULL;
+    while (group_read(&group, clean->map, &iter)) {
+        for (int i = 0; i < group.count; i++) {
+            const struct record *record = &group.records[i];
+            bool stays = control || record_stays(clean, batch, record, &group.keys[i]);
+            writer_i8(&clean->stays, stays ? 1 : 0);
+            look.stay_n += stays ? 1 : 0;
+            look.has_tombstones |= stays && record->value.data == NULL;
+        }
     }
     look.is_sound = iter.error == OK && !clean->stays.failed;
     return look;

@@ -4,11 +4,11 @@
 
 #include <sys/mman.h>
 
-enum { SLOTS_MIN = 64, DISTANCE_BITS = 48 };
+enum { SLOTS_MIN = 64 };
 
 struct clean_slot {
-    uint64_t print;
-    uint64_t rest; /* 16 bits more of the print, then 1 + the offset's distance; 0: empty */
+    uint32_t distance; /* 1 + that of the offset from the first one; 0: empty */
+    uint32_t print[2]; /* of the key */
 };
 _Static_assert(sizeof(struct clean_slot) == CLEAN_SLOT_BYTES, "what the size of the map counts in");
 
@@ -22,7 +22,7 @@ static uint64_t rotate(uint64_t x, int bits)
     return x << bits | x >> (64 - bits);
 }
 
-static void sip_round(uint64_t v[4])
+static inline __attribute__((always_inline)) void sip_round(uint64_t v[4])
 {
     v[0] += v[1];
     v[1] = rotate(v[1], 13) ^ v[0];
@@ -36,7 +36,7 @@ static void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
-static uint64_t sip_finish(uint64_t v[4])
+static inline __attribute__((always_inline)) uint64_t sip_finish(uint64_t v[4])
 {
     for (int i = 0; i < 3; i++) {
         sip_round(v);
@@ -86,6 +86,7 @@ err clean_map_init(struct clean_map *map, size_t bytes, double load, int64_t bas
         *map = (struct clean_map){0};
         return E_LIMIT;
     }
+    (void)madvise(memory, slots_n * CLEAN_SLOT_BYTES, MADV_HUGEPAGE); /* keys are all over it */
     uint64_t limit = (uint64_t)((double)slots_n * load);
     *map = (struct clean_map){.slots = memory,
                               .slots_n = slots_n,
@@ -104,44 +105,46 @@ void clean_map_deinit(struct clean_map *map)
     *map = (struct clean_map){0};
 }
 
-/* The slot of a key: its own, or the empty one where it would be. */
-static struct clean_slot *slot_of(const struct clean_map *map, struct bytes key,
-                                  struct clean_slot *print)
+struct clean_key clean_map_key(const struct clean_map *map, struct bytes key)
 {
     struct hash hash = hash_of(map, key);
-    uint64_t i = (uint64_t)((unsigned __int128)hash.first * map->slots_n >> 64);
-    *print = (struct clean_slot){.print = hash.second, .rest = hash.first << DISTANCE_BITS};
-    for (;; i = i + 1 < map->slots_n ? i + 1 : 0) {
+    uint64_t slot = (uint64_t)((unsigned __int128)hash.first * map->slots_n >> 64);
+    __builtin_prefetch(&map->slots[slot], 1);
+    return (struct clean_key){.slot = slot,
+                              .print = {(uint32_t)hash.second, (uint32_t)(hash.second >> 32)}};
+}
+
+/* The slot of a key: its own, or the empty one where it would be. */
+static struct clean_slot *slot_of(const struct clean_map *map, const struct clean_key *key)
+{
+    for (uint64_t i = key->slot;; i = i + 1 < map->slots_n ? i + 1 : 0) {
         struct clean_slot *slot = &map->slots[i];
-        bool same = slot->print == print->print &&
-                    slot->rest >> DISTANCE_BITS == print->rest >> DISTANCE_BITS;
-        if (slot->rest == 0 || same) {
+        if (slot->distance == 0 ||
+            (slot->print[0] == key->print[0] && slot->print[1] == key->print[1])) {
             return slot;
         }
     }
 }
 
-bool clean_map_put(struct clean_map *map, struct bytes key, int64_t offset)
+bool clean_map_put(struct clean_map *map, const struct clean_key *key, int64_t offset)
 {
     CHECK(offset >= map->base_offset);
-    if (map->count >= map->limit || (offset - map->base_offset) >> (DISTANCE_BITS - 1) != 0) {
+    map->first_offset = map->count == 0 ? offset : map->first_offset;
+    if (map->count >= map->limit || offset - map->first_offset >= UINT32_MAX) {
         return false;
     }
-    struct clean_slot print;
-    struct clean_slot *slot = slot_of(map, key, &print);
-    map->count += slot->rest == 0 ? 1 : 0;
-    *slot = (struct clean_slot){.print = print.print,
-                                .rest = print.rest | (uint64_t)(offset - map->base_offset + 1)};
+    struct clean_slot *slot = slot_of(map, key);
+    map->count += slot->distance == 0 ? 1 : 0;
+    *slot = (struct clean_slot){.distance = (uint32_t)(offset - map->first_offset) + 1,
+                                .print = {key->print[0], key->print[1]}};
     clean_map_passed(map, offset);
     return true;
 }
 
-int64_t clean_map_get(const struct clean_map *map, struct bytes key)
+int64_t clean_map_get(const struct clean_map *map, const struct clean_key *key)
 {
-    struct clean_slot print;
-    const struct clean_slot *slot = slot_of(map, key, &print);
-    int64_t distance = (int64_t)(slot->rest & ((1ull << DISTANCE_BITS) - 1));
-    return distance == 0 ? -1 : map->base_offset + distance - 1;
+    const struct clean_slot *slot = slot_of(map, key);
+    return slot->distance == 0 ? -1 : map->first_offset + slot->distance - 1;
 }
 
 void clean_map_passed(struct clean_map *map, int64_t offset)
