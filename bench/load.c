@@ -8,6 +8,8 @@
  *   record=1024      bytes of a value
  *   codec=none       produce: gzip, snappy, lz4 or zstd; the batch is so large before it is compressed,
  *                    and its values are such as compress to about a third
+ *   keys=0           produce: records have keys of 12 digits, each once, counted from 1, and the run ends when so many
+ *                    were sent, or a little later; over one connection, without a codec. 0: no keys
  *   connections=1
  *   seconds=5        how long, or
  *   bytes_max=0      until so many bytes of batches were answered, whichever comes first; 0: no limit
@@ -20,6 +22,7 @@
  * end; its bytes are those of whole batches. One thread, epoll. Prints one line of JSON; the status
  * is 1 when an answer was an error. */
 #define _GNU_SOURCE
+#include "base/crc32c.h"
 #include "bench/client.h"
 #include "protocol/batch.h"
 #include "protocol/codec.h"
@@ -34,6 +37,8 @@
 #include <unistd.h>
 
 enum {
+    KEY_DIGITS = 12,
+    CRC_AT = 17, /* in a batch; of what follows it */
     PRODUCE_KEY = 0,
     PRODUCE_VERSION = 7,
     FETCH_KEY = 1,
@@ -62,6 +67,9 @@ struct load {
     uint8_t *request;
     size_t request_len;
     size_t offset_at; /* where the fetch offset stands in a request */
+    double keys_max;
+    uint64_t keys;  /* so many were sent */
+    size_t *key_at; /* where they stand in a request, of each record */
     struct samples latencies;
     size_t batch_len; /* produce: bytes of the batch of one request */
     size_t raw_len;   /* the same, before it is compressed */
@@ -88,6 +96,9 @@ struct link_state {
 
 /* ---- requests ---- */
 
+/* Stands where a key will. */
+static const char NO_KEY[KEY_DIGITS + 1] = "!!!!!!!!!!!!";
+
 static void add_header(struct writer *w, int16_t key, int16_t version)
 {
     writer_i32(w, 0);
@@ -105,7 +116,8 @@ static void finish(struct writer *w)
 
 static int records_per_batch(const struct load *load)
 {
-    int n = (load->batch_bytes - BATCH_HEADER_BYTES) / (load->record_bytes + 12);
+    int key_bytes = load->keys_max > 0 ? KEY_DIGITS : 0;
+    int n = (load->batch_bytes - BATCH_HEADER_BYTES) / (load->record_bytes + key_bytes + 12);
     return n < 1 ? 1 : n;
 }
 
@@ -132,6 +144,14 @@ static void fill_letters(uint8_t *value, size_t len)
     }
 }
 
+/* Where the text stands in what was written after `from`. */
+static size_t find(const struct writer *w, size_t from, const char *text)
+{
+    const uint8_t *found = memmem(w->data + from, w->len - from, text, strlen(text));
+    CHECK(found != NULL);
+    return (size_t)(found - w->data);
+}
+
 static void build_batch(struct load *load, struct writer *batch)
 {
     size_t len = (size_t)load->record_bytes;
@@ -142,11 +162,17 @@ static void build_batch(struct load *load, struct writer *batch)
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
     fill_letters(value, len);
+    load->key_at = xcalloc((size_t)records_per_batch(load), sizeof(*load->key_at));
     for (int i = 0; i < records_per_batch(load); i++) {
         if (load->codec != CODEC_NONE) {
             fill_text(value, len, &seed);
         }
-        batch_add(&builder, (int64_t)ts.tv_sec * 1000, (struct bytes){0}, bytes_of(value, len));
+        struct bytes key = load->keys_max > 0 ? bytes_of(NO_KEY, KEY_DIGITS) : (struct bytes){0};
+        size_t before = batch->len;
+        batch_add(&builder, (int64_t)ts.tv_sec * 1000, key, bytes_of(value, len));
+        if (load->keys_max > 0) {
+            load->key_at[i] = find(batch, before, NO_KEY);
+        }
     }
     load->raw_len = batch->len;
     free(value);
@@ -177,6 +203,19 @@ static void build_produce(struct load *load)
     load->request_len = w.len;
     load->batch_len = batch.len;
     writer_deinit(&batch);
+}
+
+/* The batch is the end of the request. */
+static void number_keys(struct load *load)
+{
+    uint8_t *batch = load->request + load->request_len - load->batch_len;
+    for (int i = 0; i < records_per_batch(load); i++) {
+        uint64_t key = ++load->keys;
+        for (int digit = KEY_DIGITS; digit-- > 0; key /= 10) {
+            batch[load->key_at[i] + (size_t)digit] = (uint8_t)('0' + key % 10);
+        }
+    }
+    store_u32(batch + CRC_AT, crc32c(0, batch + CRC_AT + 4, load->batch_len - CRC_AT - 4));
 }
 
 static void build_fetch(struct load *load)
@@ -373,6 +412,9 @@ static void begin(struct load *load, struct link_state *l, int epoll_fd, double 
     l->active = true;
     l->sent = 0;
     l->due = due;
+    if (load->keys_max > 0) {
+        number_keys(load);
+    }
     send_some(load, l, epoll_fd);
 }
 
@@ -408,6 +450,11 @@ static void handle_event(struct load *load, struct link_state *l, int epoll_fd, 
     }
 }
 
+static bool has_sent_keys(const struct load *load)
+{
+    return (double)load->requests * records_per_batch(load) >= load->keys_max;
+}
+
 static void run(struct load *load)
 {
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -425,7 +472,8 @@ static void run(struct load *load)
     for (int i = 0; i < load->conns_n && load->rate <= 0; i++) {
         begin(load, &links[i], epoll_fd, start);
     }
-    while (now_s() < end && (load->bytes_max <= 0 || (double)load->bytes < load->bytes_max)) {
+    while (now_s() < end && (load->bytes_max <= 0 || (double)load->bytes < load->bytes_max) &&
+           (load->keys_max <= 0 || !has_sent_keys(load))) {
         if (load->rate > 0) {
             begin_due(load, links, epoll_fd, &next_due, &turn);
         }
@@ -471,6 +519,8 @@ static bool read_option(struct load *load, const char *arg)
         load->conns_n = atoi(value);
     } else if (option_is(arg, "seconds", &value)) {
         load->seconds = atof(value);
+    } else if (option_is(arg, "keys", &value)) {
+        load->keys_max = atof(value);
     } else if (option_is(arg, "bytes_max", &value)) {
         load->bytes_max = atof(value);
     } else if (option_is(arg, "rate", &value)) {
@@ -492,7 +542,8 @@ static void read_arguments(struct load *load, int argc, char **argv)
         good = read_option(load, argv[i]);
     }
     good = good && load->port > 0 && load->topic != NULL && load->conns_n > 0 &&
-           load->record_bytes > 0 && load->batch_bytes > 0 && load->acks != 0;
+           load->record_bytes > 0 && load->batch_bytes > 0 && load->acks != 0 &&
+           (load->keys_max <= 0 || (load->conns_n == 1 && load->codec == CODEC_NONE));
     load->address.sin_family = AF_INET;
     load->address.sin_port = htons((uint16_t)load->port);
     if (!good || inet_pton(AF_INET, load->host, &load->address.sin_addr) != 1) {
