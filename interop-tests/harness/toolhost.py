@@ -62,6 +62,11 @@ class Result:
         return self.out.splitlines()
 
 
+def shown(args) -> str:
+    text = " ".join(map(str, args))
+    return text if len(text) < 1000 else f"{text[:500]} … {text[-300:]}"
+
+
 class Call:
     """A tool that is running."""
 
@@ -147,7 +152,7 @@ class Call:
             ended = self._changed.wait_for(lambda: self._code is not None, timeout_s)
         if not ended:
             self._socket.shutdown(socket.SHUT_RDWR)
-            raise AssertionError(f"{self.tool} {' '.join(map(str, self.args))} did not end within {timeout_s:g} s\n"
+            raise AssertionError(f"{self.tool} did not end within {timeout_s:g} s: {shown(self.args)}\n"
                                  f"stdout: {self.out()[-2000:]}\nstderr: {self.err()[-2000:]}")
         self._socket.close()
         return Result(self._code, self.out(), self.err())
@@ -188,7 +193,7 @@ class ToolHost:
         call.end_input()
         result = call.wait(timeout_s)
         if check and result.code != 0:
-            raise AssertionError(f"{tool} {' '.join(map(str, args))} ended with {result.code}\n"
+            raise AssertionError(f"{tool} ended with {result.code}: {(result.err or result.out).strip()[-300:]!r}: {shown(args)}\n"
                                  f"stdout: {result.out[-2000:]}\nstderr: {result.err[-4000:]}")
         return result
 

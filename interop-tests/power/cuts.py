@@ -45,7 +45,7 @@ SLOTS = ["tx1", "tx2"]
 
 # What Ottla may say of logs whose last records did not reach the disk; the rest of what it warns of is damage.
 EXPECTED = re.compile(
-    r"cutting a torn tail|a hole before a segment|removing an index without its log|removing a damaged producer snapshot|"
+    r"cutting a torn tail|a segment does not begin where the log ends|removing an index without its log|removing a damaged producer snapshot|"
     r"an index does not fit its log|a checkpoint is unreadable and ignored file=\S+/replication-offset-checkpoint")
 
 
