@@ -119,6 +119,14 @@ static err check_store_dir(const struct broker *broker, const struct dir_list *l
         list->dirs[0]);
 }
 
+enum { LOADERS_UNLESS_SET = 4 };
+
+static int loaders_wanted(const struct config *config)
+{
+    int32_t set = config->num_recovery_threads_per_data_dir;
+    return broker_threads_wanted(set > 1 ? set : LOADERS_UNLESS_SET);
+}
+
 static err lock_logs(struct broker *broker, struct logs_identity *identity,
                      char reason[BROKER_REASON_BYTES])
 {
@@ -136,6 +144,8 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
         .dir_failed = on_dir_failed,
         .dir_full = on_dir_full,
         .failed_context = broker,
+        .workers = broker->workers,
+        .loaders = loaders_wanted(broker->config),
     };
     err e = logs_lock(&broker->storage, &how, &broker->logs, identity, reason);
     e = e == OK ? check_store_dir(broker, &list, reason) : e;

@@ -1,18 +1,10 @@
-/* The table of all logs, over one or several directories.
- *
- * A start: lock every directory, learn who they belong to, then (logs_load) remove the clean
- * marker, read the checkpoints and open every partition. A stop: close every log, checkpoints,
- * marker, lock. The marker is removed before the first log is opened, so a crash while loading
- * counts as unclean. A start that fails after that writes it again, if no log was changed: what was
- * stopped cleanly needs no recovery because somebody tried to start.
+/* The table of all logs, over one or several directories: what happens to it after the start (logs_start.c). A stop: close
+ * every log, checkpoints, marker, lock. A start that fails after it has removed the marker writes it again, if no log was
+ * changed: what was stopped cleanly needs no recovery because somebody tried to start.
  *
  * A directory whose disk refuses, at the start or later, is offline (health.h): it is touched no more, but
  * its lock is held until the end where it was taken. Its logs stay in the table, and answer
- * KAFKA_STORAGE_ERROR. A mistake in log.dirs, or a directory that is full, stops the start instead.
- *
- * A log that is damaged below its recovery point is not opened: it stays in the table as a name
- * without a log, with the checkpoint entries it had, so that the next start comes to the same
- * judgement; the others serve.
+ * KAFKA_STORAGE_ERROR.
  *
  * Locks: two, and no file operation under the first.
  *   lock         the table, the stale names, the deleted directories, the old high watermarks. An
@@ -26,136 +18,14 @@
 #include "storage/logs_internal.h"
 
 #include "base/log.h"
-#include "base/refuse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define AREA "storage"
 
-enum { PROGRESS_INTERVAL_MS = 5000 };
-
-/* All directories must tell the same, and what the configuration tells. */
-static err compare_identity(const struct logs *logs, const struct logs_open *how,
-                            struct logs_identity *identity, char reason[LOGS_REASON_BYTES])
-{
-    *identity = (struct logs_identity){.broker_id = -1};
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        const struct log_dir *dir = &logs->dirs[i];
-        int32_t broker_id = -1;
-        const char *cluster_id = "";
-        if (!log_dir_is_online(dir)) {
-            continue;
-        }
-        TRY(log_dir_identity(dir, &broker_id, &cluster_id, reason));
-        if (broker_id >= 0 && how->broker_id >= 0 && broker_id != how->broker_id) {
-            return refuse(reason, LOGS_REASON_BYTES,
-                          "broker.id is %d, but %s/meta.properties says %d; set that broker.id, or "
-                          "other log.dirs",
-                          how->broker_id, dir->path, broker_id);
-        }
-        if (*cluster_id != '\0' && how->cluster_id != NULL &&
-            strcmp(cluster_id, how->cluster_id) != 0) {
-            return refuse(reason, LOGS_REASON_BYTES,
-                          "the cluster id is %s, but %s/meta.properties says %s", how->cluster_id,
-                          dir->path, cluster_id);
-        }
-        if (broker_id >= 0 && identity->broker_id >= 0 && broker_id != identity->broker_id) {
-            return refuse(reason, LOGS_REASON_BYTES,
-                          "%s/meta.properties says broker.id %d, another directory %d; they are of "
-                          "two brokers",
-                          dir->path, broker_id, identity->broker_id);
-        }
-        if (*cluster_id != '\0' && identity->cluster_id[0] != '\0' &&
-            strcmp(cluster_id, identity->cluster_id) != 0) {
-            return refuse(reason, LOGS_REASON_BYTES,
-                          "%s/meta.properties says cluster.id %s, another directory %s; they are "
-                          "of two clusters",
-                          dir->path, cluster_id, identity->cluster_id);
-        }
-        identity->broker_id = broker_id >= 0 ? broker_id : identity->broker_id;
-        if (*cluster_id != '\0') {
-            snprintf(identity->cluster_id, sizeof(identity->cluster_id), "%s", cluster_id);
-        }
-    }
-    return OK;
-}
-
-/* After a step of the start: is it refused, with `reason`? Where the disk refused, the directory is offline
- * and the start goes on. */
-static err go_on_without(struct logs *logs, struct log_dir *dir, err e,
-                         char reason[LOGS_REASON_BYTES])
-{
-    if (e == OK || (!health_is_of_disk(e) && log_dir_is_online(dir))) {
-        return e == OK ? OK : E_CONFIG;
-    }
-    health_fail_dir(dir->health, reason);
-    refuse_name(logs->lost, sizeof(logs->lost),
-                logs->dirs_n == 1 ? "" : "none of log.dirs can be used: ", "; ", str_of(reason));
-    reason[0] = '\0';
-    return OK;
-}
-
-static err check_any_left(const struct logs *logs, char reason[LOGS_REASON_BYTES])
-{
-    if (logs_dirs_online(logs) > 0) {
-        return OK;
-    }
-    return refuse(reason, LOGS_REASON_BYTES, "%s",
-                  logs->lost[0] == '\0' ? "all of log.dirs have failed" : logs->lost);
-}
-
-/* From here on the disk is reached by way of the reserves. */
-static void init_dirs(struct logs *logs, const struct storage_env *env, const struct logs_open *how)
-{
-    const struct health_listener listener = {
-        .failed = how->dir_failed, .full = how->dir_full, .context = how->failed_context};
-    struct room **rooms = xcalloc(how->dirs_n + 1, sizeof(*rooms));
-    logs->dirs = xcalloc(how->dirs_n + 1, sizeof(*logs->dirs));
-    for (; logs->dirs_n < how->dirs_n; logs->dirs_n++) {
-        const char *path = how->dirs[logs->dirs_n];
-        struct log_dir *dir = &logs->dirs[logs->dirs_n];
-        log_dir_init(dir, path, health_of_dir(path, &listener), env->fs);
-        rooms[logs->dirs_n] = dir->room;
-    }
-    logs->room_fs = room_fs_new(env->fs, rooms, logs->dirs_n);
-    free(rooms);
-    logs->own_env = *env;
-    logs->own_env.fs = room_fs_for(logs->room_fs, ROOM_OF_ALL);
-    logs->own_env.fs_of_coordinators = room_fs_for(logs->room_fs, ROOM_OF_COORDINATORS);
-    logs->own_env.fs_of_records = env->fs;
-    logs->env = &logs->own_env;
-}
-
-err logs_lock(const struct storage_env *env, const struct logs_open *how, struct logs **logs,
-              struct logs_identity *identity, char reason[LOGS_REASON_BYTES])
-{
-    struct logs *made = xcalloc(1, sizeof(*made));
-    made->config_of = how->config_of;
-    made->context = how->context;
-    pthread_mutex_init(&made->lock, NULL);
-    pthread_mutex_init(&made->points_lock, NULL);
-    map_init(&made->entries);
-    map_init(&made->wishes);
-    reason[0] = '\0';
-    err e = how->dirs_n == 0 ? refuse(reason, LOGS_REASON_BYTES, "log.dirs is empty") : OK;
-    init_dirs(made, env, how);
-    for (size_t i = 0; e == OK && i < made->dirs_n; i++) {
-        e = log_dir_lock(&made->dirs[i], made->env->fs, reason);
-        e = go_on_without(made, &made->dirs[i], e, reason);
-    }
-    e = e == OK ? check_any_left(made, reason) : e;
-    e = e == OK ? compare_identity(made, how, identity, reason) : e;
-    if (e != OK) {
-        logs_abandon(made);
-        return e;
-    }
-    *logs = made;
-    return OK;
-}
-
 /* After the broker's delay, not the topic's: it is gone, and at the next start nobody knows what it was. As in Kafka. */
-static void deleted_push(struct logs *logs, size_t dir, char *path)
+void logs_note_deleted(struct logs *logs, size_t dir, char *path)
 {
     int64_t delay_ms = logs->config_of(logs->context, STR("")).file_delete_delay_ms;
     CHECK(delay_ms >= 0);
@@ -169,8 +39,8 @@ static void deleted_push(struct logs *logs, size_t dir, char *path)
     pthread_mutex_unlock(&logs->lock);
 }
 
-static struct entry *entry_add(struct logs *logs, const char *key, size_t dir,
-                               struct topic_partition name, struct plog *log)
+struct entry *logs_entry_add(struct logs *logs, const char *key, size_t dir,
+                             struct topic_partition name, struct plog *log)
 {
     CHECK(dir < logs->dirs_n);
     struct entry *entry = xcalloc(1, sizeof(*entry));
@@ -198,164 +68,6 @@ struct plog_open logs_how_to_open(struct logs *logs, size_t at, const char *key,
         .log_start_offset = checkpoint_offset(map_get_str(&dir->start_offsets, str_of(key))),
         .cleaned_to = checkpoint_offset(map_get_str(&dir->cleaned_to, str_of(key))),
     };
-}
-
-/* `log` NULL: it is damaged. */
-static err add_loaded(struct logs *logs, size_t at, const char *key, const struct plog_open *how,
-                      struct plog *log, char reason[LOGS_REASON_BYTES])
-{
-    struct entry *known = map_get_str(&logs->entries, str_of(key));
-    logs->promises_more |= log != NULL && how->recovery_point > plog_recovery_point(log);
-    if (known != NULL) {
-        return logs_choose(logs, known, at, log, reason);
-    }
-    struct entry *entry = entry_add(logs, key, at, how->name, log);
-    entry->recovery_point = how->recovery_point;
-    entry->start_offset = how->log_start_offset;
-    entry->cleaned_to = how->cleaned_to;
-    return OK;
-}
-
-static err load_partition(struct logs *logs, size_t at, const char *key,
-                          struct topic_partition name, char reason[LOGS_REASON_BYTES])
-{
-    struct log_dir *dir = &logs->dirs[at];
-    char *path = xasprintf("%s/%s", dir->path, key);
-    struct plog_open how = logs_how_to_open(logs, at, key, name);
-    how.dir = path;
-    struct plog *log = NULL;
-    err e = plog_open(logs->env, &how, &log);
-    dir->failed |= e != OK;
-    if (e != OK && e != E_CORRUPT) {
-        e = refuse_with(e, reason, LOGS_REASON_BYTES, "cannot load %s: %s", path, err_text(e));
-    } else {
-        e = add_loaded(logs, at, key, &how, log, reason);
-    }
-    free(path);
-    return e;
-}
-
-static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
-{
-    struct log_dir *dir = &logs->dirs[at];
-    const struct name_list *names = &dir->subdirs;
-    err e = OK;
-    int64_t said_ms = clock_monotonic_ms(logs->env->clock);
-    for (size_t i = 0; i < names->count && e == OK; i++) {
-        struct topic_partition name = {0};
-        enum dir_kind kind = dir_name_parse(names->names[i], &name.topic, &name.partition);
-        if (kind == DIR_PARTITION) {
-            e = load_partition(logs, at, names->names[i], name, reason);
-        } else if (kind == DIR_FUTURE) {
-            logs_note_future(logs, at, names->names[i]);
-        } else if (kind == DIR_DELETED) {
-            deleted_push(logs, at, xasprintf("%s/%s", dir->path, names->names[i]));
-        } else {
-            log_info(AREA, "leaving a directory alone path=%s/%s", dir->path, names->names[i]);
-        }
-        int64_t now_ms = clock_monotonic_ms(logs->env->clock);
-        if (now_ms - said_ms >= PROGRESS_INTERVAL_MS) {
-            log_info(AREA, "loading logs dir=%s done=%zu total=%zu", dir->path, i + 1,
-                     names->count);
-            said_ms = now_ms;
-        }
-    }
-    return e;
-}
-
-/* What recovery kept is made durable before anybody sees it: a partition never answers with less than
- * it acknowledged, also where only flushed records count. One syncfs for all logs of the directory:
- * 100 logs of 20 segments, 0.1 to 0.4 s; an fdatasync for each file 2 s and more (storage_bench). */
-static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
-{
-    struct log_dir *dir = &logs->dirs[at];
-    if (dir->clean || dir->partitions_n == 0) {
-        return OK;
-    }
-    int64_t began_ms = clock_monotonic_ms(logs->env->clock);
-    err e = fs_sync_all(logs->env->fs, dir->path);
-    if (e != OK) {
-        dir->failed = true;
-        return refuse_with(e, reason, LOGS_REASON_BYTES,
-                           "cannot make what was recovered durable in %s: %s", dir->path,
-                           err_text(e));
-    }
-    map_each (found, &logs->entries) {
-        const struct entry *entry = found->value;
-        if (entry->dir == at && entry->log != NULL) {
-            plog_note_synced(entry->log);
-        }
-        if (entry->future_dir == at && entry->future != NULL) {
-            plog_note_synced(entry->future);
-        }
-    }
-    log_info(AREA, "synced what was recovered dir=%s ms=%lld", dir->path,
-             (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
-    return OK;
-}
-
-static err begin_dir(struct log_dir *dir, const struct storage_env *env, int32_t broker_id,
-                     const char *cluster_id, char reason[LOGS_REASON_BYTES])
-{
-    err e = log_dir_write_identity(dir, env, broker_id, cluster_id);
-    e = e == OK ? log_dir_begin(dir, env->fs) : e;
-    if (e != OK) {
-        return refuse_with(e, reason, LOGS_REASON_BYTES, "cannot start with %s: %s", dir->path,
-                           err_text(e));
-    }
-    if (!dir->clean && dir->subdirs.count > 0) {
-        log_info(AREA, "recovering: no clean shutdown marker dir=%s", dir->path);
-    }
-    return OK;
-}
-
-err logs_load(struct logs *logs, int32_t broker_id, const char *cluster_id,
-              char reason[LOGS_REASON_BYTES])
-{
-    int64_t began_ms = clock_monotonic_ms(logs->env->clock);
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct log_dir *dir = &logs->dirs[i];
-        if (log_dir_is_online(dir)) {
-            err e = begin_dir(dir, logs->env, broker_id, cluster_id, reason);
-            e = e == OK ? load_dir(logs, i, reason) : e;
-            TRY(go_on_without(logs, dir, e, reason));
-        }
-    }
-    logs_open_futures(logs);
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        struct log_dir *dir = &logs->dirs[i];
-        if (log_dir_is_online(dir)) {
-            TRY(go_on_without(logs, dir, sync_recovered(logs, i, reason), reason));
-        }
-    }
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        logs_note_stale(logs, i, &logs->dirs[i].recovery_points);
-        logs_note_stale(logs, i, &logs->dirs[i].start_offsets);
-        logs_note_stale(logs, i, &logs->dirs[i].cleaned_to);
-    }
-    logs->loaded = true;
-    if (logs->promises_more) { /* a cut came before its recovery point was on the disk */
-        err e = logs_write_recovery_points(logs);
-        if (e != OK) {
-            return refuse(reason, LOGS_REASON_BYTES, "cannot write recovery points: %s",
-                          err_text(e));
-        }
-    }
-    logs_end_moves(logs);
-    TRY(check_any_left(logs, reason));
-    log_info(AREA, "loaded logs count=%zu ms=%lld", logs->entries.count,
-             (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));
-    return OK;
-}
-
-bool logs_were_clean(const struct logs *logs)
-{
-    for (size_t i = 0; i < logs->dirs_n; i++) {
-        if (!logs->dirs[i].clean) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static void entry_free(struct entry *entry)
@@ -636,7 +348,7 @@ err logs_create(struct logs *logs, struct topic_partition name, struct uuid topi
         e = plog_set_topic_id(made, topic_id);
     }
     if (e == OK) {
-        entry_add(logs, key, at, name, made);
+        logs_entry_add(logs, key, at, name, made);
         map_remove_str(&logs->wishes, str_of(key));
         *log = made;
     } else {
@@ -677,7 +389,7 @@ static err put_away(struct logs *logs, size_t at, const char *path, char *rename
 {
     e = e == OK ? fs_sync_dir(logs->env->fs, logs->dirs[at].path) : e;
     if (e == OK) {
-        deleted_push(logs, at, renamed);
+        logs_note_deleted(logs, at, renamed);
         return OK;
     }
     log_error(AREA, "cannot delete a log dir=%s error=\"%s\"", path, err_text(e));

@@ -10,6 +10,7 @@
 #include "storage/plog.h"
 
 struct logs;
+struct workers;
 
 struct logs_open {
     char *const *dirs;
@@ -26,6 +27,10 @@ struct logs_open {
     /* The same of a directory that is full, each time that one has become so. */
     void (*dir_full)(void *context);
     void *failed_context; /* of both */
+    /* Load logs beside the caller of logs_load(), where there are many: at most so many threads, with the caller's.
+     * NULL: nobody does. */
+    struct workers *workers;
+    int loaders;
     /* Progress of long loading is logged every few seconds. */
 };
 

@@ -1,4 +1,4 @@
-/* What logs.c, logs_checkpoints.c, logs_room.c and logs_move.c share. Nobody else includes this. */
+/* What logs*.c share. Nobody else includes this. */
 #ifndef OTTLA_STORAGE_LOGS_INTERNAL_H
 #define OTTLA_STORAGE_LOGS_INTERNAL_H
 
@@ -44,6 +44,8 @@ struct logs {
     char *cluster_id;
     struct log_config (*config_of)(void *context, struct str topic);
     void *context;
+    struct workers *workers; /* help to load; NULL: nobody does */
+    int loaders;
     bool loaded;
     char lost[LOGS_REASON_BYTES]; /* of the directories that are offline at the start, why */
     pthread_mutex_t lock;
@@ -78,6 +80,10 @@ struct plog_open logs_how_to_open(struct logs *logs, size_t dir, const char *key
 NODISCARD err logs_bury(struct logs *logs, size_t dir, const char *path, struct plog *log);
 enum { LOGS_HEX_BYTES = 33 };
 void logs_random_hex(struct random *random, char hex[LOGS_HEX_BYTES]);
+struct entry *logs_entry_add(struct logs *logs, const char *key, size_t dir,
+                             struct topic_partition name, struct plog *log);
+/* A directory that has its deleted name, by its path, which is taken: it is removed after the delay. */
+void logs_note_deleted(struct logs *logs, size_t dir, char *path);
 /* The disk refused what concerns no single log. */
 void logs_fail_dir(struct logs *logs, size_t dir, err e, const char *doing, const char *path);
 
