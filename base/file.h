@@ -84,8 +84,10 @@ NODISCARD err fs_allocate(struct fs *fs, int fd, int64_t size);
 NODISCARD err fs_datasync(struct fs *fs, int fd);
 /* Names that have found no room in it are lost to every later sync, too: EIO, as from fs_sync_all(). */
 NODISCARD err fs_sync_dir(struct fs *fs, const char *path);
-/* Makes durable all that was written to the file system that holds `path`. */
-NODISCARD err fs_sync_all(struct fs *fs, const char *path);
+/* Makes durable all that was written to the file system that holds the file. What could not be written since `fd` was
+ * opened is an error, also where somebody else has been told of it: who is to answer for all that he has done opens it
+ * first. */
+NODISCARD err fs_sync_all(struct fs *fs, int fd);
 NODISCARD err fs_space(struct fs *fs, const char *path, struct fs_space *space);
 /* The path from the root, with its links resolved; malloc'd. A copy of it when that fails. */
 char *fs_absolute(const char *path);

@@ -355,7 +355,8 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
 
 /* What recovery kept is made durable before anybody sees it: a partition never answers with less than
  * it acknowledged, also where only flushed records count. One syncfs for all logs of the directory:
- * 100 logs of 20 segments, 0.1 to 0.4 s; an fdatasync for each file 2 s and more (storage_bench). */
+ * 100 logs of 20 segments, 0.1 to 0.4 s; an fdatasync for each file 2 s and more (storage_bench). By the lock, which was
+ * opened first: where directories share a disk, the sync of one must not take from another the error that is its too. */
 static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
 {
     struct log_dir *dir = &logs->dirs[at];
@@ -363,7 +364,7 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
         return OK;
     }
     int64_t began_ms = clock_monotonic_ms(logs->env->clock);
-    err e = fs_sync_all(logs->env->fs, dir->path);
+    err e = fs_sync_all(logs->env->fs, dir->lock_fd);
     if (e != OK) {
         dir->failed = true;
         return refuse_with(e, reason, LOGS_REASON_BYTES,
