@@ -60,6 +60,7 @@ enum mistake {
     MISTAKE_MOVE_UNTOLD,     /* a moved log's former one goes before checkpoints know the new one */
     MISTAKE_SHORTER_STAYS,   /* of a log in two directories */
     MISTAKE_COPY_UNCOMPARED, /* a move goes on with what the log has lost */
+    MISTAKE_STOP_UNSYNCED,   /* many logs are closed together, and none is on the disk */
 };
 
 #ifndef OTTLA_PLANTED

@@ -119,7 +119,7 @@ static err check_store_dir(const struct broker *broker, const struct dir_list *l
         list->dirs[0]);
 }
 
-enum { LOADERS_UNLESS_SET = 4 };
+enum { LOADERS_UNLESS_SET = 4, SYNC_ALL_FROM = 64 };
 
 static int loaders_wanted(const struct config *config)
 {
@@ -146,6 +146,7 @@ static err lock_logs(struct broker *broker, struct logs_identity *identity,
         .failed_context = broker,
         .workers = broker->workers,
         .loaders = loaders_wanted(broker->config),
+        .sync_all_from = SYNC_ALL_FROM,
     };
     err e = logs_lock(&broker->storage, &how, &broker->logs, identity, reason);
     e = e == OK ? check_store_dir(broker, &list, reason) : e;

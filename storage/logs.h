@@ -31,6 +31,9 @@ struct logs_open {
      * NULL: nobody does. */
     struct workers *workers;
     int loaders;
+    /* At a stop a directory's file system is synced at once where so many of its logs have something to write; with fewer
+     * each log's files are. 0: always so. */
+    size_t sync_all_from;
     /* Progress of long loading is logged every few seconds. */
 };
 

@@ -46,6 +46,7 @@ struct logs {
     void *context;
     struct workers *workers; /* help to load; NULL: nobody does */
     int loaders;
+    size_t sync_all_from;
     bool loaded;
     char lost[LOGS_REASON_BYTES]; /* of the directories that are offline at the start, why */
     pthread_mutex_t lock;

@@ -130,6 +130,7 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     made->context = how->context;
     made->workers = how->workers;
     made->loaders = how->loaders;
+    made->sync_all_from = how->sync_all_from;
     pthread_mutex_init(&made->lock, NULL);
     pthread_mutex_init(&made->points_lock, NULL);
     map_init(&made->entries);

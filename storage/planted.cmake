@@ -35,6 +35,7 @@ set(PLANTED_CRASH
     "MOVE_UNTOLD:logs_move.c:move"
     "SHORTER_STAYS:logs_move.c:move"
     "COPY_UNCOMPARED:logs_move.c:move ahead of the log"
+    "STOP_UNSYNCED:logs.c:clean stop at once"
     "OLDS_LAST:plog_clean.c:clean"
     "NO_CLEANED_SYNC:clean_files.c:clean and merge")
 foreach(each ${PLANTED_CRASH})

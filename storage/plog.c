@@ -666,16 +666,38 @@ bool plog_is_unchanged(const struct plog *log)
     return !log->touched && !plog_is_offline(log);
 }
 
-static err close_clean(struct plog *log)
+/* What a clean stop leaves beside the batches, not synced. */
+static err write_last(struct plog *log)
 {
     TRY(plog_write_due_epochs(log));
     if (atomic_load(&log->epochs_unwritten)) {
         return err_from_errno(ENOSPC);
     }
+    return log->touched ? segment_seal(log_active(log)) : OK;
+}
+
+static err close_begin(struct plog *log)
+{
+    TRY(write_last(log));
+    TRY(log->touched ? plog_take_snapshot(log, false) : OK);
+    log->touched = false;
+    return OK;
+}
+
+err plog_close_begin(struct plog *log)
+{
+    if (plog_is_offline(log)) {
+        return ERR_KAFKA_STORAGE_ERROR;
+    }
+    return plog_fail(log, plog_refuse(log, close_begin(log)), "closing");
+}
+
+static err close_clean(struct plog *log)
+{
+    TRY(write_last(log));
     if (!log->touched) {
         return plog_flush_entries(log);
     }
-    TRY(segment_seal(log_active(log)));
     TRY(flush_to(log, plog_end_offset(log), true));
     TRY(plog_take_snapshot(log, true));
     TRY(plog_flush_entries(log));

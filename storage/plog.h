@@ -47,9 +47,12 @@ struct plog_open {
  * nothing is cut. */
 NODISCARD err plog_open(const struct storage_env *env, const struct plog_open *how,
                         struct plog **log);
-/* After an open that recovered: says that everything the log's directory holds has been made durable
+/* After an open that recovered, or plog_close_begin(): says that everything the log's directory holds has been made durable
  * (by one fs_sync_all for all logs of a log directory): the recovery point is the end. */
 void plog_note_synced(struct plog *log);
+/* Where many logs are closed: writes what plog_close() does, and syncs nothing. After one fs_sync_all for all of them and
+ * plog_note_synced() there is nothing left for plog_close() to do. Nobody uses the log meanwhile. */
+NODISCARD err plog_close_begin(struct plog *log);
 /* A clean close: flush, producer snapshot at the end offset, indexes trimmed. Frees. */
 NODISCARD err plog_close(struct plog *log);
 /* Frees without touching the files (a log that failed, or that is deleted). */

@@ -205,6 +205,13 @@ static err run_clean_stop(struct world *w)
     return world_boot(w);
 }
 
+/* The same with one sync for all logs. */
+static err run_stop_at_once(struct world *w)
+{
+    w->sync_all_from = 1;
+    return run_clean_stop(w);
+}
+
 /* From one directory to the other and back, while it is written; once given up, once interrupted. */
 static err run_move(struct world *w)
 {
@@ -283,6 +290,7 @@ const struct crash_scenario CRASH_SCENARIOS[] = {
     {"delete a partition", 1, run_delete},
     {"recovery", 1, run_recovery},
     {"clean stop", 1, run_clean_stop},
+    {"clean stop at once", 1, run_stop_at_once},
     {"move", 2, run_move},
     {"move ahead of the log", 2, run_move_ahead},
 };

@@ -56,7 +56,8 @@ err world_boot(struct world *w)
     struct logs_open how = {.dirs = (char *const *)(uintptr_t)DIRS,
                             .dirs_n = w->dirs_n,
                             .broker_id = -1,
-                            .config_of = config_of};
+                            .config_of = config_of,
+                            .sync_all_from = w->sync_all_from};
     w->promises_nothing = crash_disk_is_stuck(w->disk);
     crash_disk_watch(w->disk, &w->watch);
     w->env = (struct storage_env){.fs = crash_disk_fs(w->disk),

@@ -60,6 +60,7 @@ struct world {
     struct storage_env env;
     struct logs *logs; /* NULL: closed */
     size_t dirs_n;
+    size_t sync_all_from; /* as of struct logs_open */
     bool
         promises_nothing; /* this process found bytes that cannot be made durable, and cannot know it */
     struct log_model models[WORLD_LOGS_MAX];

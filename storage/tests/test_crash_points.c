@@ -195,7 +195,7 @@ static void test_scenarios(void)
     }
     total_print(&total);
     if (getenv("OTTLA_CRASH_AT") == NULL) {
-        CU_ASSERT_EQUAL(total.scenarios, 13);
+        CU_ASSERT_EQUAL(total.scenarios, 14);
         CU_ASSERT(total.states >= STATES_EXPECTED);
     }
 }

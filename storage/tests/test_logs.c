@@ -121,6 +121,54 @@ static void test_recovered_is_durable(void)
     place_remove(&t.p);
 }
 
+/* Many logs are written by one sync for all of them, few each by its own; where that one fails the stop is not clean. */
+static void test_stop_at_once(void)
+{
+    enum { LOGS_N = 8 };
+    struct two t;
+    make_two(&t);
+    for (int way = 0; way < 3; way++) {
+        bool at_once = way > 0;
+        bool fails = way > 1;
+        struct logs *logs = NULL;
+        struct logs_identity identity;
+        char *dirs[] = {t.a};
+        struct logs_open how = {.dirs = dirs,
+                                .dirs_n = 1,
+                                .broker_id = -1,
+                                .config_of = config_of,
+                                .sync_all_from = at_once ? LOGS_N : LOGS_N + 1};
+        MUST(logs_lock(&t.p.env, &how, &logs, &identity, t.reason));
+        MUST(logs_load(logs, 1, "cluster", t.reason));
+        for (int i = 0; i < LOGS_N; i++) {
+            struct plog *log = create(logs, "t", i);
+            for (int j = 0; j < 20; j++) {
+                must_append(log, 2);
+            }
+        }
+        t.p.fault.only_syncs = !fails;
+        t.p.fault.only_syncfs = fails;
+        t.p.fault.fail_at = fails ? 1 : 0;
+        t.p.fault.calls = 0;
+        logs_close(logs);
+        int64_t syncs = t.p.fault.calls;
+        CU_ASSERT(fails ? syncs == 1 : at_once ? syncs < LOGS_N : syncs > 3 * LOGS_N);
+        place_reboot(&t.p);
+        logs = start(&t, 1);
+        CU_ASSERT_EQUAL(logs_were_clean(logs), !fails);
+        for (int i = 0; i < LOGS_N; i++) {
+            struct plog *log = logs_get(logs, tp("t", i));
+            CU_ASSERT_EQUAL(plog_end_offset(log), 40);
+            CU_ASSERT_EQUAL(plog_recovery_point(log), 40);
+            CU_ASSERT_EQUAL(plog_is_unchanged(log), !fails);
+        }
+        logs_abandon(logs);
+        place_reboot(&t.p);
+        run("rm -rf '%s'", t.a, "");
+    }
+    place_remove(&t.p);
+}
+
 static void test_life(void)
 {
     struct two t;
@@ -857,9 +905,10 @@ static void test_many(void)
     place_remove(&t.p);
 }
 
-SUITE("logs", TEST(test_life), TEST(test_recovered_is_durable), TEST(test_unknown_high_watermarks),
-      TEST(test_locks), TEST(test_identity), TEST(test_delete), TEST(test_kept_directories),
-      TEST(test_unclean), TEST(test_open_transactions), TEST(test_abandoned),
-      TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints), TEST(test_offline_at_start),
-      TEST(test_start_with_errors), TEST(test_dir_fails), TEST(test_dir_fails_by_its_own),
-      TEST(test_full), TEST(test_full_beside), TEST(test_moved_away_is_stale), TEST(test_many))
+SUITE("logs", TEST(test_stop_at_once), TEST(test_life), TEST(test_recovered_is_durable),
+      TEST(test_unknown_high_watermarks), TEST(test_locks), TEST(test_identity), TEST(test_delete),
+      TEST(test_kept_directories), TEST(test_unclean), TEST(test_open_transactions),
+      TEST(test_abandoned), TEST(test_checkpoint_format), TEST(test_corrupt_checkpoints),
+      TEST(test_offline_at_start), TEST(test_start_with_errors), TEST(test_dir_fails),
+      TEST(test_dir_fails_by_its_own), TEST(test_full), TEST(test_full_beside),
+      TEST(test_moved_away_is_stale), TEST(test_many))
