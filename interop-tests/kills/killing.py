@@ -57,10 +57,12 @@ SLOTS = ["tx1", "tx2"]
 KEYS = 30
 RATES = ("1.7976931348623157E308", "3000000")  # bytes per second of the cleaner: it is always at work with the second
 
-# What Ottla may say of a log whose last write was under way; and of one whose start goes back, behind which epochs are gone.
+# What Ottla may say of a log whose last write was under way; of one whose start goes back, behind which epochs are gone; and
+# of a copy that was being begun anew where the log begins by now.
 EXPECTED = re.compile(
     r"cutting a torn tail|removing an index without its log|removing a damaged producer snapshot|"
     r"leader epochs do not fit the log: they were made again dir=\S+/trimmed-|"
+    r"the log ends below its checkpointed start and is emptied dir=\S+/trimmed-\S+-future|"
     r"a move was interrupted, the log that is further is kept")
 CLEANING, DELETING, TOPIC, MOVE = (re.compile(r) for r in (
     r"\.(cleaned|swap)$", r"\.deleted$", r"-delete$", r"-future$"))

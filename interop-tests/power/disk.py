@@ -22,6 +22,7 @@ import subprocess
 import tempfile
 import threading
 
+from harness import toolhost
 from harness.wait import wait_for
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -58,6 +59,7 @@ def enter() -> None:
     if _libc.unshare(_CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare: " + os.strerror(ctypes.get_errno()))
     _run("mount", "--make-rprivate", "/")
+    toolhost.close_all()  # JVMs that are outside do not see what is mounted here
     _entered = True
 
 
