@@ -57,12 +57,13 @@ SLOTS = ["tx1", "tx2"]
 KEYS = 30
 RATES = ("1.7976931348623157E308", "3000000")  # bytes per second of the cleaner: it is always at work with the second
 
-# What Ottla may say of a log whose last write was under way; of one whose start goes back, behind which epochs are gone; and
-# of a copy that was being begun anew where the log begins by now.
+# What Ottla may say of a log whose last write was under way; of one whose start goes back, behind which epochs are gone
+# ("trimmed", and the copy of a "retained" one, whose start follows); and of a copy that was being begun anew where the log
+# begins by now.
 EXPECTED = re.compile(
     r"cutting a torn tail|removing an index without its log|removing a damaged producer snapshot|"
-    r"leader epochs do not fit the log: they were made again dir=\S+/trimmed-|"
-    r"the log ends below its checkpointed start and is emptied dir=\S+/trimmed-\S+-future|"
+    r"leader epochs do not fit the log: they were made again dir=\S+/t?r[a-z]+ed-|"
+    r"the log ends below its checkpointed start and is emptied dir=\S+/t?r[a-z]+ed-\S+-future|"
     r"a move was interrupted, the log that is further is kept")
 CLEANING, DELETING, TOPIC, MOVE = (re.compile(r) for r in (
     r"\.(cleaned|swap)$", r"\.deleted$", r"-delete$", r"-future$"))
@@ -185,12 +186,13 @@ class Run:
             self.exposure[f"said: {what}"] += len(re.findall(what, self.broker.said()))
 
     def _promised_starts(self) -> dict:
-        """(topic, partition) -> what the files say."""
+        """(topic, partition) -> what the files say where its log is. A copy that is not the log yet hears of a start when the
+        log does, and its directory's checkpoint may be written first."""
         starts = collections.defaultdict(int)
         for directory in self.dirs:
             path = directory / "log-start-offset-checkpoint"
             rows = [line.rsplit(" ", 2) for line in path.read_text().splitlines()[2:]] if path.exists() else []
-            for t, p, offset in rows:
+            for t, p, offset in (row for row in rows if (directory / f"{row[0]}-{row[1]}").is_dir()):
                 starts[t, int(p)] = max(starts[t, int(p)], int(offset))
         for t, (partitions, _) in TOPICS.items():
             for p in range(partitions):
