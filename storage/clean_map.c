@@ -130,7 +130,8 @@ bool clean_map_put(struct clean_map *map, const struct clean_key *key, int64_t o
 {
     CHECK(offset >= map->base_offset);
     map->first_offset = map->count == 0 ? offset : map->first_offset;
-    if (map->count >= map->limit || offset - map->first_offset >= UINT32_MAX) {
+    if (map->count >= map->limit || offset < map->first_offset ||
+        offset - map->first_offset >= UINT32_MAX) {
         return false;
     }
     struct clean_slot *slot = slot_of(map, key);

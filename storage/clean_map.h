@@ -40,7 +40,8 @@ struct clean_key {
 /* Asks for its slot from memory: who has several keys does so for all of them before the first is looked for, since a
  * large table is in no cache. */
 struct clean_key clean_map_key(const struct clean_map *map, struct bytes key);
-/* Offsets ascend. False: it is full, whether the key is there or not; or the offset is 2^32 away from the first one. */
+/* Offsets ascend. False: it is full, whether the key is there or not; or the offset is 2^32 away from the first one, or
+ * below it, as in a batch whose deltas a peer has put in another order, which nobody judges. */
 bool clean_map_put(struct clean_map *map, const struct clean_key *key, int64_t offset);
 /* -1: it is not there. */
 int64_t clean_map_get(const struct clean_map *map, const struct clean_key *key);
