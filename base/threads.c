@@ -17,8 +17,7 @@ struct thread {
 static void *run(void *context)
 {
     struct thread *thread = context;
-    if (thread->rank ==
-        THREAD_TENDS) { /* on Linux of the thread alone; without it, it works as well */
+    if (thread->rank == THREAD_TENDS) { /* a hint; on Linux of the thread alone */
         (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE_OF_TENDING);
     }
     loop_run(thread->loop);

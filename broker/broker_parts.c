@@ -401,7 +401,7 @@ static void make_replicas(struct broker *broker)
         .alive_context = broker,
         .flush = broker->flush,
         .upkeep_due = on_logs_changed,
-        .checkpoint_context = broker,
+        .upkeep_context = broker,
         .isr_wanted = isr_changes_wanted,
         .behind = isr_changes_behind,
         .isr_context = broker->isr_changes,

@@ -56,19 +56,27 @@ struct entry *logs_entry_add(struct logs *logs, const char *key, size_t dir,
     return entry;
 }
 
-struct plog_open logs_how_to_open(struct logs *logs, size_t at, const char *key,
-                                  struct topic_partition name)
+struct plog **logs_place_in(struct entry *entry, size_t dir)
 {
-    struct log_dir *dir = &logs->dirs[at];
-    return (struct plog_open){
-        .name = name,
-        .dir_health = dir->health,
-        .config = logs->config_of(logs->context, name.topic),
-        .clean = dir->clean,
-        .recovery_point = checkpoint_offset(map_get_str(&dir->recovery_points, str_of(key))),
-        .log_start_offset = checkpoint_offset(map_get_str(&dir->start_offsets, str_of(key))),
-        .cleaned_to = checkpoint_offset(map_get_str(&dir->cleaned_to, str_of(key))),
-    };
+    if (entry->future != NULL && entry->future_dir == dir) {
+        return &entry->future;
+    }
+    if (entry->former != NULL && entry->former_dir == dir) {
+        return &entry->former;
+    }
+    return entry->log != NULL && entry->dir == dir ? &entry->log : NULL;
+}
+
+err logs_sync_at_once(struct logs *logs, size_t dir)
+{
+    TRY(fs_sync_all(logs->env->fs, logs->dirs[dir].lock_fd));
+    map_each (found, &logs->entries) {
+        struct plog **log = logs_place_in(found->value, dir);
+        if (log != NULL && !plog_is_offline(*log)) {
+            plog_note_synced(*log);
+        }
+    }
+    return OK;
 }
 
 static void entry_free(struct entry *entry)
@@ -92,23 +100,11 @@ static void close_log(struct log_dir *dir, const struct entry *entry, struct plo
     checkpoints_add(next, entry, &offsets);
 }
 
-/* What an entry has in a directory: its log, the copy or the former one; NULL: nothing, or a damaged log. */
-static struct plog **place_in(struct entry *entry, size_t at)
-{
-    if (entry->future != NULL && entry->future_dir == at) {
-        return &entry->future;
-    }
-    if (entry->former != NULL && entry->former_dir == at) {
-        return &entry->former;
-    }
-    return entry->log != NULL && entry->dir == at ? &entry->log : NULL;
-}
-
 static bool has_many_to_write(struct logs *logs, size_t at)
 {
     size_t count = 0;
     map_each (found, &logs->entries) {
-        struct plog **log = place_in(found->value, at);
+        struct plog **log = logs_place_in(found->value, at);
         count += log != NULL && !plog_is_unchanged(*log) ? 1 : 0;
     }
     return logs->sync_all_from > 0 && count >= logs->sync_all_from;
@@ -118,19 +114,12 @@ static bool has_many_to_write(struct logs *logs, size_t at)
 static err write_all(struct logs *logs, size_t at)
 {
     map_each (found, &logs->entries) {
-        struct plog **log = place_in(found->value, at);
+        struct plog **log = logs_place_in(found->value, at);
         if (log != NULL) {
             err_ignore(plog_close_begin(*log)); /* its own close finds the same */
         }
     }
-    TRY(planted(MISTAKE_STOP_UNSYNCED) ? OK : fs_sync_all(logs->env->fs, logs->dirs[at].lock_fd));
-    map_each (found, &logs->entries) {
-        struct plog **log = place_in(found->value, at);
-        if (log != NULL && plog_is_unchanged(*log)) {
-            plog_note_synced(*log);
-        }
-    }
-    return OK;
+    return planted(MISTAKE_STOP_UNSYNCED) ? OK : logs_sync_at_once(logs, at);
 }
 
 static err close_dir(struct logs *logs, size_t at)
@@ -141,7 +130,7 @@ static err close_dir(struct logs *logs, size_t at)
     checkpoints_begin(&next);
     map_each (found, &logs->entries) {
         struct entry *entry = found->value;
-        struct plog **log = place_in(entry, at);
+        struct plog **log = logs_place_in(entry, at);
         if (log != NULL) {
             close_log(dir, entry, *log, &next);
             *log = NULL;

@@ -72,9 +72,6 @@ char *logs_key(struct topic_partition name);
 /* logs.c */
 
 struct entry *logs_entry_locked(struct logs *logs, struct topic_partition name);
-/* How a log of this directory is opened, by what its checkpoints said at the start. The path is not set. */
-struct plog_open logs_how_to_open(struct logs *logs, size_t dir, const char *key,
-                                  struct topic_partition name);
 /* A directory of a log becomes "<name>.<32 hex>-delete", and is removed later. `log`, which may be NULL,
  * is freed after the rename, so that nobody opens its files under their old names. Where the log directory is offline
  * it stays as it is. */
@@ -83,10 +80,22 @@ enum { LOGS_HEX_BYTES = 33 };
 void logs_random_hex(struct random *random, char hex[LOGS_HEX_BYTES]);
 struct entry *logs_entry_add(struct logs *logs, const char *key, size_t dir,
                              struct topic_partition name, struct plog *log);
+/* What an entry has in a directory: its log, the copy or the former one; NULL: nothing, or a damaged log. */
+struct plog **logs_place_in(struct entry *entry, size_t dir);
+/* Makes all that the directory's logs have written durable, by one sync for all of them, and notes it. By the lock, which was
+ * opened before anything else: where directories share a disk, the sync of one must not take from another the error
+ * that is its too. */
+NODISCARD err logs_sync_at_once(struct logs *logs, size_t dir);
 /* A directory that has its deleted name, by its path, which is taken: it is removed after the delay. */
 void logs_note_deleted(struct logs *logs, size_t dir, char *path);
 /* The disk refused what concerns no single log. */
 void logs_fail_dir(struct logs *logs, size_t dir, err e, const char *doing, const char *path);
+
+/* logs_start.c */
+
+/* How a log of this directory is opened, by what its checkpoints said at the start. The path is not set. */
+struct plog_open logs_how_to_open(struct logs *logs, size_t dir, const char *key,
+                                  struct topic_partition name);
 
 /* logs_move.c: a start, once all directories are loaded. */
 

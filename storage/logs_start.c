@@ -152,6 +152,21 @@ err logs_lock(const struct storage_env *env, const struct logs_open *how, struct
     return OK;
 }
 
+struct plog_open logs_how_to_open(struct logs *logs, size_t at, const char *key,
+                                  struct topic_partition name)
+{
+    struct log_dir *dir = &logs->dirs[at];
+    return (struct plog_open){
+        .name = name,
+        .dir_health = dir->health,
+        .config = logs->config_of(logs->context, name.topic),
+        .clean = dir->clean,
+        .recovery_point = checkpoint_offset(map_get_str(&dir->recovery_points, str_of(key))),
+        .log_start_offset = checkpoint_offset(map_get_str(&dir->start_offsets, str_of(key))),
+        .cleaned_to = checkpoint_offset(map_get_str(&dir->cleaned_to, str_of(key))),
+    };
+}
+
 /* `log` NULL: it is damaged. */
 static err add_loaded(struct logs *logs, size_t at, const char *key, const struct plog_open *how,
                       struct plog *log, char reason[LOGS_REASON_BYTES])
@@ -243,14 +258,12 @@ static void begin_loaders(struct loading *loading)
     size_t busy = loading->found_n / LOGS_FOR_A_LOADER;
     wanted = wanted < busy ? wanted : busy;
     loading->loaders = xcalloc(wanted + 1, sizeof(*loading->loaders));
+    loading->at_work = (int)wanted;
     for (size_t i = 0; i < wanted; i++) {
         struct loader *loader = &loading->loaders[i];
         *loader = (struct loader){.work = {.run = run_loader, .done = &loader->done},
                                   .done = {.wake = loader_ended},
                                   .loading = loading};
-        pthread_mutex_lock(&loading->lock);
-        loading->at_work++;
-        pthread_mutex_unlock(&loading->lock);
         if (!workers_submit(logs->workers, &loader->work)) {
             loader_ended(&loader->done);
         }
@@ -356,8 +369,7 @@ static err load_dir(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES]
 
 /* What recovery kept is made durable before anybody sees it: a partition never answers with less than
  * it acknowledged, also where only flushed records count. One syncfs for all logs of the directory:
- * 100 logs of 20 segments, 0.1 to 0.4 s; an fdatasync for each file 2 s and more (storage_bench). By the lock, which was
- * opened first: where directories share a disk, the sync of one must not take from another the error that is its too. */
+ * 100 logs of 20 segments, 0.1 to 0.4 s; an fdatasync for each file 2 s and more (storage_bench). */
 static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_BYTES])
 {
     struct log_dir *dir = &logs->dirs[at];
@@ -365,21 +377,12 @@ static err sync_recovered(struct logs *logs, size_t at, char reason[LOGS_REASON_
         return OK;
     }
     int64_t began_ms = clock_monotonic_ms(logs->env->clock);
-    err e = fs_sync_all(logs->env->fs, dir->lock_fd);
+    err e = logs_sync_at_once(logs, at);
     if (e != OK) {
         dir->failed = true;
         return refuse_with(e, reason, LOGS_REASON_BYTES,
                            "cannot make what was recovered durable in %s: %s", dir->path,
                            err_text(e));
-    }
-    map_each (found, &logs->entries) {
-        const struct entry *entry = found->value;
-        if (entry->dir == at && entry->log != NULL) {
-            plog_note_synced(entry->log);
-        }
-        if (entry->future_dir == at && entry->future != NULL) {
-            plog_note_synced(entry->future);
-        }
     }
     log_info(AREA, "synced what was recovered dir=%s ms=%lld", dir->path,
              (long long)(clock_monotonic_ms(logs->env->clock) - began_ms));

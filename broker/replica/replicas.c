@@ -71,7 +71,7 @@ struct replicas *replicas_new(const struct replicas_config *config)
                                            .alive_context = config->alive_context,
                                            .flush = config->flush,
                                            .upkeep_due = config->upkeep_due,
-                                           .context = config->checkpoint_context,
+                                           .context = config->upkeep_context,
                                            .write_recovery_points = write_recovery_points,
                                            .write_context = config->logs,
                                            .isr_wanted = config->isr_wanted,

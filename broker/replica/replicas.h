@@ -37,7 +37,7 @@ struct replicas_config {
     void *alive_context;
     struct loop *flush;
     void (*upkeep_due)(void *context);
-    void *checkpoint_context;
+    void *upkeep_context;
     void (*isr_wanted)(void *context, struct partition *p);
     void (*behind)(void *context, struct partition *p);
     void *isr_context;

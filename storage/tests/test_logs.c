@@ -24,6 +24,7 @@ struct two {
     char reason[LOGS_REASON_BYTES];
     struct logs_identity identity;
     int dirs_failed; /* so many were told */
+    size_t sync_all_from;
 };
 
 static void make_two(struct two *t)
@@ -33,6 +34,7 @@ static void make_two(struct two *t)
     snprintf(t->b, sizeof(t->b), "%s/deep/b/", t->p.dir);
     t->reason[0] = '\0';
     t->dirs_failed = 0;
+    t->sync_all_from = 0;
 }
 
 static void on_dir_failed(void *context)
@@ -51,7 +53,8 @@ static err try_lock(struct two *t, int dirs_n, int32_t broker_id, const char *cl
                             .cluster_id = cluster,
                             .config_of = config_of,
                             .dir_failed = on_dir_failed,
-                            .failed_context = &t->dirs_failed};
+                            .failed_context = &t->dirs_failed,
+                            .sync_all_from = t->sync_all_from};
     return logs_lock(&t->p.env, &how, logs, &t->identity, t->reason);
 }
 
@@ -130,16 +133,8 @@ static void test_stop_at_once(void)
     for (int way = 0; way < 3; way++) {
         bool at_once = way > 0;
         bool fails = way > 1;
-        struct logs *logs = NULL;
-        struct logs_identity identity;
-        char *dirs[] = {t.a};
-        struct logs_open how = {.dirs = dirs,
-                                .dirs_n = 1,
-                                .broker_id = -1,
-                                .config_of = config_of,
-                                .sync_all_from = at_once ? LOGS_N : LOGS_N + 1};
-        MUST(logs_lock(&t.p.env, &how, &logs, &identity, t.reason));
-        MUST(logs_load(logs, 1, "cluster", t.reason));
+        t.sync_all_from = at_once ? LOGS_N : LOGS_N + 1;
+        struct logs *logs = start(&t, 1);
         for (int i = 0; i < LOGS_N; i++) {
             struct plog *log = create(logs, "t", i);
             for (int j = 0; j < 20; j++) {
