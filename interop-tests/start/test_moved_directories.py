@@ -65,12 +65,9 @@ def described(b) -> dict:
 
 
 def seen_on_disk(b, topic: str, partition: int) -> tuple | None:
-    at = to = None
-    for d in DIRS:
-        for path in (b.data_dir / d).glob(f"{topic}-{partition}*"):
-            at = d if path.name == f"{topic}-{partition}" else at
-            to = d if path.name.endswith("-future") else to
-    return at and (at, to)
+    found = on_disk(b, topic, partition)
+    at = next((d for d in DIRS if f"{topic}-{partition}" in found[d]), None)
+    return at and (at, next((d for d in DIRS if any(name.endswith("-future") for name in found[d])), None))
 
 
 def where(b, topic: str, partition: int = 0) -> tuple:
