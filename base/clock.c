@@ -6,23 +6,20 @@
 
 #include <time.h>
 
-static int64_t now_ms(clockid_t id)
-{
-    struct timespec ts;
-    clock_gettime(id, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int64_t system_wall(struct clock *clock)
 {
     (void)clock;
-    return now_ms(CLOCK_REALTIME);
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 static int64_t system_monotonic(struct clock *clock)
 {
     (void)clock;
-    return now_ms(CLOCK_MONOTONIC);
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 static void system_sleep(struct clock *clock, int64_t us)
@@ -35,13 +32,18 @@ static void system_sleep(struct clock *clock, int64_t us)
 struct clock *clock_system(void)
 {
     static struct clock clock = {
-        .wall_ms = system_wall, .monotonic_ms = system_monotonic, .sleep_us = system_sleep};
+        .wall_ms = system_wall, .monotonic_us = system_monotonic, .sleep_us = system_sleep};
     return &clock;
 }
 
 static int64_t manual_now(struct clock *clock)
 {
     return container_of(clock, struct manual_clock, clock)->now_ms;
+}
+
+static int64_t manual_now_us(struct clock *clock)
+{
+    return manual_now(clock) * 1000;
 }
 
 static void manual_sleep(struct clock *clock, int64_t us)
@@ -55,6 +57,6 @@ static void manual_sleep(struct clock *clock, int64_t us)
 void manual_clock_init(struct manual_clock *clock, int64_t at_ms)
 {
     *clock = (struct manual_clock){
-        .clock = {.wall_ms = manual_now, .monotonic_ms = manual_now, .sleep_us = manual_sleep},
+        .clock = {.wall_ms = manual_now, .monotonic_us = manual_now_us, .sleep_us = manual_sleep},
         .now_ms = at_ms};
 }

@@ -6,7 +6,7 @@
 
 struct clock {
     int64_t (*wall_ms)(struct clock *clock);           /* since 1970, may jump */
-    int64_t (*monotonic_ms)(struct clock *clock);      /* never goes back */
+    int64_t (*monotonic_us)(struct clock *clock);      /* never goes back */
     void (*sleep_us)(struct clock *clock, int64_t us); /* blocks the thread; never on a loop */
 };
 
@@ -18,9 +18,14 @@ static inline int64_t clock_wall_ms(struct clock *clock)
     return clock->wall_ms(clock);
 }
 
+static inline int64_t clock_monotonic_us(struct clock *clock)
+{
+    return clock->monotonic_us(clock);
+}
+
 static inline int64_t clock_monotonic_ms(struct clock *clock)
 {
-    return clock->monotonic_ms(clock);
+    return clock_monotonic_us(clock) / 1000;
 }
 
 static inline void clock_sleep_us(struct clock *clock, int64_t us)

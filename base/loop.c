@@ -23,7 +23,8 @@ struct loop {
     struct clock *clock;
     struct sockets *sockets;
     struct poller *poller;
-    int64_t now_ms;
+    int64_t now_us;
+    _Atomic int64_t busy_us;
     pthread_t thread;
     atomic_bool running;
     atomic_bool stopping;
@@ -53,7 +54,7 @@ err loop_new(struct clock *clock, struct sockets *sockets, struct loop **out)
     loop->clock = clock;
     loop->sockets = sockets;
     loop->poller = poller;
-    loop->now_ms = clock_monotonic_ms(clock);
+    loop->now_us = clock_monotonic_us(clock);
     loop->awake = true;
     pthread_mutex_init(&loop->lock, NULL);
     *out = loop;
@@ -149,11 +150,12 @@ static void awoken(struct loop *loop)
 void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms)
 {
     if (!atomic_load_explicit(&loop->running, memory_order_relaxed)) {
-        loop->now_ms = clock_monotonic_ms(loop->clock); /* before the first turn it would be old */
+        loop->now_us = clock_monotonic_us(loop->clock); /* before the first turn it would be old */
     }
     delay_ms = delay_ms < 0 ? 0 : delay_ms;
+    int64_t now_ms = loop_now_ms(loop);
     heap_put(&loop->timers, &timer->item,
-             delay_ms > INT64_MAX - loop->now_ms ? INT64_MAX : loop->now_ms + delay_ms);
+             delay_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + delay_ms);
 }
 
 void timer_stop(struct loop *loop, struct timer *timer)
@@ -165,7 +167,7 @@ static bool fire_timers(struct loop *loop)
 {
     bool any = false;
     struct heap_item *first;
-    while ((first = heap_first(&loop->timers)) != NULL && first->due <= loop->now_ms) {
+    while ((first = heap_first(&loop->timers)) != NULL && first->due <= loop_now_ms(loop)) {
         struct timer *timer = container_of(first, struct timer, item);
         timer_stop(loop, timer);
         timer->fire(timer);
@@ -185,7 +187,17 @@ static int sleep_ms(const struct loop *loop)
 
 int64_t loop_now_ms(const struct loop *loop)
 {
-    return loop->now_ms;
+    return loop->now_us / 1000;
+}
+
+int64_t loop_now_us(const struct loop *loop)
+{
+    return loop->now_us;
+}
+
+int64_t loop_busy_us(const struct loop *loop)
+{
+    return atomic_load_explicit(&loop->busy_us, memory_order_relaxed);
 }
 
 struct sockets *loop_sockets(const struct loop *loop)
@@ -239,8 +251,8 @@ static bool turn(struct loop *loop, int wait_ms)
     int n = loop->poller->ops->wait(loop->poller, loop->events, EVENTS_MAX, wait_ms);
     loop->events_n = n < 0 ? 0 : n;
     awoken(loop);
-    loop->now_ms = clock_monotonic_ms(loop->clock);
-    int64_t start_ms = loop->now_ms;
+    loop->now_us = clock_monotonic_us(loop->clock);
+    int64_t start_us = loop->now_us;
     bool busy = loop->events_n > 0;
     handle_events(loop);
     busy |= fire_timers(loop);
@@ -248,9 +260,10 @@ static bool turn(struct loop *loop, int wait_ms)
     if (loop->turn_end != NULL) {
         loop->turn_end(loop->turn_end_context);
     }
-    int64_t took_ms = clock_monotonic_ms(loop->clock) - start_ms;
-    if (took_ms > SLOW_TURN_MS) {
-        log_debug("loop", "slow turn took_ms=%lld", (long long)took_ms);
+    int64_t took_us = clock_monotonic_us(loop->clock) - start_us;
+    atomic_store_explicit(&loop->busy_us, loop_busy_us(loop) + took_us, memory_order_relaxed);
+    if (took_us > SLOW_TURN_MS * 1000) {
+        log_debug("loop", "slow turn took_ms=%lld", (long long)(took_us / 1000));
     }
     return busy;
 }

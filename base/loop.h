@@ -54,8 +54,11 @@ void loop_post(struct loop *loop, struct loop_task *task);
 bool loop_is_current(const struct loop *loop);
 struct sockets *loop_sockets(const struct loop *loop);
 
-/* Monotonic milliseconds, read once per turn. */
+/* Monotonic, read once per turn. */
 int64_t loop_now_ms(const struct loop *loop);
+int64_t loop_now_us(const struct loop *loop);
+/* Any thread: for how long it has not slept since it was made, up to the last turn. */
+int64_t loop_busy_us(const struct loop *loop);
 
 void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ms);
 void timer_stop(struct loop *loop, struct timer *timer);

@@ -68,12 +68,12 @@ static struct process *current(const struct node *node)
 
 static int64_t clock_monotonic(struct clock *clock)
 {
-    return sched_now_us(container_of(clock, struct node_clock, clock)->sched) / 1000;
+    return sched_now_us(container_of(clock, struct node_clock, clock)->sched);
 }
 
 static int64_t clock_wall(struct clock *clock)
 {
-    return WALL_START_MS + clock_monotonic(clock) +
+    return WALL_START_MS + clock_monotonic(clock) / 1000 +
            container_of(clock, struct node_clock, clock)->offset_ms;
 }
 
@@ -436,7 +436,7 @@ struct node *node_new(const struct node_env *env, int id)
     node->env = *env;
     node->id = id;
     node->clock = (struct node_clock){
-        .clock = {.wall_ms = clock_wall, .monotonic_ms = clock_monotonic, .sleep_us = clock_sleep},
+        .clock = {.wall_ms = clock_wall, .monotonic_us = clock_monotonic, .sleep_us = clock_sleep},
         .sched = env->sched};
     node->disk = disk_new(env->sched, env->trace);
     const struct coord_model_config way = {.session_timeout_ms = env->session_timeout_ms,

@@ -83,9 +83,14 @@ struct sim {
 
 /* ---- the store, the time ---- */
 
+static int64_t true_us(struct clock *clock)
+{
+    return sched_now_us(container_of(clock, struct true_clock, clock)->sched);
+}
+
 static int64_t true_ms(struct clock *clock)
 {
-    return sched_now_us(container_of(clock, struct true_clock, clock)->sched) / 1000;
+    return true_us(clock) / 1000;
 }
 
 static void no_sleep(struct clock *clock, int64_t us)
@@ -194,7 +199,7 @@ struct sim *sim_new(const struct sim_options *options)
     sim->trace.out = options->trace;
     sim->network = network_new(sim->sched, &sim->trace);
     sim->clock = (struct true_clock){
-        .clock = {.wall_ms = true_ms, .monotonic_ms = true_ms, .sleep_us = no_sleep},
+        .clock = {.wall_ms = true_ms, .monotonic_us = true_us, .sleep_us = no_sleep},
         .sched = sim->sched};
     sim->store = (struct store_source){
         .source = {.turn = store_turn, .next_due_us = store_next_due_us}, .sched = sim->sched};

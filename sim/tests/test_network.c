@@ -244,7 +244,13 @@ static int64_t virtual_ms(struct clock *clock)
     return sched_now_us(sched) / 1000;
 }
 
-static struct clock virtual_clock = {.wall_ms = virtual_ms, .monotonic_ms = virtual_ms};
+static int64_t virtual_us(struct clock *clock)
+{
+    (void)clock;
+    return sched_now_us(sched);
+}
+
+static struct clock virtual_clock = {.wall_ms = virtual_ms, .monotonic_us = virtual_us};
 
 static enum frame_result echo(void *context, struct conn *conn, uint8_t *frame, size_t len)
 {
