@@ -28,6 +28,7 @@
 #include "broker/cluster/topics.h"
 #include "broker/coordinator/group_coordinator.h"
 #include "broker/coordinator/txn_coordinator.h"
+#include "broker/metrics/events.h"
 #include "broker/net/listeners.h"
 #include "broker/replica/fetch_session.h"
 
@@ -62,6 +63,8 @@ struct broker {
     int32_t id;
     const char *cluster_id; /* membership's */
     bool started;
+    bool wants_metrics; /* ottla.http.listener is set */
+    struct events events;
 
     struct listeners listeners;
     struct znode_endpoint *endpoints; /* what is registered of the listeners */

@@ -131,6 +131,11 @@ static bool on_store_full(void *context)
     return logs_make_room(broker->logs);
 }
 
+static struct events *events_of(struct broker *broker)
+{
+    return broker->wants_metrics ? &broker->events : NULL;
+}
+
 err broker_connect_store(struct broker *broker, const struct logs_identity *identity,
                          char reason[BROKER_REASON_BYTES])
 {
@@ -146,6 +151,7 @@ err broker_connect_store(struct broker *broker, const struct logs_identity *iden
         .read_configs = read_configs,
         .make_room = on_store_full,
         .context = broker,
+        .events = events_of(broker),
     };
     broker->membership = membership_new(&membership);
     err e = membership_connect(broker->membership, reason);
@@ -400,6 +406,7 @@ static void make_replicas(struct broker *broker)
         .is_alive = is_alive,
         .alive_context = broker,
         .flush = broker->flush,
+        .events = events_of(broker),
         .upkeep_due = on_logs_changed,
         .upkeep_context = broker,
         .isr_wanted = isr_changes_wanted,
@@ -480,6 +487,7 @@ static void make_controller(struct broker *broker)
         .links = links_of(broker->links),
         .unclean_allowed = unclean_allowed,
         .unclean_context = broker,
+        .events = events_of(broker),
     };
     broker->controller = controller_new(&controller);
     links_set_controller(broker->links, broker->controller);

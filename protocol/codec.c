@@ -424,6 +424,7 @@ size_t message_size(const struct message *message, int version, const void *in)
 struct encoder {
     struct writer *writer;
     struct walk walk;
+    struct error_counts *errors; /* NULL: nobody counts */
     bool malformed;
 };
 
@@ -453,6 +454,15 @@ static void check_code(const struct field *field, int16_t code)
     (void)code;
 }
 #endif
+
+static void count_error(struct error_counts *errors, int16_t code)
+{
+    if (code >= -1 && code + 1 < ERROR_CODES_N) {
+        _Atomic uint64_t *count = &errors->by_code[code + 1];
+        atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    }
+}
 
 /* The length of what follows, or null. */
 static void encode_length(struct encoder *c, const struct field *field, bool null, size_t length)
@@ -508,6 +518,9 @@ static inline void encode_value(struct encoder *c, const struct field *field, co
     case FIELD_INT16: {
         int16_t value = *(const int16_t *)(const void *)at;
         check_code(field, value);
+        if (c->errors != NULL && (field->flags & FIELD_ERROR) != 0) {
+            count_error(c->errors, value);
+        }
         writer_i16(w, value);
         break;
     }
@@ -603,10 +616,17 @@ static void encode_struct(struct encoder *c, const struct shape *shape, const ui
 err message_encode(const struct message *message, int version, const void *in,
                    struct writer *writer)
 {
+    return message_encode_counting(message, version, in, writer, NULL);
+}
+
+err message_encode_counting(const struct message *message, int version, const void *in,
+                            struct writer *writer, struct error_counts *errors)
+{
     CHECK(version >= message->version_min && version <= message->version_max);
     struct encoder c = {
         .writer = writer,
         .walk = {.version = version, .flexible = version >= message->flexible_min},
+        .errors = errors,
     };
     encode_struct(&c, message->shape, in);
     if (c.malformed) {

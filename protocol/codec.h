@@ -19,6 +19,8 @@
 #include "base/reader.h"
 #include "base/writer.h"
 
+#include <stdatomic.h>
+
 /* A record set: bytes in memory (data), or a range of a file: then `file` is not NULL, `data.data`
  * is NULL and `data.len` is the length of the range. All zero is the null record set. */
 struct records {
@@ -38,6 +40,14 @@ NODISCARD err message_decode(const struct message *message, int version, struct 
  * or a string is longer than 32767 bytes. */
 NODISCARD err message_encode(const struct message *message, int version, const void *in,
                              struct writer *writer);
+/* How often each error code, from -1 on, went out; written by one thread, read by any. */
+enum { ERROR_CODES_N = 160 };
+struct error_counts {
+    _Atomic uint64_t by_code[ERROR_CODES_N]; /* [code + 1] */
+};
+/* The same as message_encode(), and the error codes that it contains are counted. */
+NODISCARD err message_encode_counting(const struct message *message, int version, const void *in,
+                                      struct writer *writer, struct error_counts *errors);
 /* The encoded size, spliced file ranges included. */
 size_t message_size(const struct message *message, int version, const void *in);
 /* Readable text, for logs and tests: one line, field=value. Secrets (fields marked so in the

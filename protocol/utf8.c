@@ -120,3 +120,12 @@ bool utf8_clean(struct str *text, struct arena *arena)
     *text = (struct str){.data = copy, .len = len};
     return true;
 }
+
+bool utf8_is_valid(struct str text)
+{
+    const uint8_t *at = (const uint8_t *)text.data;
+    size_t ascii = ascii_length(at, text.len);
+    bool valid = true;
+    (void)clean_length(at + ascii, text.len - ascii, &valid);
+    return valid;
+}

@@ -8,4 +8,6 @@
  * part, divided as Java's decoder does. False when the arena is full. */
 bool utf8_clean(struct str *text, struct arena *arena);
 
+bool utf8_is_valid(struct str text);
+
 #endif

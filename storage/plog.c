@@ -91,6 +91,14 @@ int64_t plog_size_bytes(const struct plog *log)
     return atomic_load(&log->size_bytes);
 }
 
+int32_t plog_segments_n(const struct plog *log)
+{
+    guard_lock(log);
+    int32_t count = (int32_t)log->segments_n;
+    guard_unlock(log);
+    return count;
+}
+
 /* Would a power cut bring back the segments that have gone? Asked in this order, each of the three covers for the next:
  * names change, are noted as changed, are synced. */
 static bool names_may_change(const struct plog *log)

@@ -84,6 +84,7 @@ int64_t plog_start_offset(const struct plog *log);
 int64_t plog_end_offset(const struct plog *log);
 int64_t plog_recovery_point(const struct plog *log); /* what is flushed ends here */
 int64_t plog_size_bytes(const struct plog *log);
+int32_t plog_segments_n(const struct plog *log);
 /* What log-start-offset-checkpoint has to say about this log: its start where that lies inside the
  * first segment, or where the segments before it may come back after a power cut; else 0 (the file names tell). */
 int64_t plog_start_to_checkpoint(const struct plog *log);

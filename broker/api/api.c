@@ -11,17 +11,19 @@
 #include "broker/api/api.h"
 
 #include "base/log.h"
+#include "broker/api/fetch_asked.h"
 #include "broker/broker.h"
 
 #include <stdlib.h>
 
 enum {
+    KEY_FETCH = 1,
     DECODE_FACTOR = 16,
     DECODE_FLOOR_BYTES = 64 << 10,
     ANSWER_LIMIT_BYTES = 256 << 20,
     SPARE_MAX = 64,
     HEADER_MIN_BYTES = 8,
-    KEY_MAX = 100,
+    KEY_MAX = REQUEST_KEYS,
     CLIENT_CHECK_MS = 1000,
     API_VERSIONS_KEY = 18,
     API_VERSIONS_FLEXIBLE = 3,
@@ -90,6 +92,9 @@ static void req_release(struct req *r)
 void api_loop_init(struct api_loop *home, struct broker *broker, struct loop *loop)
 {
     *home = (struct api_loop){.broker = broker, .loop = loop};
+    if (broker->wants_metrics) {
+        home->metrics = xcalloc(1, sizeof(*home->metrics));
+    }
 }
 
 void api_loop_deinit(struct api_loop *home)
@@ -101,6 +106,10 @@ void api_loop_deinit(struct api_loop *home)
         free(r);
     }
     inflaters_deinit(&home->inflaters);
+    if (home->metrics != NULL) {
+        loop_metrics_deinit(home->metrics);
+        free(home->metrics);
+    }
 }
 
 /* ---- answers ---- */
@@ -108,6 +117,12 @@ void api_loop_deinit(struct api_loop *home)
 static bool header_is_flexible(const struct req *r)
 {
     return r->schema->key != API_VERSIONS_KEY && r->version >= r->schema->flexible_min;
+}
+
+static struct error_counts *errors_of(const struct req *r)
+{
+    struct loop_metrics *metrics = r->home->metrics;
+    return metrics == NULL ? NULL : &loop_metrics_of(metrics, r->schema->key)->errors;
 }
 
 /* Encodes the answer behind what the connection has to send already. */
@@ -121,7 +136,8 @@ static err encode_behind(struct req *r, struct writer *out)
         writer_uvarint(out, 0);
     }
     int version = r->header_v0_body ? 0 : r->version;
-    TRY(message_encode(r->schema->response, version, r->out, out));
+    struct error_counts *errors = errors_of(r);
+    TRY(message_encode_counting(r->schema->response, version, r->out, out, errors));
     size_t size = out->len - start - 4 + (out->spliced_bytes - spliced);
     if (out->failed || size > INT32_MAX) {
         return E_LIMIT;
@@ -147,11 +163,70 @@ static err encode_answer(struct req *r)
     return e;
 }
 
+/* ---- times ---- */
+
+/* A request begins where the loop last looked at the clock in this turn: what lies between is its own way
+ * through the socket. */
+static void times_begin(struct req *r)
+{
+    struct loop_metrics *metrics = r->home->metrics;
+    if (metrics != NULL) {
+        int64_t turn_us = loop_now_us(r->home->loop);
+        r->times.arrived = turn_us;
+        r->times.begun = metrics->last_us > turn_us ? metrics->last_us : turn_us;
+    }
+}
+
+static int64_t look_at_clock(struct api_loop *home)
+{
+    home->metrics->last_us = clock_monotonic_us(home->broker->clock);
+    return home->metrics->last_us;
+}
+
+static int kind_of_fetch(const struct req *r)
+{
+    if (r->schema->key != KEY_FETCH) {
+        return -1;
+    }
+    return fetch_replica_of(r->in) >= 0 ? REQUEST_FETCH_FOLLOWER : REQUEST_FETCH_CONSUMER;
+}
+
+static void times_end(struct req *r, bool answered)
+{
+    struct api_loop *home = r->home;
+    if (home->metrics == NULL) {
+        return;
+    }
+    int64_t now_us = look_at_clock(home);
+    const struct request_done done = {
+        .name = r->schema->key,
+        .also = kind_of_fetch(r),
+        .version = r->version,
+        .bytes = r->frame_bytes,
+        .times = {.arrived = r->times.arrived,
+                  .begun = r->times.begun,
+                  .handled = r->times.handled != 0 ? r->times.handled : now_us},
+        .answered = answered,
+    };
+    struct sending *before = answered ? conn_sending(r->conn) : NULL;
+    struct sending *all = loop_metrics_done(home->metrics, &done, now_us, before);
+    if (answered) {
+        conn_set_sending(r->conn, all);
+    }
+}
+
+static void on_sent(void *context, struct sending *sending)
+{
+    struct api_loop *home = context;
+    loop_metrics_sent(home->metrics, sending, look_at_clock(home));
+}
+
 /* Sends the answer and ends the request. The connection's answer is in its output on FRAME_DONE. */
 static enum frame_result finish(struct req *r, enum req_status status)
 {
     enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
-    if (status == REQ_DONE && r->conn != NULL && !r->no_answer) {
+    bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer;
+    if (answers) {
         err e = encode_answer(r);
         if (e != OK) {
             log_error("api", "cannot encode an answer api=%s version=%d error=\"%s\"",
@@ -164,6 +239,7 @@ static enum frame_result finish(struct req *r, enum req_status status)
     } else if (r->abandon != NULL) {
         r->abandon(r);
     }
+    times_end(r, answers && result == FRAME_DONE);
     if (r->release != NULL) {
         r->release(r);
     }
@@ -299,8 +375,12 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         req_release(r);
         return FRAME_CLOSE;
     }
+    times_begin(r);
     enum req_status status = r->api->handle(r);
     if (status == REQ_PARKED) {
+        if (r->home->metrics != NULL) {
+            r->times.handled = look_at_clock(r->home);
+        }
         conn_set_user(conn, r);
         return FRAME_PARKED;
     }
@@ -463,5 +543,6 @@ static void on_close(void *context, struct conn *conn)
 
 struct conn_handler api_conn_handler(struct api_loop *home)
 {
-    return (struct conn_handler){.on_frame = on_frame, .on_close = on_close, .context = home};
+    return (struct conn_handler){
+        .on_frame = on_frame, .on_close = on_close, .on_sent = on_sent, .context = home};
 }

@@ -32,6 +32,7 @@ struct api_loop {
     struct req *spare; /* finished requests, kept for the next ones */
     int spare_n;
     struct inflaters inflaters;
+    struct loop_metrics *metrics; /* NULL: nobody wants any */
 };
 
 void api_loop_init(struct api_loop *home, struct broker *broker, struct loop *loop);

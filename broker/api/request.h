@@ -24,6 +24,7 @@
 #include "base/arena.h"
 #include "base/list.h"
 #include "base/waiter.h"
+#include "broker/metrics/request_metrics.h"
 #include "broker/net/conn.h"
 #include "broker/net/server.h"
 #include "protocol/codec.h"
@@ -54,10 +55,11 @@ struct req {
     struct buffer kept_frame;  /* what `in` points to; returned at the end */
     struct net_loop *kept_net; /* whom it is returned to */
     struct arena arena;
-    int64_t now_ms;      /* monotonic, when the frame was complete or the request resumed */
-    int64_t wall_ms;     /* the same moment, since 1970 */
-    bool no_answer;      /* acks=0: nothing is sent */
-    bool header_v0_body; /* ApiVersions of an unknown version: the body is version 0 */
+    struct request_times times; /* only where metrics are wanted */
+    int64_t now_ms;             /* monotonic, when the frame was complete or the request resumed */
+    int64_t wall_ms;            /* the same moment, since 1970 */
+    bool no_answer;             /* acks=0: nothing is sent */
+    bool header_v0_body;        /* ApiVersions of an unknown version: the body is version 0 */
 
     /* Parking. */
     struct waiter waiter; /* req_wake() for those who know no requests */

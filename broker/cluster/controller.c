@@ -21,6 +21,7 @@ struct controller *controller_new(const struct controller_config *config)
     ctl_state_init(&c->state, config->broker_id);
     c->state.unclean_allowed = config->unclean_allowed;
     c->state.context = config->unclean_context;
+    c->state.events = config->events;
     map_init(&c->ignored);
     arena_init(&c->arena, CONTROLLER_ARENA_BYTES);
     return c;

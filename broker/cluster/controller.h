@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "broker/cluster/control_keys.h"
 #include "broker/cluster/inter_broker.h"
+#include "broker/metrics/events.h"
 #include "protocol/messages.h"
 #include "zk/coord.h"
 #include "zk/znodes.h"
@@ -53,6 +54,7 @@ struct controller_config {
     /* May a replica of the topic lead that is not in sync? (unclean.leader.election.enable) */
     bool (*unclean_allowed)(void *context, struct str topic);
     void *unclean_context;
+    struct events *events; /* NULL: nobody counts */
 };
 
 struct controller *controller_new(const struct controller_config *config);

@@ -160,8 +160,10 @@ static bool elect_unclean(const struct ctl_decision *d, struct ctl_partition *p)
     return true;
 }
 
-static void say_unclean(const struct ctl_topic *topic, int32_t partition)
+static void say_unclean(const struct ctl_decision *d, const struct ctl_topic *topic,
+                        int32_t partition)
 {
+    events_add(d->state->events, EVENT_UNCLEAN_ELECTIONS, 1);
     log_warn("controller",
              "unclean election: records that the new leader does not have are lost topic=%.*s "
              "partition=%d leader=%d",
@@ -196,7 +198,7 @@ static bool elect_another(const struct ctl_decision *d, const struct ctl_topic *
         return false;
     }
     if (unclean_allowed(d->state, topic->name) && elect_unclean(d, p)) {
-        say_unclean(topic, partition);
+        say_unclean(d, topic, partition);
         return true;
     }
     bool news = p->state.leader != CTL_NO_LEADER;
@@ -351,7 +353,7 @@ err ctl_elect_unclean(struct ctl_decision *d, struct ctl_topic *topic, int32_t p
     if (live.count > 0) {
         (void)elect_another(d, topic, partition);
     } else if (elect_unclean(d, p)) {
-        say_unclean(topic, partition);
+        say_unclean(d, topic, partition);
     } else {
         return ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE;
     }

@@ -12,6 +12,7 @@
 #define OTTLA_BROKER_CLUSTER_CONTROLLER_STATE_H
 
 #include "base/map.h"
+#include "broker/metrics/events.h"
 #include "zk/coord.h"
 #include "zk/znodes.h"
 
@@ -82,6 +83,7 @@ struct ctl_state {
     /* May a replica of the topic lead that is not in sync? */
     bool (*unclean_allowed)(void *context, struct str topic);
     void *context;
+    struct events *events; /* NULL: nobody counts */
 };
 
 /* Some topics of the model; `topics` in somebody's arena. */

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/refuse.h"
+#include "broker/metrics/events.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -44,6 +45,10 @@ struct membership {
     struct timer rebalance; /* of preferred leaders */
     struct loop_task log_failed;
     atomic_bool log_failure_posted;
+    /* For membership_tell(), as of the control loop's last turn. */
+    atomic_bool disconnected; /* at once */
+    atomic_bool told_settled;
+    atomic_bool told_controller;
 };
 
 #define EMBEDDED_FILE "ottla-coordination.db"
@@ -102,9 +107,22 @@ static void on_retry(struct timer *timer)
 static void on_turn_end(void *context)
 {
     struct membership *m = context;
-    if (m->controller != NULL && !is_settled(m) && !timer_is_running(&m->retry)) {
+    if (m->controller == NULL) {
+        return;
+    }
+    bool settled = is_settled(m);
+    atomic_store(&m->told_settled, settled);
+    atomic_store(&m->told_controller, controller_is_active(m->controller));
+    if (!settled && !timer_is_running(&m->retry)) {
         timer_start(m->config.control, &m->retry, RETRY_MS);
     }
+}
+
+struct membership_figures membership_tell(const struct membership *m)
+{
+    return (struct membership_figures){.connected = !atomic_load(&m->disconnected),
+                                       .settled = atomic_load(&m->told_settled),
+                                       .is_controller = atomic_load(&m->told_controller)};
 }
 
 static void on_rebalance(struct timer *timer)
@@ -170,10 +188,20 @@ static void on_expiry_task(struct loop_task *task)
     settle_in(m);
 }
 
+static void count_session(struct events *events, enum coord_session state)
+{
+    static const enum counted_event EVENTS[] = {[COORD_CONNECTED] = EVENT_STORE_CONNECTS,
+                                                [COORD_DISCONNECTED] = EVENT_STORE_DISCONNECTS,
+                                                [COORD_EXPIRED] = EVENT_STORE_EXPIRES};
+    events_add(events, EVENTS[state], 1);
+}
+
 /* The control thread may wait for the store in this moment: what is only to be said is said here. */
 static void on_session(void *context, enum coord_session state)
 {
     struct membership *m = context;
+    atomic_store(&m->disconnected, state != COORD_CONNECTED);
+    count_session(m->config.events, state);
     if (state == COORD_DISCONNECTED) {
         log_warn("membership", "ZooKeeper is out of reach: records go on being served, topics and "
                                "configurations cannot be changed until it is back");
@@ -492,6 +520,7 @@ static err write_registration(struct membership *m, struct arena *arena, bool re
     int64_t epoch = ops[2].stat.czxid; /* where the answer was lost, only the last one is known */
     CHECK(epoch > 0);
     m->registered = true;
+    atomic_store(&m->disconnected, false); /* that a session has begun is not told */
     log_info("membership", "registered broker=%d epoch=%lld", m->broker_id, (long long)epoch);
     m->config.registered(m->config.context, epoch);
     return OK;
@@ -595,6 +624,7 @@ err membership_elect(struct membership *m, struct controller *controller,
         timer_start(m->config.control, &m->rebalance, FIRST_REBALANCE_MS);
     }
     loop_on_turn_end(m->config.control, on_turn_end, m);
+    on_turn_end(m); /* there may be no turn for long */
     return OK;
 }
 

@@ -11,6 +11,7 @@
 #include "broker/cluster/config_changes.h"
 #include "broker/cluster/controller.h"
 #include "broker/config.h"
+#include "broker/metrics/events.h"
 #include "storage/logs.h"
 
 struct membership;
@@ -35,6 +36,7 @@ struct membership_config {
      * as that. */
     bool (*make_room)(void *context);
     void *context;
+    struct events *events; /* NULL: nobody counts */
 };
 
 struct membership *membership_new(const struct membership_config *config);
@@ -63,6 +65,13 @@ NODISCARD err membership_elect(struct membership *membership, struct controller 
                                struct config_changes *changes, char *reason);
 /* Any thread: a log directory of this broker, or a log in it, has failed; the controller is told. */
 void membership_log_failed(struct membership *membership);
+/* Any thread: how it stands. */
+struct membership_figures {
+    bool connected; /* the store is in reach */
+    bool settled; /* registered, with all that is read in a session, and the controller is known */
+    bool is_controller; /* it is this broker */
+};
+struct membership_figures membership_tell(const struct membership *m);
 /* What still comes from the store is passed over: there is no controller any more. */
 void membership_stop(struct membership *membership);
 

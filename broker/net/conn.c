@@ -32,6 +32,7 @@ struct conn {
     bool close_after_send;
     bool gone; /* closed while in_frame: freed when it returns */
     void *user;
+    struct sending *sending;
     struct sockaddr_storage peer;
     char peer_text[PEER_TEXT_MAX];
 };
@@ -159,6 +160,15 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     start_idle_timer(net);
 }
 
+static void tell_sent(struct conn *conn)
+{
+    struct conn_handler *handler = &conn->net->handler;
+    if (conn->sending != NULL) {
+        handler->on_sent(handler->context, conn->sending);
+        conn->sending = NULL;
+    }
+}
+
 void conn_close(struct conn *conn)
 {
     struct net_loop *net = conn->net;
@@ -166,6 +176,7 @@ void conn_close(struct conn *conn)
         conn->gone = true;
         return;
     }
+    tell_sent(conn);
     if (conn->busy) {
         conn->busy = false;
         net->handler.on_close(net->handler.context, conn);
@@ -192,6 +203,9 @@ void conn_close_after_send(struct conn *conn)
 static bool flush(struct conn *conn)
 {
     bool sent = stream_flush(&conn->stream);
+    if (sent && !stream_has_output(&conn->stream)) {
+        tell_sent(conn);
+    }
     if (!sent || (conn->close_after_send && !stream_has_output(&conn->stream))) {
         conn_close(conn);
         return false;
@@ -409,4 +423,14 @@ void *conn_user(const struct conn *conn)
 void conn_set_user(struct conn *conn, void *user)
 {
     conn->user = user;
+}
+
+struct sending *conn_sending(const struct conn *conn)
+{
+    return conn->sending;
+}
+
+void conn_set_sending(struct conn *conn, struct sending *sending)
+{
+    conn->sending = sending;
 }

@@ -16,6 +16,7 @@
 
 struct conn;
 struct listener;
+struct sending;
 
 enum frame_result {
     FRAME_DONE,   /* handled; an answer, if any, is in conn_out() */
@@ -30,6 +31,8 @@ struct conn_handler {
     enum frame_result (*on_frame)(void *context, struct conn *conn, uint8_t *frame, size_t len);
     /* The connection ends while a request is parked. */
     void (*on_close)(void *context, struct conn *conn);
+    /* What conn_set_sending() left is written to the socket, or never will be. */
+    void (*on_sent)(void *context, struct sending *sending);
     void *context;
 };
 
@@ -98,5 +101,8 @@ bool conn_peer_has_closed(const struct conn *conn);
 /* Anything that the layer above hangs onto the connection. */
 void *conn_user(const struct conn *conn);
 void conn_set_user(struct conn *conn, void *user);
+/* Of whoever wants to know when the answers until now are written: NULL again after each on_sent(). */
+struct sending *conn_sending(const struct conn *conn);
+void conn_set_sending(struct conn *conn, struct sending *sending);
 
 #endif

@@ -24,7 +24,13 @@ struct acceptor {
     struct io_watch watch;
     struct server *server;
     struct listener *listener;
-    int32_t conns_n; /* of this listener; under the lock */
+    int32_t conns_n;            /* of this listener; under the lock */
+    struct conn_counts *counts; /* one for each loop */
+};
+
+struct conn_counts {
+    _Atomic int64_t created;
+    _Atomic int64_t closed;
 };
 
 struct server {
@@ -154,7 +160,9 @@ static void on_conn_gone(void *context, struct conn *conn)
     pthread_mutex_lock(&server->lock);
     ip_count_add(server, conn_peer(conn) + 1, -1);
     server->conns_n--;
-    acceptor_of(server, conn_listener(conn))->conns_n--;
+    struct acceptor *acceptor = acceptor_of(server, conn_listener(conn));
+    acceptor->conns_n--;
+    acceptor->counts[conn_loop(conn) - server->nets].closed++;
     bool unpause = server->paused && !server->unpause_posted;
     server->unpause_posted |= unpause;
     pthread_mutex_unlock(&server->lock);
@@ -223,9 +231,11 @@ static bool accept_one(struct acceptor *acceptor)
         }
         return admission == REFUSED_ONE;
     }
+    struct net_loop *net = loop_for(server, acceptor->listener);
+    acceptor->counts[net - server->nets].created++;
     struct handover *h = xcalloc(1, sizeof(*h));
     *h = (struct handover){.task.run = on_handover,
-                           .net = loop_for(server, acceptor->listener),
+                           .net = net,
                            .listener = acceptor->listener,
                            .fd = fd,
                            .peer = peer};
@@ -315,6 +325,8 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
     server->unpause.run = on_unpause;
     for (size_t i = 0; i < config->listeners_n; i++) {
         server->acceptors[i].watch.fd = -1;
+        server->acceptors[i].counts =
+            xcalloc((size_t)config->loops_n, sizeof(*server->acceptors[i].counts));
     }
     for (int i = 0; i < config->loops_n; i++) {
         err e = loop_new(clock, config->sockets, &server->nets[i].loop);
@@ -333,11 +345,18 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
             return E_CONFIG;
         }
         listener->port = port_of(config->sockets, fd);
-        *acceptor = (struct acceptor){
-            .watch = {.fd = fd, .ready = on_acceptable}, .server = server, .listener = listener};
+        acceptor->watch = (struct io_watch){.fd = fd, .ready = on_acceptable};
+        acceptor->server = server;
+        acceptor->listener = listener;
     }
     *out = server;
     return OK;
+}
+
+struct server_conns server_conns(const struct server *server, size_t listener, int loop)
+{
+    struct conn_counts *counts = &server->acceptors[listener].counts[loop];
+    return (struct server_conns){.created = counts->created, .closed = counts->closed};
 }
 
 int server_loops(const struct server *server)
@@ -420,6 +439,7 @@ void server_free(struct server *server)
             server->config.sockets->ops->close(server->config.sockets,
                                                server->acceptors[i].watch.fd);
         }
+        free(server->acceptors[i].counts);
     }
     for (int i = 0; i < server->config.loops_n; i++) {
         loop_free(server->nets[i].loop);

@@ -31,6 +31,12 @@ NODISCARD err server_new(struct clock *clock, const struct server_config *config
                          struct server **server, char *reason, size_t reason_size);
 int server_loops(const struct server *server);
 struct net_loop *server_loop(struct server *server, int index);
+/* Any thread: the connections of a listener on a loop, since the start. */
+struct server_conns {
+    int64_t created;
+    int64_t closed;
+};
+struct server_conns server_conns(const struct server *server, size_t listener, int loop);
 /* Starts the loops' threads; connections are accepted from here on. `handlers` has one handler for
  * each loop. */
 NODISCARD err server_start(struct server *server, const struct conn_handler *handlers);

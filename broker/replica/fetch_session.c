@@ -14,6 +14,7 @@ struct fetch_sessions {
     pthread_mutex_t lock;
     int32_t slots;
     size_t partitions_n; /* the sizes of all sessions */
+    int64_t evictions;
     struct map by_id;
     struct list used; /* least recently first */
 };
@@ -206,8 +207,19 @@ static bool make_room(struct fetch_sessions *sessions, const struct fetch_sessio
             return false;
         }
         remove_locked(sessions, old);
+        sessions->evictions++;
     }
     return true;
+}
+
+struct fetch_sessions_figures fetch_sessions_tell(struct fetch_sessions *sessions)
+{
+    pthread_mutex_lock(&sessions->lock);
+    struct fetch_sessions_figures figures = {.sessions = (int64_t)sessions->by_id.count,
+                                             .partitions = (int64_t)sessions->partitions_n,
+                                             .evictions = sessions->evictions};
+    pthread_mutex_unlock(&sessions->lock);
+    return figures;
 }
 
 bool fetch_session_keep(struct fetch_sessions *sessions, struct fetch_session *session,

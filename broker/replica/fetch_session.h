@@ -72,6 +72,13 @@ void fetch_session_remove(struct fetch_sessions *sessions, int32_t id);
 bool fetch_session_keep(struct fetch_sessions *sessions, struct fetch_session *session,
                         int64_t now_ms);
 
+struct fetch_sessions_figures {
+    int64_t sessions;
+    int64_t partitions;
+    int64_t evictions; /* since the start */
+};
+struct fetch_sessions_figures fetch_sessions_tell(struct fetch_sessions *sessions);
+
 struct fetch_session *fetch_session_new(bool uses_ids, bool privileged);
 void fetch_session_free(struct fetch_session *session);
 /* Finds or adds a partition. `topic` is used unless the session uses ids. */

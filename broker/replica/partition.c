@@ -62,9 +62,24 @@ static void partition_check(const struct partition *p)
     }
 }
 
+/* Who must wait tells for how long, where somebody wants to know. */
+static void lock_with_a_wait(struct partition *p, struct events *events)
+{
+    int64_t began_us = clock_monotonic_us(p->env->clock);
+    pthread_mutex_lock(&p->lock);
+    int64_t waited_us = clock_monotonic_us(p->env->clock) - began_us;
+    events_add(events, EVENT_LOCK_WAITS, 1);
+    events_add(events, EVENT_LOCK_WAIT_US, (uint64_t)waited_us);
+}
+
 void partition_lock(struct partition *p)
 {
-    pthread_mutex_lock(&p->lock);
+    struct events *events = p->env->events;
+    if (events == NULL) {
+        pthread_mutex_lock(&p->lock);
+    } else if (pthread_mutex_trylock(&p->lock) != 0) {
+        lock_with_a_wait(p, events);
+    }
 }
 
 static void tell_failure(struct partition *p)
@@ -191,6 +206,11 @@ err partition_take_topic_id(struct partition *p, struct uuid id)
 int64_t partition_high_watermark(const struct partition *p)
 {
     return atomic_load_explicit(&p->high_watermark, memory_order_acquire);
+}
+
+struct topic_counters *partition_counters(struct partition *p)
+{
+    return &p->counters;
 }
 
 /* ---- checks ---- */
@@ -643,8 +663,13 @@ static void on_flush(struct loop_task *task)
     struct plog *log = NULL;
     atomic_store(&p->flush_queued, false); /* what is appended from here on asks again */
     if (partition_pin(p, -1, true, &log) == OK) {
+        int64_t began_us = clock_monotonic_us(p->env->clock);
         after_flush(p, plog_flush(log));
         partition_unpin(p, log);
+        if (p->env->events != NULL) {
+            histogram_record(&p->env->events->flush_us,
+                             clock_monotonic_us(p->env->clock) - began_us);
+        }
     } else { /* another failure has taken the log offline: nobody is acknowledged any more */
         partition_lock(p);
         partition_wake_all(p);

@@ -17,6 +17,8 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/waiter.h"
+#include "broker/metrics/events.h"
+#include "broker/metrics/topic_counters.h"
 #include "broker/replica/followers.h"
 #include "broker/replica/selector.h"
 #include "broker/replica/throttle.h"
@@ -48,6 +50,7 @@ struct partition_env {
     void *alive_context;
     /* Where logs are made durable: it waits for the disk, so it serves nothing else. */
     struct loop *flush;
+    struct events *events; /* NULL: nobody counts */
     /* Told, under a partition's lock, that something has changed that a checkpoint should say (a high watermark, a
      * log's start), or by which there may be more to compact; may be NULL. */
     void (*upkeep_due)(void *context);
@@ -85,6 +88,8 @@ struct uuid partition_topic_id(struct partition *p);
 NODISCARD err partition_take_topic_id(struct partition *p, struct uuid id);
 /* Between the log's start and its end, both included, while the log is online. */
 int64_t partition_high_watermark(const struct partition *p);
+/* Valid as long as the reference; counted by whoever serves requests. */
+struct topic_counters *partition_counters(struct partition *p);
 
 /* ---- the role ---- */
 
@@ -110,6 +115,24 @@ struct partition_look {
 };
 /* KAFKA_STORAGE_ERROR (56), or why it has gone. */
 NODISCARD err partition_look(struct partition *p, struct partition_look *look);
+/* The same for its metrics; it needs no log, and tells what is known. */
+struct partition_figures {
+    bool leads;
+    bool online;
+    bool follows; /* another broker leads */
+    int32_t isr_n;
+    int32_t replicas_n;
+    int32_t min_insync_replicas;
+    bool moves; /* to another directory */
+    int64_t high_watermark;
+    int64_t last_stable_offset;
+    int64_t start_offset;
+    int64_t end_offset;
+    int64_t size_bytes;
+    int32_t segments_n;
+    int64_t lag; /* as a follower: in records, when it last heard of its leader */
+};
+void partition_tell_figures(struct partition *p, struct partition_figures *figures);
 /* Does it lead, with replicas elsewhere that could lead too? */
 bool partition_leads_for_others(struct partition *p);
 
@@ -365,7 +388,8 @@ struct move_buffer {
     size_t size;
 };
 struct move_progress {
-    int64_t copied_bytes; /* what the end of a piece cuts comes with the next one, and counts once */
+    int64_t
+        copied_bytes; /* what the end of a piece cuts comes with the next one, and counts once */
     int64_t left_bytes;
     bool future_failed; /* it is the copy that is offline */
 };

@@ -35,6 +35,8 @@ struct partition {
         bool is_told;
     } oldest_txn;     /* for partition_report_hanging() */
     int64_t led_from; /* where the log ended when this leadership began */
+    int64_t
+        leader_high_watermark; /* as a follower: what the leader last told, though the log may end before */
     int to_end_watches;
     bool is_leader;
     bool failure_told; /* to env->log_failed */
@@ -67,6 +69,7 @@ struct partition {
     atomic_bool is_set_aside; /* by the cleaner */
     atomic_bool flush_queued; /* a reference is held then */
     struct loop_task flush;
+    struct topic_counters counters;
 };
 
 void partition_lock(struct partition *p);

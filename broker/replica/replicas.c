@@ -70,6 +70,7 @@ struct replicas *replicas_new(const struct replicas_config *config)
                                            .is_alive = config->is_alive,
                                            .alive_context = config->alive_context,
                                            .flush = config->flush,
+                                           .events = config->events,
                                            .upkeep_due = config->upkeep_due,
                                            .context = config->upkeep_context,
                                            .write_recovery_points = write_recovery_points,

@@ -36,6 +36,7 @@ struct replicas_config {
     bool (*is_alive)(void *context, int32_t broker_id);
     void *alive_context;
     struct loop *flush;
+    struct events *events;
     void (*upkeep_due)(void *context);
     void *upkeep_context;
     void (*isr_wanted)(void *context, struct partition *p);

@@ -10,9 +10,10 @@
 #include "broker/api/lookup.h"
 #include "broker/api/produce_check.h"
 #include "broker/api/produce_verify.h"
+#include "broker/api/traffic.h"
 #include "broker/broker.h"
 
-enum { FIRST_CURRENT_LEADER_VERSION = 10 };
+enum { FIRST_RECORD_BATCH_VERSION = 3, FIRST_CURRENT_LEADER_VERSION = 10 };
 
 /* A partition that was appended and is not yet safe. */
 struct pending {
@@ -165,6 +166,22 @@ static err check_partition(struct req *r, struct produce *work, struct str topic
     return found == OK ? check_records(r, work, in) : found;
 }
 
+static void count_produced(const struct req *r, const struct produce *work,
+                           const struct append_result *result, err e)
+{
+    const struct produce_request *in = r->in;
+    const struct validated *v = &work->check.found;
+    bool stored = e == OK && v->len > 0 && !result->duplicate;
+    const struct traffic_produced produced = {
+        .error = e,
+        .bytes =
+            e == OK ? v->len : in->topics[work->topic].partitions[work->index].records.data.len,
+        .records = stored ? result->last_offset - result->base_offset + 1 : 0,
+        .converted = stored && r->version < FIRST_RECORD_BATCH_VERSION,
+    };
+    traffic_produced(r, work->partition, &produced);
+}
+
 /* Appends, after a look that ended with `e`, and fills in the answer. */
 static void finish_partition(struct req *r, struct produce *work, err e)
 {
@@ -172,6 +189,7 @@ static void finish_partition(struct req *r, struct produce *work, err e)
     struct partition_append appended = {.committed = true}; /* unless something is appended */
     e = e == OK ? append_checked(r, work, out, &appended) : e;
     out->error_code = kafka_error_of_log(e);
+    count_produced(r, work, &appended.result, e);
     if (e == OK) {
         work->pending[work->pending_n++] =
             (struct pending){.partition = work->partition, .out = out, .appended = appended};

@@ -15,6 +15,7 @@
  * formats. (reference: requests §4.2, coordinators §5 and §6) */
 #include "broker/api/fetch_asked.h"
 #include "broker/api/leaders.h"
+#include "broker/api/traffic.h"
 #include "broker/broker.h"
 #include "broker/replica/read.h"
 #include "protocol/legacy.h"
@@ -368,6 +369,19 @@ static void fill_nodes(struct req *r, struct fetch *f)
     }
 }
 
+static void count_fetched(const struct req *r, const struct part *part,
+                          const struct fetch_response_partition *out, err e)
+{
+    size_t bytes = e == OK ? out->records.data.len : 0;
+    const struct traffic_fetched fetched = {
+        .error = e,
+        .bytes = bytes,
+        .by_replica = fetch_replica_of(r->in) >= 0,
+        .converted = bytes > 0 && r->version < FIRST_RECORD_BATCH_VERSION,
+    };
+    traffic_fetched(r, part->partition, &fetched);
+}
+
 static void fill_partition(struct req *r, struct fetch *f, struct part *part,
                            struct fetch_response_partition *out)
 {
@@ -387,6 +401,7 @@ static void fill_partition(struct req *r, struct fetch *f, struct part *part,
         e = ERR_NOT_LEADER_OR_FOLLOWER;
     }
     out->error_code = kafka_error_wire(e);
+    count_fetched(r, part, out, e);
     out->high_watermark = e == OK ? result->high_watermark : -1;
     out->last_stable_offset = e == OK ? result->last_stable_offset : -1;
     out->log_start_offset = e == OK ? result->log_start_offset : -1;
