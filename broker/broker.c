@@ -21,6 +21,7 @@
 #include "broker/cleaner.h"
 #include "broker/replica/dir_mover.h"
 #include "broker/housekeeping.h"
+#include "broker/monitor/monitor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +256,9 @@ static err start_threads(struct broker *broker)
 
 static err start(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
+    if (broker->wants_metrics) {
+        TRY(monitor_start(broker, &broker->monitor, reason, BROKER_REASON_BYTES));
+    }
     broker->storage.files = file_cache_new(broker->storage.fs, broker_open_files_max());
     struct sockets *sockets = broker->env.sockets;
     TRY(loop_new(broker->clock, sockets, &broker->control));
@@ -367,6 +371,7 @@ static void broker_free(struct broker *broker)
     throttle_deinit(&broker->leader_throttle);
     throttle_deinit(&broker->follower_throttle);
     throttle_deinit(&broker->move_throttle);
+    monitor_stop(broker->monitor);
     free(broker);
 }
 
@@ -400,6 +405,7 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->storage =
         (struct storage_env){.fs = env->fs, .clock = env->clock, .random = env->random};
     broker->id = -1;
+    broker->wants_metrics = config->ottla_http_listener != NULL;
     broker->dir_failed.run = take_dir_failure;
     throttle_init(&broker->leader_throttle, env->clock);
     throttle_init(&broker->follower_throttle, env->clock);
@@ -421,6 +427,7 @@ err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES])
         return give_up(broker, e, reason);
     }
     broker->started = true;
+    monitor_enter(broker->monitor, MONITOR_SERVING);
     return OK;
 }
 
@@ -428,6 +435,7 @@ err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES])
 
 void broker_leave(struct broker *broker, void (*done)(void *context), void *context)
 {
+    monitor_enter(broker->monitor, MONITOR_LEAVING); /* before the listener closes */
     if (broker->config->controlled_shutdown_enable) {
         leaving_begin(broker->leaving, done, context);
     } else {
@@ -437,6 +445,7 @@ void broker_leave(struct broker *broker, void (*done)(void *context), void *cont
 
 void broker_stop(struct broker *broker)
 {
+    monitor_enter(broker->monitor, MONITOR_STOPPING);
     server_stop_accepting(broker->server);
     txn_coordinator_shutdown(broker->txns);
     group_coordinator_shutdown(broker->groups);

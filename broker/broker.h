@@ -10,7 +10,8 @@
  * state thread alone changes the roles of partitions and the metadata, as a controller tells it, and
  * never waits for the store. The background thread does what must go on meanwhile: timers and loading of groups,
  * checkpoints, retention. The flush thread waits for the disk. The cleaner and the mover have threads of their own. Workers (base/workers.h) begin with
- * their first work. */
+ * their first work. Who watches over the broker is answered on threads of the HTTP server's
+ * (monitor/monitor.h). */
 #ifndef OTTLA_BROKER_BROKER_H
 #define OTTLA_BROKER_BROKER_H
 
@@ -53,6 +54,7 @@ struct broker_env {
 /* The system's. */
 struct broker_env broker_env_system(void);
 
+struct monitor;
 struct workers;
 
 struct broker {
@@ -65,6 +67,7 @@ struct broker {
     bool started;
     bool wants_metrics; /* ottla.http.listener is set */
     struct events events;
+    struct monitor *monitor; /* NULL: nobody asks */
 
     struct listeners listeners;
     struct znode_endpoint *endpoints; /* what is registered of the listeners */

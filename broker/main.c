@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "base/log.h"
 #include "broker/broker.h"
+#include "broker/version.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -18,10 +19,6 @@
 #include <unistd.h>
 
 enum { EXIT_STOPPED_STARTING = 130 };
-
-#ifndef OTTLA_VERSION
-#define OTTLA_VERSION "0.1.0"
-#endif
 
 static const char USAGE[] =
     "usage: ottla [server.properties] [--override name=value]...\n"

@@ -1,0 +1,216 @@
+/* civetweb has threads and sockets of its own, so none of a broker's loops ever waits for who asks here.
+ * It is used without its files, CGI and certificates. */
+#define _GNU_SOURCE
+#include "broker/monitor/http.h"
+
+#include "base/log.h"
+#include "base/refuse.h"
+
+#include <arpa/inet.h>
+#include <civetweb.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
+
+struct http_server {
+    struct http_config config;
+    struct mg_context *civetweb;
+    char address[ADDRESS_BYTES];
+};
+
+/* ---- the address ---- */
+
+struct place {
+    char host[HOST_BYTES];
+    char port[NUMBER_BYTES];
+};
+
+static bool split(const char *address, struct place *place)
+{
+    const char *colon = strrchr(address, ':');
+    size_t host_len = colon == NULL ? 0 : (size_t)(colon - address);
+    const char *host = address;
+    if (host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']') {
+        host++;
+        host_len -= 2;
+    }
+    if (colon == NULL || host_len >= sizeof(place->host) || colon[1] == '\0' ||
+        strlen(colon + 1) >= sizeof(place->port) ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) || atoi(colon + 1) > 65535) {
+        return false;
+    }
+    snprintf(place->host, sizeof(place->host), "%.*s", (int)host_len, host);
+    snprintf(place->port, sizeof(place->port), "%s", colon + 1);
+    if (host_len == 0) {
+        snprintf(place->host, sizeof(place->host), "127.0.0.1");
+    }
+    return true;
+}
+
+static bool is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
+        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)address;
+    return (ntohl(in4->sin_addr.s_addr) >> 24) == 127;
+}
+
+/* The address in the form that civetweb reads. */
+static err resolve(const struct http_config *config, char text[ADDRESS_BYTES], char *reason,
+                   size_t size)
+{
+    struct place place;
+    if (!split(config->address, &place)) {
+        return refuse(reason, size, "option ottla.http.listener: \"%s\" is not host:port",
+                      config->address);
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(place.host, place.port, &hints, &found);
+    if (failed != 0) {
+        return refuse(reason, size, "option ottla.http.listener: cannot resolve %s: %s", place.host,
+                      gai_strerror(failed));
+    }
+    bool allowed = config->allow_remote || is_loopback(found->ai_addr);
+    char host[INET6_ADDRSTRLEN] = "";
+    (void)getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof(host), NULL, 0,
+                      NI_NUMERICHOST);
+    bool v6 = found->ai_family == AF_INET6;
+    freeaddrinfo(found);
+    if (!allowed) {
+        return refuse(reason, size,
+                      "option ottla.http.listener: %s can be reached from other machines, and who "
+                      "reaches it needs no password: set ottla.http.allow.remote=true if that is "
+                      "meant",
+                      host);
+    }
+    snprintf(text, ADDRESS_BYTES, v6 ? "[%s]:%s" : "%s:%s", host, place.port);
+    return OK;
+}
+
+/* ---- requests ---- */
+
+static size_t read_body(struct mg_connection *connection, char *body)
+{
+    size_t len = 0;
+    while (len < HTTP_BODY_MAX_BYTES) {
+        int n = mg_read(connection, body + len, HTTP_BODY_MAX_BYTES - len);
+        if (n <= 0) {
+            break;
+        }
+        len += (size_t)n;
+    }
+    body[len] = '\0';
+    return len;
+}
+
+static void send_answer(struct mg_connection *connection, const struct http_answer *answer)
+{
+    mg_printf(connection,
+              "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+              "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+              "Connection: close\r\n\r\n",
+              answer->status, mg_get_response_code_text(connection, answer->status), answer->type,
+              answer->len);
+    const char *method = mg_get_request_info(connection)->request_method;
+    if (strcmp(method, "HEAD") != 0 && answer->len > 0) {
+        (void)mg_write(connection, answer->data, answer->len);
+    }
+}
+
+static int on_request(struct mg_connection *connection)
+{
+    const struct mg_request_info *info = mg_get_request_info(connection);
+    struct http_server *server = info->user_data;
+    char *body = NULL;
+    struct http_request request = {.method = info->request_method,
+                                   .path = info->local_uri,
+                                   .query = info->query_string,
+                                   .accept = mg_get_header(connection, "Accept"),
+                                   .body = ""};
+    if (info->content_length > 0) {
+        body = xcalloc(1, HTTP_BODY_MAX_BYTES + 1);
+        request.body_len = read_body(connection, body);
+        request.body = body;
+    }
+    struct http_answer answer = {.status = 404, .type = "text/plain; charset=utf-8"};
+    server->config.handle(server->config.context, &request, &answer);
+    send_answer(connection, &answer);
+    if (answer.done != NULL) {
+        answer.done(answer.data_owner);
+    }
+    free(body);
+    return answer.status;
+}
+
+static int on_message(const struct mg_connection *connection, const char *message)
+{
+    (void)connection;
+    log_debug("http", "%s", message);
+    return 1;
+}
+
+/* ---- life ---- */
+
+static void note_address(struct http_server *server, const char *asked)
+{
+    struct mg_server_port ports[2];
+    int count = mg_get_server_ports(server->civetweb, 2, ports);
+    const char *colon = strrchr(asked, ':');
+    int port = count > 0 ? ports[0].port : atoi(colon + 1);
+    snprintf(server->address, sizeof(server->address), "%.*s:%d", (int)(colon - asked), asked,
+             port);
+}
+
+err http_start(const struct http_config *config, struct http_server **out, char *reason,
+               size_t reason_size)
+{
+    char address[ADDRESS_BYTES];
+    TRY(resolve(config, address, reason, reason_size));
+    char threads[NUMBER_BYTES];
+    char timeout[NUMBER_BYTES];
+    snprintf(threads, sizeof(threads), "%d", HTTP_THREADS);
+    snprintf(timeout, sizeof(timeout), "%d", HTTP_TIMEOUT_MS);
+    const char *options[] = {
+        "listening_ports",   address, "num_threads", threads, "request_timeout_ms", timeout,
+        "enable_keep_alive", "no",    NULL};
+    struct http_server *server = xcalloc(1, sizeof(*server));
+    server->config = *config;
+    (void)mg_init_library(MG_FEATURES_DEFAULT);
+    const struct mg_callbacks callbacks = {.begin_request = on_request, .log_message = on_message};
+    char text[256] = "";
+    struct mg_error_data error = {.text = text, .text_buffer_size = sizeof(text)};
+    struct mg_init_data init = {
+        .callbacks = &callbacks, .user_data = server, .configuration_options = options};
+    server->civetweb = mg_start2(&init, &error);
+    if (server->civetweb == NULL) {
+        free(server);
+        (void)mg_exit_library();
+        return refuse(reason, reason_size, "option ottla.http.listener: cannot listen on %s: %s",
+                      address, text);
+    }
+    note_address(server, address);
+    *out = server;
+    return OK;
+}
+
+const char *http_address(const struct http_server *server)
+{
+    return server->address;
+}
+
+void http_stop(struct http_server *server)
+{
+    if (server != NULL) {
+        mg_stop(server->civetweb);
+        (void)mg_exit_library();
+        free(server);
+    }
+}
