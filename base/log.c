@@ -1,29 +1,54 @@
-/* One formatted line, one write(2). The level is the one process-wide setting there is: it belongs
- * to standard error, which is process-wide too. Control characters in a line become '?', so that a
- * peer's name cannot forge a second line. */
+/* Settings, and one write(2) for each line.
+ *
+ * Levels. `least` is the lowest level of any area: what is below it costs one load. Above it an area is
+ * looked up by its name, of which there are few; one that is not in the table has the root's level.
+ *
+ * Rate. Lines are counted by their format, whose address tells the place in the code, in a small table: two
+ * places that share an entry share the bound. */
 #define _GNU_SOURCE
 #include "base/log.h"
 
+#include "base/log_line.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 2048 };
+static const char *const AREAS[] = {
+#define LOG_AREA(name) name,
+#include "base/log_areas.def"
+#undef LOG_AREA
+};
 
-static _Atomic int level_min = LOG_INFO;
+enum { AREAS_N = sizeof(AREAS) / sizeof(AREAS[0]), RATES_N = 64 };
 
-void log_set_level(enum log_level level)
-{
-    atomic_store(&level_min, (int)level);
-}
+/* Lines of one format in the current second. */
+struct rate {
+    int64_t second;
+    int written;
+    int left_out;
+};
 
-enum log_level log_level(void)
-{
-    return (enum log_level)atomic_load(&level_min);
-}
+/* The process's log: see log.h. */
+static struct {
+    _Atomic int root;
+    _Atomic int least;
+    _Atomic int own[AREAS_N]; /* level + 1; 0: the root's */
+    _Atomic int format;
+    _Atomic int fd;
+    _Atomic int rate_max;
+    pthread_mutex_t lock; /* guards what follows */
+    char *path;           /* NULL: no file */
+    struct rate rates[RATES_N];
+} process = {
+    .root = LOG_INFO, .least = LOG_INFO, .fd = STDERR_FILENO, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- levels ---- */
 
 static const char *const NAMES[] = {"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "OFF"};
 
@@ -43,33 +68,189 @@ bool log_level_of(struct str name, enum log_level *level)
     return false;
 }
 
-void log_write(enum log_level level, const char *area, const char *format, ...)
+enum log_level log_level(void)
 {
-    if ((int)level < atomic_load_explicit(&level_min, memory_order_relaxed)) {
-        return;
-    }
-    struct timespec now;
-    struct tm local;
-    clock_gettime(CLOCK_REALTIME, &now);
-    localtime_r(&now.tv_sec, &local);
+    return (enum log_level)atomic_load_explicit(&process.root, memory_order_relaxed);
+}
 
-    char line[LINE_MAX_BYTES];
-    size_t len = strftime(line, sizeof(line), "[%Y-%m-%d %H:%M:%S", &local);
-    len += (size_t)snprintf(line + len, sizeof(line) - len, ",%03d] %s ",
-                            (int)(now.tv_nsec / 1000000), log_level_name(level));
-    size_t room = sizeof(line) - len - strlen(area) - 5;
-    va_list args;
-    va_start(args, format);
-    int wanted = vsnprintf(line + len, room, format, args);
-    va_end(args);
-    size_t message = wanted < 0 ? 0 : (size_t)wanted >= room ? room - 1 : (size_t)wanted;
-    for (size_t i = len; i < len + message; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {
-            line[i] = '?';
+enum log_level log_area_level(int area)
+{
+    int own = atomic_load_explicit(&process.own[area], memory_order_relaxed);
+    return own == 0 ? log_level() : (enum log_level)(own - 1);
+}
+
+static void find_least(void)
+{
+    int least = (int)log_level();
+    for (int i = 0; i < AREAS_N; i++) {
+        int level = (int)log_area_level(i);
+        least = level < least ? level : least;
+    }
+    atomic_store(&process.least, least);
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store(&process.root, (int)level);
+    find_least();
+}
+
+int log_areas(void)
+{
+    return AREAS_N;
+}
+
+const char *log_area_name(int area)
+{
+    return AREAS[area];
+}
+
+int log_area_of(struct str name)
+{
+    for (int i = 0; i < AREAS_N; i++) {
+        if (str_is(name, AREAS[i])) {
+            return i;
         }
     }
-    len += message;
-    len += (size_t)snprintf(line + len, sizeof(line) - len, " (%s)\n", area);
-    ssize_t ignored = write(STDERR_FILENO, line, len);
+    return -1;
+}
+
+void log_set_area_level(int area, enum log_level level)
+{
+    atomic_store(&process.own[area], (int)level + 1);
+    find_least();
+}
+
+void log_unset_area_level(int area)
+{
+    atomic_store(&process.own[area], 0);
+    find_least();
+}
+
+bool log_is_on(enum log_level level, const char *area)
+{
+    if ((int)level < atomic_load_explicit(&process.least, memory_order_relaxed)) {
+        return false;
+    }
+    int number = log_area_of(str_of(area));
+    return level >= (number < 0 ? log_level() : log_area_level(number));
+}
+
+/* ---- where and how ---- */
+
+void log_set_format(enum log_format format)
+{
+    atomic_store(&process.format, (int)format);
+}
+
+void log_set_rate(int lines_per_second)
+{
+    atomic_store(&process.rate_max, lines_per_second);
+}
+
+static int open_append(const char *path)
+{
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+}
+
+/* Who is writing to the former file keeps a descriptor that is open: the new one takes its number. */
+static err take_file(const char *path)
+{
+    int fd = open_append(path);
+    if (fd < 0) {
+        return err_from_errno(errno);
+    }
+    int before = atomic_load(&process.fd);
+    if (before == STDERR_FILENO) {
+        atomic_store(&process.fd, fd);
+        return OK;
+    }
+    int failed = dup3(fd, before, O_CLOEXEC) < 0 ? errno : 0;
+    close(fd);
+    return failed == 0 ? OK : err_from_errno(failed);
+}
+
+err log_open_file(const char *path)
+{
+    pthread_mutex_lock(&process.lock);
+    err e = take_file(path);
+    if (e == OK) {
+        free(process.path);
+        process.path = xstrdup(path);
+    }
+    pthread_mutex_unlock(&process.lock);
+    return e;
+}
+
+err log_reopen(void)
+{
+    pthread_mutex_lock(&process.lock);
+    err e = process.path == NULL ? OK : take_file(process.path);
+    pthread_mutex_unlock(&process.lock);
+    return e;
+}
+
+/* ---- writing ---- */
+
+static void write_line(enum log_level level, const char *area, char *message, size_t len)
+{
+    struct log_line line = {.level = level, .area = area, .message = message, .message_len = len};
+    clock_gettime(CLOCK_REALTIME, &line.time);
+    char text[LOG_LINE_MAX_BYTES];
+    enum log_format format =
+        (enum log_format)atomic_load_explicit(&process.format, memory_order_relaxed);
+    len = log_line_format(&line, format, text);
+    ssize_t ignored = write(atomic_load_explicit(&process.fd, memory_order_relaxed), text, len);
     (void)ignored;
+}
+
+/* False: there were too many of them in this second. *left_out: so many were, before it. */
+static bool passes_rate(const char *format, int max, int *left_out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    pthread_mutex_lock(&process.lock);
+    struct rate *rate = &process.rates[((uintptr_t)format >> 3) * 2654435761u % RATES_N];
+    *left_out = 0;
+    if (rate->second != now.tv_sec) {
+        *left_out = rate->left_out;
+        *rate = (struct rate){.second = now.tv_sec};
+    }
+    bool passes = rate->written < max;
+    rate->written += passes;
+    rate->left_out += !passes;
+    pthread_mutex_unlock(&process.lock);
+    return passes;
+}
+
+static bool may_write(enum log_level level, const char *area, const char *format)
+{
+    int max = atomic_load_explicit(&process.rate_max, memory_order_relaxed);
+    if (max <= 0 || level <= LOG_DEBUG || level == LOG_FATAL) {
+        return true;
+    }
+    int left_out = 0;
+    bool passes = passes_rate(format, max, &left_out);
+    if (left_out > 0) {
+        char message[256];
+        int len = snprintf(message, sizeof(message),
+                           "lines left out, there were too many count=%d of=\"%.150s\"", left_out,
+                           format);
+        write_line(LOG_WARN, area, message, (size_t)len);
+    }
+    return passes;
+}
+
+void log_write(enum log_level level, const char *area, const char *format, ...)
+{
+    if (!log_is_on(level, area) || !may_write(level, area, format)) {
+        return;
+    }
+    char message[LOG_MESSAGE_MAX_BYTES + 1];
+    va_list args;
+    va_start(args, format);
+    int wanted = vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    size_t len = wanted < 0 ? 0 : (size_t)wanted;
+    write_line(level, area, message, len < sizeof(message) ? len : sizeof(message) - 1);
 }

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "base/log.h"
 #include "broker/broker.h"
+#include "broker/logging.h"
 #include "broker/version.h"
 
 #include <malloc.h>
@@ -24,7 +25,8 @@ static const char USAGE[] =
     "usage: ottla [server.properties] [--override name=value]...\n"
     "       ottla --version | --help | --options\n"
     "\n"
-    "Starts a Kafka broker in the foreground; SIGTERM or SIGINT stops it cleanly.\n"
+    "Starts a Kafka broker in the foreground; SIGTERM or SIGINT stops it cleanly, SIGHUP opens its "
+    "log file anew (at a terminal it stops it).\n"
     "Without a file it listens on port 9092 and keeps its data in ./data. KAFKA_... variables of "
     "the\n"
     "environment set options too (KAFKA_LOG_DIRS is log.dirs); --override wins over both.\n"
@@ -91,7 +93,8 @@ static err read_config(struct config *config, const struct arguments *arguments,
     if (arguments->file == NULL) {
         config_use_shipped_defaults(config);
     }
-    return config_finish(config, reason);
+    TRY(config_finish(config, reason));
+    return logging_begin(config, reason);
 }
 
 static void announce(const struct broker *broker)
@@ -116,12 +119,16 @@ struct signals {
     sem_t stop; /* posted with the first signal after the start */
     sem_t left; /* posted when the broker may stop */
     int number; /* of it */
+    bool hup_stops;
 };
 
 static void *take_signals(void *argument)
 {
     struct signals *signals = argument;
-    (void)sigwait(&signals->set, &signals->number);
+    while (sigwait(&signals->set, &signals->number) == 0 && signals->number == SIGHUP &&
+           !signals->hup_stops) {
+        logging_reopen();
+    }
     if (atomic_exchange(&signals->phase, SIGNALLED) == STARTING) {
         log_warn("broker", "stopped during the start signal=%s", strsignal(signals->number));
         _exit(EXIT_STOPPED_STARTING);
@@ -188,6 +195,8 @@ static int serve_with_signals(struct config *config)
     sigemptyset(&signals.set);
     sigaddset(&signals.set, SIGTERM);
     sigaddset(&signals.set, SIGINT);
+    sigaddset(&signals.set, SIGHUP);
+    signals.hup_stops = isatty(STDERR_FILENO); /* the terminal goes, and the broker with it */
     pthread_sigmask(SIG_BLOCK, &signals.set, NULL);
     signal(SIGPIPE, SIG_IGN);
     sem_init(&signals.stop, 0, 0);

@@ -19,9 +19,9 @@
 #include "protocol/table.h"
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "protocol/error.h"
 #include "protocol/messages.h"
-#include "protocol/utf8.h"
 
 enum { STRING_BYTES_MAX = 32767 };
 

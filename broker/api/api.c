@@ -11,13 +11,12 @@
 #include "broker/api/api.h"
 
 #include "base/log.h"
-#include "broker/api/fetch_asked.h"
+#include "broker/api/times.h"
 #include "broker/broker.h"
 
 #include <stdlib.h>
 
 enum {
-    KEY_FETCH = 1,
     DECODE_FACTOR = 16,
     DECODE_FLOOR_BYTES = 64 << 10,
     ANSWER_LIMIT_BYTES = 256 << 20,
@@ -163,64 +162,6 @@ static err encode_answer(struct req *r)
     return e;
 }
 
-/* ---- times ---- */
-
-/* A request begins where the loop last looked at the clock in this turn: what lies between is its own way
- * through the socket. */
-static void times_begin(struct req *r)
-{
-    struct loop_metrics *metrics = r->home->metrics;
-    if (metrics != NULL) {
-        int64_t turn_us = loop_now_us(r->home->loop);
-        r->times.arrived = turn_us;
-        r->times.begun = metrics->last_us > turn_us ? metrics->last_us : turn_us;
-    }
-}
-
-static int64_t look_at_clock(struct api_loop *home)
-{
-    home->metrics->last_us = clock_monotonic_us(home->broker->clock);
-    return home->metrics->last_us;
-}
-
-static int kind_of_fetch(const struct req *r)
-{
-    if (r->schema->key != KEY_FETCH) {
-        return -1;
-    }
-    return fetch_replica_of(r->in) >= 0 ? REQUEST_FETCH_FOLLOWER : REQUEST_FETCH_CONSUMER;
-}
-
-static void times_end(struct req *r, bool answered)
-{
-    struct api_loop *home = r->home;
-    if (home->metrics == NULL) {
-        return;
-    }
-    int64_t now_us = look_at_clock(home);
-    const struct request_done done = {
-        .name = r->schema->key,
-        .also = kind_of_fetch(r),
-        .version = r->version,
-        .bytes = r->frame_bytes,
-        .times = {.arrived = r->times.arrived,
-                  .begun = r->times.begun,
-                  .handled = r->times.handled != 0 ? r->times.handled : now_us},
-        .answered = answered,
-    };
-    struct sending *before = answered ? conn_sending(r->conn) : NULL;
-    struct sending *all = loop_metrics_done(home->metrics, &done, now_us, before);
-    if (answered) {
-        conn_set_sending(r->conn, all);
-    }
-}
-
-static void on_sent(void *context, struct sending *sending)
-{
-    struct api_loop *home = context;
-    loop_metrics_sent(home->metrics, sending, look_at_clock(home));
-}
-
 /* Sends the answer and ends the request. The connection's answer is in its output on FRAME_DONE. */
 static enum frame_result finish(struct req *r, enum req_status status)
 {
@@ -239,7 +180,7 @@ static enum frame_result finish(struct req *r, enum req_status status)
     } else if (r->abandon != NULL) {
         r->abandon(r);
     }
-    times_end(r, answers && result == FRAME_DONE);
+    req_times_end(r, answers && result == FRAME_DONE);
     if (r->release != NULL) {
         r->release(r);
     }
@@ -375,12 +316,10 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         req_release(r);
         return FRAME_CLOSE;
     }
-    times_begin(r);
+    req_times_begin(r);
     enum req_status status = r->api->handle(r);
     if (status == REQ_PARKED) {
-        if (r->home->metrics != NULL) {
-            r->times.handled = look_at_clock(r->home);
-        }
+        req_times_handled(r);
         conn_set_user(conn, r);
         return FRAME_PARKED;
     }
@@ -544,5 +483,5 @@ static void on_close(void *context, struct conn *conn)
 struct conn_handler api_conn_handler(struct api_loop *home)
 {
     return (struct conn_handler){
-        .on_frame = on_frame, .on_close = on_close, .on_sent = on_sent, .context = home};
+        .on_frame = on_frame, .on_close = on_close, .on_sent = req_times_sent, .context = home};
 }

@@ -33,6 +33,7 @@ struct api_loop {
     int spare_n;
     struct inflaters inflaters;
     struct loop_metrics *metrics; /* NULL: nobody wants any */
+    int64_t looked_us;            /* when it last looked at the clock, where somebody wants times */
 };
 
 void api_loop_init(struct api_loop *home, struct broker *broker, struct loop *loop);

@@ -1,5 +1,6 @@
-/* The broker's loggers as resources of the configs APIs (KIP-412). There is one, `root`: the level of
- * everything that the process logs. A level is set until the next start, as in Kafka.
+/* The broker's loggers as resources of the configs APIs (KIP-412): `root`, and the areas of the log
+ * (base/log_areas.def), which have root's level unless they are given their own. A level is set until the
+ * next start, as in Kafka.
  *
  * Any thread. */
 #ifndef OTTLA_BROKER_CLUSTER_LOGGERS_H

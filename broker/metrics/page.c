@@ -3,7 +3,7 @@
 #include "broker/metrics/page.h"
 
 #include "base/err.h"
-#include "protocol/utf8.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -25,6 +25,11 @@ struct request_metrics *loop_metrics_of(struct loop_metrics *metrics, int name)
     return of;
 }
 
+void loop_metrics_slow(struct loop_metrics *metrics, int name)
+{
+    count(&loop_metrics_of(metrics, name)->slow);
+}
+
 void loop_metrics_deinit(struct loop_metrics *metrics)
 {
     for (int i = 0; i < REQUEST_NAMES_N; i++) {

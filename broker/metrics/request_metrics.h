@@ -49,7 +49,6 @@ struct request_metrics {
 struct loop_metrics {
     struct request_metrics *_Atomic requests[REQUEST_NAMES_N]; /* NULL: none yet */
     struct topic_counters all_topics;
-    int64_t last_us;       /* when the loop last looked at the clock in this turn */
     struct sending *spare; /* to be used again */
     int spare_n;
 };
@@ -72,6 +71,8 @@ struct sending {
 void loop_metrics_deinit(struct loop_metrics *metrics);
 /* Those of an API, or of a kind of fetch. On the loop's thread. */
 struct request_metrics *loop_metrics_of(struct loop_metrics *metrics, int name);
+/* A request of this API was slow. */
+void loop_metrics_slow(struct loop_metrics *metrics, int name);
 /* A request whose answer was made at `now_us`. What is returned waits in front of `before` until it is
  * written; NULL: `answered` is false, nothing will be. */
 struct request_done {

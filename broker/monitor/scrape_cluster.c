@@ -123,7 +123,7 @@ static void dir_family(struct scrape *scrape, enum metric metric)
         char *path = logs_dir_path(logs, i);
         if (logs_dir_space(logs, i, &space) == OK) {
             labels_cut(&labels, 0);
-            labels_add(&labels, "logDirectory", str_of(path));
+            labels_add(&labels, "dir", str_of(path));
             page_integer(scrape->page, &labels,
                          metric == METRIC_DIR_FREE ? space.usable_bytes : space.total_bytes);
         }

@@ -5,7 +5,7 @@
 #include "protocol/codec.h"
 #include "protocol/error.h"
 #include "protocol/messages.h"
-#include "protocol/utf8.h"
+#include "base/utf8.h"
 #include "random_message.h"
 
 #include <CUnit/Basic.h>

@@ -275,6 +275,20 @@ static err describe_broker(struct req *r, const resource_in *in, result_out *out
 
 /* ---- loggers ---- */
 
+static void describe_logger(const resource_in *in, result_out *out, const char *name,
+                            enum log_level level)
+{
+    if (is_wanted(in, name)) {
+        config_out *c = &out->configs[out->configs_n++];
+        describe_configs_response_config_init(c);
+        c->name = str_of(name);
+        c->value = str_of(log_level_name(level));
+        c->config_source = CONFIG_SOURCE_LOGGER;
+        c->config_type = WIRE_UNKNOWN;
+        c->documentation = STR("");
+    }
+}
+
 static err describe_loggers(struct req *r, const resource_in *in, result_out *out)
 {
     char message[CONFIG_REASON_BYTES];
@@ -283,15 +297,13 @@ static err describe_loggers(struct req *r, const resource_in *in, result_out *ou
         out->error_message = arena_str(&r->arena, str_of(message));
         return e;
     }
-    out->configs = req_array(r, 1, sizeof(*out->configs));
-    if (out->configs != NULL && is_wanted(in, LOGGER_ROOT)) {
-        config_out *c = &out->configs[out->configs_n++];
-        describe_configs_response_config_init(c);
-        c->name = STR(LOGGER_ROOT);
-        c->value = str_of(log_level_name(log_level()));
-        c->config_source = CONFIG_SOURCE_LOGGER;
-        c->config_type = WIRE_UNKNOWN;
-        c->documentation = STR("");
+    out->configs = req_array(r, 1 + log_areas(), sizeof(*out->configs));
+    if (out->configs == NULL) {
+        return ERR_UNKNOWN_SERVER_ERROR;
+    }
+    describe_logger(in, out, LOGGER_ROOT, log_level());
+    for (int i = 0; i < log_areas(); i++) {
+        describe_logger(in, out, log_area_name(i), log_area_level(i));
     }
     return OK;
 }

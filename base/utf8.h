@@ -1,6 +1,6 @@
 /* Text from a peer, made valid UTF-8 as Java does it. */
-#ifndef OTTLA_PROTOCOL_UTF8_H
-#define OTTLA_PROTOCOL_UTF8_H
+#ifndef OTTLA_BASE_UTF8_H
+#define OTTLA_BASE_UTF8_H
 
 #include "base/arena.h"
 

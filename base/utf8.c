@@ -8,7 +8,7 @@
  * - an encoded surrogate (ED A0..BF xx) is one part of three bytes.
  *
  * Nearly all text is ASCII: that is found eight bytes at a time, and nothing is copied. */
-#include "protocol/utf8.h"
+#include "base/utf8.h"
 
 static bool is_continuation(uint8_t byte)
 {
