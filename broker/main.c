@@ -9,6 +9,9 @@
 #include "broker/broker.h"
 #include "broker/logging.h"
 #include "broker/version.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/server.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -84,6 +87,7 @@ static err read_config(struct config *config, const struct arguments *arguments,
                        char reason[CONFIG_REASON_BYTES])
 {
     if (arguments->file != NULL) {
+        cli_hint(arguments->file);
         TRY(config_read_file(config, arguments->file, reason));
     }
     config_read_environment(config, environ);
@@ -209,7 +213,7 @@ static int serve_with_signals(struct config *config)
     return status;
 }
 
-int main(int argc, char **argv)
+static int start_command(int argc, char **argv)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* few threads: more arenas only cost memory */
     (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
@@ -230,4 +234,35 @@ int main(int argc, char **argv)
     config_deinit(&config);
     free((void *)(uintptr_t)arguments.overrides);
     return status;
+}
+
+/* As Kafka's script of that name. */
+static int server_script(const struct cli_call *call)
+{
+    if (call->argc == 0) {
+        fprintf(stderr, "USAGE: %s [-daemon] server.properties [--override property=value]*\n",
+                call->argv[-1]);
+        return 1;
+    }
+    char reason[CLI_REASON_BYTES];
+    if (call->daemon && server_to_background(reason) != OK) {
+        fprintf(stderr, "ottla: %s\n", reason);
+        return 1;
+    }
+    return start_command(call->argc + 1, call->argv - 1);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_call call;
+    switch (cli_find(argc, argv, &call)) {
+    case CLI_TOOL:
+        return cli_run(&call);
+    case CLI_SERVER_START:
+        return server_script(&call);
+    case CLI_UNKNOWN:
+        return 2;
+    default:
+        return start_command(argc, argv);
+    }
 }
