@@ -16,6 +16,9 @@ int broker_threads_wanted(int32_t allowed);
 int broker_buffer_bytes(const struct config *config, const char *name, int32_t value);
 /* Has the controller a listener, and a loop, of its own? */
 bool broker_has_control_plane(const struct broker *broker);
+/* What the options say of listeners; nothing is bound. To be freed by listeners_deinit() in either case. */
+NODISCARD err broker_parse_listeners(const struct config *config, struct listeners *listeners,
+                                     char reason[BROKER_REASON_BYTES]);
 NODISCARD err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES]);
 /* What clients are told to connect to. */
 void broker_make_endpoints(struct broker *broker);

@@ -139,9 +139,9 @@ static err take_brokers_listeners(struct broker *broker, char reason[BROKER_REAS
     return OK;
 }
 
-err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
+err broker_parse_listeners(const struct config *config, struct listeners *listeners,
+                           char reason[BROKER_REASON_BYTES])
 {
-    const struct config *config = broker->config;
     const struct listeners_config texts = {
         .listeners = config->listeners,
         .advertised = config->advertised_listeners,
@@ -154,7 +154,13 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .ip_overrides = config->max_connections_per_ip_overrides,
         .host_name = host_name_canonical,
     };
-    TRY(listeners_parse(&texts, &broker->listeners, reason, BROKER_REASON_BYTES));
+    return listeners_parse(&texts, listeners, reason, BROKER_REASON_BYTES);
+}
+
+err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES])
+{
+    const struct config *config = broker->config;
+    TRY(broker_parse_listeners(config, &broker->listeners, reason));
     TRY(take_listener_limits(broker, reason));
     TRY(take_brokers_listeners(broker, reason));
     broker->loops_n = broker_threads_wanted(config->num_network_threads) +

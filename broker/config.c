@@ -306,6 +306,16 @@ static err check_value(const struct option *option, const char *text, struct val
                   option->type == OPTION_PASSWORD ? "***" : text, words, where, option->range);
 }
 
+err config_check_value(const struct option *option, const char *text,
+                       char reason[CONFIG_REASON_BYTES])
+{
+    struct value value;
+    char *trimmed = config_trimmed(text);
+    err e = check_value(option, trimmed, &value, reason);
+    free(trimmed);
+    return e;
+}
+
 static void field_put(struct config *config, const struct option *option, struct value value)
 {
     void *field = (char *)config + option->field_offset;

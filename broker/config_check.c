@@ -39,18 +39,22 @@ void config_warn_passed(const struct option *option, const char *name, const cha
     }
 }
 
-static err check_fate(const struct config *config, const char *name, const struct option *option,
-                      const char *value, char reason[CONFIG_REASON_BYTES])
+static struct judgement judge_fate(const struct config *config, const struct option *option,
+                                   const char *value)
 {
     const char *zookeeper = properties_get(&config->properties, "zookeeper.connect");
     bool refused = option->fate == FATE_REFUSED ||
                    (option->fate == FATE_REFUSED_WITH_ZOOKEEPER && is_given(zookeeper));
-    if (refused && !says_nothing(option, value)) {
-        return refuse(reason, CONFIG_REASON_BYTES, "option %s: %s; remove the option", name,
-                      option->doc);
+    if (option->fate == FATE_IN_FORCE) {
+        return (struct judgement){JUDGED_IN_FORCE, option, NULL};
     }
-    config_warn_passed(option, name, value);
-    return OK;
+    if (says_nothing(option, value)) {
+        return (struct judgement){JUDGED_NOTHING_SAID, option, NULL};
+    }
+    enum judged judged = refused                       ? JUDGED_REFUSED
+                         : option->fate == FATE_PASSED ? JUDGED_PASSED
+                                                       : JUDGED_UNUSED;
+    return (struct judgement){judged, option, option->doc};
 }
 
 /* The part of "listener.name.<listener>.<option>" that names the option, of SASL after the mechanism:
@@ -68,57 +72,69 @@ static const struct option *option_of_listener(const char *name)
     return NULL;
 }
 
-static err check_listener_option(const struct config *config, const char *name, const char *value,
-                                 char reason[CONFIG_REASON_BYTES])
+static struct judgement judge_listener_option(const struct config *config, const char *name,
+                                              const char *value)
 {
     const struct option *option = option_of_listener(name);
     if (option == NULL) {
-        log_warn("config", "unknown option, ignored name=%s", name);
-        return OK;
+        return (struct judgement){JUDGED_UNKNOWN, NULL, NULL};
     }
-    if (option->fate != FATE_IN_FORCE) {
-        return check_fate(config, name, option, value, reason);
+    if (option->fate == FATE_IN_FORCE && strcmp(option->name, "max.connections") != 0) {
+        return (struct judgement){JUDGED_PASSED, option, "it is one for all listeners"};
     }
-    if (strcmp(option->name, "max.connections") != 0) {
-        log_warn("config", "option passed over name=%s reason=\"it is one for all listeners\"",
-                 name);
-    }
-    return OK;
+    return judge_fate(config, option, value);
 }
 
 /* Java system properties of Kafka's ZooKeeper client, which some put into the file. */
-static err check_zookeeper_sasl(const struct config *config, const char *name, const char *value,
-                                char reason[CONFIG_REASON_BYTES])
+static struct judgement judge_zookeeper_sasl(const struct config *config, const char *value)
 {
     char *text = config_trimmed(value);
     bool off = *text == '\0' || strcasecmp(text, "false") == 0;
     free(text);
     if (off || !is_given(properties_get(&config->properties, "zookeeper.connect"))) {
-        return OK;
+        return (struct judgement){JUDGED_NOTHING_SAID, NULL, NULL};
     }
-    return refuse(reason, CONFIG_REASON_BYTES,
-                  "option %s: SASL towards ZooKeeper is not built; remove the option", name);
+    return (struct judgement){JUDGED_REFUSED, NULL, "SASL towards ZooKeeper is not built"};
+}
+
+struct judgement config_judge(const struct config *config, const char *name, const char *value)
+{
+    const struct option *option = config_option(name);
+    if (option != NULL && option->dynamic == ONLY_DYNAMIC) {
+        return (struct judgement){JUDGED_DYNAMIC, option, NULL};
+    }
+    if (option != NULL) {
+        return judge_fate(config, option, value);
+    }
+    if (has_prefix(name, "zookeeper.sasl.")) {
+        return judge_zookeeper_sasl(config, value);
+    }
+    if (has_prefix(name, "listener.name.")) {
+        return judge_listener_option(config, name, value);
+    }
+    return (struct judgement){JUDGED_UNKNOWN, NULL, NULL};
 }
 
 static err check_name(const struct config *config, const char *name, const char *value,
                       char reason[CONFIG_REASON_BYTES])
 {
-    const struct option *option = config_option(name);
-    if (option != NULL && option->dynamic == ONLY_DYNAMIC) {
+    struct judgement judgement = config_judge(config, name, value);
+    switch (judgement.judged) {
+    case JUDGED_REFUSED:
+        return refuse(reason, CONFIG_REASON_BYTES, "option %s: %s; remove the option", name,
+                      judgement.why);
+    case JUDGED_PASSED:
+        log_warn("config", "option passed over name=%s reason=\"%s\"", name, judgement.why);
+        return OK;
+    case JUDGED_DYNAMIC:
         log_warn("config", "option ignored, it is set by kafka-configs name=%s", name);
         return OK;
+    case JUDGED_UNKNOWN:
+        log_warn("config", "unknown option, ignored name=%s", name);
+        return OK;
+    default:
+        return OK;
     }
-    if (option != NULL) {
-        return check_fate(config, name, option, value, reason);
-    }
-    if (has_prefix(name, "zookeeper.sasl.")) {
-        return check_zookeeper_sasl(config, name, value, reason);
-    }
-    if (has_prefix(name, "listener.name.")) {
-        return check_listener_option(config, name, value, reason);
-    }
-    log_warn("config", "unknown option, ignored name=%s", name);
-    return OK;
 }
 
 err config_check_names(const struct config *config, char reason[CONFIG_REASON_BYTES])

@@ -85,8 +85,9 @@ static char *name_of_variable(const char *variable, size_t len)
 /* Variables that steer the images' scripts and the JVM; no options. */
 static bool is_image_variable(const char *name)
 {
-    static const char *const PREFIXES[] = {"heap.",   "jvm.", "jmx.",  "log4j.", "opts", "gc.",
-                                           "version", "home", "debug", "mode",   "cfg.", "tools."};
+    static const char *const PREFIXES[] = {
+        "heap.", "jvm.",  "jmx.", "log4j.", "opts",   "gc.",          "version",
+        "home",  "debug", "mode", "cfg.",   "tools.", "create.topics" /* arguments.c reads it */};
     for (size_t i = 0; i < sizeof(PREFIXES) / sizeof(PREFIXES[0]); i++) {
         if (strncmp(name, PREFIXES[i], strlen(PREFIXES[i])) == 0) {
             return true;

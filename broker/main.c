@@ -6,9 +6,17 @@
  * more, or the decision to serve, then the signal stops the broker cleanly. */
 #define _GNU_SOURCE
 #include "base/log.h"
+#include "base/refuse.h"
+#include "broker/arguments.h"
 #include "broker/broker.h"
 #include "broker/logging.h"
 #include "broker/version.h"
+#include "broker/config_report.h"
+#include "broker/memory_dir.h"
+#include "broker/ready_file.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/server.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -21,69 +29,12 @@
 
 enum { EXIT_STOPPED_STARTING = 130 };
 
-static const char USAGE[] =
-    "usage: ottla [server.properties] [--override name=value]...\n"
-    "       ottla --version | --help | --options\n"
-    "\n"
-    "Starts a Kafka broker in the foreground; SIGTERM or SIGINT stops it cleanly, SIGHUP opens its "
-    "log file anew (at a terminal it stops it).\n"
-    "Without a file it listens on port 9092 and keeps its data in ./data. KAFKA_... variables of "
-    "the\n"
-    "environment set options too (KAFKA_LOG_DIRS is log.dirs); --override wins over both.\n"
-    "--options prints the manual of all options.\n";
-
-struct arguments {
-    const char *file;
-    const char *const *overrides;
-    int overrides_n;
-};
-
-static int usage_error(const char *what, const char *argument)
-{
-    fprintf(stderr, "ottla: %s%s%s\n%s", what, argument == NULL ? "" : " ",
-            argument == NULL ? "" : argument, USAGE);
-    return 2;
-}
-
-/* Returns -1 to go on, or an exit status. */
-static int parse_arguments(int argc, char **argv, struct arguments *arguments)
-{
-    const char **overrides = xcalloc((size_t)argc, sizeof(*overrides));
-    arguments->overrides = overrides;
-    for (int i = 1; i < argc; i++) {
-        const char *argument = argv[i];
-        if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
-            fputs(USAGE, stdout);
-            return 0;
-        }
-        if (strcmp(argument, "--version") == 0) {
-            puts("ottla " OTTLA_VERSION " (Kafka 3.9 protocol)");
-            return 0;
-        }
-        if (strcmp(argument, "--options") == 0) {
-            config_print_manual();
-            return 0;
-        }
-        if (strcmp(argument, "--override") == 0) {
-            if (++i == argc) {
-                return usage_error("--override wants name=value", NULL);
-            }
-            overrides[arguments->overrides_n++] = argv[i];
-        } else if (argument[0] == '-') {
-            return usage_error("unknown option", argument);
-        } else if (arguments->file != NULL) {
-            return usage_error("more than one file:", argument);
-        } else {
-            arguments->file = argument;
-        }
-    }
-    return -1;
-}
-
-static err read_config(struct config *config, const struct arguments *arguments,
-                       char reason[CONFIG_REASON_BYTES])
+/* Everything that sets options, in order; the last one wins. */
+static err gather_config(struct config *config, const struct arguments *arguments,
+                         char reason[CONFIG_REASON_BYTES])
 {
     if (arguments->file != NULL) {
+        cli_hint(arguments->file);
         TRY(config_read_file(config, arguments->file, reason));
     }
     config_read_environment(config, environ);
@@ -93,8 +44,22 @@ static err read_config(struct config *config, const struct arguments *arguments,
     if (arguments->file == NULL) {
         config_use_shipped_defaults(config);
     }
-    TRY(config_finish(config, reason));
-    return logging_begin(config, reason);
+    return OK;
+}
+
+/* Logs that are forgotten, of topics that ZooKeeper keeps, would be taken for lost. */
+static err use_memory(struct config *config, struct memory_dir **memory,
+                      char reason[CONFIG_REASON_BYTES])
+{
+    const char *zookeeper = properties_get(&config->properties, "zookeeper.connect");
+    if (zookeeper != NULL && *zookeeper != '\0') {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "--in-memory: zookeeper.connect is set, and what ZooKeeper keeps of topics "
+                      "would not be forgotten with their records; remove one of the two");
+    }
+    TRY(memory_dir_make(true, memory, reason));
+    properties_set(&config->properties, "log.dirs", memory_dir_path(*memory));
+    return OK;
 }
 
 static void announce(const struct broker *broker)
@@ -112,6 +77,13 @@ static void announce(const struct broker *broker)
 }
 
 enum phase { STARTING, SERVING, SIGNALLED };
+
+/* What the command holds while a broker runs. */
+struct command {
+    struct arguments arguments;
+    struct config config;
+    struct memory_dir *memory; /* NULL: the logs are on disk */
+};
 
 struct signals {
     sigset_t set;
@@ -152,14 +124,33 @@ static void halt(void)
     _exit(1);
 }
 
-static err start(struct config *config, struct signals *signals, struct broker **broker,
+static err start(struct command *command, struct signals *signals, struct broker **broker,
                  char reason[BROKER_REASON_BYTES])
 {
     struct broker_env env = broker_env_system();
     env.halt = halt;
-    TRY(broker_start(&env, config, broker, reason));
+    if (command->memory != NULL) {
+        env.fs = memory_dir_fs(command->memory);
+    }
+    TRY(broker_start(&env, &command->config, broker, reason));
     begin_serving(signals);
     return broker_serve(*broker, reason);
+}
+
+/* What is promised before the broker says that it is ready. */
+static err make_ready(const struct command *command, const struct broker *broker,
+                      char reason[BROKER_REASON_BYTES])
+{
+    const struct listener *listener = &broker->listeners.all[0];
+    for (size_t i = 0; i < broker->listeners.count; i++) {
+        if (strcmp(broker->listeners.all[i].name, broker->inter_broker_listener) == 0) {
+            listener = &broker->listeners.all[i]; /* the controller's own takes no clients */
+        }
+    }
+    TRY(first_topics_create(&command->arguments.topics, listener_local_host(listener),
+                            listener->port, reason));
+    const char *path = command->arguments.ready_file;
+    return path == NULL ? OK : ready_file_write(path, broker, reason);
 }
 
 static void on_left(void *context)
@@ -168,11 +159,26 @@ static void on_left(void *context)
     sem_post(&signals->left);
 }
 
-static int serve(struct config *config, struct signals *signals)
+static void stop(struct broker *broker, struct signals *signals)
+{
+    broker_leave(broker, on_left, signals);
+    while (sem_wait(&signals->left) != 0) {
+    }
+    broker_stop(broker);
+}
+
+static int serve(struct command *command, struct signals *signals)
 {
     struct broker *broker = NULL;
     char reason[BROKER_REASON_BYTES];
-    if (start(config, signals, &broker, reason) != OK) {
+    const char *ready_file = command->arguments.ready_file;
+    if ((ready_file != NULL && ready_file_clear(ready_file, reason) != OK) ||
+        start(command, signals, &broker, reason) != OK) {
+        fprintf(stderr, "ottla: cannot start: %s\n", reason);
+        return 1;
+    }
+    if (make_ready(command, broker, reason) != OK) {
+        stop(broker, signals);
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
     }
@@ -180,16 +186,16 @@ static int serve(struct config *config, struct signals *signals)
     while (sem_wait(&signals->stop) != 0) {
     }
     log_info("broker", "stopping signal=%s", strsignal(signals->number));
-    broker_leave(broker, on_left, signals);
-    while (sem_wait(&signals->left) != 0) {
+    if (ready_file != NULL && ready_file_clear(ready_file, reason) != OK) {
+        log_warn("broker", "%s", reason);
     }
-    broker_stop(broker);
+    stop(broker, signals);
     log_info("broker", "stopped");
     return 0;
 }
 
 /* All threads are born with the signals blocked. */
-static int serve_with_signals(struct config *config)
+static int serve_with_signals(struct command *command)
 {
     struct signals signals = {0};
     sigemptyset(&signals.set);
@@ -203,31 +209,84 @@ static int serve_with_signals(struct config *config)
     sem_init(&signals.left, 0, 0);
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, take_signals, &signals) == 0);
-    int status = serve(config, &signals);
+    int status = serve(command, &signals);
     pthread_cancel(thread); /* it waits on where the start failed */
     pthread_join(thread, NULL);
     return status;
 }
 
-int main(int argc, char **argv)
+static int refused(const char *reason)
+{
+    fprintf(stderr, "ottla: cannot start: %s\n", reason);
+    return 1;
+}
+
+static int run(struct command *command)
+{
+    const struct arguments *arguments = &command->arguments;
+    char reason[CONFIG_REASON_BYTES];
+    if (gather_config(&command->config, arguments, reason) != OK) {
+        return refused(reason);
+    }
+    if (arguments->check) {
+        const char *source =
+            arguments->file != NULL ? arguments->file : "command line and environment";
+        return config_report(&command->config, source, stdout) ? 0 : 1;
+    }
+    if (arguments->in_memory && use_memory(&command->config, &command->memory, reason) != OK) {
+        return refused(reason);
+    }
+    if (config_finish(&command->config, reason) != OK ||
+        logging_begin(&command->config, reason) != OK) {
+        return refused(reason);
+    }
+    return serve_with_signals(command);
+}
+
+static int start_command(int argc, char **argv)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* few threads: more arenas only cost memory */
     (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20); /* large frames come from a pool of warm buffers */
-    struct arguments arguments = {0};
-    struct config config;
-    config_init(&config);
-    int status = parse_arguments(argc, argv, &arguments);
+    struct command command = {0};
+    config_init(&command.config);
+    int status = arguments_parse(&command.arguments, argc, argv);
     if (status < 0) {
-        char reason[CONFIG_REASON_BYTES];
-        if (read_config(&config, &arguments, reason) == OK) {
-            status = serve_with_signals(&config);
-        } else {
-            fprintf(stderr, "ottla: cannot start: %s\n", reason);
-            status = 1;
-        }
+        status = run(&command);
     }
-    config_deinit(&config);
-    free((void *)(uintptr_t)arguments.overrides);
+    memory_dir_remove(command.memory);
+    config_deinit(&command.config);
+    arguments_deinit(&command.arguments);
     return status;
+}
+
+/* As Kafka's script of that name. */
+static int server_script(const struct cli_call *call)
+{
+    if (call->argc == 0) {
+        fprintf(stderr, "USAGE: %s [-daemon] server.properties [--override property=value]*\n",
+                call->argv[-1]);
+        return 1;
+    }
+    char reason[CLI_REASON_BYTES];
+    if (call->daemon && server_to_background(reason) != OK) {
+        fprintf(stderr, "ottla: %s\n", reason);
+        return 1;
+    }
+    return start_command(call->argc + 1, call->argv - 1);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_call call;
+    switch (cli_find(argc, argv, &call)) {
+    case CLI_TOOL:
+        return cli_run(&call);
+    case CLI_SERVER_START:
+        return server_script(&call);
+    case CLI_UNKNOWN:
+        return 2;
+    default:
+        return start_command(argc, argv);
+    }
 }

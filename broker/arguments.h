@@ -1,0 +1,22 @@
+/* The command line of the broker. */
+#ifndef OTTLA_BROKER_ARGUMENTS_H
+#define OTTLA_BROKER_ARGUMENTS_H
+
+#include "cli/first_topics.h"
+
+struct arguments {
+    const char *file; /* NULL: none */
+    const char **overrides;
+    int overrides_n;
+    const char *ready_file; /* NULL: none */
+    struct first_topics topics;
+    bool in_memory;
+    bool check; /* says what it would do, and does nothing */
+};
+
+/* Returns -1 to go on, or an exit status: what was asked for is printed, or what is wrong is said. The texts point into
+ * argv. To be freed by arguments_deinit() in any case. */
+int arguments_parse(struct arguments *arguments, int argc, char **argv);
+void arguments_deinit(struct arguments *arguments);
+
+#endif
