@@ -8,7 +8,7 @@
  * Debian's archives of the libraries are made for glibc.
  *
  * An empty root, as of an image FROM scratch that nobody mounts files into, has neither file. There "localhost" is
- * the loopback addresses, as RFC 6761 wants it, without a question to a server. */
+ * the loopback address, as RFC 6761 wants it, without a question to a server. */
 #define _GNU_SOURCE
 #include <netdb.h>
 #include <nss.h>
@@ -30,11 +30,13 @@ __attribute__((constructor)) static void fix_sources(void)
     (void)__nss_configure_lookup("protocols", "files");
 }
 
-/* No node and no AI_PASSIVE: the loopback addresses. */
+/* No node and no AI_PASSIVE: the loopback address. Of IPv4, unless IPv6 is asked for, as Java has it. */
 static int loopback(const char *service, const struct addrinfo *hints, struct addrinfo **result)
 {
     struct addrinfo plain = hints != NULL ? *hints : (struct addrinfo){.ai_family = AF_UNSPEC};
-    plain.ai_flags &= ~(AI_PASSIVE | AI_CANONNAME);
+    plain.ai_flags &=
+        ~(AI_PASSIVE | AI_CANONNAME | AI_ADDRCONFIG); /* which does not count loopback */
+    plain.ai_family = plain.ai_family == AF_UNSPEC ? AF_INET : plain.ai_family;
     return __real_getaddrinfo(NULL, service, &plain, result);
 }
 
