@@ -3,6 +3,8 @@
 # make cluster    the same with three brokers on ports 9092 to 9094, and a ZooKeeper
 # make test       installs, builds, and runs a fixed slice of all tests (at most 30 minutes)
 # make test-all   the whole
+# make static     the broker as one file without shared libraries, at build/static/ottla; static-arm64: for 64-bit ARM
+# make deb        a Debian package of it, in build/deb
 # make unit       the unit tests alone, release and with the sanitizers
 
 BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev libsqlite3-dev \
@@ -10,7 +12,11 @@ BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev l
 TEST_PACKAGES = $(BUILD_PACKAGES) libcunit1-dev clang libclang-rt-14-dev \
 	$(shell command -v javac >/dev/null || echo default-jdk-headless) $(shell command -v mvn >/dev/null || echo maven)
 
-.PHONY: build run cluster test test-all unit install-build install-test clean format
+STATIC_PACKAGES = $(BUILD_PACKAGES) nasm dpkg-dev patch
+ARM64_PACKAGES = $(STATIC_PACKAGES) gcc-aarch64-linux-gnu g++-aarch64-linux-gnu
+DEB_PACKAGES = $(BUILD_PACKAGES) debhelper
+
+.PHONY: static static-arm64 deb build run cluster test test-all unit install-build install-test clean format
 
 build: install-build
 	@mkdir -p build
@@ -25,6 +31,18 @@ cluster: build
 	@tests/install-packages libzookeeper-java \
 		$(shell command -v java >/dev/null || echo default-jre-headless)
 	@tools/cluster
+
+static:
+	@tests/install-packages $(STATIC_PACKAGES)
+	@packaging/static
+
+static-arm64:
+	@tests/install-packages $(ARM64_PACKAGES)
+	@packaging/static arm64
+
+deb: build
+	@tests/install-packages $(DEB_PACKAGES)
+	@packaging/deb/build
 
 test: install-test
 	@tests/run slice

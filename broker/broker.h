@@ -31,6 +31,7 @@
 #include "broker/coordinator/txn_coordinator.h"
 #include "broker/metrics/events.h"
 #include "broker/net/listeners.h"
+#include "broker/net/server.h"
 #include "broker/replica/fetch_session.h"
 
 /* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
@@ -42,6 +43,8 @@ struct broker_env {
     struct random *random;
     struct threads *threads;
     struct sockets *sockets;
+    struct bound_sockets
+        *bound; /* what is there of the listeners already (net/server.h); or NULL */
     /* Opens the coordination store; NULL: the one that the configuration names. */
     err (*coord_open)(void *context, const struct coord_events *events, struct coord **coord,
                       char *reason);
@@ -130,6 +133,11 @@ NODISCARD err broker_start(const struct broker_env *env, struct config *config,
                            struct broker **broker, char reason[BROKER_REASON_BYTES]);
 /* Serves clients. A failure ends the broker and frees it. */
 NODISCARD err broker_serve(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+/* The configuration was read again (`fresh`, finished; freed): options that may change while the broker runs do, of the
+ * others one line each says that they wait for the next start. `done` is called once, on the control thread. Any
+ * thread, while it serves. */
+void broker_reload(struct broker *broker, struct config *fresh, void (*done)(void *context),
+                   void *context);
 /* Before a stop: others are to lead what this broker leads. `done` is called once, on a thread of the
  * broker's, when they do or cannot; at once where there is nobody else. */
 void broker_leave(struct broker *broker, void (*done)(void *context), void *context);

@@ -168,6 +168,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     struct server_config server = {
         .threads = broker->env.threads,
         .sockets = broker->env.sockets,
+        .bound = broker->env.bound,
         .listeners = broker->listeners.all,
         .listeners_n = broker->listeners.count,
         .loops_n = broker->loops_n,

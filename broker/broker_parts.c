@@ -493,6 +493,38 @@ static void make_controller(struct broker *broker)
     links_set_controller(broker->links, broker->controller);
 }
 
+/* A configuration on its way to the control thread. */
+struct reload {
+    struct loop_task task;
+    struct broker *broker;
+    struct config *fresh;
+    void (*done)(void *context);
+    void *context;
+};
+
+static void on_reload(struct loop_task *task)
+{
+    struct reload *reload = container_of(task, struct reload, task);
+    struct broker *broker = reload->broker;
+    if (broker->controller != NULL) { /* not while it stops */
+        broker_configs_reload(&broker->broker_configs, reload->fresh);
+        controller_reconsider(broker->controller, (struct str){0});
+    }
+    reload->done(reload->context);
+    config_deinit(reload->fresh);
+    free(reload->fresh);
+    free(reload);
+}
+
+void broker_reload(struct broker *broker, struct config *fresh, void (*done)(void *context),
+                   void *context)
+{
+    struct reload *reload = xcalloc(1, sizeof(*reload));
+    *reload = (struct reload){
+        .task.run = on_reload, .broker = broker, .fresh = fresh, .done = done, .context = context};
+    loop_post(broker->control, &reload->task);
+}
+
 /* What changes topics and options is made of what is there by now. */
 static void make_editors(struct broker *broker)
 {

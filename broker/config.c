@@ -468,6 +468,18 @@ err config_set_dynamic(struct config *config, const struct option *option,
     return e;
 }
 
+void config_set_static(struct config *config, const struct option *option, const char *value)
+{
+    char reason[CONFIG_REASON_BYTES];
+    if (value == NULL) {
+        properties_remove(&config->properties, option->name);
+    } else {
+        properties_set(&config->properties, option->name, value);
+    }
+    err e = field_set(config, option, reason);
+    CHECK(e == OK);
+}
+
 /* What Kafka permits only with tiered storage, which is not built: true is refused, in its words. */
 static const char *tiered_refusal(const char *name)
 {

@@ -134,6 +134,10 @@ NODISCARD err config_set_dynamic(struct config *config, const struct option *opt
                                  enum config_source source, const char *value,
                                  char reason[CONFIG_REASON_BYTES]);
 
+/* The value that server.properties and its like give, which was checked with all the others, becomes `value` (NULL: the
+ * default) while the broker runs. */
+void config_set_static(struct config *config, const struct option *option, const char *value);
+
 /* Does each of log.cleaner.threads get more than the least of log.cleaner.dedupe.buffer.size? */
 bool config_cleaner_fits(const struct config *config);
 

@@ -3,17 +3,21 @@
  * Signals are taken by a thread of their own, so that one that comes during the start (which may
  * wait long for ZooKeeper) is not left waiting: nothing is acknowledged yet, and the process ends as
  * it is. What comes first decides, by one exchange each: the signal, then no client is served any
- * more, or the decision to serve, then the signal stops the broker cleanly. */
+ * more, or the decision to serve, then the signal stops the broker cleanly. SIGHUP has the configuration
+ * read again; before the broker serves it says nothing new. */
 #define _GNU_SOURCE
+#include "base/code_pages.h"
 #include "base/log.h"
 #include "base/refuse.h"
 #include "broker/arguments.h"
 #include "broker/broker.h"
-#include "broker/logging.h"
-#include "broker/version.h"
 #include "broker/config_report.h"
+#include "broker/inherited.h"
+#include "broker/logging.h"
 #include "broker/memory_dir.h"
 #include "broker/ready_file.h"
+#include "broker/supervised.h"
+#include "broker/version.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/server.h"
@@ -28,6 +32,15 @@
 #include <unistd.h>
 
 enum { EXIT_STOPPED_STARTING = 130 };
+
+/* What the command holds while a broker runs. */
+struct command {
+    struct arguments arguments;
+    struct config config;
+    struct memory_dir *memory; /* NULL: the logs are on disk */
+    struct supervised *supervised;
+    struct inherited *inherited;
+};
 
 /* Everything that sets options, in order; the last one wins. */
 static err gather_config(struct config *config, const struct arguments *arguments,
@@ -57,9 +70,19 @@ static err use_memory(struct config *config, struct memory_dir **memory,
                       "--in-memory: zookeeper.connect is set, and what ZooKeeper keeps of topics "
                       "would not be forgotten with their records; remove one of the two");
     }
-    TRY(memory_dir_make(true, memory, reason));
-    properties_set(&config->properties, "log.dirs", memory_dir_path(*memory));
-    return OK;
+    return *memory == NULL ? memory_dir_make(true, memory, reason) : OK;
+}
+
+/* At the start, and again after SIGHUP. */
+static err read_config(struct config *config, struct command *command,
+                       char reason[CONFIG_REASON_BYTES])
+{
+    TRY(gather_config(config, &command->arguments, reason));
+    if (command->arguments.in_memory) {
+        TRY(use_memory(config, &command->memory, reason));
+        properties_set(&config->properties, "log.dirs", memory_dir_path(command->memory));
+    }
+    return config_finish(config, reason);
 }
 
 static void announce(const struct broker *broker)
@@ -78,21 +101,43 @@ static void announce(const struct broker *broker)
 
 enum phase { STARTING, SERVING, SIGNALLED };
 
-/* What the command holds while a broker runs. */
-struct command {
-    struct arguments arguments;
-    struct config config;
-    struct memory_dir *memory; /* NULL: the logs are on disk */
-};
-
 struct signals {
     sigset_t set;
     atomic_int phase;
+    struct command *command;
+    _Atomic(struct broker *) serving;
     sem_t stop; /* posted with the first signal after the start */
     sem_t left; /* posted when the broker may stop */
     int number; /* of it */
     bool hup_stops;
 };
+
+static void on_reloaded(void *context)
+{
+    const struct command *command = context;
+    supervised_reloaded(command->supervised);
+}
+
+/* On the thread of signals: nothing stops the broker meanwhile. */
+static void reload(struct signals *signals)
+{
+    struct broker *broker = atomic_load(&signals->serving);
+    char reason[CONFIG_REASON_BYTES];
+    if (broker == NULL) {
+        return;
+    }
+    supervised_reloading(signals->command->supervised);
+    struct config *fresh = xcalloc(1, sizeof(*fresh));
+    config_init(fresh);
+    if (read_config(fresh, signals->command, reason) == OK) {
+        broker_reload(broker, fresh, on_reloaded, signals->command);
+        return;
+    }
+    log_error("broker", "the options stay as they are reason=\"%s\"", reason);
+    config_deinit(fresh);
+    free(fresh);
+    supervised_reloaded(signals->command->supervised);
+}
 
 static void *take_signals(void *argument)
 {
@@ -100,6 +145,7 @@ static void *take_signals(void *argument)
     while (sigwait(&signals->set, &signals->number) == 0 && signals->number == SIGHUP &&
            !signals->hup_stops) {
         logging_reopen();
+        reload(signals);
     }
     if (atomic_exchange(&signals->phase, SIGNALLED) == STARTING) {
         log_warn("broker", "stopped during the start signal=%s", strsignal(signals->number));
@@ -132,6 +178,8 @@ static err start(struct command *command, struct signals *signals, struct broker
     if (command->memory != NULL) {
         env.fs = memory_dir_fs(command->memory);
     }
+    TRY(inherited_open(&command->inherited, reason));
+    env.bound = inherited_sockets(command->inherited);
     TRY(broker_start(&env, &command->config, broker, reason));
     begin_serving(signals);
     return broker_serve(*broker, reason);
@@ -153,6 +201,17 @@ static err make_ready(const struct command *command, const struct broker *broker
     return path == NULL ? OK : ready_file_write(path, broker, reason);
 }
 
+/* In the order of what others may rely on: it serves, it is ready, it takes SIGHUP. */
+static void serves(struct broker *broker, struct signals *signals)
+{
+    char status[128];
+    announce(broker);
+    snprintf(status, sizeof(status), "broker %d serves cluster %s", broker->id, broker->cluster_id);
+    code_pages_give_back();
+    supervised_ready(signals->command->supervised, broker, status);
+    atomic_store(&signals->serving, broker);
+}
+
 static void on_left(void *context)
 {
     struct signals *signals = context;
@@ -161,9 +220,13 @@ static void on_left(void *context)
 
 static void stop(struct broker *broker, struct signals *signals)
 {
+    struct supervised *supervised = signals->command->supervised;
+    supervised_stopping(supervised, "others take over what this broker leads");
     broker_leave(broker, on_left, signals);
     while (sem_wait(&signals->left) != 0) {
     }
+    supervised_stopping(supervised, "closing logs");
+    supervised_end_watch(supervised);
     broker_stop(broker);
 }
 
@@ -182,7 +245,7 @@ static int serve(struct command *command, struct signals *signals)
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
     }
-    announce(broker);
+    serves(broker, signals);
     while (sem_wait(&signals->stop) != 0) {
     }
     log_info("broker", "stopping signal=%s", strsignal(signals->number));
@@ -197,7 +260,7 @@ static int serve(struct command *command, struct signals *signals)
 /* All threads are born with the signals blocked. */
 static int serve_with_signals(struct command *command)
 {
-    struct signals signals = {0};
+    struct signals signals = {.command = command};
     sigemptyset(&signals.set);
     sigaddset(&signals.set, SIGTERM);
     sigaddset(&signals.set, SIGINT);
@@ -209,9 +272,12 @@ static int serve_with_signals(struct command *command)
     sem_init(&signals.left, 0, 0);
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, take_signals, &signals) == 0);
+    command->supervised = supervised_new();
     int status = serve(command, &signals);
     pthread_cancel(thread); /* it waits on where the start failed */
     pthread_join(thread, NULL);
+    supervised_free(command->supervised);
+    inherited_free(command->inherited);
     return status;
 }
 
@@ -221,22 +287,25 @@ static int refused(const char *reason)
     return 1;
 }
 
-static int run(struct command *command)
+static int check_config(struct command *command)
 {
     const struct arguments *arguments = &command->arguments;
     char reason[CONFIG_REASON_BYTES];
     if (gather_config(&command->config, arguments, reason) != OK) {
         return refused(reason);
     }
+    const char *source = arguments->file != NULL ? arguments->file : "command line and environment";
+    return config_report(&command->config, source, stdout) ? 0 : 1;
+}
+
+static int run(struct command *command)
+{
+    const struct arguments *arguments = &command->arguments;
+    char reason[CONFIG_REASON_BYTES];
     if (arguments->check) {
-        const char *source =
-            arguments->file != NULL ? arguments->file : "command line and environment";
-        return config_report(&command->config, source, stdout) ? 0 : 1;
+        return check_config(command);
     }
-    if (arguments->in_memory && use_memory(&command->config, &command->memory, reason) != OK) {
-        return refused(reason);
-    }
-    if (config_finish(&command->config, reason) != OK ||
+    if (read_config(&command->config, command, reason) != OK ||
         logging_begin(&command->config, reason) != OK) {
         return refused(reason);
     }

@@ -210,6 +210,38 @@ err broker_configs_load(struct config *config, struct coord *coord, int32_t brok
 
 /* ---- while the broker runs ---- */
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+void broker_configs_reload(const struct broker_configs *configs, const struct config *fresh)
+{
+    size_t count = 0;
+    int changed = 0;
+    const struct option *options = config_options(&count);
+    for (size_t i = 0; i < count; i++) {
+        const struct option *option = &options[i];
+        const char *value = config_text_from(fresh, option, CONFIG_SOURCE_STATIC_BROKER);
+        const char *known = config_text_from(configs->config, option, CONFIG_SOURCE_STATIC_BROKER);
+        if (same_text(value, known)) {
+            continue;
+        }
+        /* The cleaner's size is judged against what it has while it runs: by the store's layers alone. */
+        if (!broker_option_is_live(option) || cleaner_size_has(option->name)) {
+            log_info(AREA, "option changes at the next start name=%s", option->name);
+            continue;
+        }
+        config_set_static(configs->config, option, value);
+        changed++;
+    }
+    if (changed > 0) {
+        topic_configs_republish(configs->topic_configs);
+        configs->changed(configs->context);
+    }
+    log_info(AREA, "server.properties was read again changed=%d", changed);
+}
+
 static err change_layer(const struct broker_configs *configs, const struct layer *layer)
 {
     struct arena arena;

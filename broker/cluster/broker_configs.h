@@ -38,6 +38,10 @@ struct str broker_config_path(struct arena *arena, const char *entity);
 NODISCARD err broker_configs_read(struct coord *coord, const char *entity, struct arena *arena,
                                   struct znode_config *node, int32_t *version);
 
+/* What server.properties and its like say by now, checked as a whole, over what they said: an option that is live
+ * changes, with topics that inherit it, and of any other one line says that it waits for the next start. */
+void broker_configs_reload(const struct broker_configs *configs, const struct config *fresh);
+
 /* A notification names "brokers/<entity>". If that is this broker or <default>, its node is read
  * again: what topics inherit takes effect on every log at once, the rest at the next start. Errors
  * of the store. */

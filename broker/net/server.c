@@ -253,12 +253,22 @@ static void on_acceptable(struct io_watch *watch, uint32_t events)
 
 /* ---- binding ---- */
 
-static int bind_address(const struct server *server, const struct addrinfo *info)
+/* One that was handed in; -1: none. */
+static int take_bound(const struct server *server, const struct listener *listener,
+                      const struct sockaddr_storage *address)
+{
+    struct bound_sockets *bound = server->config.bound;
+    return bound == NULL ? -1 : bound->take(bound, listener->name, address);
+}
+
+static int bind_address(const struct server *server, const struct listener *listener,
+                        const struct addrinfo *info)
 {
     struct sockets *sockets = server->config.sockets;
     struct sockaddr_storage address = {0};
     memcpy(&address, info->ai_addr, info->ai_addrlen);
-    return sockets->ops->listen(sockets, &address, server->config.backlog);
+    int fd = take_bound(server, listener, &address);
+    return fd >= 0 ? fd : sockets->ops->listen(sockets, &address, server->config.backlog);
 }
 
 static int port_of(struct sockets *sockets, int fd)
@@ -295,7 +305,7 @@ static int listen_on(const struct server *server, const struct listener *listene
                  gai_strerror(failed));
         return -1;
     }
-    int fd = bind_address(server, found);
+    int fd = bind_address(server, listener, found);
     int saved = errno;
     freeaddrinfo(found);
     if (fd < 0 && listener->host[0] == '\0' && saved == EAFNOSUPPORT) {
@@ -339,7 +349,8 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
     for (size_t i = 0; i < config->listeners_n; i++) {
         struct listener *listener = &config->listeners[i];
         struct acceptor *acceptor = &server->acceptors[i];
-        int fd = listen_on(server, listener, reason, reason_size);
+        int fd = take_bound(server, listener, NULL);
+        fd = fd >= 0 ? fd : listen_on(server, listener, reason, reason_size);
         if (fd < 0) {
             server_free(server);
             return E_CONFIG;
@@ -348,6 +359,12 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
         acceptor->watch = (struct io_watch){.fd = fd, .ready = on_acceptable};
         acceptor->server = server;
         acceptor->listener = listener;
+    }
+    err e =
+        config->bound == NULL ? OK : config->bound->all_bound(config->bound, reason, reason_size);
+    if (e != OK) {
+        server_free(server);
+        return e;
     }
     *out = server;
     return OK;

@@ -11,10 +11,21 @@
 
 struct server;
 
+/* Sockets that somebody has bound for listeners before, and listens on. */
+struct bound_sockets {
+    /* The one of a listener with this name, or if `address` is not NULL, the one of this address; -1: there is none. It is
+     * the caller's from here on. */
+    int (*take)(struct bound_sockets *bound, const char *listener,
+                const struct sockaddr_storage *address);
+    /* All listeners have been bound: E_CONFIG if somebody's socket is left over. */
+    err (*all_bound)(struct bound_sockets *bound, char *reason, size_t reason_size);
+};
+
 struct server_config {
     struct threads *threads; /* who runs the loops */
     struct sockets *sockets;
-    struct listener *listeners; /* owned by the caller, lives as long as the server */
+    struct bound_sockets *bound; /* asked before a listener is bound; NULL: nobody is */
+    struct listener *listeners;  /* owned by the caller, lives as long as the server */
     size_t listeners_n;
     int loops_n; /* the last one is that of the listener that is alone, if there is one */
     int backlog;
