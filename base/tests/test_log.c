@@ -108,6 +108,119 @@ static void test_levels(void)
               matches(text, "FATAL told"));
 }
 
+static void write_areas(void)
+{
+    int api = log_area_of(STR("api"));
+    log_set_area_level(api, LOG_DEBUG);
+    log_debug("api", "told");
+    log_debug("broker", "not told");
+    log_set_level(LOG_ERROR);
+    log_info("api", "told too");
+    log_unset_area_level(api);
+    log_info("api", "not told");
+}
+
+static void test_levels_of_areas(void)
+{
+    const char *text = capture(write_areas);
+    CU_ASSERT_EQUAL(lines_in(text), 2);
+    CU_ASSERT(!matches(text, "not told") && matches(text, "DEBUG told \\(api\\)"));
+    CU_ASSERT_EQUAL(log_area_of(STR("nowhere")), -1);
+}
+
+static void write_json(void)
+{
+    log_set_format(LOG_FORMAT_JSON);
+    log_info("broker", "listening listener=%s port=%d path=\"%s\"", "PLAINTEXT", 9092, "a b");
+    log_warn("broker", "no pairs here, \"quoted\" \\ %s", "\xff\xc3\xa9\n");
+    log_info("broker", "a=1 then text");
+    log_info("broker", "all=1 of=x");
+    log_info("broker", "numbers zero=0 long=1234567890123456 lead=01 minus=-5 empty= dash=-");
+    log_set_format(LOG_FORMAT_KAFKA);
+}
+
+static void test_json(void)
+{
+    const char *text = capture(write_json);
+    CU_ASSERT_EQUAL(lines_in(text), 5);
+    CU_ASSERT(matches(text, "^\\{\"time\":\"[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z\",\"level\":\"INFO\","
+                            "\"logger\":\"broker\",\"message\":\"listening\",\"fields\":\\{"
+                            "\"listener\":\"PLAINTEXT\",\"port\":9092,\"path\":\"a b\"\\}\\}\n"));
+    CU_ASSERT(strstr(text, "\"message\":\"no pairs here, \\\"quoted\\\" \\\\ ?\?\?\?\"}\n") !=
+              NULL);
+    CU_ASSERT(strstr(text, "\"message\":\"a=1 then text\"}\n") != NULL);
+    CU_ASSERT(strstr(text, "\"message\":\"\",\"fields\":{\"all\":1,\"of\":\"x\"}}\n") != NULL);
+    CU_ASSERT(strstr(text, "\"zero\":0,\"long\":\"1234567890123456\",\"lead\":\"01\",\"minus\":-5,"
+                           "\"empty\":\"\",\"dash\":\"-\"}") != NULL);
+}
+
+static void write_json_at_its_longest(void)
+{
+    static char text[4000];
+    memset(text, '"', sizeof(text) - 1);
+    log_set_format(LOG_FORMAT_JSON);
+    log_info("broker", "%s", text);
+    log_info("broker", "next");
+    log_set_format(LOG_FORMAT_KAFKA);
+}
+
+static void test_json_at_its_longest(void)
+{
+    const char *text = capture(write_json_at_its_longest);
+    CU_ASSERT_EQUAL(lines_in(text), 2);
+    CU_ASSERT(matches(text, "\"\\}\n.*\"message\":\"next\"\\}\n$"));
+}
+
+static void write_flood(void)
+{
+    log_set_rate(10);
+    for (int i = 0; i < 1000; i++) {
+        log_warn("broker", "provoked i=%d", i);
+        log_fatal("broker", "never left out");
+    }
+    log_info("broker", "another kind");
+    sleep_ms(1100); /* the next second: what this is about */
+    log_warn("broker", "provoked i=%d", -1);
+    log_set_rate(0);
+}
+
+/* The thousand may meet the end of a second, and then twenty of them are told. */
+static void test_flood(void)
+{
+    const char *text = capture(write_flood);
+    int told = 0;
+    for (const char *at = text; (at = strstr(at, "WARN provoked")) != NULL; at++) {
+        told++;
+    }
+    CU_ASSERT(told == 11 || told == 21);
+    CU_ASSERT(matches(text, "lines left out, there were too many count=9[0-9]0 of=\"provoked"));
+    CU_ASSERT(strstr(text, "another kind") != NULL && strstr(text, "provoked i=-1") != NULL);
+}
+
+static void test_file(void)
+{
+    char path[] = "/tmp/ottla-log-XXXXXX";
+    char moved[sizeof(path) + 2];
+    close(mkstemp(path));
+    snprintf(moved, sizeof(moved), "%s.1", path);
+    CU_ASSERT(log_open_file("/nowhere/at/all") != OK);
+    MUST(log_open_file(path));
+    log_set_level(LOG_INFO);
+    log_info("broker", "before");
+    CU_ASSERT_EQUAL(rename(path, moved), 0);
+    log_info("broker", "still before");
+    MUST(log_reopen());
+    log_info("broker", "after");
+    log_set_level(LOG_OFF);
+    char command[256];
+    snprintf(command, sizeof(command),
+             "test $(wc -l <%s) = 2 && test $(wc -l <%s) = 1 && grep -q after %s", moved, path,
+             path);
+    CU_ASSERT_EQUAL(system(command), 0);
+    unlink(path);
+    unlink(moved);
+}
+
 enum { THREADS = 4, LINES = 300 };
 
 static void *write_many(void *argument)
@@ -143,4 +256,5 @@ static void test_lines_stay_whole(void)
 }
 
 SUITE("log", TEST(test_form), TEST(test_no_forged_line), TEST(test_long_line_is_cut),
-      TEST(test_levels), TEST(test_lines_stay_whole))
+      TEST(test_levels), TEST(test_lines_stay_whole), TEST(test_levels_of_areas), TEST(test_json),
+      TEST(test_json_at_its_longest), TEST(test_flood), TEST(test_file))

@@ -13,9 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
-enum { ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
+enum { HTTP_NICE = 10, ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
 
 struct http_server {
     struct http_config config;
@@ -150,6 +151,15 @@ static int on_request(struct mg_connection *connection)
     return answer.status;
 }
 
+/* Who watches gives way to who is served. */
+static void *on_thread(const struct mg_context *context, int thread_type)
+{
+    (void)context;
+    (void)thread_type;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), HTTP_NICE);
+    return NULL;
+}
+
 static int on_message(const struct mg_connection *connection, const char *message)
 {
     (void)connection;
@@ -184,7 +194,8 @@ err http_start(const struct http_config *config, struct http_server **out, char 
     struct http_server *server = xcalloc(1, sizeof(*server));
     server->config = *config;
     (void)mg_init_library(MG_FEATURES_DEFAULT);
-    const struct mg_callbacks callbacks = {.begin_request = on_request, .log_message = on_message};
+    const struct mg_callbacks callbacks = {
+        .begin_request = on_request, .log_message = on_message, .init_thread = on_thread};
     char text[256] = "";
     struct mg_error_data error = {.text = text, .text_buffer_size = sizeof(text)};
     struct mg_init_data init = {

@@ -1,0 +1,243 @@
+"""What a page of metrics tells of a broker that does this and that."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from harness import broker as brokers
+from harness import clients
+from harness.life import unique
+from harness.wait import wait_for
+from monitor.page import Page, get, listener_options, page
+from wire.player import Connection
+
+pytestmark = [pytest.mark.once, pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")]
+
+# The names that Kafka's boards and alerts use most.
+NAMES = """
+kafka_server_brokertopicmetrics_messagesin_total kafka_server_brokertopicmetrics_bytesin_total
+kafka_server_brokertopicmetrics_bytesout_total kafka_server_brokertopicmetrics_totalproducerequests_total
+kafka_server_brokertopicmetrics_totalfetchrequests_total kafka_server_brokertopicmetrics_failedproducerequests_total
+kafka_server_brokertopicmetrics_failedfetchrequests_total kafka_server_brokertopicmetrics_producemessageconversions_total
+kafka_server_brokertopicmetrics_fetchmessageconversions_total kafka_server_replicamanager_leadercount
+kafka_server_replicamanager_partitioncount kafka_server_replicamanager_underreplicatedpartitions
+kafka_server_replicamanager_underminisrpartitioncount kafka_server_replicamanager_offlinereplicacount
+kafka_server_replicamanager_isrshrinks_total kafka_server_replicamanager_isrexpands_total
+kafka_cluster_partition_underminisr kafka_cluster_partition_atminisr
+kafka_controller_kafkacontroller_activecontrollercount kafka_controller_kafkacontroller_offlinepartitionscount
+kafka_controller_kafkacontroller_preferredreplicaimbalancecount kafka_controller_kafkacontroller_globaltopiccount
+kafka_controller_kafkacontroller_globalpartitioncount kafka_controller_controllerstats_uncleanleaderelections_total
+kafka_log_log_size kafka_log_log_logstartoffset kafka_log_log_logendoffset kafka_log_logmanager_offlinelogdirectorycount
+kafka_server_kafkaserver_brokerstate kafka_network_requestmetrics_requests_total kafka_network_requestmetrics_totaltimems
+kafka_network_requestmetrics_requestqueuetimems kafka_network_requestmetrics_localtimems
+kafka_network_requestmetrics_remotetimems kafka_network_requestmetrics_responsequeuetimems
+kafka_network_requestmetrics_responsesendtimems kafka_network_requestmetrics_errors_total
+kafka_network_requestchannel_requestqueuesize kafka_network_requestchannel_responsequeuesize
+kafka_network_socketserver_networkprocessoravgidle_percent
+kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent
+kafka_server_socket_server_metrics_connection_count kafka_server_socket_server_metrics_connection_creation_rate
+kafka_server_socket_server_metrics_connection_close_rate kafka_coordinator_group_groupmetadatamanager_numgroups
+kafka_coordinator_group_groupmetadatamanager_numgroupsstable kafka_coordinator_group_groupmetadatamanager_numgroupsempty
+kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance kafka_server_fetchsessioncache_numincrementalfetchsessions
+kafka_server_replicafetchermanager_maxlag
+kafka_brokers kafka_broker_info kafka_topic_partitions kafka_topic_partition_current_offset
+kafka_topic_partition_oldest_offset kafka_topic_partition_in_sync_replica kafka_topic_partition_replicas
+kafka_topic_partition_leader kafka_topic_partition_leader_is_preferred
+kafka_topic_partition_under_replicated_partition kafka_consumergroup_current_offset kafka_consumergroup_lag
+kafka_consumergroup_lag_sum kafka_consumergroup_members
+process_open_fds process_cpu_seconds_total process_resident_memory_bytes process_start_time_seconds
+""".split()
+
+
+@pytest.fixture(scope="module")
+def broker():
+    b = brokers.new_broker(listener_options(**{"offsets.topic.num.partitions": 3, "group.initial.rebalance.delay.ms": 0})).start()
+    yield b
+    b.destroy()
+
+
+def produce(broker, topic: str, count: int, size: int = 100) -> None:
+    from confluent_kafka import Producer
+    p = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
+    for _ in range(count):
+        p.produce(topic, b"v" * size)
+    assert p.flush(30) == 0
+
+
+def consume(broker, topic: str, group: str, count: int):
+    """A consumer that has read and committed so many, and stays."""
+    from confluent_kafka import Consumer
+    c = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "auto.offset.reset": "earliest",
+                  "enable.auto.commit": False, "max.poll.interval.ms": 60000})
+    c.subscribe([topic])
+    got = []
+    while len(got) < count:
+        got += [m for m in c.consume(count - len(got), 1) if not m.error()]
+    c.commit(got[-1], asynchronous=False)
+    return c
+
+
+# ---- what is there ----
+
+def test_every_name(broker):
+    topic = broker.create_topic(unique("t"))
+    produce(broker, topic, 1)
+    consume(broker, topic, unique("g"), 1).close()
+    found = page(broker).names()
+    assert [name for name in NAMES if name not in found] == []
+    assert not [name for name in found if name.startswith("jvm_")]
+
+
+def test_promtool(broker):
+    if not shutil.which("promtool"):
+        pytest.skip("there is no promtool: apt-get install prometheus")
+    status, text = get(broker, "/metrics")
+    said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    # What Kafka's own names are blamed for is not ours to mend.
+    blamed = [line for line in said.stderr.splitlines() if "camelCase" not in line and "suffix" not in line]
+    assert status == 200 and blamed == []
+
+
+def test_traffic(broker):
+    topic = broker.create_topic(unique("t"), 2)
+    before = page(broker)
+    produce(broker, topic, 500)
+    consume(broker, topic, unique("g"), 500).close()
+    after = page(broker)
+    name = "kafka_server_brokertopicmetrics_{}_total"
+    assert after.get(name.format("messagesin"), topic=topic) == 500
+    assert after.get(name.format("messagesin")) - before.get(name.format("messagesin")) >= 500  # the commit's too
+    size = after.get(name.format("bytesin"), topic=topic)
+    assert 500 * 100 < size == sum(after.get("kafka_log_log_size", topic=topic, partition=i) for i in (0, 1))
+    assert after.get(name.format("bytesout"), topic=topic) >= size
+    assert after.get(name.format("totalproducerequests"), topic=topic) >= 2
+    assert after.get(name.format("failedproducerequests"), topic=topic) == 0
+    ends = [after.get("kafka_log_log_logendoffset", topic=topic, partition=i) for i in (0, 1)]
+    assert sum(ends) == 500 and sum(after.get("kafka_topic_partition_current_offset", topic=topic, partition=i) for i in (0, 1)) == 500
+
+
+def test_requests(broker):
+    topic = broker.create_topic(unique("t"))
+    before = page(broker)
+    c = Connection("127.0.0.1", broker.port)
+    for _ in range(7):
+        clients.ask(c, "Metadata", 5, {"topics": [{"name": topic}], "allow_auto_topic_creation": False})
+    clients.ask(c, "Metadata", 5, {"topics": [{"name": "no-such-topic"}], "allow_auto_topic_creation": False})
+    after = page(broker)
+
+    def more(name, **labels):
+        return after.get(name, **labels) - (before.get(name, **labels) or 0)
+    assert more("kafka_network_requestmetrics_requests_total", request="Metadata", version=5) == 8
+    assert more("kafka_network_requestmetrics_errors_total", request="Metadata", error="UNKNOWN_TOPIC_OR_PARTITION") == 1
+    for part in ("totaltimems", "requestqueuetimems", "localtimems", "remotetimems", "responsequeuetimems", "responsesendtimems"):
+        assert more(f"kafka_network_requestmetrics_{part}_count", request="Metadata") == 8
+    assert 0 < after.get("kafka_network_requestmetrics_totaltimems", request="Metadata", quantile="0.99") < 1000
+    assert after.get("kafka_server_socket_server_metrics_connection_count", listener="PLAINTEXT", networkProcessor=0) is not None
+
+
+def test_waiting_is_remote_time(broker):
+    topic = broker.create_topic(unique("t"))
+    c = Connection("127.0.0.1", broker.port)
+    before = page(broker).get("kafka_network_requestmetrics_remotetimems_sum", request="FetchConsumer") or 0
+    clients.ask(c, "Fetch", 11, {"replica_id": -1, "max_wait_ms": 300, "min_bytes": 1, "max_bytes": 1000, "session_id": 0, "session_epoch": -1,
+                                 "topics": [{"topic": topic, "partitions": [{"partition": 0, "current_leader_epoch": -1, "fetch_offset": 0, "partition_max_bytes": 1000}]}]})
+    after = page(broker)
+    assert after.get("kafka_network_requestmetrics_remotetimems_sum", request="FetchConsumer") - before >= 290
+    assert after.get("kafka_network_requestmetrics_localtimems", request="FetchConsumer", quantile="0.999") < 290
+
+
+# ---- groups ----
+
+def test_lag(broker):
+    topic, group = broker.create_topic(unique("t")), unique("g")
+    produce(broker, topic, 10)
+    c = consume(broker, topic, group, 4)
+    try:
+        where = {"consumergroup": group, "topic": topic}
+        told = page(broker)
+        assert told.get("kafka_consumergroup_current_offset", **where, partition=0) == 4
+        assert told.get("kafka_consumergroup_lag", **where, partition=0) == 6
+        assert told.get("kafka_consumergroup_lag_sum", **where) == 6
+        assert told.get("kafka_consumergroup_members", consumergroup=group) == 1
+        assert told.get("kafka_coordinator_group_groupmetadatamanager_numgroupsstable") >= 1
+    finally:
+        c.close()
+    wait_for(lambda: page(broker).get("kafka_consumergroup_members", consumergroup=group) == 0, 10, "the member to leave")
+
+
+def test_names_of_clients_are_escaped(broker):
+    """A group's name is anything: it stands in its label, and nowhere else."""
+    topic = broker.create_topic(unique("t"))
+    group = 'q"u\\o\nte}{ 1\nkafka_brokers 99\n' + unique("")
+    produce(broker, topic, 1)
+    consume(broker, topic, group, 1).close()
+    told = page(broker)
+    escaped = group.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    assert told.get("kafka_consumergroup_lag", consumergroup=escaped, topic=topic, partition=0) == 0
+    assert told.get("kafka_brokers") == 1
+
+
+# ---- how it is told ----
+
+def test_openmetrics(broker):
+    status, text = get(broker, "/metrics", Accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert status == 200 and text.endswith("# EOF\n")
+    assert "# TYPE kafka_server_brokertopicmetrics_bytesin counter\n" in text
+    Page(text.removesuffix("# EOF\n"))
+
+
+@pytest.mark.parametrize("dialect, name", [("strimzi", "kafka_server_brokertopicmetrics_bytesinpersec_total"),
+                                           ("confluent", "kafka_server_brokertopicmetrics_bytesinpersec")])
+def test_dialects(dialect, name):
+    b = brokers.new_broker(listener_options(**{"ottla.metrics.dialect": dialect})).start()
+    try:
+        assert page(b).get(name) == 0
+    finally:
+        b.destroy()
+
+
+def test_bound_of_series():
+    b = brokers.new_broker(listener_options(**{"ottla.metrics.partitions.max": 5, "offsets.topic.num.partitions": 1})).start()
+    try:
+        topic = b.create_topic(unique("t"), 9)
+        told = page(b)
+        assert len(told.all("kafka_log_log_size")) == 5
+        assert told.get("ottla_scrape_series_left_out") == 4
+        assert topic
+    finally:
+        b.destroy()
+
+
+def test_slow_requests():
+    """At 0 ms whatever takes a millisecond is slow: the creation of a topic does."""
+    b = brokers.new_broker(listener_options(**{"ottla.request.slow.ms": 0})).start()
+    try:
+        def slow():
+            c = Connection("127.0.0.1", b.port)
+            clients.ask(c, "Metadata", 5, {"topics": None, "allow_auto_topic_creation": False})
+            c.close()
+            told = page(b)
+            return sum(told.all("ottla_slow_requests_total").values()) > 0
+        for i in range(40):
+            b.create_topic(unique("t"), 200)
+            if slow():
+                break
+        assert slow() and "slow request api=" in b.said()
+    finally:
+        b.destroy()
+
+
+@pytest.mark.whole
+def test_ten_thousand_partitions():
+    b = brokers.new_broker(listener_options()).start()
+    try:
+        for _ in range(10):
+            b.create_topic(unique("t"), 1000)
+        page(b)
+        told = page(b)  # how long the one before took
+        assert len(told.all("kafka_log_log_size")) >= 10000
+        assert told.get("ottla_scrape_duration_seconds") < (1 if os.environ.get("OTTLA_BINARY") else 0.2)
+    finally:
+        b.destroy()
