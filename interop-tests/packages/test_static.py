@@ -79,12 +79,12 @@ def test_names_and_empty_roots(static, tmp_path):
 class Broker:
     """The binary on free ports; `argv` runs it."""
 
-    def __init__(self, directory: pathlib.Path, *argv):
+    def __init__(self, directory: pathlib.Path, *argv, http: bool = True):
         self.port, self.http_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.started_at = time.monotonic()
-        overrides = [f"listeners=PLAINTEXT://{self.bootstrap}", f"log.dirs={directory}/data", "offsets.topic.num.partitions=1",
-                     f"ottla.http.listener=127.0.0.1:{self.http_port}"]
+        overrides = [f"listeners=PLAINTEXT://{self.bootstrap}", f"log.dirs={directory}/data", "offsets.topic.num.partitions=1"]
+        overrides += [f"ottla.http.listener=127.0.0.1:{self.http_port}"] if http else []
         self.process = Process("ottla", [*argv, *(x for o in overrides for x in ("--override", o))], directory / "log")
 
     def wait(self, timeout_s: float) -> float:
@@ -119,7 +119,7 @@ def test_start_and_memory(static, tmp_path, record_property):
     forget_cached(copy)
     took_ms = []
     for _ in range(5):
-        with Broker(tmp_path, copy) as b:
+        with Broker(tmp_path, copy, http=False) as b:
             took_ms.append(b.wait(15))
             rss = int(next(line.split()[1] for line in open(f"/proc/{b.process.pid}/status") if line.startswith("VmRSS")))
             assert b.process.terminate() == 0
