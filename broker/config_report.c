@@ -89,8 +89,10 @@ static void print_group(const struct config *config, enum group group, FILE *out
         if (judged.group != group) {
             continue;
         }
-        fprintf(out, first ? "\n%s:\n\n" : "", TITLES[group]);
-        first = false;
+        if (first) {
+            fprintf(out, "\n%s:\n\n", TITLES[group]);
+            first = false;
+        }
         const struct option *option = judged.judgement.option;
         bool secret = option != NULL && option->type == OPTION_PASSWORD;
         fprintf(out, "  %s=%s\n", judged.property->name, secret ? "***" : judged.property->value);

@@ -224,7 +224,7 @@ void broker_configs_reload(const struct broker_configs *configs, const struct co
         const struct option *option = &options[i];
         const char *value = config_text_from(fresh, option, CONFIG_SOURCE_STATIC_BROKER);
         const char *known = config_text_from(configs->config, option, CONFIG_SOURCE_STATIC_BROKER);
-        if (same_text(value, known)) {
+        if (option->dynamic == ONLY_DYNAMIC || same_text(value, known)) {
             continue;
         }
         /* The cleaner's size is judged against what it has while it runs: by the store's layers alone. */

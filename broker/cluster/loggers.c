@@ -59,7 +59,7 @@ static err check_edit(const struct config_edit *edit, char message[CONFIG_REASON
     if (edit->operation != CONFIG_SET && edit->operation != CONFIG_DELETE) {
         return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
                            "%s operation is not allowed for the BROKER_LOGGER resource",
-                           operation_name(edit->operation));
+                           operation_name((enum config_operation)edit->operation));
     }
     if (!is_root(edit->name) && log_area_of(edit->name) < 0) {
         return refuse_with(ERR_INVALID_CONFIG, message, CONFIG_REASON_BYTES,

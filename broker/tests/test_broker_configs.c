@@ -558,6 +558,51 @@ static void test_size_of_the_cleaner(void)
     end_broker();
 }
 
+static void reload(const char *const *overrides, size_t count)
+{
+    char reason[CONFIG_REASON_BYTES];
+    struct config fresh;
+    config_init(&fresh);
+    for (size_t i = 0; i < count; i++) {
+        MUST(config_override(&fresh, overrides[i], reason));
+    }
+    MUST(config_finish(&fresh, reason));
+    listen_begin();
+    broker_configs_reload(&r.configs, &fresh);
+    listen_end();
+    config_deinit(&fresh);
+}
+
+/* What server.properties says anew takes effect where it may, under what the store says. */
+static void test_reload(void)
+{
+    static const char *const STATIC[] = {"log.retention.ms=1000", "message.max.bytes=600",
+                                         "num.network.threads=4"};
+    static const char *const CHANGED[] = {"log.retention.ms=5000", "message.max.bytes=700",
+                                          "num.network.threads=5", "log.cleaner.threads=2",
+                                          "leader.replication.throttled.rate=1"};
+    begin_broker(STATIC, 3);
+    put_config("3", "{\"message.max.bytes\":\"500\"}");
+    load();
+    reload(CHANGED, 5);
+    CU_ASSERT_EQUAL(said("read again", "changed=2"), 1);
+    CU_ASSERT_EQUAL(said("INFO", "changes at the next start name=num.network.threads"), 1);
+    CU_ASSERT_EQUAL(said("INFO", "changes at the next start name=log.cleaner.threads"), 1);
+    CU_ASSERT_EQUAL(plog_config(r.plain).retention_ms, 5000);
+    CU_ASSERT_EQUAL(plog_config(r.own).retention_ms, 9);
+    CU_ASSERT_EQUAL(plog_config(r.plain).max_message_bytes, 500);
+    CU_ASSERT_EQUAL(t.config.num_network_threads, 4);
+    CU_ASSERT_EQUAL(t.config.log_cleaner_threads, 1);
+    remove_node("3");
+    change("3");
+    CU_ASSERT_EQUAL(plog_config(r.plain).max_message_bytes, 700);
+    reload(STATIC, 0);
+    CU_ASSERT_EQUAL(said("read again", "changed=2"), 1);
+    CU_ASSERT_EQUAL(plog_config(r.plain).retention_ms, 7 * 24 * 3600 * 1000LL);
+    CU_ASSERT_EQUAL(plog_config(r.plain).max_message_bytes, 1048588);
+    end_broker();
+}
+
 SUITE("broker configs", TEST(test_precedence), TEST(test_ignored), TEST(test_unreadable_nodes),
       TEST(test_classes), TEST(test_topics_inherit_what_was_read), TEST(test_throttled_replicas),
-      TEST(test_throttles), TEST(test_running), TEST(test_size_of_the_cleaner))
+      TEST(test_throttles), TEST(test_running), TEST(test_reload), TEST(test_size_of_the_cleaner))

@@ -26,7 +26,7 @@ def run(*argv, timeout: float = 900, **more) -> str:
 
 
 def builds() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("OTTLA_BUILD_DIR", paths.BUILD))
+    return paths.ROOT / os.environ.get("OTTLA_BUILD_DIR", "build")
 
 
 def static_binary() -> pathlib.Path:

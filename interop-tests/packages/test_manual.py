@@ -23,7 +23,7 @@ def completions(shell: str) -> str:
 
 
 def switches() -> list:
-    found = re.findall(r"--[a-z]+", said("--help"))
+    found = re.findall(r"(?<![\w-])--[a-z][a-z-]*", said("--help"))
     assert "--override" in found
     return found
 
@@ -44,6 +44,8 @@ def test_page_of_options():
 def test_page_of_the_command():
     page = (paths.ROOT / "packaging/man/ottla.1").read_text().replace("\\-", "-")
     assert [s for s in switches() if s not in page] == []
+    tools = re.findall(r"(?m)^  ([a-z-]+) +[a-z]", said("--help").split("\nTools", 1)[1])
+    assert "topics" in tools and [t for t in tools if f"\n.B {t}\n" not in page] == []
 
 
 def completed(*words: str) -> list:
@@ -53,7 +55,7 @@ def completed(*words: str) -> list:
         compopt() { :; }
         _ottla
         printf '%s\\n' "${COMPREPLY[@]}" """
-    return subprocess.run(["bash", "-euc", script, "bash", *words], capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(["bash", "-uc", script, "bash", *words], capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_bash(tmp_path, monkeypatch):
@@ -61,9 +63,11 @@ def test_bash(tmp_path, monkeypatch):
     (tmp_path / "server.properties").touch()
     (tmp_path / "other.txt").touch()
     (tmp_path / "folder").mkdir()
+    assert completed("ottla", "top") == ["topics"]
     assert completed("ottla", "--o") == ["--options", "--override"]
     assert completed("ottla", "--override", "num.part") == ["num.partitions="]
-    assert completed("ottla", "") == ["folder", "server.properties"]
+    assert [word for word in completed("ottla", "") if "-" not in word] == ["health", "topics", "storage", "folder", "server.properties"]
+    assert completed("ottla", "--in-memory", "") == ["folder", "server.properties"]
 
 
 @pytest.mark.whole

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import pytest
 
@@ -76,13 +77,14 @@ def test_names_and_empty_roots(static, tmp_path):
 
 
 class Broker:
-    """The binary on a free port; `argv` before it runs it."""
+    """The binary on free ports; `argv` runs it."""
 
-    def __init__(self, directory: pathlib.Path, *argv):
-        self.port = free_port()
+    def __init__(self, directory: pathlib.Path, *argv, http: bool = True):
+        self.port, self.http_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.started_at = time.monotonic()
         overrides = [f"listeners=PLAINTEXT://{self.bootstrap}", f"log.dirs={directory}/data", "offsets.topic.num.partitions=1"]
+        overrides += [f"ottla.http.listener=127.0.0.1:{self.http_port}"] if http else []
         self.process = Process("ottla", [*argv, *(x for o in overrides for x in ("--override", o))], directory / "log")
 
     def wait(self, timeout_s: float) -> float:
@@ -92,6 +94,10 @@ class Broker:
             return brokers._metadata_ready("127.0.0.1", self.port)
         wait_for(answers, timeout_s, "the broker to answer", interval_s=0.0005)
         return (time.monotonic() - self.started_at) * 1000
+
+    def http(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+            return answer.read().decode()
 
     def __enter__(self):
         return self
@@ -113,7 +119,7 @@ def test_start_and_memory(static, tmp_path, record_property):
     forget_cached(copy)
     took_ms = []
     for _ in range(5):
-        with Broker(tmp_path, copy) as b:
+        with Broker(tmp_path, copy, http=False) as b:
             took_ms.append(b.wait(15))
             rss = int(next(line.split()[1] for line in open(f"/proc/{b.process.pid}/status") if line.startswith("VmRSS")))
             assert b.process.terminate() == 0
@@ -134,6 +140,7 @@ def test_serves(static, tmp_path):
         b.wait(15)
         for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
             kcat("-b", b.bootstrap, "-P", "-t", "t", "-z", codec, "-X", "linger.ms=50", stdin=records)
+        assert b.http("/readyz") == "ok\n" and "kafka_server_brokertopicmetrics_messagesin_total" in b.http("/metrics")
         assert b.process.terminate() == 0
     with Broker(tmp_path, static) as b:
         b.wait(15)
@@ -148,6 +155,7 @@ def test_arm64(arm64, tmp_path):
     records = "".join(f"{i} {'x' * 200}\n" for i in range(300))
     with Broker(tmp_path, build.qemu(), arm64) as b:
         b.wait(60)
+        assert b.http("/readyz") == "ok\n"
         for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
             kcat("-b", b.bootstrap, "-P", "-t", "t", "-z", codec, stdin=records)
         assert kcat("-b", b.bootstrap, "-C", "-t", "t", "-e", "-q") == 5 * records
