@@ -29,6 +29,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { EXIT_STOPPED_STARTING = 130 };
@@ -312,11 +313,22 @@ static int run(struct command *command)
     return serve_with_signals(command);
 }
 
-static int start_command(int argc, char **argv)
+/* What is the process's, and not a broker's: there may be others beside it in another program. */
+static void take_process(void)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* few threads: more arenas only cost memory */
     (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20); /* large frames come from a pool of warm buffers */
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max; /* files and connections */
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int start_command(int argc, char **argv)
+{
+    take_process();
     struct command command = {0};
     config_init(&command.config);
     int status = arguments_parse(&command.arguments, argc, argv);
