@@ -12,6 +12,7 @@
 #include "broker/arguments.h"
 #include "broker/broker.h"
 #include "broker/config_report.h"
+#include "broker/extension.h"
 #include "broker/inherited.h"
 #include "broker/logging.h"
 #include "broker/memory_dir.h"
@@ -41,6 +42,7 @@ struct command {
     struct memory_dir *memory; /* NULL: the logs are on disk */
     struct supervised *supervised;
     struct inherited *inherited;
+    struct extension *extension;
 };
 
 /* Everything that sets options, in order; the last one wins. */
@@ -181,13 +183,14 @@ static err start(struct command *command, struct signals *signals, struct broker
     }
     TRY(inherited_open(&command->inherited, reason));
     env.bound = inherited_sockets(command->inherited);
+    TRY(extension_begin(command->extension, &command->config, &env, reason));
     TRY(broker_start(&env, &command->config, broker, reason));
     begin_serving(signals);
     return broker_serve(*broker, reason);
 }
 
 /* What is promised before the broker says that it is ready. */
-static err make_ready(const struct command *command, const struct broker *broker,
+static err make_ready(const struct command *command, struct broker *broker,
                       char reason[BROKER_REASON_BYTES])
 {
     const struct listener *listener = &broker->listeners.all[0];
@@ -198,8 +201,10 @@ static err make_ready(const struct command *command, const struct broker *broker
     }
     TRY(first_topics_create(&command->arguments.topics, listener_local_host(listener),
                             listener->port, reason));
+    const char *more;
+    TRY(extension_serve(command->extension, broker, &more, reason));
     const char *path = command->arguments.ready_file;
-    return path == NULL ? OK : ready_file_write(path, broker, reason);
+    return path == NULL ? OK : ready_file_write(path, broker, more, reason);
 }
 
 /* In the order of what others may rely on: it serves, it is ready, it takes SIGHUP. */
@@ -221,6 +226,7 @@ static void on_left(void *context)
 
 static void stop(struct broker *broker, struct signals *signals)
 {
+    extension_leave(signals->command->extension);
     struct supervised *supervised = signals->command->supervised;
     supervised_stopping(supervised, "others take over what this broker leads");
     broker_leave(broker, on_left, signals);
@@ -331,13 +337,15 @@ static int start_command(int argc, char **argv)
     take_process();
     struct command command = {0};
     config_init(&command.config);
-    int status = arguments_parse(&command.arguments, argc, argv);
+    command.extension = extension_new();
+    int status = arguments_parse(&command.arguments, command.extension, argc, argv);
     if (status < 0) {
         status = run(&command);
     }
     memory_dir_remove(command.memory);
     config_deinit(&command.config);
     arguments_deinit(&command.arguments);
+    extension_free(command.extension);
     return status;
 }
 
