@@ -38,9 +38,10 @@ static const char USAGE[] =
     "                           start with it, and starts nothing; exit status 0: it would, 1: it "
     "would not\n"
     "  --options                the manual of all options of server.properties\n"
-    "  --version, --help\n"
-    "\n"
-    "Tools, also by their names as Kafka has them (kafka-topics, kafka-topics.sh), by a link to "
+    "  --version, --help\n";
+
+static const char TOOLS[] =
+    "\nTools, also by their names as Kafka has them (kafka-topics, kafka-topics.sh), by a link to "
     "this program:\n";
 
 static int usage_error(const char *what, const char *argument)
@@ -56,7 +57,7 @@ static int usage_error(const char *what, const char *argument)
 static int print_asked(const char *argument)
 {
     if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
-        fputs(USAGE, stdout);
+        printf("%s%s%s", USAGE, extension_help(), TOOLS);
         cli_print_tools();
         return 0;
     }
@@ -121,7 +122,9 @@ static int take_plain(struct arguments *arguments, const char *argument)
     } else if (strcmp(argument, "--check") == 0) {
         arguments->check = true;
     } else if (argument[0] == '-') {
-        return usage_error("unknown option", argument);
+        return extension_take(arguments->extension, argument)
+                   ? -1
+                   : usage_error("unknown option", argument);
     } else if (arguments->file != NULL) {
         return usage_error("more than one file:", argument);
     } else {
@@ -140,10 +143,11 @@ static int take_environment(struct arguments *arguments)
     return -1;
 }
 
-int arguments_parse(struct arguments *arguments, int argc, char **argv)
+int arguments_parse(struct arguments *arguments, struct extension *extension, int argc, char **argv)
 {
     *arguments =
-        (struct arguments){.overrides = xcalloc((size_t)argc + 1, sizeof(*arguments->overrides))};
+        (struct arguments){.extension = extension,
+                           .overrides = xcalloc((size_t)argc + 1, sizeof(*arguments->overrides))};
     for (int i = 1; i < argc; i++) {
         int status = print_asked(argv[i]);
         if (status >= 0) {

@@ -52,6 +52,10 @@ struct broker_env {
     /* Ends the process at once, and not well: no log directory is left. NULL: the broker stays, and its
      * partitions answer KAFKA_STORAGE_ERROR. */
     void (*halt)(void);
+    /* Called instead of a request's handler (api_handle() calls that), for who tests clients; a request is then
+     * copied before it is decoded, so that it may wait. NULL: nobody. On the loops' threads. */
+    enum req_status (*intercept)(void *context, struct req *r);
+    void *intercept_context;
 };
 
 /* The system's. */

@@ -19,15 +19,11 @@ enum {
 
 /* ---- limits ---- */
 
-/* Raises the limit of descriptors as far as it goes, and tells it. */
+/* As the command has raised it; in another program's process it is that program's. */
 static int64_t descriptors_max(void)
 {
     struct rlimit limit = {.rlim_cur = 1024};
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        (void)getrlimit(RLIMIT_NOFILE, &limit);
-    }
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
     return limit.rlim_cur > INT32_MAX ? INT32_MAX : (int64_t)limit.rlim_cur;
 }
 

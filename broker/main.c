@@ -12,6 +12,7 @@
 #include "broker/arguments.h"
 #include "broker/broker.h"
 #include "broker/config_report.h"
+#include "broker/extension.h"
 #include "broker/inherited.h"
 #include "broker/logging.h"
 #include "broker/memory_dir.h"
@@ -29,6 +30,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { EXIT_STOPPED_STARTING = 130 };
@@ -40,6 +42,7 @@ struct command {
     struct memory_dir *memory; /* NULL: the logs are on disk */
     struct supervised *supervised;
     struct inherited *inherited;
+    struct extension *extension;
 };
 
 /* Everything that sets options, in order; the last one wins. */
@@ -180,13 +183,14 @@ static err start(struct command *command, struct signals *signals, struct broker
     }
     TRY(inherited_open(&command->inherited, reason));
     env.bound = inherited_sockets(command->inherited);
+    TRY(extension_begin(command->extension, &command->config, &env, reason));
     TRY(broker_start(&env, &command->config, broker, reason));
     begin_serving(signals);
     return broker_serve(*broker, reason);
 }
 
 /* What is promised before the broker says that it is ready. */
-static err make_ready(const struct command *command, const struct broker *broker,
+static err make_ready(const struct command *command, struct broker *broker,
                       char reason[BROKER_REASON_BYTES])
 {
     const struct listener *listener = &broker->listeners.all[0];
@@ -197,8 +201,10 @@ static err make_ready(const struct command *command, const struct broker *broker
     }
     TRY(first_topics_create(&command->arguments.topics, listener_local_host(listener),
                             listener->port, reason));
+    const char *more;
+    TRY(extension_serve(command->extension, broker, &more, reason));
     const char *path = command->arguments.ready_file;
-    return path == NULL ? OK : ready_file_write(path, broker, reason);
+    return path == NULL ? OK : ready_file_write(path, broker, more, reason);
 }
 
 /* In the order of what others may rely on: it serves, it is ready, it takes SIGHUP. */
@@ -220,6 +226,7 @@ static void on_left(void *context)
 
 static void stop(struct broker *broker, struct signals *signals)
 {
+    extension_leave(signals->command->extension);
     struct supervised *supervised = signals->command->supervised;
     supervised_stopping(supervised, "others take over what this broker leads");
     broker_leave(broker, on_left, signals);
@@ -312,20 +319,33 @@ static int run(struct command *command)
     return serve_with_signals(command);
 }
 
-static int start_command(int argc, char **argv)
+/* What is the process's, and not a broker's: there may be others beside it in another program. */
+static void take_process(void)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* few threads: more arenas only cost memory */
     (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20); /* large frames come from a pool of warm buffers */
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max; /* files and connections */
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int start_command(int argc, char **argv)
+{
+    take_process();
     struct command command = {0};
     config_init(&command.config);
-    int status = arguments_parse(&command.arguments, argc, argv);
+    command.extension = extension_new();
+    int status = arguments_parse(&command.arguments, command.extension, argc, argv);
     if (status < 0) {
         status = run(&command);
     }
     memory_dir_remove(command.memory);
     config_deinit(&command.config);
     arguments_deinit(&command.arguments);
+    extension_free(command.extension);
     return status;
 }
 

@@ -29,7 +29,7 @@ err ready_file_clear(const char *path, char reason[BROKER_REASON_BYTES])
                                                 : refuse_file(path, err_from_errno(errno), reason);
 }
 
-err ready_file_write(const char *path, const struct broker *broker,
+err ready_file_write(const char *path, const struct broker *broker, const char *more,
                      char reason[BROKER_REASON_BYTES])
 {
     char *text = xstrdup("");
@@ -41,6 +41,9 @@ err ready_file_write(const char *path, const struct broker *broker,
         free(text);
         text = longer;
     }
+    char *whole = xasprintf("%s%s", text, more);
+    free(text);
+    text = whole;
     err e = fs_write_atomic(fs_system(), path, bytes_of(text, strlen(text)));
     free(text);
     return e == OK ? OK : refuse_file(path, e, reason);

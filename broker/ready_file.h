@@ -10,8 +10,8 @@ const char *listener_local_host(const struct listener *listener);
 
 /* One that a broker left which was killed says nothing of this one. Before the start; `reason` is of a broker. */
 NODISCARD err ready_file_clear(const char *path, char reason[BROKER_REASON_BYTES]);
-/* All of it at once, once clients are served. */
-NODISCARD err ready_file_write(const char *path, const struct broker *broker,
+/* All of it at once, once clients are served; `more` is lines of somebody else, or "". */
+NODISCARD err ready_file_write(const char *path, const struct broker *broker, const char *more,
                                char reason[BROKER_REASON_BYTES]);
 
 #endif

@@ -166,7 +166,7 @@ static err encode_answer(struct req *r)
 static enum frame_result finish(struct req *r, enum req_status status)
 {
     enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
-    bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer;
+    bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer && !r->answer_lost;
     if (answers) {
         err e = encode_answer(r);
         if (e != OK) {
@@ -239,7 +239,8 @@ static err decode_body(struct req *r, struct reader *reader)
 
 static err prepare(struct req *r, uint8_t *frame, size_t len)
 {
-    size_t copied = (r->api->flags & API_PARKS) != 0 ? len + r->client_host.len : 0;
+    bool may_wait = (r->api->flags & API_PARKS) != 0 || r->broker->env.intercept != NULL;
+    size_t copied = may_wait ? len + r->client_host.len : 0;
     arena_reset(&r->arena, len * DECODE_FACTOR + DECODE_FLOOR_BYTES + copied);
     if (copied > 0) {
         frame = arena_copy(&r->arena, bytes_of(frame, len));
@@ -269,6 +270,12 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     }
     message_init(r->schema->response, r->out);
     return OK;
+}
+
+enum req_status api_handle(struct req *r)
+{
+    r->api = api_of(r->schema->key);
+    return r->api->handle(r);
 }
 
 /* A request for this frame, as far as it is known before its header is read. */
@@ -317,7 +324,10 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         return FRAME_CLOSE;
     }
     req_times_begin(r);
-    enum req_status status = r->api->handle(r);
+    const struct broker_env *env = &r->broker->env;
+    enum req_status status = __builtin_expect(env->intercept == NULL, 1)
+                                 ? r->api->handle(r)
+                                 : env->intercept(env->intercept_context, r);
     if (status == REQ_PARKED) {
         req_times_handled(r);
         conn_set_user(conn, r);

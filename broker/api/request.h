@@ -59,6 +59,7 @@ struct req {
     int64_t now_ms;             /* monotonic, when the frame was complete or the request resumed */
     int64_t wall_ms;            /* the same moment, since 1970 */
     bool no_answer;             /* acks=0: nothing is sent */
+    bool answer_lost;           /* the same, because who stands in the way wants it */
     bool header_v0_body;        /* ApiVersions of an unknown version: the body is version 0 */
 
     /* Parking. */

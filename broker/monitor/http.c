@@ -69,14 +69,13 @@ static err resolve(const struct http_config *config, char text[ADDRESS_BYTES], c
 {
     struct place place;
     if (!split(config->address, &place)) {
-        return refuse(reason, size, "option ottla.http.listener: \"%s\" is not host:port",
-                      config->address);
+        return refuse(reason, size, "%s: \"%s\" is not host:port", config->what, config->address);
     }
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
     int failed = getaddrinfo(place.host, place.port, &hints, &found);
     if (failed != 0) {
-        return refuse(reason, size, "option ottla.http.listener: cannot resolve %s: %s", place.host,
+        return refuse(reason, size, "%s: cannot resolve %s: %s", config->what, place.host,
                       gai_strerror(failed));
     }
     bool allowed = config->allow_remote || is_loopback(found->ai_addr);
@@ -87,10 +86,9 @@ static err resolve(const struct http_config *config, char text[ADDRESS_BYTES], c
     freeaddrinfo(found);
     if (!allowed) {
         return refuse(reason, size,
-                      "option ottla.http.listener: %s can be reached from other machines, and who "
-                      "reaches it needs no password: set ottla.http.allow.remote=true if that is "
-                      "meant",
-                      host);
+                      "%s: %s can be reached from other machines, and who reaches it needs no "
+                      "password: set ottla.http.allow.remote=true if that is meant",
+                      config->what, host);
     }
     snprintf(text, ADDRESS_BYTES, v6 ? "[%s]:%s" : "%s:%s", host, place.port);
     return OK;
@@ -204,8 +202,8 @@ err http_start(const struct http_config *config, struct http_server **out, char 
     if (server->civetweb == NULL) {
         free(server);
         (void)mg_exit_library();
-        return refuse(reason, reason_size, "option ottla.http.listener: cannot listen on %s: %s",
-                      address, text);
+        return refuse(reason, reason_size, "%s: cannot listen on %s: %s", config->what, address,
+                      text);
     }
     note_address(server, address);
     *out = server;

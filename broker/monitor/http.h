@@ -33,6 +33,7 @@ struct http_answer {
 };
 
 struct http_config {
+    const char *what; /* the option that asks for it, for refusals */
     const char
         *address; /* host:port, [host]:port, :port; without a host it is 127.0.0.1; port 0: any */
     bool allow_remote; /* a host that is not this machine's loopback */

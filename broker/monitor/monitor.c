@@ -221,7 +221,8 @@ err monitor_start(struct broker *broker, struct monitor **out, char *reason, siz
     pthread_mutex_init(&m->scrape_lock, NULL);
     window_init(&m->state.requests, 5 * MINUTE_US, now_us);
     window_init(&m->state.rates, MINUTE_US / 2, now_us);
-    const struct http_config http = {.address = broker->config->ottla_http_listener,
+    const struct http_config http = {.what = "option ottla.http.listener",
+                                     .address = broker->config->ottla_http_listener,
                                      .allow_remote = broker->config->ottla_http_allow_remote,
                                      .handle = handle,
                                      .context = m};

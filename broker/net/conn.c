@@ -97,15 +97,20 @@ void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_ha
     net->starved_timer.fire = on_starved;
 }
 
-void net_loop_deinit(struct net_loop *net)
+void net_loop_close_conns(struct net_loop *net)
 {
-    net->closed = true;
     list_each_safe (item, &net->idle) {
         conn_close(container_of(item, struct conn, link));
     }
     list_each_safe (item2, &net->partial) {
         conn_close(container_of(item2, struct conn, link));
     }
+}
+
+void net_loop_deinit(struct net_loop *net)
+{
+    net->closed = true;
+    net_loop_close_conns(net);
     timer_stop(net->loop, &net->idle_timer);
     timer_stop(net->loop, &net->starved_timer);
     stream_pool_deinit(&net->streams);

@@ -64,7 +64,9 @@ struct net_loop {
 /* `memory` NULL: no limit. */
 void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_handler *handler,
                    const struct net_limits *limits, struct net_memory *memory);
-/* Closes every connection. */
+/* Closes every connection; not from within one's request. */
+void net_loop_close_conns(struct net_loop *net);
+/* The same, for good. */
 void net_loop_deinit(struct net_loop *net);
 
 /* Takes over a connected socket; closes it when the loop has closed its connections already.
