@@ -85,6 +85,8 @@ static err read_config(struct config *config, struct command *command,
     return config_finish(config, reason);
 }
 
+/* The lines by which scripts and test frameworks know a Kafka that is ready, of both its modes; the
+ * ports answer by now. (reference: conventions §2.4) */
 static void announce(const struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners.count; i++) {
@@ -95,6 +97,12 @@ static void announce(const struct broker *broker)
         log_info("broker", "listening listener=%s bootstrap.servers=%s:%d", l->name, host,
                  listener_told_port(l));
     }
+    log_info("broker", "Kafka version: " OTTLA_KAFKA_VERSION);
+    log_info("broker",
+             "[BrokerLifecycleManager id=%d] The broker has been unfenced. Transitioning from "
+             "RECOVERY to RUNNING.",
+             broker->id);
+    log_info("broker", "[KafkaRaftServer nodeId=%d] Kafka Server started", broker->id);
     log_info("broker", "[KafkaServer id=%d] started version=%s cluster=%s", broker->id,
              OTTLA_VERSION, broker->cluster_id);
 }
