@@ -31,7 +31,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { EXIT_STOPPED_STARTING = 130 };
+enum { EXIT_STOPPED_STARTING = 130, FIRST_TOPICS_MS = 60000, AGAIN_US = 300000 };
 
 /* What the command holds while a broker runs. */
 struct command {
@@ -193,8 +193,38 @@ static err start(struct command *command, struct signals *signals, struct broker
     return broker_serve(*broker, reason);
 }
 
+/* Brokers of a cluster start at the same time: a topic may want more replicas than there are brokers
+ * yet, and the controller may be changing. What time does not mend: a mistake in the wish, and what a
+ * broker that runs alone lacks. */
+static bool is_of_the_start(const struct command *command, err e)
+{
+    bool local = e < ERR_UNKNOWN_SERVER_ERROR; /* no answer */
+    return (local || e == ERR_INVALID_REPLICATION_FACTOR || e == ERR_NOT_CONTROLLER) &&
+           config_uses_zookeeper(&command->config);
+}
+
+/* A stop that is asked for meanwhile comes first. */
+static err make_first_topics(struct signals *signals, const struct listener *listener,
+                             char reason[BROKER_REASON_BYTES])
+{
+    const struct command *command = signals->command;
+    int64_t until_ms = clock_monotonic_ms(clock_system()) + FIRST_TOPICS_MS;
+    for (;;) {
+        err e = first_topics_create(&command->arguments.topics, listener_local_host(listener),
+                                    listener->port, reason);
+        if (e == OK || !is_of_the_start(command, e) ||
+            clock_monotonic_ms(clock_system()) > until_ms) {
+            return e;
+        }
+        clock_sleep_us(clock_system(), AGAIN_US);
+        if (atomic_load(&signals->phase) == SIGNALLED) {
+            return OK;
+        }
+    }
+}
+
 /* What is promised before the broker says that it is ready. */
-static err make_ready(const struct command *command, const struct broker *broker,
+static err make_ready(struct signals *signals, const struct broker *broker,
                       char reason[BROKER_REASON_BYTES])
 {
     const struct listener *listener = &broker->listeners.all[0];
@@ -203,9 +233,8 @@ static err make_ready(const struct command *command, const struct broker *broker
             listener = &broker->listeners.all[i]; /* the controller's own takes no clients */
         }
     }
-    TRY(first_topics_create(&command->arguments.topics, listener_local_host(listener),
-                            listener->port, reason));
-    const char *path = command->arguments.ready_file;
+    TRY(make_first_topics(signals, listener, reason));
+    const char *path = signals->command->arguments.ready_file;
     return path == NULL ? OK : ready_file_write(path, broker, reason);
 }
 
@@ -248,7 +277,7 @@ static int serve(struct command *command, struct signals *signals)
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
     }
-    if (make_ready(command, broker, reason) != OK) {
+    if (make_ready(signals, broker, reason) != OK) {
         stop(broker, signals);
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
