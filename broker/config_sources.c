@@ -96,13 +96,20 @@ static bool is_image_variable(const char *name)
     return false;
 }
 
+/* What Kubernetes says of a service that is called kafka; no option either. */
+static bool is_service_variable(const char *name)
+{
+    return strcmp(name, "port") == 0 || strncmp(name, "port.", 5) == 0 ||
+           strncmp(name, "service.", 8) == 0;
+}
+
 static void read_variable(struct config *config, const char *variable, const char *equals)
 {
     size_t skip = strncmp(variable, "KAFKA_CFG_", 10) == 0 ? 10 : 6;
     char *name = name_of_variable(variable + skip, (size_t)(equals - variable) - skip);
     if (strcmp(name, "kraft.cluster.id") == 0) {
         properties_set(&config->properties, "ottla.cluster.id", equals + 1);
-    } else if (!is_image_variable(name)) {
+    } else if (!is_image_variable(name) && !is_service_variable(name)) {
         properties_set(&config->properties, name, equals + 1);
     }
     free(name);

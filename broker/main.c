@@ -33,7 +33,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { EXIT_STOPPED_STARTING = 130 };
+enum { EXIT_STOPPED_STARTING = 130, FIRST_TOPICS_MS = 60000, AGAIN_US = 300000 };
 
 /* What the command holds while a broker runs. */
 struct command {
@@ -88,6 +88,8 @@ static err read_config(struct config *config, struct command *command,
     return config_finish(config, reason);
 }
 
+/* The lines by which scripts and test frameworks know a Kafka that is ready, of both its modes; the
+ * ports answer by now. (reference: conventions §2.4) */
 static void announce(const struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners.count; i++) {
@@ -98,6 +100,12 @@ static void announce(const struct broker *broker)
         log_info("broker", "listening listener=%s bootstrap.servers=%s:%d", l->name, host,
                  listener_told_port(l));
     }
+    log_info("broker", "Kafka version: " OTTLA_KAFKA_VERSION);
+    log_info("broker",
+             "[BrokerLifecycleManager id=%d] The broker has been unfenced. Transitioning from "
+             "RECOVERY to RUNNING.",
+             broker->id);
+    log_info("broker", "[KafkaRaftServer nodeId=%d] Kafka Server started", broker->id);
     log_info("broker", "[KafkaServer id=%d] started version=%s cluster=%s", broker->id,
              OTTLA_VERSION, broker->cluster_id);
 }
@@ -189,18 +197,48 @@ static err start(struct command *command, struct signals *signals, struct broker
     return broker_serve(*broker, reason);
 }
 
+/* Brokers of a cluster start at the same time: a topic may want more replicas than there are brokers
+ * yet, and the controller may be changing. What time does not mend: a mistake in the wish, and what a
+ * broker that runs alone lacks. */
+static bool is_of_the_start(const struct command *command, err e)
+{
+    bool local = e < ERR_UNKNOWN_SERVER_ERROR; /* no answer */
+    return (local || e == ERR_INVALID_REPLICATION_FACTOR || e == ERR_NOT_CONTROLLER) &&
+           config_uses_zookeeper(&command->config);
+}
+
+/* A stop that is asked for meanwhile comes first. */
+static err make_first_topics(struct signals *signals, const struct listener *listener,
+                             char reason[BROKER_REASON_BYTES])
+{
+    const struct command *command = signals->command;
+    int64_t until_ms = clock_monotonic_ms(clock_system()) + FIRST_TOPICS_MS;
+    for (;;) {
+        err e = first_topics_create(&command->arguments.topics, listener_local_host(listener),
+                                    listener->port, reason);
+        if (e == OK || !is_of_the_start(command, e) ||
+            clock_monotonic_ms(clock_system()) > until_ms) {
+            return e;
+        }
+        clock_sleep_us(clock_system(), AGAIN_US);
+        if (atomic_load(&signals->phase) == SIGNALLED) {
+            return OK;
+        }
+    }
+}
+
 /* What is promised before the broker says that it is ready. */
-static err make_ready(const struct command *command, struct broker *broker,
+static err make_ready(struct signals *signals, struct broker *broker,
                       char reason[BROKER_REASON_BYTES])
 {
+    const struct command *command = signals->command;
     const struct listener *listener = &broker->listeners.all[0];
     for (size_t i = 0; i < broker->listeners.count; i++) {
         if (strcmp(broker->listeners.all[i].name, broker->inter_broker_listener) == 0) {
             listener = &broker->listeners.all[i]; /* the controller's own takes no clients */
         }
     }
-    TRY(first_topics_create(&command->arguments.topics, listener_local_host(listener),
-                            listener->port, reason));
+    TRY(make_first_topics(signals, listener, reason));
     const char *more;
     TRY(extension_serve(command->extension, broker, &more, reason));
     const char *path = command->arguments.ready_file;
@@ -247,7 +285,7 @@ static int serve(struct command *command, struct signals *signals)
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;
     }
-    if (make_ready(command, broker, reason) != OK) {
+    if (make_ready(signals, broker, reason) != OK) {
         stop(broker, signals);
         fprintf(stderr, "ottla: cannot start: %s\n", reason);
         return 1;

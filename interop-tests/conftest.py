@@ -19,8 +19,8 @@ PASS = brokers.coordination()
 AGAIN = PASS == "zookeeper" and brokers.kind_under_test() == "ottla"  # the second of two passes
 _results = {}
 
-# What is about ZooKeeper itself, or about several brokers, needs no pass without it.
-collect_ignore_glob = ["zookeeper/*", "cluster/*"] if PASS == "embedded" else []
+# What is about ZooKeeper itself, or about several brokers, needs no pass without it; the image is looked at in one.
+collect_ignore_glob = ["zookeeper/*", "cluster/*"] if PASS == "embedded" else ["containers/*"]
 
 
 def pytest_addoption(parser):

@@ -289,6 +289,9 @@ static void test_environment(void)
                                         "KAFKA_LOG4J_OPTS=x",
                                         "KAFKA_VERSION=3.9.1",
                                         "KAFKA_HOME=/opt/kafka",
+                                        "KAFKA_PORT=tcp://10.0.0.1:9092",
+                                        "KAFKA_PORT_9092_TCP_ADDR=10.0.0.1",
+                                        "KAFKA_SERVICE_HOST=10.0.0.1",
                                         "KAFKA_NOTHING",
                                         "XKAFKA_NUM_PARTITIONS=9",
                                         NULL};

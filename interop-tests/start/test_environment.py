@@ -68,6 +68,15 @@ def test_one_kraft_node(tmp_path):
     assert "broker.id=7\n" in (tmp_path / "logs" / "meta.properties").read_text()
 
 
+def test_ready_lines(tmp_path):
+    """What test frameworks and scripts wait for, of either mode of Kafka: in the order in which they wait."""
+    with Started(tmp_path, KAFKA_LISTENERS=f"PLAINTEXT://127.0.0.1:{free_port()}", KAFKA_BROKER_ID="5") as b:
+        said = b.said()
+        lines = ["listening listener=PLAINTEXT", "Kafka version: 3.9.", "Transitioning from RECOVERY to RUNNING",
+                 "Kafka Server started", "[KafkaServer id=5] started"]
+        assert sorted(lines, key=said.find) == lines and said.find(lines[0]) > 0
+
+
 def test_advertised_alone(tmp_path):
     """The images then listen on all addresses, at the ports that are advertised; ours needs no host either."""
     port = free_port()
