@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "broker/monitor/http.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/refuse.h"
 
@@ -10,18 +11,22 @@
 #include <civetweb.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { HTTP_NICE = 10, ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
+enum { HTTP_NICE = 10, KNOCK_US = 2000, ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
 
 struct http_server {
     struct http_config config;
     struct mg_context *civetweb;
     char address[ADDRESS_BYTES];
+    struct sockaddr_storage bound;
+    atomic_bool ended;
 };
 
 /* ---- the address ---- */
@@ -63,8 +68,12 @@ static bool is_loopback(const struct sockaddr *address)
     return (ntohl(in4->sin_addr.s_addr) >> 24) == 127;
 }
 
-/* The address in the form that civetweb reads. */
-static err resolve(const struct http_config *config, char text[ADDRESS_BYTES], char *reason,
+struct resolved {
+    char text[ADDRESS_BYTES]; /* as civetweb reads it */
+    struct sockaddr_storage address;
+};
+
+static err resolve(const struct http_config *config, struct resolved *resolved, char *reason,
                    size_t size)
 {
     struct place place;
@@ -83,6 +92,7 @@ static err resolve(const struct http_config *config, char text[ADDRESS_BYTES], c
     (void)getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof(host), NULL, 0,
                       NI_NUMERICHOST);
     bool v6 = found->ai_family == AF_INET6;
+    memcpy(&resolved->address, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     if (!allowed) {
         return refuse(reason, size,
@@ -90,7 +100,7 @@ static err resolve(const struct http_config *config, char text[ADDRESS_BYTES], c
                       "password: set ottla.http.allow.remote=true if that is meant",
                       config->what, host);
     }
-    snprintf(text, ADDRESS_BYTES, v6 ? "[%s]:%s" : "%s:%s", host, place.port);
+    snprintf(resolved->text, ADDRESS_BYTES, v6 ? "[%s]:%s" : "%s:%s", host, place.port);
     return OK;
 }
 
@@ -167,28 +177,33 @@ static int on_message(const struct mg_connection *connection, const char *messag
 
 /* ---- life ---- */
 
-static void note_address(struct http_server *server, const char *asked)
+static void note_address(struct http_server *server, const struct resolved *asked)
 {
     struct mg_server_port ports[2];
     int count = mg_get_server_ports(server->civetweb, 2, ports);
-    const char *colon = strrchr(asked, ':');
+    const char *colon = strrchr(asked->text, ':');
     int port = count > 0 ? ports[0].port : atoi(colon + 1);
-    snprintf(server->address, sizeof(server->address), "%.*s:%d", (int)(colon - asked), asked,
-             port);
+    snprintf(server->address, sizeof(server->address), "%.*s:%d", (int)(colon - asked->text),
+             asked->text, port);
+    server->bound = asked->address;
+    in_port_t *at = asked->address.ss_family == AF_INET6
+                        ? &((struct sockaddr_in6 *)(void *)&server->bound)->sin6_port
+                        : &((struct sockaddr_in *)(void *)&server->bound)->sin_port;
+    *at = htons((uint16_t)port);
 }
 
 err http_start(const struct http_config *config, struct http_server **out, char *reason,
                size_t reason_size)
 {
-    char address[ADDRESS_BYTES];
-    TRY(resolve(config, address, reason, reason_size));
+    struct resolved address;
+    TRY(resolve(config, &address, reason, reason_size));
     char threads[NUMBER_BYTES];
     char timeout[NUMBER_BYTES];
     snprintf(threads, sizeof(threads), "%d", HTTP_THREADS);
     snprintf(timeout, sizeof(timeout), "%d", HTTP_TIMEOUT_MS);
     const char *options[] = {
-        "listening_ports",   address, "num_threads", threads, "request_timeout_ms", timeout,
-        "enable_keep_alive", "no",    NULL};
+        "listening_ports", address.text,        "num_threads", threads, "request_timeout_ms",
+        timeout,           "enable_keep_alive", "no",          NULL};
     struct http_server *server = xcalloc(1, sizeof(*server));
     server->config = *config;
     (void)mg_init_library(MG_FEATURES_DEFAULT);
@@ -202,10 +217,10 @@ err http_start(const struct http_config *config, struct http_server **out, char 
     if (server->civetweb == NULL) {
         free(server);
         (void)mg_exit_library();
-        return refuse(reason, reason_size, "%s: cannot listen on %s: %s", config->what, address,
-                      text);
+        return refuse(reason, reason_size, "%s: cannot listen on %s: %s", config->what,
+                      address.text, text);
     }
-    note_address(server, address);
+    note_address(server, &address);
     *out = server;
     return OK;
 }
@@ -215,11 +230,36 @@ const char *http_address(const struct http_server *server)
     return server->address;
 }
 
+static void *stop_civetweb(void *argument)
+{
+    struct http_server *server = argument;
+    mg_stop(server->civetweb);
+    atomic_store(&server->ended, true);
+    return NULL;
+}
+
+/* Somebody who connects wakes the thread that accepts, which would sleep on for up to two seconds. */
+static void knock(const struct http_server *server)
+{
+    int fd = socket(server->bound.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        (void)connect(fd, (const struct sockaddr *)&server->bound, sizeof(server->bound));
+        close(fd);
+    }
+}
+
 void http_stop(struct http_server *server)
 {
-    if (server != NULL) {
-        mg_stop(server->civetweb);
-        (void)mg_exit_library();
-        free(server);
+    if (server == NULL) {
+        return;
     }
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, stop_civetweb, server) == 0);
+    while (!atomic_load(&server->ended)) {
+        knock(server);
+        clock_sleep_us(clock_system(), KNOCK_US);
+    }
+    pthread_join(thread, NULL);
+    (void)mg_exit_library();
+    free(server);
 }

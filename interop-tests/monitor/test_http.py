@@ -221,3 +221,14 @@ def test_a_stop_waits_for_no_scraper():
             assert time.monotonic() - began < 15
     finally:
         b.destroy()
+
+
+def test_a_stop_is_at_once():
+    """The HTTP server's threads sleep for seconds: they are woken."""
+    b = brokers.new_broker(listener_options()).start()
+    try:
+        began = time.monotonic()
+        b.stop()
+        assert time.monotonic() - began < 1
+    finally:
+        b.destroy()
