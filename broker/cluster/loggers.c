@@ -30,10 +30,70 @@ err logger_check_broker(int32_t broker_id, struct str name, char message[CONFIG_
                              broker_id, id);
 }
 
-static bool is_root(struct str name)
+/* ---- names ---- */
+
+enum { ROOT = 0 };
+
+/* Kafka's loggers that its tools' examples and its log4j.properties name, and the area that has what they say. */
+static const struct {
+    const char *kafka;
+    const char *area;
+} KNOWN_AS[] = {
+    {"kafka.controller", "controller"},
+    {"kafka.coordinator.group", "coordinator"},
+    {"kafka.coordinator.transaction", "transactions"},
+    {"kafka.log.LogCleaner", "cleaner"},
+    {"kafka.log.LogManager", "storage"},
+    {"kafka.network.RequestChannel$", "kafka.request.logger"},
+    {"kafka.network.SocketServer", "server"},
+    {"kafka.server.KafkaServer", "broker"},
+    {"kafka.server.ReplicaFetcherThread", "fetcher"},
+    {"kafka.server.ReplicaManager", "replica"},
+    {"org.apache.zookeeper", "zookeeper"},
+    {"state.change.logger", "partition"},
+};
+
+enum { KNOWN_AS_N = sizeof(KNOWN_AS) / sizeof(KNOWN_AS[0]) };
+
+int loggers_count(void)
 {
-    return str_is(name, LOGGER_ROOT);
+    return 1 + log_areas() + KNOWN_AS_N;
 }
+
+const char *logger_name(int logger)
+{
+    return logger == ROOT          ? LOGGER_ROOT
+           : logger <= log_areas() ? log_area_name(logger - 1)
+                                   : KNOWN_AS[logger - 1 - log_areas()].kafka;
+}
+
+/* Not of the root. */
+static int area_of(int logger)
+{
+    if (logger <= log_areas()) {
+        return logger - 1;
+    }
+    int area = log_area_of(str_of(KNOWN_AS[logger - 1 - log_areas()].area));
+    CHECK(area >= 0);
+    return area;
+}
+
+enum log_level logger_level(int logger)
+{
+    return logger == ROOT ? log_level() : log_area_level(area_of(logger));
+}
+
+/* -1: there is none. */
+static int logger_of(struct str name)
+{
+    int logger = loggers_count() - 1;
+    while (logger >= 0 && !str_is(name, logger_name(logger))) {
+        logger--;
+    }
+    return logger;
+}
+
+/* ---- edits ---- */
 
 static err check_level(const struct config_edit *edit, char message[CONFIG_REASON_BYTES])
 {
@@ -61,12 +121,13 @@ static err check_edit(const struct config_edit *edit, char message[CONFIG_REASON
                            "%s operation is not allowed for the BROKER_LOGGER resource",
                            operation_name((enum config_operation)edit->operation));
     }
-    if (!is_root(edit->name) && log_area_of(edit->name) < 0) {
+    int logger = logger_of(edit->name);
+    if (logger < 0) {
         return refuse_with(ERR_INVALID_CONFIG, message, CONFIG_REASON_BYTES,
                            "Logger %.*s does not exist!", (int)edit->name.len, edit->name.data);
     }
     if (edit->operation == CONFIG_DELETE) {
-        return is_root(edit->name)
+        return logger == ROOT
                    ? refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
                                  "Removing the log level of the root logger is not allowed")
                    : OK;
@@ -76,18 +137,18 @@ static err check_edit(const struct config_edit *edit, char message[CONFIG_REASON
 
 static void make_edit(const struct config_edit *edit)
 {
-    int name_len = (int)edit->name.len;
+    int logger = logger_of(edit->name);
     enum log_level level = log_level();
     if (edit->operation == CONFIG_DELETE) {
-        log_unset_area_level(log_area_of(edit->name));
+        log_unset_area_level(area_of(logger));
     } else if (!log_level_of(edit->value, &level)) {
         return;
-    } else if (is_root(edit->name)) {
+    } else if (logger == ROOT) {
         log_set_level(level);
     } else {
-        log_set_area_level(log_area_of(edit->name), level);
+        log_set_area_level(area_of(logger), level);
     }
-    log_info("config", "log level set logger=%.*s level=%s", name_len, edit->name.data,
+    log_info("config", "log level set logger=%s level=%s", logger_name(logger),
              log_level_name(level));
 }
 

@@ -6,9 +6,16 @@
 #ifndef OTTLA_BROKER_CLUSTER_LOGGERS_H
 #define OTTLA_BROKER_CLUSTER_LOGGERS_H
 
+#include "base/log.h"
 #include "broker/cluster/config_alter.h"
 
 #define LOGGER_ROOT "root"
+
+/* The loggers by number: root first, then the areas, then the names under which Kafka's users know some of
+ * them (kafka.controller). */
+int loggers_count(void);
+const char *logger_name(int logger);
+enum log_level logger_level(int logger);
 
 /* Are they this broker's? INVALID_REQUEST, with words. */
 NODISCARD err logger_check_broker(int32_t broker_id, struct str name,

@@ -120,6 +120,14 @@ def test_levels_while_it_runs(started):
     assert "Valid log levels are" in set_levels(b, controller="LOUD")[0][1]
 
 
+def test_names_of_kafka(started):
+    """Of its loggers that people know."""
+    b = started()
+    assert set_levels(b, kafka_log_LogCleaner="DEBUG") == [(0, None)]
+    assert levels(b)["kafka.log.LogCleaner"] == levels(b)["cleaner"] == "DEBUG" and levels(b)["kafka.controller"] == "INFO"
+    assert set_levels(b, cleaner=None) == [(0, None)] and levels(b)["kafka.log.LogCleaner"] == "INFO"
+
+
 def test_levels_at_the_start(started):
     b = started(ottla_log_level="ERROR", ottla_log_levels="broker=INFO, controller=WARN")
     assert levels(b) | {"root": "ERROR", "broker": "INFO", "controller": "WARN", "storage": "ERROR"} == levels(b)

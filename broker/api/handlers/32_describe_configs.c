@@ -297,13 +297,12 @@ static err describe_loggers(struct req *r, const resource_in *in, result_out *ou
         out->error_message = arena_str(&r->arena, str_of(message));
         return e;
     }
-    out->configs = req_array(r, 1 + log_areas(), sizeof(*out->configs));
+    out->configs = req_array(r, loggers_count(), sizeof(*out->configs));
     if (out->configs == NULL) {
         return ERR_UNKNOWN_SERVER_ERROR;
     }
-    describe_logger(in, out, LOGGER_ROOT, log_level());
-    for (int i = 0; i < log_areas(); i++) {
-        describe_logger(in, out, log_area_name(i), log_area_level(i));
+    for (int i = 0; i < loggers_count(); i++) {
+        describe_logger(in, out, logger_name(i), logger_level(i));
     }
     return OK;
 }
