@@ -27,6 +27,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/histogram.h"
 
 struct coord;
 
@@ -181,6 +182,7 @@ struct coord_zookeeper {
     /* The session's number and password are kept there, mode 0600, until it is closed at the server;
      * NULL: they are not kept. */
     const char *session_path;
+    struct histogram *latency_us; /* of each request; NULL: nobody wants to know */
 };
 
 /* Connects, with the session of `session_path` if there is one that still lives: a process that was

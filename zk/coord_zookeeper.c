@@ -593,6 +593,7 @@ static struct zookeeper *zookeeper_new(const struct coord_zookeeper *how,
     calls_init(&zk->calls);
     int32_t window = how->in_flight_max < IN_FLIGHT_MAX ? how->in_flight_max : IN_FLIGHT_MAX;
     zk->calls.in_flight_max = window < 1 ? 1 : (size_t)window;
+    zk->calls.latency_us = how->latency_us;
     return zk;
 }
 

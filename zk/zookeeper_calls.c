@@ -58,6 +58,9 @@ void step_answered(struct zookeeper_calls *calls, struct step *step, int rc, err
 {
     struct call *call = calls->call;
     call->under_way--;
+    if (calls->latency_us != NULL && !zookeeper_is_loss(rc)) {
+        histogram_record(calls->latency_us, clock_monotonic_us(clock_system()) - step->sent_us);
+    }
     bool watches = step->ops->type == COORD_GET && (step->ops->flags & COORD_WATCH) != 0;
     if (zookeeper_is_loss(rc)) {
         step_lost(call, step);
@@ -94,6 +97,7 @@ static void send_next(struct zookeeper_calls *calls)
     struct step *step = container_of(call->ready.next, struct step, link);
     list_remove(&step->link);
     call->under_way++;
+    step->sent_us = clock_monotonic_us(clock_system());
     int rc = request_send(calls, step, step);
     if (rc != ZOK) {
         step_answered(calls, step, rc, OK);

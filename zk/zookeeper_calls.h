@@ -30,6 +30,7 @@ struct zookeeper_calls {
     void *watcher_context;
     size_t in_flight_max;
     size_t chroot_len;
+    struct histogram *latency_us; /* under the lock; NULL: nobody wants to know */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;

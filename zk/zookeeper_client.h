@@ -22,6 +22,7 @@ struct step {
     struct coord_op *ops;
     size_t ops_n; /* 1, but for ASK_MULTI */
     int losses;
+    int64_t sent_us;
     bool done;
     err error;
 };

@@ -230,6 +230,7 @@ static err connect_zookeeper(struct membership *m, const struct coord_events *ev
             patience_ms == CONFIG_NULL_INT ? config->zookeeper_session_timeout_ms : patience_ms,
         .in_flight_max = config->zookeeper_max_in_flight_requests,
         .session_path = session,
+        .latency_us = m->config.events == NULL ? NULL : &m->config.events->store_us,
     };
     log_info("membership", "connecting zookeeper.connect=%s patience_ms=%d", how.connect,
              how.connection_timeout_ms);

@@ -164,6 +164,7 @@ static void finish_load(struct shard *shard)
     CHECK(list_empty(&shard->stores));
     end_load(shard);
     atomic_store(&shard->state, SHARD_ACTIVE);
+    shards_note_load(shard->shards, shards_now_ms(shard->shards) - shard->load_began_ms);
     size_t count = kind_of(shard)->loaded(shard);
     if (count > 0) {
         log_info(AREA, "%s loaded partition=%d %s=%zu", kind_of(shard)->what, shard->number,
@@ -280,6 +281,7 @@ static void begin_load(struct shard *shard)
         partition_unpin(shard->partition, log);
     }
     shard->load = shard_load_new(shard);
+    shard->load_began_ms = shards_now_ms(shard->shards);
     atomic_store(&shard->state, SHARD_LOADING);
     if (small) {
         load_locked(shard, true);

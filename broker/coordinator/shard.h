@@ -33,8 +33,9 @@ struct shard {
     struct partition *partition;    /* a reference while owned */
     int32_t leader_epoch;
     struct shard_load *load; /* while LOADING */
-    struct list stores;      /* struct store, in the order of their offsets */
-    struct watch watch;      /* of the partition, while there are stores */
+    int64_t load_began_ms;
+    struct list stores; /* struct store, in the order of their offsets */
+    struct watch watch; /* of the partition, while there are stores */
     struct waiter waiter;
     int64_t armed_ms;   /* when the timer is due; INT64_MAX: not armed */
     struct timer timer; /* background thread */

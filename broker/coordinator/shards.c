@@ -36,6 +36,17 @@ void shards_deinit(struct shards *shards)
     pthread_rwlock_destroy(&shards->lock);
 }
 
+/* Loads end under the locks of their shards, on several threads. */
+void shards_note_load(struct shards *shards, int64_t took_ms)
+{
+    atomic_fetch_add(&shards->loads_n, 1);
+    atomic_fetch_add(&shards->loads_ms, took_ms);
+    int64_t longest = atomic_load(&shards->longest_load_ms);
+    while (took_ms > longest &&
+           !atomic_compare_exchange_weak(&shards->longest_load_ms, &longest, took_ms)) {
+    }
+}
+
 int64_t shards_now_ms(const struct shards *shards)
 {
     return clock_monotonic_ms(shards->config.clock) + shards->wall_offset_ms;

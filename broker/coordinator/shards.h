@@ -54,7 +54,10 @@ struct shards {
     pthread_rwlock_t lock; /* guards the array */
     struct shard **all;
     int32_t count;
-    atomic_bool stopping; /* no timer is armed any more */
+    atomic_bool stopping;    /* no timer is armed any more */
+    _Atomic int64_t loads_n; /* partitions that were loaded, since the start */
+    _Atomic int64_t loads_ms;
+    _Atomic int64_t longest_load_ms;
 };
 
 void shards_init(struct shards *shards, const struct shards_config *config);
@@ -64,6 +67,8 @@ void shards_shutdown(struct shards *shards);
 void shards_deinit(struct shards *shards);
 
 int64_t shards_now_ms(const struct shards *shards);
+/* One has been loaded. */
+void shards_note_load(struct shards *shards, int64_t took_ms);
 
 /* The partition of a coordinator's topic that has this key, of `partitions_n`. */
 int32_t shards_partition_of(struct str key, int32_t partitions_n);

@@ -23,6 +23,7 @@ enum counted_event {
 
 struct events {
     _Atomic uint64_t counts[EVENTS_N];
+    struct histogram store_us; /* how long a request to ZooKeeper took; its client's thread records */
     struct histogram flush_us; /* the flush thread alone records: how long a log's flush took */
 };
 

@@ -238,6 +238,16 @@ static void scrape_txns(struct scrape *scrape)
     labels_deinit(&labels);
 }
 
+static void loads(struct page *page, const struct shards *shards, enum metric longest,
+                  enum metric average)
+{
+    int64_t count = atomic_load(&shards->loads_n);
+    page_family(page, longest);
+    page_integer(page, NULL, atomic_load(&shards->longest_load_ms));
+    page_family(page, average);
+    page_real(page, NULL, count == 0 ? 0 : (double)atomic_load(&shards->loads_ms) / (double)count);
+}
+
 void scrape_groups(struct scrape *scrape)
 {
     struct all_groups all = {.most = (size_t)scrape->broker->config->ottla_metrics_partitions_max};
@@ -248,6 +258,9 @@ void scrape_groups(struct scrape *scrape)
     offsets_family(scrape, &all, METRIC_EXP_GROUP_LAG);
     offsets_family(scrape, &all, METRIC_EXP_GROUP_LAG_SUM);
     members_family(scrape->page, &all);
+    loads(scrape->page, &scrape->broker->groups->shards, METRIC_GROUP_LOAD_MAX,
+          METRIC_GROUP_LOAD_AVG);
+    loads(scrape->page, &scrape->broker->txns->shards, METRIC_TXN_LOAD_MAX, METRIC_TXN_LOAD_AVG);
     scrape_txns(scrape);
     scrape->left_out += all.left_out;
     release_all(&all);

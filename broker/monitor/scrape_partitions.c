@@ -274,6 +274,8 @@ static void sums(struct scrape *scrape, const struct scraped_all *c)
     labels_add(&labels, "clientId", STR("Replica"));
     page_family(scrape->page, METRIC_FETCHER_MAX_LAG);
     page_integer(scrape->page, &labels, lag);
+    page_family(scrape->page, METRIC_FETCHER_MIN_RATE);
+    page_real(scrape->page, &labels, fetchers_least_rate(scrape->broker->fetchers));
     labels_deinit(&labels);
 }
 

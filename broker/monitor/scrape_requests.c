@@ -54,7 +54,7 @@ static struct histogram_counts recent_of(struct scrape *scrape, size_t number,
 static void take_recent(struct scrape *scrape, struct merged_requests *m)
 {
     enum { OF_EACH = REQUEST_PARTS_N + 1 };
-    size_t number = 1 + (size_t)m->number * OF_EACH; /* 0 is that of flushes */
+    size_t number = 2 + (size_t)m->number * OF_EACH; /* 0 and 1 are of no requests: see the end */
     for (size_t i = 0; i < REQUEST_PARTS_N; i++) {
         m->parts_recent[i] = recent_of(scrape, number + i, &m->parts_us[i]);
     }
@@ -152,13 +152,14 @@ static void sizes_families(struct page *page, const struct all_requests *all)
     }
 }
 
-static void flush_family(struct scrape *scrape)
+static void times_of(struct scrape *scrape, enum metric metric, const struct histogram *times_us,
+                     size_t number)
 {
     struct histogram_counts all = {0};
     struct labels none = {0};
-    histogram_add(&scrape->broker->events.flush_us, &all);
-    struct histogram_counts recent = recent_of(scrape, 0, &all);
-    page_family(scrape->page, METRIC_LOG_FLUSH);
+    histogram_add(times_us, &all);
+    struct histogram_counts recent = recent_of(scrape, number, &all);
+    page_family(scrape->page, metric);
     page_histogram(scrape->page, &none, &recent, &all);
     labels_deinit(&none);
 }
@@ -181,7 +182,11 @@ void scrape_requests(struct scrape *scrape)
     response_queue_family(page, &all);
     times_family(page, &all, METRIC_RESPONSE_SEND_TIME, REQUEST_SEND);
     sizes_families(page, &all);
-    flush_family(scrape);
+    const struct broker *broker = scrape->broker;
+    times_of(scrape, METRIC_LOG_FLUSH, &broker->events.flush_us, 0);
+    if (config_uses_zookeeper(broker->config)) {
+        times_of(scrape, METRIC_STORE_LATENCY, &broker->events.store_us, 1);
+    }
     for (int i = 0; i < all.count; i++) {
         labels_deinit(&all.each[i]->labels);
         free(all.each[i]);

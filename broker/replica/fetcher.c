@@ -109,6 +109,7 @@ static void followed_free(struct fetcher *f, struct followed *it)
 {
     fetcher_forget_flush(it);
     followed_set_state(f, it, FOLLOW_STOPPED);
+    fetch_rate_follows(f->env->rates, &f->rate, -1);
     if (f->asks == it) {
         f->asks = NULL;
     }
@@ -223,6 +224,7 @@ void fetcher_follow(struct fetcher *f, struct partition *p, int32_t leader_epoch
     it->leader_epoch = leader_epoch;
     it->behind = true;
     list_append(&f->all, &it->link);
+    fetch_rate_follows(f->env->rates, &f->rate, 1);
     list_init(&it->turn);
     place(f, it);
     begin(f, it);
@@ -456,6 +458,7 @@ static void ask(struct fetcher *f)
     fill_forgotten(f, &request);
     struct exchange exchange = {.api_key = FETCH_KEY, .version = f->version};
     fetcher_send(f, &exchange, &request, on_fetched);
+    fetch_rate_count(f->env->rates, &f->rate, f->asked_ms);
 }
 
 void fetcher_send(struct fetcher *f, const struct exchange *exchange, const void *request,
@@ -522,6 +525,7 @@ struct fetcher *fetcher_new(struct fetcher_env *env, struct loop *loop, struct s
     f->leader = leader;
     f->version = env->fetch_version;
     f->behind_ms = f->shared_ms = INT64_MIN;
+    fetch_rate_begin(env->rates, &f->rate, clock_monotonic_ms(env->clock));
     char *client_id = xasprintf("broker-%d-fetcher-%d", env->broker_id, number);
     f->client_id = str_of(client_id);
     list_init(&f->all);
@@ -557,6 +561,7 @@ void fetcher_free(struct fetcher *f)
     }
     timer_stop(f->loop, &f->wake);
     timer_stop(f->loop, &f->hurry);
+    fetch_rate_end(f->env->rates, &f->rate);
     list_each_safe (item, &f->all) {
         followed_free(f, container_of(item, struct followed, link));
     }

@@ -11,6 +11,7 @@
 
 #include "base/workers.h"
 #include "broker/net/peer.h"
+#include "broker/replica/fetch_rates.h"
 #include "broker/replica/partition.h"
 
 struct fetcher;
@@ -35,6 +36,7 @@ struct fetcher_env {
     int64_t timeout_ms; /* of an answer, beyond the wait */
     int64_t connect_timeout_ms;
     int32_t receive_buffer_bytes; /* -1: the system's */
+    struct fetch_rates *rates;    /* NULL: nobody wants to know */
 };
 
 struct fetcher *fetcher_new(struct fetcher_env *env, struct loop *loop, struct stream_pool *streams,

@@ -98,6 +98,7 @@ struct fetcher {
 
     struct followed *asks; /* for offsets; NULL: nobody, or it is followed no more */
     bool asks_earliest;
+    struct fetch_rate rate;
 };
 
 /* By name, or where that is null by id. NULL: nobody. */

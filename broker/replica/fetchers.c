@@ -9,6 +9,7 @@ enum { ANSWER_BYTES_MAX = INT32_MAX };
 
 struct fetchers {
     struct fetcher_env env;
+    struct fetch_rates rates;
     struct loop **loops;
     struct stream_pool *streams; /* of each loop */
     int loops_n;
@@ -31,6 +32,8 @@ struct fetchers *fetchers_new(const struct fetchers_config *config)
     struct fetchers *fs = xcalloc(1, sizeof(*fs));
     size_t loops_n = (size_t)config->loops_n;
     fs->env = config->env;
+    fs->env.rates = &fs->rates;
+    fetch_rates_init(&fs->rates);
     fs->loops_n = config->loops_n;
     fs->fetchers_n = config->fetchers_n < 1 ? 1 : config->fetchers_n;
     fs->loops = xcalloc(loops_n, sizeof(*fs->loops));
@@ -61,7 +64,13 @@ void fetchers_free(struct fetchers *fs)
     }
     free(fs->streams);
     free(fs->loops);
+    fetch_rates_deinit(&fs->rates);
     free(fs);
+}
+
+double fetchers_least_rate(struct fetchers *fs)
+{
+    return fetch_rates_least(&fs->rates, clock_monotonic_ms(fs->env.clock));
 }
 
 void fetchers_set_broker_epoch(struct fetchers *fs, int64_t broker_epoch)

@@ -24,6 +24,9 @@ void fetchers_free(struct fetchers *fetchers);
 /* Any thread: this broker has registered, with this epoch. */
 void fetchers_set_broker_epoch(struct fetchers *fetchers, int64_t broker_epoch);
 
+/* Any thread: how many requests a second the slowest of those that follow something sends. */
+double fetchers_least_rate(struct fetchers *fetchers);
+
 /* State thread. */
 void fetchers_follow(struct fetchers *fetchers, struct partition *p, int32_t leader,
                      int32_t leader_epoch);

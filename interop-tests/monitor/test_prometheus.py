@@ -18,7 +18,7 @@ from harness.life import unique
 from harness.process import free_port
 from harness.wait import wait_for
 from monitor import prometheus
-from monitor.page import listener_options
+from monitor.page import listener_options, page
 from monitor.prometheus import Prometheus
 from wire import records
 
@@ -43,7 +43,7 @@ def produce(b, topic: str, count: int = 1, acks: int = -1) -> int:
 
 
 def commit(b, group: str, topic: str) -> None:
-    coordinators_there(b)
+    coordinators_there(getattr(b, "brokers", [b])[0])
     answer = clients.ask_once(b.coordinates(group, 0), "OffsetCommit", 2, {
         "group_id": group, "generation_id_or_member_epoch": -1, "member_id": "", "retention_time_ms": -1,
         "topics": [{"name": topic, "partitions": [{"partition_index": 0, "committed_offset": 0}]}]})
@@ -229,6 +229,28 @@ def cluster():
         if watch:
             watch.destroy()
         c.destroy()
+
+
+@pytest.mark.whole
+def test_pages_of_a_cluster(cluster):
+    """Each thing is told by one broker, so that sums are right; and what only brokers of a cluster have."""
+    c, watch = cluster
+    topic = c.create_topic(unique("t"), 6)
+    for _ in range(5):
+        assert produce(c.leads(topic, 0), topic, 10) == 0
+    commit(c, "group", topic)
+    pages = [page(b) for b in c.brokers]
+    told = [labels for p in pages for labels in p.all("kafka_topic_partition_current_offset")]
+    assert len(told) == len(set(told)) and sum(dict(labels)["topic"] == topic for labels in told) == 6
+    assert [p.get("kafka_brokers") for p in pages if p.get("kafka_brokers") is not None] == [3]
+    assert [p.get("kafka_topic_partitions", topic=topic) for p in pages if p.all("kafka_topic_partitions")] == [6]
+    lags = [p.get("kafka_consumergroup_lag", consumergroup="group", topic=topic, partition=0) for p in pages]
+    assert [lag for lag in lags if lag is not None] == [50]
+    assert sum(p.get("kafka_controller_kafkacontroller_activecontrollercount") for p in pages) == 1
+    assert sum(p.get("kafka_server_replicamanager_leadercount") for p in pages) >= 6
+    assert all(p.get("kafka_server_replicafetchermanager_minfetchrate", clientId="Replica") > 0 for p in pages)
+    assert sum(p.get("kafka_server_brokertopicmetrics_replicationbytesin_total") for p in pages) > 5 * 10 * 10
+    assert all(p.get("kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms_count") > 0 for p in pages)
 
 
 @pytest.mark.whole
