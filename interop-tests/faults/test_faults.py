@@ -248,7 +248,7 @@ def test_fetch(b):
     c.close()
 
 
-@pytest.mark.parametrize("api, error", [("FindCoordinator", "COORDINATOR_NOT_AVAILABLE"), ("JoinGroup", "NOT_COORDINATOR"),
+@pytest.mark.parametrize("api, error", [("FindCoordinator", "COORDINATOR_NOT_AVAILABLE"), pytest.param("JoinGroup", "NOT_COORDINATOR", marks=pytest.mark.whole),
                                         ("SyncGroup", "REBALANCE_IN_PROGRESS"), 
                                         ("OffsetFetch", "COORDINATOR_LOAD_IN_PROGRESS")])
 def test_groups(b, api, error):
