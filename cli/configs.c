@@ -188,8 +188,9 @@ static err describe_one(struct configs_call *call, const char *name)
     struct describe_configs_response_result result;
     TRY(ask(call, name, &result));
     bool all = cli_has(&call->options, "all") || call->kind->source == SOURCE_LOGGER;
-    qsort(result.configs, (size_t)(result.configs_n < 0 ? 0 : result.configs_n),
-          sizeof(*result.configs), compare_configs);
+    if (result.configs_n > 0) {
+        qsort(result.configs, (size_t)result.configs_n, sizeof(*result.configs), compare_configs);
+    }
     for (int32_t i = 0; i < result.configs_n; i++) {
         if (all || is_set(call, name, &result.configs[i])) {
             print_config(&result.configs[i]);
