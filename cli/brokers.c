@@ -192,3 +192,25 @@ err brokers_ask_controller(struct brokers *brokers, const struct client_question
         TRY(brokers_refresh(brokers));
     }
 }
+
+void brokers_forget_client(struct brokers *brokers, struct client *client)
+{
+    for (int32_t i = 0; i < brokers->nodes_n; i++) {
+        if (brokers->nodes[i].client == client) {
+            client_close(client);
+            brokers->nodes[i].client = NULL;
+        }
+    }
+}
+
+err brokers_reconnect(struct brokers *brokers)
+{
+    struct client *former = brokers->client;
+    err e = connect_patiently(brokers, true);
+    if (e != OK) {
+        brokers->client = former;
+        return e;
+    }
+    client_close(former);
+    return OK;
+}

@@ -37,6 +37,10 @@ void brokers_close(struct brokers *brokers);
 NODISCARD err brokers_refresh(struct brokers *brokers);
 /* The connection to a broker, made when it is first wanted. */
 NODISCARD err brokers_client(struct brokers *brokers, int32_t id, struct client **client);
+/* One that has failed: the next question makes another connection. */
+void brokers_forget_client(struct brokers *brokers, struct client *client);
+/* To whichever of the bootstrap servers answers by now, or within the time-out. After an error the former connection stays. */
+NODISCARD err brokers_reconnect(struct brokers *brokers);
 /* client_ask() with the arena of the brokers and their sentence; `client` NULL: the bootstrap server. */
 NODISCARD err brokers_ask(struct brokers *brokers, struct client *client,
                           const struct client_question *question);

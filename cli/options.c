@@ -36,8 +36,12 @@ static err take(struct cli_options *options, int argc, char **argv, int *i, char
     if (option->kind == CLI_FLAG && value != NULL) {
         return refuse(reason, CLI_REASON_BYTES, "option %s takes no value", option->name);
     }
-    if (option->kind != CLI_FLAG && value == NULL) {
-        if (*i + 1 == argc || strncmp(argv[*i + 1], "--", 2) == 0) {
+    bool follows = *i + 1 < argc && strncmp(argv[*i + 1], "--", 2) != 0;
+    if (option->kind == CLI_OPTIONAL && value == NULL && follows) {
+        value = argv[++*i];
+    }
+    if ((option->kind == CLI_VALUE || option->kind == CLI_VALUES) && value == NULL) {
+        if (!follows) {
             return refuse(reason, CLI_REASON_BYTES, "Option %s requires an argument", option->name);
         }
         value = argv[++*i];

@@ -11,7 +11,8 @@
 enum cli_option_kind {
     CLI_FLAG,
     CLI_VALUE,
-    CLI_VALUES, /* may be given several times */
+    CLI_VALUES,   /* may be given several times */
+    CLI_OPTIONAL, /* with or without a value */
 };
 
 struct cli_option {

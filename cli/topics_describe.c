@@ -236,8 +236,10 @@ static void describe_topic(const struct describing *d, const struct described *d
     for (int32_t i = 0; i < described->configs->configs_n; i++) {
         own = own || is_own(&described->configs->configs[i]);
     }
-    qsort(topic->partitions, (size_t)topic->partitions_n, sizeof(*topic->partitions),
-          compare_partitions);
+    if (topic->partitions_n > 0) {
+        qsort(topic->partitions, (size_t)topic->partitions_n, sizeof(*topic->partitions),
+              compare_partitions);
+    }
     if (d->only == 0 && (!d->overridden || own)) {
         print_topic(d, described);
     }
