@@ -5,6 +5,7 @@
 # make test-all   the whole
 # make static     the broker as one file without shared libraries, at build/static/ottla; static-arm64: for 64-bit ARM
 # make deb        a Debian package of it, in build/deb
+# make image      a container image, without a Docker engine, in build/docker
 # make unit       the unit tests alone, release and with the sanitizers
 
 BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev libsqlite3-dev \
@@ -16,7 +17,7 @@ STATIC_PACKAGES = $(BUILD_PACKAGES) nasm dpkg-dev patch
 ARM64_PACKAGES = $(STATIC_PACKAGES) gcc-aarch64-linux-gnu g++-aarch64-linux-gnu
 DEB_PACKAGES = $(BUILD_PACKAGES) debhelper
 
-.PHONY: static static-arm64 deb build run cluster test test-all unit install-build install-test clean format
+.PHONY: image static static-arm64 deb build run cluster test test-all unit install-build install-test clean format
 
 build: install-build
 	@mkdir -p build
@@ -39,6 +40,9 @@ static:
 static-arm64:
 	@tests/install-packages $(ARM64_PACKAGES)
 	@packaging/static arm64
+
+image: static
+	@docker/build
 
 deb: build
 	@tests/install-packages $(DEB_PACKAGES)

@@ -18,7 +18,7 @@ from harness.process import Process
 from harness.wait import wait_for
 
 PACKAGES = ["docker.io", "docker-compose", "buildah", "iptables", "iproute2"]
-_DAEMON = {"storage-driver": "vfs", "bip": "172.29.7.1/24", "ip": "127.0.0.1", "default-address-pools": [{"base": "172.29.64.0/18", "size": 24}]}
+_DAEMON = {"storage-driver": "vfs", "bip": "172.29.7.1/24", "default-address-pools": [{"base": "172.29.64.0/18", "size": 24}]}
 
 
 def install(*packages: str) -> str | None:

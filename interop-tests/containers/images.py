@@ -18,23 +18,27 @@ exec java -Xmx128m -Dzookeeper.admin.enableServer=false -cp '/usr/share/java/*' 
 """
 
 
+def debian(to: pathlib.Path, *arguments: str) -> None:
+    """A root of Debian 12 as a tar, with the sources that this machine has; the last argument is a list of packages."""
+    why = engines.install("mmdebstrap")
+    assert why is None, why
+    *options, packages = arguments
+    sources = [*pathlib.Path("/etc/apt/sources.list.d").glob("debian.sources"), pathlib.Path("/etc/apt/sources.list")]
+    done = subprocess.run(["mmdebstrap", "--variant=minbase", f"--include={packages}", *options, "bookworm", to,
+                           *[s for s in sources if s.exists()][:1]], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @functools.cache
 def zookeeper() -> str:
     """The name of an image with Debian's zookeeper. Its root is kept, since it takes a minute."""
     with paths.making("zookeeper-root.tar") as root:
         if not root.exists():
-            why = engines.install("mmdebstrap")
-            assert why is None, why
-            sources = [*pathlib.Path("/etc/apt/sources.list.d").glob("*.sources"), pathlib.Path("/etc/apt/sources.list")]
             start = paths.MADE / "start-zookeeper"
             start.write_text(_ZOOKEEPER)
             part = root.with_suffix(".part.tar")
-            done = subprocess.run(["mmdebstrap", "--variant=minbase", "--include=zookeeper", "--dpkgopt=path-exclude=/usr/share/doc/*",
-                                   "--dpkgopt=path-exclude=/usr/share/locale/*",
-                                   f"--customize-hook=upload {start} /start", "--customize-hook=chmod 755 $1/start; mkdir $1/data",
-                                   "bookworm", part, *[s for s in sources if s.exists()][:1]],
-                                  capture_output=True, text=True, timeout=600)
-            assert done.returncode == 0, done.stderr[-2000:]
+            debian(part, "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+                   f"--customize-hook=upload {start} /start", "--customize-hook=chmod 755 $1/start; mkdir $1/data", "zookeeper")
             part.rename(root)
         engines.engine().docker("import", "-c", 'CMD ["/start"]', root, "zookeeper-test:3.8", timeout_s=300)
     return "zookeeper-test:3.8"
