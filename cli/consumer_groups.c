@@ -1,10 +1,12 @@
-/* kafka-consumer-groups: lists, describes and deletes groups, in the columns of Kafka 3.9.1's tool, which scripts cut.
+/* kafka-consumer-groups: lists, describes and deletes groups, in the columns of Kafka 3.9.1's tool, which scripts cut;
+ * resetting offsets is in groups_reset.c.
  *
- * Not here: --reset-offsets and --delete-offsets, and filters by type. */
+ * Not here: --delete-offsets, and filters by type. */
 #define _GNU_SOURCE
 #include "base/refuse.h"
 #include "cli/command_config.h"
 #include "cli/groups.h"
+#include "cli/groups_reset.h"
 #include "cli/options.h"
 #include "cli/said.h"
 #include "cli/tools.h"
@@ -27,6 +29,18 @@ static const struct cli_option OPTIONS[] = {
     {"members", CLI_FLAG, "with --describe: who is in them"},
     {"state", CLI_OPTIONAL,
      "with --describe or --list: their states; with --list only these: Empty,Stable"},
+    {"reset-offsets", CLI_FLAG,
+     "where a group without members begins; shown, or with --execute written"},
+    {"topic", CLI_VALUES, "with --reset-offsets: a topic, or topic:0,1"},
+    {"all-topics", CLI_FLAG, "with --reset-offsets: all that the group has offsets of"},
+    {"to-earliest", CLI_FLAG, "the start of each log"},
+    {"to-latest", CLI_FLAG, "the end"},
+    {"to-current", CLI_FLAG, "where it is"},
+    {"to-offset", CLI_VALUE, "this offset"},
+    {"shift-by", CLI_VALUE, "so many on, or back"},
+    {"to-datetime", CLI_VALUE, "the first record from 2024-01-31T12:00:00.000 on"},
+    {"execute", CLI_FLAG, "with --reset-offsets: writes them"},
+    {"dry-run", CLI_FLAG, "with --reset-offsets: only shows them"},
     {"verbose", CLI_FLAG, "with --members: what each has"},
     {"timeout", CLI_VALUE, "has no effect here"},
     {"command-config", CLI_VALUE, "a file of client options"},
@@ -320,6 +334,14 @@ static err delete (struct groups_call *call)
     return OK;
 }
 
+static err reset(struct groups_call *call)
+{
+    for (size_t i = 0; i < call->groups_n; i++) {
+        TRY(groups_reset(&call->brokers, &call->options, call->groups[i]));
+    }
+    return OK;
+}
+
 /* ---- the command line ---- */
 
 static err name_groups(struct groups_call *call)
@@ -349,9 +371,10 @@ static int act(struct groups_call *call)
                          true);
     e = e == OK ? name_groups(call) : e;
     if (e == OK) {
-        e = cli_has(&call->options, "list")     ? list(call)
-            : cli_has(&call->options, "delete") ? delete (call)
-                                                : describe(call);
+        e = cli_has(&call->options, "list")            ? list(call)
+            : cli_has(&call->options, "delete")        ? delete (call)
+            : cli_has(&call->options, "reset-offsets") ? reset(call)
+                                                       : describe(call);
     }
     if (e != OK) {
         printf("\nError: Executing consumer group command failed due to %s\n",
@@ -371,11 +394,14 @@ static int usage(const char *what)
 /* NULL: the command is whole. */
 static const char *mistake(const struct cli_options *options)
 {
-    bool of_groups = cli_has(options, "describe") || cli_has(options, "delete");
-    if (cli_has(options, "list") + cli_has(options, "describe") + cli_has(options, "delete") != 1) {
-        return "Command must include exactly one action: --list, --describe, --delete "
-               "(--reset-offsets and --delete-offsets "
-               "are not built)";
+    bool resets = cli_has(options, "reset-offsets");
+    bool of_groups = cli_has(options, "describe") || cli_has(options, "delete") || resets;
+    if (cli_has(options, "list") + cli_has(options, "describe") + cli_has(options, "delete") +
+            resets !=
+        1) {
+        return "Command must include exactly one action: --list, --describe, --delete, "
+               "--reset-offsets (--delete-offsets "
+               "is not built)";
     }
     if (cli_value(options, "bootstrap-server") == NULL) {
         return "Missing required argument \"[bootstrap-server]\"";
@@ -386,7 +412,7 @@ static const char *mistake(const struct cli_options *options)
     if (cli_has(options, "members") && cli_has(options, "state")) {
         return "--members and --state do not go together";
     }
-    return NULL;
+    return resets ? groups_reset_mistake(options) : NULL;
 }
 
 int tool_consumer_groups(int argc, char **argv)

@@ -220,44 +220,92 @@ static int32_t leader_of(const struct metadata_response *metadata, const struct 
     return -1;
 }
 
-static err ask_end(struct brokers *brokers, struct client *leader, struct group_partition *p)
+err group_ask_offset(struct brokers *brokers, const struct metadata_response *metadata,
+                     const struct group_partition *partition, int64_t timestamp, int64_t *offset)
 {
+    struct client *client;
+    int32_t leader = leader_of(metadata, partition);
+    *offset = -1;
+    if (leader < 0) {
+        return OK;
+    }
+    TRY(brokers_client(brokers, leader, &client));
     struct list_offsets_request_partition asked;
     list_offsets_request_partition_init(&asked);
-    asked.partition_index = p->partition;
-    asked.timestamp = -1;
+    asked.partition_index = partition->partition;
+    asked.timestamp = timestamp;
     struct list_offsets_request_topic topic = {
-        .name = p->topic, .partitions = &asked, .partitions_n = 1};
+        .name = partition->topic, .partitions = &asked, .partitions_n = 1};
     struct list_offsets_request request;
     list_offsets_request_init(&request);
     request.replica_id = -1;
     request.topics = &topic;
     request.topics_n = 1;
     struct list_offsets_response answer;
-    TRY(brokers_ask(brokers, leader,
+    TRY(brokers_ask(brokers, client,
                     &(struct client_question){API_LIST_OFFSETS, 1, 0, &request, &answer}));
     bool there = answer.topics_n == 1 && answer.topics[0].partitions_n == 1 &&
                  answer.topics[0].partitions[0].error_code == 0;
-    p->end = there ? answer.topics[0].partitions[0].offset : -1;
+    *offset = there ? answer.topics[0].partitions[0].offset : -1;
     return OK;
 }
 
-static err ask_ends(struct brokers *brokers, struct group_view *group)
+err groups_metadata(struct brokers *brokers, struct metadata_response *metadata)
 {
     struct metadata_request request;
     metadata_request_init(&request);
     request.topics_n = -1;
     request.allow_auto_topic_creation = false;
+    return brokers_ask(brokers, NULL,
+                       &(struct client_question){API_METADATA, 1, 0, &request, metadata});
+}
+
+static err ask_ends(struct brokers *brokers, struct group_view *group)
+{
     struct metadata_response metadata;
-    TRY(brokers_ask(brokers, NULL,
-                    &(struct client_question){API_METADATA, 1, 0, &request, &metadata}));
+    TRY(groups_metadata(brokers, &metadata));
     for (size_t i = 0; i < group->partitions_n; i++) {
-        struct client *client;
-        int32_t leader = leader_of(&metadata, &group->partitions[i]);
-        if (leader >= 0) {
-            TRY(brokers_client(brokers, leader, &client));
-            TRY(ask_end(brokers, client, &group->partitions[i]));
-        }
+        TRY(group_ask_offset(brokers, &metadata, &group->partitions[i], -1,
+                             &group->partitions[i].end));
+    }
+    return OK;
+}
+
+err group_add(struct brokers *brokers, struct group_view *group, struct str topic,
+              int32_t partition)
+{
+    return partition_of(group, topic, partition) != NULL
+               ? OK
+               : add(brokers, group, (struct group_partition){topic, partition, -1, -1, -1});
+}
+
+static err write_one(struct brokers *brokers, const struct group_view *group,
+                     const struct group_partition *p)
+{
+    struct offset_commit_request_partition offset;
+    offset_commit_request_partition_init(&offset);
+    offset.partition_index = p->partition;
+    offset.committed_offset = p->committed;
+    offset.committed_metadata = STR("");
+    struct offset_commit_request_topic topic = {
+        .name = p->topic, .partitions = &offset, .partitions_n = 1};
+    struct offset_commit_request request;
+    offset_commit_request_init(&request);
+    request.group_id = str_of(group->id);
+    request.topics = &topic;
+    request.topics_n = 1;
+    struct offset_commit_response answer;
+    TRY(brokers_ask(brokers, group->coordinator,
+                    &(struct client_question){API_OFFSET_COMMIT, 2, 0, &request, &answer}));
+    bool there = answer.topics_n == 1 && answer.topics[0].partitions_n == 1;
+    int16_t code = there ? answer.topics[0].partitions[0].error_code : ERR_UNKNOWN_SERVER_ERROR;
+    return code == 0 ? OK : said(brokers, group->id, code);
+}
+
+err group_write(struct brokers *brokers, const struct group_view *group)
+{
+    for (size_t i = 0; i < group->partitions_n; i++) {
+        TRY(write_one(brokers, group, &group->partitions[i]));
     }
     return OK;
 }

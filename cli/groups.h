@@ -35,6 +35,17 @@ NODISCARD err groups_list(struct brokers *brokers, const char *states, struct li
 NODISCARD err group_describe(struct brokers *brokers, struct group_view *group);
 /* What its members have, what it has committed, where the logs end. */
 NODISCARD err group_offsets(struct brokers *brokers, struct group_view *group);
+/* One more partition, of nobody, as if the group had it; once. */
+NODISCARD err group_add(struct brokers *brokers, struct group_view *group, struct str topic,
+                        int32_t partition);
+/* What the leader of a partition has for a time, or for -1 (the end), -2 (the start); -1: nothing, or no such partition. */
+NODISCARD err group_ask_offset(struct brokers *brokers, const struct metadata_response *metadata,
+                               const struct group_partition *partition, int64_t timestamp,
+                               int64_t *offset);
+/* All topics. */
+NODISCARD err groups_metadata(struct brokers *brokers, struct metadata_response *metadata);
+/* Writes the offsets of the partitions, as their `committed` says, into the group, which must have no members. */
+NODISCARD err group_write(struct brokers *brokers, const struct group_view *group);
 /* The topics and partitions of one member; the bytes are checked. */
 NODISCARD err group_assignment(struct brokers *brokers,
                                const struct describe_groups_response_member *member,

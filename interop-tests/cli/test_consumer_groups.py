@@ -97,6 +97,38 @@ def test_deletion(grouped):
 def test_mistakes(grouped):
     for args, said in ((["--list", "--describe"], "Command must include exactly one action: --list, --describe, --delete"),
                        (["--describe"], "Either --group or --all-groups is needed"),
-                       (["--reset-offsets"], "reset-offsets is not a recognized option")):
+                       (["--reset-offsets", "--group", "g", "--topic", "t"], "Option '[reset-offsets]' requires one of the following"),
+                       (["--reset-offsets", "--group", "g", "--to-latest"], "One of the reset scopes should be defined")):
         done = ours("consumer-groups", "--bootstrap-server", grouped.bootstrap, *args)
         assert done.code == 1 and done.err.startswith(said)
+
+
+RESETS = ["--topic t --to-earliest", "--topic t:1 --to-latest", "--all-topics --to-latest", "--topic t --to-offset 5",
+          "--topic t --to-offset 1000", "--topic t --to-current", "--topic t:1 --shift-by 4", "--topic t:1 --shift-by -100",
+          "--topic t --to-datetime 2020-01-01T00:00:00.000", "--topic t:0,2 --to-datetime 2100-01-01T00:00:00.000Z",
+          f"--topic t:2 --topic {LONG} --to-earliest"]
+
+
+@pytest.mark.parametrize("command", RESETS)
+def test_resetting(grouped, command):
+    """Kafka's tool writes all rows into one line: words are compared."""
+    words = []
+    for tool in (kafkas, ours):
+        done = tool("consumer-groups", "--bootstrap-server", grouped.bootstrap, "--group", "empty", "--reset-offsets", "--dry-run",
+                    *command.split())
+        rows = sorted(done.out.replace("NEW-OFFSET", "").split())
+        words.append((done.code, rows, done.err.count("Value will be set to")))
+    assert words[0] == words[1] and "empty" in words[0][1]
+
+
+def test_resetting_for_good(grouped):
+    server = ("--bootstrap-server", grouped.bootstrap)
+    assert ours("consumer-groups", *server, "--group", "reset", "--reset-offsets", "--topic", "t:0", "--to-offset", 7, "--execute").code == 0
+    for tool in (kafkas, ours):
+        assert "reset           t               0          7               10              3" in \
+            tool("consumer-groups", *server, "--describe", "--group", "reset").out
+    kafka, mine = both(grouped, "--group", "active", "--reset-offsets", "--topic", "t", "--to-earliest", "--execute")
+    assert kafka[0] == mine[0] and "Assignments can only be reset if the group 'active' is inactive" in "".join(mine[1])
+    assert [x for x in kafka[1] if "Error" in x] == [x for x in mine[1] if "Error" in x]
+    done = ours("consumer-groups", *server, "--group", "empty", "--reset-offsets", "--topic", "none", "--to-latest")
+    assert done.code == 1 and "there is no topic, or no partition, none" in done.out
