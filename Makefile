@@ -6,6 +6,8 @@
 # make static     the broker as one file without shared libraries, at build/static/ottla; static-arm64: for 64-bit ARM
 # make deb        a Debian package of it, in build/deb
 # make image      a container image, without a Docker engine, in build/docker
+# make libottla   brokers for other programs: build/release/libottla.so and .a (lib/)
+# make ottla-test a broker that fails as tests of clients ask it to, at build/release/ottla-test (faults/)
 # make unit       the unit tests alone, release and with the sanitizers
 
 BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev libsqlite3-dev \
@@ -17,12 +19,17 @@ STATIC_PACKAGES = $(BUILD_PACKAGES) nasm dpkg-dev patch
 ARM64_PACKAGES = $(STATIC_PACKAGES) gcc-aarch64-linux-gnu g++-aarch64-linux-gnu
 DEB_PACKAGES = $(BUILD_PACKAGES) debhelper
 
-.PHONY: image static static-arm64 deb build run cluster test test-all unit install-build install-test clean format
+.PHONY: libottla ottla-test image static static-arm64 deb build run cluster test test-all unit install-build install-test clean format
 
 build: install-build
 	@mkdir -p build
 	@cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
 	@cmake --build --preset release --target ottla
+
+libottla ottla-test: install-build
+	@mkdir -p build
+	@cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+	@cmake --build --preset release --target $@
 
 run: build
 	@echo "connect with bootstrap.servers=localhost:9092 (Ctrl-C stops the broker)"
