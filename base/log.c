@@ -4,7 +4,7 @@
  * looked up by its name, of which there are few; one that is not in the table has the root's level.
  *
  * Rate. Lines are counted by their format, whose address tells the place in the code, in a small table: two
- * places that share an entry share the bound. */
+ * places that share an entry share the bound. What was left out is said before the next line of that entry. */
 #define _GNU_SOURCE
 #include "base/log.h"
 
@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char *const AREAS[] = {
@@ -25,13 +26,14 @@ static const char *const AREAS[] = {
 #undef LOG_AREA
 };
 
-enum { AREAS_N = sizeof(AREAS) / sizeof(AREAS[0]), RATES_N = 64 };
+enum { AREAS_N = sizeof(AREAS) / sizeof(AREAS[0]), RATES_N = 64, WORDS_MAX_BYTES = 150 };
 
-/* Lines of one format in the current second. */
+/* Lines of one format, or of several that share the entry, in the current second. */
 struct rate {
     int64_t second;
     int written;
     int left_out;
+    const char *format; /* the last that was left out */
 };
 
 /* The process's log: see log.h. */
@@ -204,23 +206,37 @@ static void write_line(enum log_level level, const char *area, char *message, si
     (void)ignored;
 }
 
-/* False: there were too many of them in this second. *left_out: so many were, before it. */
-static bool passes_rate(const char *format, int max, int *left_out)
+/* False: there were too many of them in this second. *before: what was left out before it. */
+static bool passes_rate(const char *format, int max, struct rate *before)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     pthread_mutex_lock(&process.lock);
     struct rate *rate = &process.rates[((uintptr_t)format >> 3) * 2654435761u % RATES_N];
-    *left_out = 0;
+    *before = (struct rate){0};
     if (rate->second != now.tv_sec) {
-        *left_out = rate->left_out;
+        *before = *rate;
         *rate = (struct rate){.second = now.tv_sec};
     }
     bool passes = rate->written < max;
     rate->written += passes;
-    rate->left_out += !passes;
+    if (!passes) {
+        rate->left_out++;
+        rate->format = format;
+    }
     pthread_mutex_unlock(&process.lock);
     return passes;
+}
+
+/* Of a format, the words before its values: they have quotes. */
+static int words_len(const char *format)
+{
+    size_t len = strcspn(format, "=%\"");
+    while (len > 0 && format[len] != '\0' && format[len - 1] != ' ') {
+        len--; /* the name of the first value */
+    }
+    len -= len > 0 && format[len - 1] == ' ';
+    return len < WORDS_MAX_BYTES ? (int)len : WORDS_MAX_BYTES;
 }
 
 static bool may_write(enum log_level level, const char *area, const char *format)
@@ -229,16 +245,31 @@ static bool may_write(enum log_level level, const char *area, const char *format
     if (max <= 0 || level <= LOG_DEBUG || level == LOG_FATAL) {
         return true;
     }
-    int left_out = 0;
-    bool passes = passes_rate(format, max, &left_out);
-    if (left_out > 0) {
+    struct rate before;
+    bool passes = passes_rate(format, max, &before);
+    if (before.left_out > 0) {
         char message[256];
         int len = snprintf(message, sizeof(message),
-                           "lines left out, there were too many count=%d of=\"%.150s\"", left_out,
-                           format);
+                           "lines left out, there were too many count=%d of=\"%.*s\"",
+                           before.left_out, words_len(before.format), before.format);
         write_line(LOG_WARN, area, message, (size_t)len);
     }
     return passes;
+}
+
+/* Where a text that did not fit ends: not within a character. */
+static size_t whole_characters(const char *text, size_t len)
+{
+    size_t start = len;
+    while (start > 0 && len - start < 3 && ((unsigned char)text[start - 1] & 0xc0) == 0x80) {
+        start--;
+    }
+    if (start == 0 || (unsigned char)text[start - 1] < 0xc0) {
+        return len; /* it ends with ASCII, or is no UTF-8 */
+    }
+    unsigned char first = (unsigned char)text[start - 1];
+    size_t wanted = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    return len - start + 1 < wanted ? start - 1 : len;
 }
 
 void log_write(enum log_level level, const char *area, const char *format, ...)
@@ -252,5 +283,8 @@ void log_write(enum log_level level, const char *area, const char *format, ...)
     int wanted = vsnprintf(message, sizeof(message), format, args);
     va_end(args);
     size_t len = wanted < 0 ? 0 : (size_t)wanted;
-    write_line(level, area, message, len < sizeof(message) ? len : sizeof(message) - 1);
+    if (len >= sizeof(message)) {
+        len = whole_characters(message, sizeof(message) - 1);
+    }
+    write_line(level, area, message, len);
 }

@@ -22,6 +22,7 @@ static bool counts_as_failed_produce(err e)
     case ERR_RECORD_LIST_TOO_LARGE:
     case ERR_CORRUPT_MESSAGE:
     case ERR_KAFKA_STORAGE_ERROR:
+    case ERR_INVALID_TOPIC_EXCEPTION:
         return false;
     default:
         return true;
@@ -43,15 +44,14 @@ void traffic_produced(const struct req *r, struct partition *p,
     if (produced->error == OK) {
         count(r, p, COUNT_BYTES_IN, produced->bytes);
         count(r, p, COUNT_MESSAGES_IN, (uint64_t)produced->records);
-    } else if (produced->error == ERR_MESSAGE_TOO_LARGE ||
-               produced->error == ERR_RECORD_LIST_TOO_LARGE) {
+    } else if (produced->error == ERR_MESSAGE_TOO_LARGE) {
         count(r, p, COUNT_BYTES_REJECTED, produced->bytes);
     }
     if (counts_as_failed_produce(produced->error)) {
         count(r, p, COUNT_FAILED_PRODUCE, 1);
     }
-    if (produced->converted) {
-        count(r, p, COUNT_PRODUCE_CONVERSIONS, 1);
+    if (produced->converted > 0) {
+        count(r, p, COUNT_PRODUCE_CONVERSIONS, (uint64_t)produced->converted);
     }
 }
 

@@ -4,6 +4,7 @@
 #define OTTLA_BROKER_METRICS_EVENTS_H
 
 #include "base/histogram.h"
+#include "broker/metrics/topic_counters.h"
 
 #include <stddef.h>
 
@@ -23,7 +24,9 @@ enum counted_event {
 
 struct events {
     _Atomic uint64_t counts[EVENTS_N];
-    struct histogram store_us; /* how long a request to ZooKeeper took; its client's thread records */
+    struct histogram
+        store_us; /* how long a request to ZooKeeper took; its client's thread records */
+    struct topic_counters coordinators; /* what they append, beside what requests bring */
     struct histogram flush_us; /* the flush thread alone records: how long a log's flush took */
 };
 

@@ -1,6 +1,6 @@
 /* What is counted of a topic's traffic (Kafka's BrokerTopicMetrics). Each partition counts for itself; a
- * topic's is the sum of those that are here. That of the broker is counted beside it, loop by loop, since
- * topics go. */
+ * topic's is the sum of those that are here. That of the broker is counted beside it, since topics go: loop by
+ * loop what requests bring, and in events.h what coordinators append. */
 #ifndef OTTLA_BROKER_METRICS_TOPIC_COUNTERS_H
 #define OTTLA_BROKER_METRICS_TOPIC_COUNTERS_H
 

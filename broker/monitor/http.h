@@ -1,6 +1,7 @@
 /* A small HTTP server on threads of its own (civetweb), for who watches over a broker. It serves what a
  * handler makes: no files, nothing of other hosts. At most HTTP_THREADS requests are answered at a time,
- * others wait; a client that neither sends nor takes its answer for HTTP_TIMEOUT_MS is dropped. */
+ * others wait; a client that has not sent its request within HTTP_TIMEOUT_MS, or takes nothing of its answer
+ * for so long, is dropped. */
 #ifndef OTTLA_BROKER_MONITOR_HTTP_H
 #define OTTLA_BROKER_MONITOR_HTTP_H
 
@@ -9,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { HTTP_THREADS = 16, HTTP_TIMEOUT_MS = 10000, HTTP_BODY_MAX_BYTES = 64 << 10 };
+enum { HTTP_THREADS = 32, HTTP_TIMEOUT_MS = 3000, HTTP_BODY_MAX_BYTES = 64 << 10 };
 
 struct http_server;
 

@@ -53,10 +53,6 @@ static void *with_room(void *array, size_t *cap, size_t count, size_t size)
 
 static void collect_offset(struct all_groups *all, const struct committed *committed)
 {
-    if (all->offsets_n == all->most) {
-        all->left_out++;
-        return;
-    }
     all->offsets =
         with_room(all->offsets, &all->offsets_cap, all->offsets_n, sizeof(*all->offsets));
     all->offsets[all->offsets_n++] = (struct one_offset){.topic = str_dup(committed->topic),
@@ -85,6 +81,10 @@ static void collect_group(struct all_groups *all, const struct group *group)
     *one = (struct one_group){.id = str_dup(group->id),
                               .members_n = (int32_t)group->by_id.count,
                               .first_offset = all->offsets_n};
+    if (group->offsets.count > all->most - all->offsets_n) {
+        all->left_out += (int64_t)group->offsets.count; /* of some of them sums would be wrong */
+        return;
+    }
     map_each (entry, &group->offsets) {
         collect_offset(all, entry->value);
     }

@@ -1,8 +1,10 @@
 /* The partitions of this broker: one look at each, then one family after the other over all of them.
  *
  * What kafka_exporter tells of a cluster as a whole must come from one broker, or boards that add it up
- * would count it as often as there are brokers: a partition's leader tells of it, the controller of those
- * without a leader (scrape_cluster.c). */
+ * would count it as often as there are brokers: a partition's leader tells of it, and the controller of those
+ * without a leader, as the metadata have them.
+ *
+ * There are lines for the first of them only, by name, where there are many; sums are of all. */
 #include "broker/monitor/scrape.h"
 
 #include <stdlib.h>
@@ -17,10 +19,12 @@ struct scraped {
 };
 
 struct scraped_all {
-    struct scraped *all;
+    struct scraped *all; /* by name */
     size_t count;
     size_t room;
-    int64_t left_out;
+    size_t told;          /* so many of them have lines, and labels */
+    struct scraped *lost; /* without a leader, and without a partition here */
+    size_t lost_n;
 };
 
 /* ---- collecting ---- */
@@ -29,8 +33,8 @@ static void collect(void *context, struct partition *p)
 {
     struct scraped_all *c = context;
     if (c->count == c->room) {
-        c->left_out++;
-        return;
+        c->room = c->room == 0 ? 64 : c->room * 2;
+        c->all = xrealloc(c->all, c->room * sizeof(*c->all));
     }
     partition_retain(p);
     c->all[c->count++] = (struct scraped){.partition = p, .name = partition_name(p)};
@@ -59,22 +63,56 @@ static const struct partition_info *info_of(const struct metadata *metadata,
     return known ? &topic->partitions[name.partition] : NULL;
 }
 
+static void label(struct scraped *one)
+{
+    labels_add(&one->labels, "topic", one->name.topic);
+    labels_add_number(&one->labels, "partition", one->name.partition);
+}
+
 static void collect_all(struct scrape *scrape, struct scraped_all *c)
 {
-    size_t count = replicas_count(scrape->broker->replicas);
     size_t most = (size_t)scrape->broker->config->ottla_metrics_partitions_max;
-    c->room = count < most ? count : most;
-    c->all = xcalloc(c->room + 1, sizeof(*c->all));
     replicas_each(scrape->broker->replicas, collect, c);
-    qsort(c->all, c->count, sizeof(*c->all), by_name);
+    if (c->count > 1) {
+        qsort(c->all, c->count, sizeof(*c->all), by_name);
+    }
+    c->told = c->count < most ? c->count : most;
+    scrape->left_out += (int64_t)(c->count - c->told);
     for (size_t i = 0; i < c->count; i++) {
         struct scraped *one = &c->all[i];
         partition_tell_figures(one->partition, &one->is);
-        labels_add(&one->labels, "topic", one->name.topic);
-        labels_add_number(&one->labels, "partition", one->name.partition);
         one->info = info_of(scrape->metadata, one->name);
+        if (i < c->told) {
+            label(one);
+        }
     }
-    scrape->left_out += c->left_out;
+}
+
+static void collect_lost(struct scrape *scrape, struct scraped_all *c,
+                         const struct topic_info *topic)
+{
+    size_t most = (size_t)scrape->broker->config->ottla_metrics_partitions_max;
+    for (int32_t i = 0; i < topic->partitions_n; i++) {
+        const struct partition_info *info = &topic->partitions[i];
+        if (!info->known || info->leader >= 0) {
+            continue;
+        }
+        if (c->lost_n == most) {
+            scrape->left_out++;
+            continue;
+        }
+        c->lost = xrealloc(c->lost, (c->lost_n + 1) * sizeof(*c->lost));
+        struct scraped *one = &c->lost[c->lost_n++];
+        *one = (struct scraped){.name = {.topic = topic->name, .partition = i}, .info = info};
+        label(one);
+    }
+}
+
+static void collect_all_lost(struct scrape *scrape, struct scraped_all *c)
+{
+    map_each (entry, &scrape->metadata->topics) {
+        collect_lost(scrape, c, entry->value);
+    }
 }
 
 static void release_all(struct scraped_all *c)
@@ -83,7 +121,11 @@ static void release_all(struct scraped_all *c)
         partition_release(c->all[i].partition);
         labels_deinit(&c->all[i].labels);
     }
+    for (size_t i = 0; i < c->lost_n; i++) {
+        labels_deinit(&c->lost[i].labels);
+    }
     free(c->all);
+    free(c->lost);
 }
 
 /* ---- what is told of one ---- */
@@ -176,7 +218,7 @@ static bool tell_oldest(const struct scraped *one, int64_t *value)
 static bool tell_leader(const struct scraped *one, int64_t *value)
 {
     *value = one->info == NULL ? -1 : one->info->leader;
-    return led(one);
+    return led(one) && one->info != NULL;
 }
 
 static bool tell_preferred(const struct scraped *one, int64_t *value)
@@ -186,38 +228,80 @@ static bool tell_preferred(const struct scraped *one, int64_t *value)
     return led(one);
 }
 
+/* ---- and of one without a leader ---- */
+
+static bool lost_leader(const struct scraped *one, int64_t *value)
+{
+    *value = one->info->leader;
+    return true;
+}
+
+static bool lost_preferred(const struct scraped *one, int64_t *value)
+{
+    (void)one;
+    *value = 0;
+    return true;
+}
+
+static bool lost_isr(const struct scraped *one, int64_t *value)
+{
+    *value = one->info->isr_n;
+    return true;
+}
+
+static bool lost_replicas(const struct scraped *one, int64_t *value)
+{
+    *value = one->info->replicas_n;
+    return true;
+}
+
+static bool lost_under_replicated(const struct scraped *one, int64_t *value)
+{
+    *value = one->info->isr_n < one->info->replicas_n;
+    return true;
+}
+
 static const struct {
     enum metric metric;
     figure figure;
+    figure of_lost; /* NULL: nothing */
 } FAMILIES[] = {
-    {METRIC_PARTITION_UNDER_MIN_ISR, tell_under_min_isr},
-    {METRIC_PARTITION_AT_MIN_ISR, tell_at_min_isr},
-    {METRIC_PARTITION_UNDER_REPLICATED, tell_under_replicated},
-    {METRIC_PARTITION_ISR, tell_isr},
-    {METRIC_PARTITION_REPLICAS, tell_replicas},
-    {METRIC_PARTITION_STABLE_LAG, tell_stable_lag},
-    {METRIC_LOG_SIZE, tell_size},
-    {METRIC_LOG_START, tell_start},
-    {METRIC_LOG_END, tell_end},
-    {METRIC_LOG_SEGMENTS, tell_segments},
-    {METRIC_EXP_CURRENT_OFFSET, tell_high_watermark},
-    {METRIC_EXP_OLDEST_OFFSET, tell_oldest},
-    {METRIC_EXP_ISR, tell_isr},
-    {METRIC_EXP_REPLICAS, tell_replicas},
-    {METRIC_EXP_LEADER, tell_leader},
-    {METRIC_EXP_PREFERRED, tell_preferred},
-    {METRIC_EXP_UNDER_REPLICATED, tell_under_replicated},
+    {METRIC_PARTITION_UNDER_MIN_ISR, tell_under_min_isr, NULL},
+    {METRIC_PARTITION_AT_MIN_ISR, tell_at_min_isr, NULL},
+    {METRIC_PARTITION_UNDER_REPLICATED, tell_under_replicated, NULL},
+    {METRIC_PARTITION_ISR, tell_isr, NULL},
+    {METRIC_PARTITION_REPLICAS, tell_replicas, NULL},
+    {METRIC_PARTITION_STABLE_LAG, tell_stable_lag, NULL},
+    {METRIC_LOG_SIZE, tell_size, NULL},
+    {METRIC_LOG_START, tell_start, NULL},
+    {METRIC_LOG_END, tell_end, NULL},
+    {METRIC_LOG_SEGMENTS, tell_segments, NULL},
+    {METRIC_EXP_CURRENT_OFFSET, tell_high_watermark, NULL},
+    {METRIC_EXP_OLDEST_OFFSET, tell_oldest, NULL},
+    {METRIC_EXP_ISR, tell_isr, lost_isr},
+    {METRIC_EXP_REPLICAS, tell_replicas, lost_replicas},
+    {METRIC_EXP_LEADER, tell_leader, lost_leader},
+    {METRIC_EXP_PREFERRED, tell_preferred, lost_preferred},
+    {METRIC_EXP_UNDER_REPLICATED, tell_under_replicated, lost_under_replicated},
 };
+
+static void lines(struct page *page, const struct scraped *all, size_t count, figure told)
+{
+    for (size_t i = 0; i < count; i++) {
+        int64_t value = 0;
+        if (told(&all[i], &value)) {
+            page_integer(page, &all[i].labels, value);
+        }
+    }
+}
 
 static void each_family(struct page *page, const struct scraped_all *c)
 {
     for (size_t f = 0; f < sizeof(FAMILIES) / sizeof(FAMILIES[0]); f++) {
         page_family(page, FAMILIES[f].metric);
-        for (size_t i = 0; i < c->count; i++) {
-            int64_t value = 0;
-            if (FAMILIES[f].figure(&c->all[i], &value)) {
-                page_integer(page, &c->all[i].labels, value);
-            }
+        lines(page, c->all, c->told, FAMILIES[f].figure);
+        if (FAMILIES[f].of_lost != NULL) {
+            lines(page, c->lost, c->lost_n, FAMILIES[f].of_lost);
         }
     }
 }
@@ -299,7 +383,7 @@ static const struct {
 
 static int64_t of_broker(const struct broker *broker, enum topic_counter counter)
 {
-    uint64_t sum = 0;
+    uint64_t sum = topic_counters_get(&broker->events.coordinators, counter);
     for (int i = 0; i < broker->loops_n; i++) {
         sum += topic_counters_get(&broker->api_loops[i].metrics->all_topics, counter);
     }
@@ -310,7 +394,7 @@ static int64_t of_broker(const struct broker *broker, enum topic_counter counter
 static void topics_of(struct page *page, const struct scraped_all *c, enum topic_counter counter)
 {
     struct labels labels = {0};
-    for (size_t i = 0; i < c->count;) {
+    for (size_t i = 0; i < c->told;) {
         struct str topic = c->all[i].name.topic;
         uint64_t sum = 0;
         uint64_t requests = 0;
@@ -347,6 +431,9 @@ void scrape_partitions(struct scrape *scrape)
 {
     struct scraped_all c = {0};
     collect_all(scrape, &c);
+    if (scrape->is_controller) {
+        collect_all_lost(scrape, &c);
+    }
     traffic(scrape, &c);
     sums(scrape, &c);
     each_family(scrape->page, &c);

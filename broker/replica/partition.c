@@ -534,6 +534,19 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
     return OK;
 }
 
+/* Kafka counts what its coordinators append as if they were producers. */
+static void count_of_coordinator(struct partition *p, size_t len,
+                                 const struct append_result *result)
+{
+    struct topic_counters *all[] = {&p->counters, &p->env->events->coordinators};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        topic_counters_add(all[i], COUNT_PRODUCE_REQUESTS, 1);
+        topic_counters_add(all[i], COUNT_BYTES_IN, len);
+        topic_counters_add(all[i], COUNT_MESSAGES_IN,
+                           (uint64_t)(result->last_offset - result->base_offset + 1));
+    }
+}
+
 err partition_append_as(struct partition *p, uint8_t *batches, size_t len,
                         const struct partition_append_as *as, struct partition_append *appended)
 {
@@ -541,6 +554,9 @@ err partition_append_as(struct partition *p, uint8_t *batches, size_t len,
     partition_lock(p);
     err e = append_as_leader(p, batches, len, as, appended);
     partition_unlock(p);
+    if (e == OK && as->origin == APPEND_COORDINATOR && p->env->events != NULL) {
+        count_of_coordinator(p, len, &appended->result);
+    }
     return e;
 }
 

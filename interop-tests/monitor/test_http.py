@@ -208,6 +208,20 @@ def test_slow_scrapers(broker):
             s.close()
 
 
+def test_who_never_asks(broker):
+    """They connect, some send a part of a request, and wait: a probe gets its answer."""
+    slow = [raw(broker) for _ in range(60)]
+    try:
+        for s in slow[:30]:
+            s.sendall(b"GET /livez HTTP/1.1\r\n")
+        began = time.monotonic()
+        assert get(broker, "/livez")[0] == 200
+        assert time.monotonic() - began < 10
+    finally:
+        for s in slow:
+            s.close()
+
+
 def test_a_stop_waits_for_no_scraper():
     b = brokers.new_broker(listener_options()).start()
     try:

@@ -11,6 +11,7 @@ from harness import clients
 from harness.life import unique
 from harness.wait import wait_for
 from monitor.page import Page, get, listener_options, page
+from wire import records
 from wire.player import Connection
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")]
@@ -119,6 +120,78 @@ def test_traffic(broker):
     assert sum(ends) == 500 and sum(after.get("kafka_topic_partition_current_offset", topic=topic, partition=i) for i in (0, 1)) == 500
 
 
+# What a Kafka 3.9.1 counts in BrokerTopicMetrics (of the topic, and of all topics) after each of these, where it is not 0.
+COUNTED = [
+    ("three records", {}, {"records": ["a", "b", "c"]}, 0,
+     {"totalproducerequests": 1, "messagesin": 3, "bytesin": 85}),
+    ("of an idempotent producer", {"acks": -1}, {"records": ["a", "b"], "producer_id": 4000, "producer_epoch": 0, "base_sequence": 0}, 0,
+     {"totalproducerequests": 1, "messagesin": 2, "bytesin": 77}),
+    ("the same again", {"acks": -1}, {"records": ["a", "b"], "producer_id": 4000, "producer_epoch": 0, "base_sequence": 0}, 0,
+     {"totalproducerequests": 1, "messagesin": 2, "bytesin": 77}),
+    ("out of sequence", {"acks": -1}, {"records": ["a", "b"], "producer_id": 4000, "producer_epoch": 0, "base_sequence": 9}, 45,
+     {"totalproducerequests": 1, "failedproducerequests": 1}),
+    ("a wrong CRC", {}, {"crc": "bad"}, 2, {"totalproducerequests": 1}),
+    ("an unknown partition", {"index": 7}, {}, 3, {}),
+    ("no such acks", {"acks": 5}, {}, 21, {}),
+    ("too large", {}, {"records": ["x" * 2000]}, 10, {"totalproducerequests": 1, "bytesrejected": 2070}),
+    ("a wrong count", {}, {"count": 5}, 87, {"totalproducerequests": 1, "failedproducerequests": 1}),
+    ("in another codec", {}, {"records": ["a", "b"], "codec": "gzip"}, 0,
+     {"totalproducerequests": 1, "messagesin": 2, "bytesin": 97, "producemessageconversions": 2}),
+    ("in an old format", {"version": 2}, None, 0,
+     {"totalproducerequests": 1, "messagesin": 2, "bytesin": 70, "producemessageconversions": 2}),
+]
+COUNTERS = ["messagesin", "bytesin", "bytesrejected", "totalproducerequests", "failedproducerequests", "producemessageconversions"]
+
+
+def traffic(told: Page, **labels) -> dict:
+    return {name: told.get(f"kafka_server_brokertopicmetrics_{name}_total", **labels) or 0 for name in COUNTERS}
+
+
+def grown(before: dict, after: dict) -> dict:
+    return {name: after[name] - before[name] for name in COUNTERS if after[name] != before[name]}
+
+
+def produce_raw(broker, topic: str, data: bytes, version: int = 7, acks: int = 1, index: int = 0) -> int:
+    body = {"acks": acks, "timeout_ms": 5000, "topic_data": [{"name": topic, "partition_data": [{"index": index, "records": data}]}]}
+    answer = clients.ask_once(broker, "Produce", version, body | ({"transactional_id": None} if version >= 3 else {}))
+    return answer["responses"][0]["partition_responses"][0]["error_code"]
+
+
+def test_counts_are_kafkas(broker):
+    topic = clients.create_topic(broker, unique("t"), compression_type="uncompressed", max_message_bytes=1000)
+    for what, how, batch, error, counted in COUNTED:
+        data = records.message({"magic": 1}) * 2 if batch is None else records.batch(batch)
+        before = page(broker)
+        assert produce_raw(broker, topic, data, **how) == error, what
+        after = page(broker)
+        assert grown(traffic(before, topic=topic), traffic(after, topic=topic)) == counted, what
+        assert grown(traffic(before), traffic(after)) == counted, what
+
+
+def test_topics_that_are_not_there_are_not_counted(broker):
+    def fetched(told):
+        return told.get("kafka_server_brokertopicmetrics_totalfetchrequests_total")
+    before = page(broker)
+    assert produce_raw(broker, "no-such-topic", records.batch()) == 3
+    clients.ask_once(broker, "Fetch", 11, {"replica_id": -1, "max_wait_ms": 0, "min_bytes": 0, "max_bytes": 1000, "session_id": 0, "session_epoch": -1,
+                                           "topics": [{"topic": "no-such-topic", "partitions": [{"partition": 0, "current_leader_epoch": -1, "fetch_offset": 0, "partition_max_bytes": 1000}]}]})
+    after = page(broker)
+    assert grown(traffic(before), traffic(after)) == {} and fetched(after) == fetched(before)
+
+
+def test_coordinators_count_as_producers(broker):
+    topic = broker.create_topic(unique("t"))
+    produce(broker, topic, 1)
+    before = page(broker)
+    consume(broker, topic, unique("g"), 1).close()
+    after = page(broker)
+    counted = grown(traffic(before, topic="__consumer_offsets"), traffic(after, topic="__consumer_offsets"))
+    assert counted["messagesin"] == counted["totalproducerequests"] == 3 and counted["bytesin"] > 200  # join, commit, leave
+    assert grown(traffic(before), traffic(after)) == counted
+    assert produce_raw(broker, "__consumer_offsets", records.batch()) == 17
+    assert grown(traffic(after), traffic(page(broker))) == {"totalproducerequests": 1}
+
+
 def test_requests(broker):
     topic = broker.create_topic(unique("t"))
     before = page(broker)
@@ -206,7 +279,34 @@ def test_bound_of_series():
         told = page(b)
         assert len(told.all("kafka_log_log_size")) == 5
         assert told.get("ottla_scrape_series_left_out") == 4
+        assert told.get("kafka_server_replicamanager_partitioncount") == told.get("kafka_server_replicamanager_leadercount") == 9
         assert topic
+    finally:
+        b.destroy()
+
+
+def test_partitions_without_a_leader():
+    """The controller tells of them, as kafka_exporter does."""
+    b = brokers.new_broker(listener_options())
+    dirs = [b.directory / "data", b.directory / "more"]
+    b.properties["log.dirs"] = ",".join(map(str, dirs))
+    b.start()
+    try:
+        topic = b.create_topic(unique("t"), 4)
+        b.stop()
+        lost = [int(d.name.rsplit("-", 1)[1]) for d in dirs[1].glob(f"{topic}-*")]
+        shutil.rmtree(dirs[1])
+        dirs[1].write_text("")  # no directory: it is offline
+        b.start()
+        wait_for(lambda: page(b).get("kafka_controller_kafkacontroller_offlinepartitionscount") == len(lost), 10, "the controller to know")
+        told = page(b)
+        assert lost and told.get("kafka_log_logmanager_offlinelogdirectorycount") == 1
+        for i in range(4):
+            gone = i in lost
+            assert told.get("kafka_topic_partition_leader", topic=topic, partition=i) == (-1 if gone else 0)
+            assert told.get("kafka_topic_partition_replicas", topic=topic, partition=i) == 1
+            assert told.get("kafka_topic_partition_leader_is_preferred", topic=topic, partition=i) == (0 if gone else 1)
+            assert (told.get("kafka_topic_partition_current_offset", topic=topic, partition=i) is None) == gone
     finally:
         b.destroy()
 

@@ -67,6 +67,7 @@ class Traffic:
             p.produce(self.topic, b"v" * 100)
             p.poll(0)
             c.poll(0.05)
+            self.ended.wait(0.001)  # as fast as it can it would be as far behind as the alert is about, between two commits
         p.flush(5)
         c.close()
 

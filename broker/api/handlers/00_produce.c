@@ -13,7 +13,7 @@
 #include "broker/api/traffic.h"
 #include "broker/broker.h"
 
-enum { FIRST_RECORD_BATCH_VERSION = 3, FIRST_CURRENT_LEADER_VERSION = 10 };
+enum { FIRST_CURRENT_LEADER_VERSION = 10 };
 
 /* A partition that was appended and is not yet safe. */
 struct pending {
@@ -36,6 +36,7 @@ struct produce {
     struct seen seen; /* partitions of this topic */
     struct produce_response_partition *next_out;
     struct partition *partition; /* that is looked at */
+    bool is_for_log;             /* it is not refused before anybody looks at its log */
     struct produce_check check;
     struct produce_verify *verify; /* NULL: no transaction */
     int32_t first_place;           /* of the topic, all partitions counted through */
@@ -160,6 +161,7 @@ static err check_partition(struct req *r, struct produce *work, struct str topic
     if (request->acks < -1 || request->acks > 1) {
         return ERR_INVALID_REQUIRED_ACKS;
     }
+    work->is_for_log = true;
     if (!may_write(r, topic)) {
         return ERR_INVALID_TOPIC_EXCEPTION;
     }
@@ -171,13 +173,13 @@ static void count_produced(const struct req *r, const struct produce *work,
 {
     const struct produce_request *in = r->in;
     const struct validated *v = &work->check.found;
-    bool stored = e == OK && v->len > 0 && !result->duplicate;
+    bool any = e == OK && v->len > 0;
+    int64_t records = any ? result->last_offset - result->base_offset + 1 : 0;
     const struct traffic_produced produced = {
         .error = e,
-        .bytes =
-            e == OK ? v->len : in->topics[work->topic].partitions[work->index].records.data.len,
-        .records = stored ? result->last_offset - result->base_offset + 1 : 0,
-        .converted = stored && r->version < FIRST_RECORD_BATCH_VERSION,
+        .bytes = in->topics[work->topic].partitions[work->index].records.data.len,
+        .records = records,
+        .converted = v->rewritten.len > 0 ? records : 0,
     };
     traffic_produced(r, work->partition, &produced);
 }
@@ -189,7 +191,9 @@ static void finish_partition(struct req *r, struct produce *work, err e)
     struct partition_append appended = {.committed = true}; /* unless something is appended */
     e = e == OK ? append_checked(r, work, out, &appended) : e;
     out->error_code = kafka_error_of_log(e);
-    count_produced(r, work, &appended.result, e);
+    if (work->is_for_log) {
+        count_produced(r, work, &appended.result, e);
+    }
     if (e == OK) {
         work->pending[work->pending_n++] =
             (struct pending){.partition = work->partition, .out = out, .appended = appended};
@@ -236,6 +240,7 @@ static bool produce_one(struct req *r, struct produce *work, struct str topic,
     out->log_append_time_ms = -1;
     out->log_start_offset = -1;
     work->message = (struct str){0};
+    work->is_for_log = false;
     err e = work->refused != OK ? work->refused : check_partition(r, work, topic, in);
     if (work->refused == ERR_INVALID_PRODUCER_ID_MAPPING) {
         work->message = STR("Transactional records contained more than one producer ID");

@@ -401,7 +401,9 @@ static void fill_partition(struct req *r, struct fetch *f, struct part *part,
         e = ERR_NOT_LEADER_OR_FOLLOWER;
     }
     out->error_code = kafka_error_wire(e);
-    count_fetched(r, part, out, e);
+    if (!unknown) {
+        count_fetched(r, part, out, e);
+    }
     out->high_watermark = e == OK ? result->high_watermark : -1;
     out->last_stable_offset = e == OK ? result->last_stable_offset : -1;
     out->log_start_offset = e == OK ? result->log_start_offset : -1;
