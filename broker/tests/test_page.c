@@ -185,7 +185,7 @@ static uint64_t recorded(const struct request_metrics *of, enum request_part par
 
 static void test_request_parts(void)
 {
-    struct loop_metrics metrics = {0};
+    struct loop_metrics metrics = {.spare = NULL};
     const struct request_done done = {
         .name = 1,
         .also = REQUEST_FETCH_CONSUMER,
@@ -218,7 +218,7 @@ static void test_request_parts(void)
 
 static void test_request_without_an_answer(void)
 {
-    struct loop_metrics metrics = {0};
+    struct loop_metrics metrics = {.spare = NULL};
     const struct request_done done = {
         .name = 0, .also = -1, .version = 99, .times = {.arrived = 5, .begun = 5, .handled = 7}};
     CU_ASSERT_PTR_NULL(loop_metrics_done(&metrics, &done, 9, NULL));
