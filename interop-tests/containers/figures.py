@@ -29,6 +29,16 @@ offsets.topic.replication.factor=1
 """
 
 
+RETURNED = []  # what `docker run -d` took
+READY = []  # from the start of the container's process to the broker's last line
+
+
+def at(stamp: str) -> float:
+    """Of the engine's times, which are of one day."""
+    hours, minutes, seconds = stamp.split("T")[1].rstrip("Z").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
 def answers(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
@@ -67,14 +77,18 @@ def kafka(dir: str) -> tuple:
 
 
 def one_container(docker, image: str) -> tuple:
-    """Who asks for the answer is there before the container, in the engine's network."""
-    asks = "import sys, time; from containers.figures import seconds_until; print(flush=True); seconds_until(9092, time.monotonic()); print(time.monotonic())"
-    asking = subprocess.Popen(docker.enter(sys.executable, "-c", asks), stdout=subprocess.PIPE, text=True)
-    asking.stdout.readline()
+    """Who asks is there before the container, in the engine's network, and asks when `docker run` has returned: to connect
+    before the container has its address would cost a second, the kernel's for a neighbour that did not answer."""
+    asks = "import time; from containers.figures import seconds_until; input(); seconds_until(9092, time.monotonic()); print(time.monotonic())"
+    asking = subprocess.Popen(docker.enter(sys.executable, "-c", asks), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     begin = time.monotonic()
     id = docker.docker("run", "-d", "-p", "9092:9092", image).stdout.decode().split()[0]
-    took = float(asking.communicate(timeout=90)[0]) - begin
+    RETURNED.append(time.monotonic() - begin)
+    took = float(asking.communicate("\n", timeout=90)[0]) - begin
     resident = int(docker.docker("exec", id, "sh", "-c", "grep VmRSS /proc/1/status").stdout.split()[1])
+    started = json.loads(docker.docker("inspect", id).stdout)[0]["State"]["StartedAt"]
+    (ready,) = [line for line in docker.docker("logs", "-t", id).stderr.decode().splitlines() if "[KafkaServer id=" in line]
+    READY.append(at(ready.split()[0]) - at(started))
     docker.docker("rm", "-fv", id)
     return took, resident
 
@@ -94,6 +108,8 @@ def main():
         size = json.loads(docker.docker("inspect", image).stdout)[0]["Size"]
         print(f"image: {size / 1e6:.1f} MB, docker/build's tar {(paths.BUILD / 'docker/image.tar').stat().st_size / 1e6:.1f} MB")
         show("Ottla in a container", [one_container(docker, image) for _ in range(5)])
+        print(f"of it until `docker run` has returned: {statistics.median(RETURNED) * 1000:.0f} ms; "
+              f"from the process in the container to the broker's ready line: {statistics.median(READY) * 1000:.0f} ms")
         measured = []
         for _ in range(5):
             with tempfile.TemporaryDirectory() as dir:
