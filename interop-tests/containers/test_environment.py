@@ -72,6 +72,8 @@ CASES = {
                  {**ONE, "KAFKA_ADVERTISED_LISTENERS": "IN://:1,OUT://h.example:12"}),
     "a command and no listener": ({"HOSTNAME_COMMAND": "echo h"}, {},
                                   {**ONE, "KAFKA_LISTENERS": "PLAINTEXT://:9092", "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://h:9092"}),
+    "a file for the log": ({"KAFKA_OTTLA_LOG_FILE": "/var/log/ottla.log"}, {},
+                           {**ONE, **LOCAL, "KAFKA_OTTLA_LOG_FILE": "/var/log/ottla.log"}),
     "a secret": ({"KAFKA_SUPER_USERS_FILE": "{root}/s", "KAFKA_LOG4J_FILE": "/nowhere"}, {"/s": "User:a b$c\n"},
                  {**ONE, **LOCAL, "KAFKA_SUPER_USERS": "User:a b$c", "KAFKA_LOG4J_FILE": "/nowhere"}),
     "secrets of ssl": ({"KAFKA_SSL_KEYSTORE_FILENAME": "k.jks", "KAFKA_SSL_KEYSTORE_CREDENTIALS": "k", "KAFKA_SSL_KEY_CREDENTIALS": "y",
