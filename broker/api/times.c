@@ -6,7 +6,7 @@
 #include "broker/api/fetch_asked.h"
 #include "broker/broker.h"
 
-enum { KEY_FETCH = 1 };
+enum { KEY_FETCH = 1, CLIENT_ID_MAX_BYTES = 256 };
 
 static const char REQUEST_LOGGER[] = "kafka.request.logger";
 
@@ -53,6 +53,27 @@ static const char *peer_of(const struct req *r)
     return r->conn == NULL ? "gone" : conn_peer(r->conn);
 }
 
+/* The client's name for a line's field: as long as leaves room for the others, and without what would end it. */
+static const char *client_of(const struct req *r, char text[CLIENT_ID_MAX_BYTES])
+{
+    size_t len = r->client_id.len;
+    if (len >= CLIENT_ID_MAX_BYTES) {
+        len = CLIENT_ID_MAX_BYTES - 1;
+        while (len > 0 && ((unsigned char)r->client_id.data[len] & 0xc0) == 0x80) {
+            len--; /* within a character */
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        char c = r->client_id.data[i];
+        text[i] = c;
+        if (c == '"' || c == '\0') {
+            text[i] = '?';
+        }
+    }
+    text[len] = '\0';
+    return text;
+}
+
 static void count_request(struct req *r, int64_t now_us, bool answered)
 {
     const struct request_done done = {.name = r->schema->key,
@@ -70,20 +91,20 @@ static void count_request(struct req *r, int64_t now_us, bool answered)
     int64_t took_ms = (r->times.handled - r->times.arrived) / 1000;
     if (slow_ms >= 0 && took_ms > slow_ms) {
         loop_metrics_slow(r->home->metrics, r->schema->key);
-        log_warn("api", "slow request api=%s version=%d took_ms=%lld client_id=\"%.*s\" peer=%s",
-                 r->schema->name, r->version, (long long)took_ms, (int)r->client_id.len,
-                 r->client_id.data, peer_of(r));
+        char client[CLIENT_ID_MAX_BYTES];
+        log_warn("api", "slow request api=%s version=%d took_ms=%lld client_id=\"%s\" peer=%s",
+                 r->schema->name, r->version, (long long)took_ms, client_of(r, client), peer_of(r));
     }
 }
 
 static void log_request(const struct req *r, int64_t now_us, bool answered)
 {
+    char client[CLIENT_ID_MAX_BYTES];
     log_debug(REQUEST_LOGGER,
-              "completed request api=%s version=%d correlation_id=%d client_id=\"%.*s\" peer=%s "
+              "completed request api=%s version=%d correlation_id=%d client_id=\"%s\" peer=%s "
               "listener=%s bytes=%zu queue_us=%lld local_us=%lld remote_us=%lld answered=%s",
-              r->schema->name, r->version, r->correlation_id, (int)r->client_id.len,
-              r->client_id.data, peer_of(r), r->listener->name, r->frame_bytes,
-              (long long)(r->times.begun - r->times.arrived),
+              r->schema->name, r->version, r->correlation_id, client_of(r, client), peer_of(r),
+              r->listener->name, r->frame_bytes, (long long)(r->times.begun - r->times.arrived),
               (long long)(r->times.handled - r->times.begun),
               (long long)(now_us - r->times.handled), answered ? "true" : "false");
 }

@@ -73,6 +73,28 @@ struct resolved {
     struct sockaddr_storage address;
 };
 
+/* The first that civetweb can listen on: as Debian builds it, it knows IPv4 only. NULL: none. */
+static const struct addrinfo *usable(const struct addrinfo *found)
+{
+    bool knows_v6 = mg_check_feature(MG_FEATURES_IPV6) != 0;
+    while (found != NULL && found->ai_family == AF_INET6 && !knows_v6) {
+        found = found->ai_next;
+    }
+    return found;
+}
+
+/* False: it may not be. */
+static bool take_address(const struct http_config *config, const struct addrinfo *info,
+                         struct resolved *resolved, const char *port)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    (void)getnameinfo(info->ai_addr, info->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+    bool v6 = info->ai_family == AF_INET6;
+    snprintf(resolved->text, ADDRESS_BYTES, v6 ? "[%s]:%s" : "%s:%s", host, port);
+    memcpy(&resolved->address, info->ai_addr, info->ai_addrlen);
+    return config->allow_remote || is_loopback(info->ai_addr);
+}
+
 static err resolve(const struct http_config *config, struct resolved *resolved, char *reason,
                    size_t size)
 {
@@ -87,21 +109,19 @@ static err resolve(const struct http_config *config, struct resolved *resolved, 
         return refuse(reason, size, "%s: cannot resolve %s: %s", config->what, place.host,
                       gai_strerror(failed));
     }
-    bool allowed = config->allow_remote || is_loopback(found->ai_addr);
-    char host[INET6_ADDRSTRLEN] = "";
-    (void)getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof(host), NULL, 0,
-                      NI_NUMERICHOST);
-    bool v6 = found->ai_family == AF_INET6;
-    memcpy(&resolved->address, found->ai_addr, found->ai_addrlen);
+    const struct addrinfo *info = usable(found);
+    bool any = info != NULL;
+    bool allowed = any && take_address(config, info, resolved, place.port);
     freeaddrinfo(found);
-    if (!allowed) {
-        return refuse(reason, size,
-                      "%s: %s can be reached from other machines, and who reaches it needs no "
-                      "password: set ottla.http.allow.remote=true if that is meant",
-                      config->what, host);
+    if (!any) {
+        return refuse(reason, size, "%s: %s: the HTTP server of this build knows IPv4 only",
+                      config->what, place.host);
     }
-    snprintf(resolved->text, ADDRESS_BYTES, v6 ? "[%s]:%s" : "%s:%s", host, place.port);
-    return OK;
+    return allowed ? OK
+                   : refuse(reason, size,
+                            "%s: %s can be reached from other machines, and who reaches it needs "
+                            "no password: set ottla.http.allow.remote=true if that is meant",
+                            config->what, resolved->text);
 }
 
 /* ---- requests ---- */

@@ -35,8 +35,9 @@ struct http_answer {
 
 struct http_config {
     const char *what; /* the option that asks for it, for refusals */
-    const char
-        *address; /* host:port, [host]:port, :port; without a host it is 127.0.0.1; port 0: any */
+    /* host:port, :port; without a host it is 127.0.0.1; port 0: any. [host]:port where civetweb knows IPv6,
+     * which Debian's does not. */
+    const char *address;
     bool allow_remote; /* a host that is not this machine's loopback */
     /* On any of its threads, several at a time. */
     void (*handle)(void *context, const struct http_request *request, struct http_answer *answer);

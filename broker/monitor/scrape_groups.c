@@ -89,8 +89,16 @@ static void collect_group(struct all_groups *all, const struct group *group)
         collect_offset(all, entry->value);
     }
     one->offsets_n = all->offsets_n - one->first_offset;
-    if (one->offsets_n > 1) {
-        qsort(all->offsets + one->first_offset, one->offsets_n, sizeof(*all->offsets), by_topic);
+}
+
+static void sort_all(struct all_groups *all)
+{
+    for (size_t i = 0; i < all->groups_n; i++) {
+        const struct one_group *one = &all->groups[i];
+        if (one->offsets_n > 1) {
+            qsort(all->offsets + one->first_offset, one->offsets_n, sizeof(*all->offsets),
+                  by_topic);
+        }
     }
 }
 
@@ -252,6 +260,7 @@ void scrape_groups(struct scrape *scrape)
 {
     struct all_groups all = {.most = (size_t)scrape->broker->config->ottla_metrics_partitions_max};
     err_ignore(shards_each(&scrape->broker->groups->shards, collect_shard, &all));
+    sort_all(&all);
     states(scrape->page, &all);
     offsets_family(scrape, &all, METRIC_EXP_GROUP_OFFSET);
     offsets_family(scrape, &all, METRIC_EXP_GROUP_OFFSET_SUM);

@@ -14,7 +14,7 @@ struct window_look;
 
 struct window {
     int64_t period_us;
-    int64_t older_us; /* when the looks were taken; 0: at the beginning, when all was 0 */
+    int64_t older_us; /* when the looks were taken; both at first: when all was 0 */
     int64_t newer_us;
     struct window_look *looks;
     size_t looks_n;

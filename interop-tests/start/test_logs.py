@@ -10,7 +10,8 @@ from harness import broker as brokers
 from harness import clients
 from harness.life import unique
 from harness.wait import wait_for
-from wire.player import Connection
+from wire import schema
+from wire.player import APIS, Connection
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")]
 
@@ -166,6 +167,25 @@ def test_a_line_for_each_request(started):
     before = len(found())
     clients.ask(c, "Metadata", 5, {"topics": None, "allow_auto_topic_creation": False})
     assert len(found()) == before
+
+
+def test_a_client_cannot_forge_fields(started):
+    b = started(ottla_log_format="json")
+    assert set_levels(b, kafka_request_logger="DEBUG") == [(0, None)]
+    api = APIS["Metadata"]
+    names = {'x" peer=forged y="': 'x? peer=forged y=?', "\u20ac" * 1000: "\u20ac" * 85}
+    c = Connection("127.0.0.1", b.port)
+    for correlation, name in enumerate(names):
+        frame = schema.encode_header(api.key, 5, correlation, name, False) + schema.encode_body(api, 5, {"topics": None, "allow_auto_topic_creation": False})
+        c.send(len(frame).to_bytes(4, "big") + frame)
+        assert c.frame(10)
+
+    def told():
+        lines = [json.loads(line) for line in b.said().splitlines()]
+        return [line["fields"] for line in lines if line["logger"] == "kafka.request.logger" and line["fields"]["api"] == "Metadata"
+                and line["fields"]["version"] == 5]
+    wait_for(lambda: len(told()) == len(names), 10, "a line for each request")
+    assert {f["client_id"]: f["peer"] for f in told()} == dict.fromkeys(names.values(), "/127.0.0.1")
 
 
 # ---- floods ----
