@@ -405,6 +405,7 @@ err broker_start(const struct broker_env *env, struct config *config, struct bro
     broker->storage =
         (struct storage_env){.fs = env->fs, .clock = env->clock, .random = env->random};
     broker->id = -1;
+    broker->events.clock = env->clock;
     broker->wants_metrics = config->ottla_http_listener != NULL;
     broker->dir_failed.run = take_dir_failure;
     throttle_init(&broker->leader_throttle, env->clock);

@@ -3,6 +3,7 @@
 #ifndef OTTLA_BROKER_METRICS_EVENTS_H
 #define OTTLA_BROKER_METRICS_EVENTS_H
 
+#include "base/clock.h"
 #include "base/histogram.h"
 #include "broker/metrics/topic_counters.h"
 
@@ -23,6 +24,7 @@ enum counted_event {
 };
 
 struct events {
+    struct clock *clock; /* outlives whoever counts, as these counts do */
     _Atomic uint64_t counts[EVENTS_N];
     struct histogram
         store_us; /* how long a request to ZooKeeper took; its client's thread records */

@@ -65,16 +65,16 @@ static void partition_check(const struct partition *p)
 /* Who must wait tells for how long, where somebody wants to know. */
 static void lock_with_a_wait(struct partition *p, struct events *events)
 {
-    int64_t began_us = clock_monotonic_us(p->env->clock);
+    int64_t began_us = clock_monotonic_us(events->clock);
     pthread_mutex_lock(&p->lock);
-    int64_t waited_us = clock_monotonic_us(p->env->clock) - began_us;
+    int64_t waited_us = clock_monotonic_us(events->clock) - began_us;
     events_add(events, EVENT_LOCK_WAITS, 1);
     events_add(events, EVENT_LOCK_WAIT_US, (uint64_t)waited_us);
 }
 
 void partition_lock(struct partition *p)
 {
-    struct events *events = p->env->events;
+    struct events *events = p->events;
     if (events == NULL) {
         pthread_mutex_lock(&p->lock);
     } else if (pthread_mutex_trylock(&p->lock) != 0) {
@@ -128,6 +128,7 @@ struct partition *partition_new(struct topic_partition name, struct uuid topic_i
         .topic = {.data = str_dup(name.topic), .len = name.topic.len}, .partition = name.partition};
     p->topic_id = topic_id;
     p->env = env;
+    p->events = env->events;
     p->log = log;
     p->flush.run = on_flush;
     p->state.leader = -1;
@@ -538,7 +539,7 @@ static err append_as_leader(struct partition *p, uint8_t *batches, size_t len,
 static void count_of_coordinator(struct partition *p, size_t len,
                                  const struct append_result *result)
 {
-    struct topic_counters *all[] = {&p->counters, &p->env->events->coordinators};
+    struct topic_counters *all[] = {&p->counters, &p->events->coordinators};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         topic_counters_add(all[i], COUNT_PRODUCE_REQUESTS, 1);
         topic_counters_add(all[i], COUNT_BYTES_IN, len);
@@ -554,7 +555,7 @@ err partition_append_as(struct partition *p, uint8_t *batches, size_t len,
     partition_lock(p);
     err e = append_as_leader(p, batches, len, as, appended);
     partition_unlock(p);
-    if (e == OK && as->origin == APPEND_COORDINATOR && p->env->events != NULL) {
+    if (e == OK && as->origin == APPEND_COORDINATOR && p->events != NULL) {
         count_of_coordinator(p, len, &appended->result);
     }
     return e;
@@ -682,9 +683,8 @@ static void on_flush(struct loop_task *task)
         int64_t began_us = clock_monotonic_us(p->env->clock);
         after_flush(p, plog_flush(log));
         partition_unpin(p, log);
-        if (p->env->events != NULL) {
-            histogram_record(&p->env->events->flush_us,
-                             clock_monotonic_us(p->env->clock) - began_us);
+        if (p->events != NULL) {
+            histogram_record(&p->events->flush_us, clock_monotonic_us(p->env->clock) - began_us);
         }
     } else { /* another failure has taken the log offline: nobody is acknowledged any more */
         partition_lock(p);

@@ -236,7 +236,7 @@ static err take(struct partition *p, int32_t leader_epoch, const struct fetched 
     }
     if (fetched->len > 0) {
         TRY(append_all(p, leader_epoch, fetched));
-        events_add(p->env->events, EVENT_REPLICATION_BYTES_IN, fetched->len);
+        events_add(p->events, EVENT_REPLICATION_BYTES_IN, fetched->len);
     }
     int64_t end = plog_end_offset(p->log);
     p->leader_high_watermark = fetched->high_watermark;

@@ -15,7 +15,9 @@ struct partition {
     atomic_int refs;
     struct topic_partition name; /* owned */
     struct uuid topic_id;
-    const struct partition_env *env;
+    const struct partition_env
+        *env;              /* until partition_detach_log(): who holds it later asks nothing of it */
+    struct events *events; /* env's, which outlives even those; NULL: nobody counts */
 
     /* Under the lock. */
     struct plog *log; /* NULL: detached */

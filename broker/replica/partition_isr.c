@@ -221,8 +221,7 @@ static void commit(struct partition *p, const struct isr_answer *answer)
     p->isr_ids = ids;
     p->state.isr = (struct replica_set){.ids = ids, .count = answer->isr.count};
     p->state.partition_epoch = answer->partition_epoch;
-    events_add(p->env->events, p->pending == ISR_EXPANDS ? EVENT_ISR_EXPANDS : EVENT_ISR_SHRINKS,
-               1);
+    events_add(p->events, p->pending == ISR_EXPANDS ? EVENT_ISR_EXPANDS : EVENT_ISR_SHRINKS, 1);
     partition_isr_settle(p);
     mark_members(p);
     say(p, "ISR changed", &p->state.isr);
@@ -233,7 +232,7 @@ static void commit(struct partition *p, const struct isr_answer *answer)
 /* The controller would not have it so: what was committed holds, and may be asked for again. */
 static void revert(struct partition *p)
 {
-    events_add(p->env->events, EVENT_FAILED_ISR_UPDATES, 1);
+    events_add(p->events, EVENT_FAILED_ISR_UPDATES, 1);
     partition_isr_settle(p);
     mark_members(p);
     partition_advance(p, INT32_MAX);
