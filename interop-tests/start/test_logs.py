@@ -60,6 +60,7 @@ def test_kafkas_form(started):
 
 def test_json(started):
     b = started(ottla_log_format="json")
+    wait_for(lambda: '"message":"listening"' in b.said(), 10, "what it says when it serves")
     lines = [json.loads(line) for line in b.said().splitlines()]
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
     listening = next(line for line in lines if line["message"] == "listening")
