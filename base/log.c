@@ -4,7 +4,8 @@
  * looked up by its name, of which there are few; one that is not in the table has the root's level.
  *
  * Rate. Lines are counted by their format, whose address tells the place in the code, in a small table: two
- * places that share an entry share the bound. What was left out is said before the next line of that entry. */
+ * places that share an entry share the bound. What was left out is said by the next line of a later second,
+ * whichever line that is. */
 #define _GNU_SOURCE
 #include "base/log.h"
 
@@ -33,7 +34,8 @@ struct rate {
     int64_t second;
     int written;
     int left_out;
-    const char *format; /* the last that was left out */
+    const char *area; /* of the last that was left out */
+    const char *format;
 };
 
 /* The process's log: see log.h. */
@@ -206,22 +208,36 @@ static void write_line(enum log_level level, const char *area, char *message, si
     (void)ignored;
 }
 
-/* False: there were too many of them in this second. *before: what was left out before it. */
-static bool passes_rate(const char *format, int max, struct rate *before)
+static void take_left_out(int64_t second, struct rate *taken)
+{
+    *taken = (struct rate){0};
+    for (int i = 0; i < RATES_N; i++) {
+        struct rate *rate = &process.rates[i];
+        if (rate->left_out > 0 && rate->second != second) {
+            *taken = *rate;
+            rate->left_out = 0;
+            return;
+        }
+    }
+}
+
+/* False: there were too many of them in this second. *before: what was left out in another one, and not said yet. */
+static bool passes_rate(const char *area, const char *format, int max, struct rate *before)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     pthread_mutex_lock(&process.lock);
     struct rate *rate = &process.rates[((uintptr_t)format >> 3) * 2654435761u % RATES_N];
-    *before = (struct rate){0};
+    take_left_out(now.tv_sec, before);
     if (rate->second != now.tv_sec) {
-        *before = *rate;
-        *rate = (struct rate){.second = now.tv_sec};
+        rate->second = now.tv_sec;
+        rate->written = 0;
     }
     bool passes = rate->written < max;
     rate->written += passes;
     if (!passes) {
         rate->left_out++;
+        rate->area = area;
         rate->format = format;
     }
     pthread_mutex_unlock(&process.lock);
@@ -246,13 +262,13 @@ static bool may_write(enum log_level level, const char *area, const char *format
         return true;
     }
     struct rate before;
-    bool passes = passes_rate(format, max, &before);
+    bool passes = passes_rate(area, format, max, &before);
     if (before.left_out > 0) {
         char message[256];
         int len = snprintf(message, sizeof(message),
                            "lines left out, there were too many count=%d of=\"%.*s\"",
                            before.left_out, words_len(before.format), before.format);
-        write_line(LOG_WARN, area, message, (size_t)len);
+        write_line(LOG_WARN, before.area, message, (size_t)len);
     }
     return passes;
 }
