@@ -1,9 +1,9 @@
-/* The command's extension (broker/extension.h): --faults ADDRESS. A broker of this build that is started without it is
+/* The command's extension (command/extension.h): --faults ADDRESS. A broker of this build that is started without it is
  * the broker as it is.
  *
  * Fetch sessions are off: an incremental Fetch does not name the partitions that it is about, and no rule could tell. */
 #define _GNU_SOURCE
-#include "broker/extension.h"
+#include "command/extension.h"
 
 #include "base/log.h"
 #include "faults/http_api.h"

@@ -49,7 +49,7 @@ class CheckIncludes(unittest.TestCase):
             ("storage/plog.c", "zk/znodes.h"),
             ("zk/znodes.c", "protocol/error.h"),
             ("zk/znodes.c", "broker/config.h"),
-            ("broker/main.c", "bench/load.h"),
+            ("command/main.c", "bench/load.h"),
         ]:
             self.refused(file, included)
 

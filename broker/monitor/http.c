@@ -12,14 +12,14 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-enum { HTTP_NICE = 10, KNOCK_US = 2000, ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
+enum { KNOCK_US = 2000, ADDRESS_BYTES = 96, HOST_BYTES = 256, NUMBER_BYTES = 16 };
 
 struct http_server {
     struct http_config config;
@@ -179,13 +179,28 @@ static int on_request(struct mg_connection *connection)
     return answer.status;
 }
 
-/* Who watches gives way to who is served. */
+/* A client that has gone is an error here, and no signal: of the process's signals none is taken. No lower
+ * priority: who scrapes holds a partition's lock for a moment, and must not be kept from giving it back. */
 static void *on_thread(const struct mg_context *context, int thread_type)
 {
     (void)context;
     (void)thread_type;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), HTTP_NICE);
+    sigset_t all;
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, NULL);
     return NULL;
+}
+
+/* civetweb has the whole process ignore SIGPIPE, which is the process's own affair. */
+static struct mg_context *start_civetweb(struct mg_init_data *init, struct mg_error_data *error)
+{
+    struct sigaction former;
+    bool known = sigaction(SIGPIPE, NULL, &former) == 0;
+    struct mg_context *civetweb = mg_start2(init, error);
+    if (known) {
+        (void)sigaction(SIGPIPE, &former, NULL);
+    }
+    return civetweb;
 }
 
 static int on_message(const struct mg_connection *connection, const char *message)
@@ -233,7 +248,7 @@ err http_start(const struct http_config *config, struct http_server **out, char 
     struct mg_error_data error = {.text = text, .text_buffer_size = sizeof(text)};
     struct mg_init_data init = {
         .callbacks = &callbacks, .user_data = server, .configuration_options = options};
-    server->civetweb = mg_start2(&init, &error);
+    server->civetweb = start_civetweb(&init, &error);
     if (server->civetweb == NULL) {
         free(server);
         (void)mg_exit_library();

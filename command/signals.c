@@ -1,7 +1,7 @@
 /* Two exchanges of one phase decide what was first. The thread is cancelled where it waits for a signal, never
  * within `hup`, which may hold the lock of the log. */
 #define _GNU_SOURCE
-#include "broker/signals.h"
+#include "command/signals.h"
 
 #include "base/err.h"
 #include "base/log.h"

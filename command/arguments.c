@@ -1,6 +1,6 @@
 /* The options of the command are one table; the help is written beside it. */
 #define _GNU_SOURCE
-#include "broker/arguments.h"
+#include "command/arguments.h"
 
 #include "broker/config.h"
 #include "broker/version.h"

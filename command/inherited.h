@@ -5,8 +5,8 @@
  * wait instead of being refused.
  *
  * The thread that starts the broker. */
-#ifndef OTTLA_BROKER_INHERITED_H
-#define OTTLA_BROKER_INHERITED_H
+#ifndef OTTLA_COMMAND_INHERITED_H
+#define OTTLA_COMMAND_INHERITED_H
 
 #include "broker/broker.h"
 

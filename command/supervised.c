@@ -7,7 +7,7 @@
  *
  * The control thread waits for ZooKeeper, and the flush thread for the disk, as long as it takes: they are not asked. */
 #define _GNU_SOURCE
-#include "broker/supervised.h"
+#include "command/supervised.h"
 
 #include "base/list.h"
 #include "base/log.h"

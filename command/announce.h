@@ -1,11 +1,11 @@
 /* What the command says, and has done, before others may rely on a broker that serves: the topics that were asked
  * for, and the lines that Kafka writes when it is ready. */
-#ifndef OTTLA_BROKER_ANNOUNCE_H
-#define OTTLA_BROKER_ANNOUNCE_H
+#ifndef OTTLA_COMMAND_ANNOUNCE_H
+#define OTTLA_COMMAND_ANNOUNCE_H
 
-#include "broker/arguments.h"
+#include "command/arguments.h"
 #include "broker/broker.h"
-#include "broker/signals.h"
+#include "command/signals.h"
 
 /* Makes the topics of --create-topic, which may take a while where a cluster starts; OK too when a stop came
  * meanwhile. `reason` is of a broker. */

@@ -1,6 +1,6 @@
 /* In order: the last one that sets an option wins. */
 #define _GNU_SOURCE
-#include "broker/gather.h"
+#include "command/gather.h"
 
 #include "base/refuse.h"
 #include "cli/cli.h"

@@ -1,7 +1,7 @@
 /* The options of the log, put into force: the log is the process's, so the command does this, and not a
  * broker. */
-#ifndef OTTLA_BROKER_LOGGING_H
-#define OTTLA_BROKER_LOGGING_H
+#ifndef OTTLA_COMMAND_LOGGING_H
+#define OTTLA_COMMAND_LOGGING_H
 
 #include "broker/config.h"
 

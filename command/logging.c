@@ -1,6 +1,6 @@
 /* ottla.log.*: see config.def. */
 #define _GNU_SOURCE
-#include "broker/logging.h"
+#include "command/logging.h"
 
 #include "base/log.h"
 #include "base/refuse.h"

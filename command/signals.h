@@ -4,8 +4,8 @@
  * ZooKeeper) is not left waiting: nothing is acknowledged yet, and the process ends as it is, with status 130.
  * What comes first decides: the signal, and then no client is served any more, or signals_begin_serving(), and
  * then the signal stops the broker cleanly. */
-#ifndef OTTLA_BROKER_SIGNALS_H
-#define OTTLA_BROKER_SIGNALS_H
+#ifndef OTTLA_COMMAND_SIGNALS_H
+#define OTTLA_COMMAND_SIGNALS_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /* First topics are made as any client would make them, through a listener: so they are there for clients too. */
-#include "broker/announce.h"
+#include "command/announce.h"
 
 #include "base/clock.h"
 #include "base/log.h"

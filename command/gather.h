@@ -1,9 +1,9 @@
 /* The options of the command, from all that sets them: the file, the environment, the command line; at the start, and
  * again after SIGHUP. */
-#ifndef OTTLA_BROKER_GATHER_H
-#define OTTLA_BROKER_GATHER_H
+#ifndef OTTLA_COMMAND_GATHER_H
+#define OTTLA_COMMAND_GATHER_H
 
-#include "broker/arguments.h"
+#include "command/arguments.h"
 #include "broker/config.h"
 #include "broker/memory_dir.h"
 

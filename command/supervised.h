@@ -2,8 +2,8 @@
  * without its library. Where that is not set all of this does nothing.
  *
  * Main thread, where nothing else is said. */
-#ifndef OTTLA_BROKER_SUPERVISED_H
-#define OTTLA_BROKER_SUPERVISED_H
+#ifndef OTTLA_COMMAND_SUPERVISED_H
+#define OTTLA_COMMAND_SUPERVISED_H
 
 #include "broker/broker.h"
 

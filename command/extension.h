@@ -1,7 +1,7 @@
 /* What a build of the command may have besides the broker, linked in one object beside main.c. The broker's own has
  * nothing (no_extension.c). Each function is called once, in this order, by the command's main thread. */
-#ifndef OTTLA_BROKER_EXTENSION_H
-#define OTTLA_BROKER_EXTENSION_H
+#ifndef OTTLA_COMMAND_EXTENSION_H
+#define OTTLA_COMMAND_EXTENSION_H
 
 #include "broker/broker.h"
 

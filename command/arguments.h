@@ -1,8 +1,8 @@
 /* The command line of the broker. */
-#ifndef OTTLA_BROKER_ARGUMENTS_H
-#define OTTLA_BROKER_ARGUMENTS_H
+#ifndef OTTLA_COMMAND_ARGUMENTS_H
+#define OTTLA_COMMAND_ARGUMENTS_H
 
-#include "broker/extension.h"
+#include "command/extension.h"
 #include "cli/first_topics.h"
 
 struct arguments {

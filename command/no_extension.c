@@ -1,5 +1,5 @@
 /* The broker as it is. */
-#include "broker/extension.h"
+#include "command/extension.h"
 
 struct extension *extension_new(void)
 {

@@ -1,6 +1,6 @@
 /* Descriptors 3, 4, … with their names and addresses; each is given away once. */
 #define _GNU_SOURCE
-#include "broker/inherited.h"
+#include "command/inherited.h"
 
 #include "base/list.h"
 #include "base/log.h"
