@@ -27,10 +27,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WHERE "/dev/shm"
 static const char PREFIX[] = "ottla-memory-";
 
-enum { TRIES = 16, TREE_FILES_MAX = 16 };
+enum { TRIES = 16, TREE_FILES_MAX = 16, WHERE_MAX_BYTES = 16 };
 
 struct memory_dir {
     char path[64];
@@ -64,6 +63,19 @@ struct fs *memory_dir_fs(struct memory_dir *dir)
     return &dir->fs;
 }
 
+/* ---- where ---- */
+
+static bool has_memory(void)
+{
+    struct statfs shm;
+    return statfs("/dev/shm", &shm) == 0 && shm.f_type == TMPFS_MAGIC;
+}
+
+static const char *where(void)
+{
+    return has_memory() ? "/dev/shm" : "/tmp";
+}
+
 /* ---- removing ---- */
 
 static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *at)
@@ -93,13 +105,13 @@ static int lock_of(const char *path)
 
 static void remove_left_over(void)
 {
-    DIR *all = opendir(WHERE);
+    DIR *all = opendir(where());
     if (all == NULL) {
         return;
     }
     for (struct dirent *entry; (entry = readdir(all)) != NULL;) {
-        char path[sizeof(WHERE) + sizeof(entry->d_name) + 1];
-        snprintf(path, sizeof(path), WHERE "/%s", entry->d_name);
+        char path[WHERE_MAX_BYTES + sizeof(entry->d_name)];
+        snprintf(path, sizeof(path), "%s/%s", where(), entry->d_name);
         int lock = strncmp(entry->d_name, PREFIX, sizeof(PREFIX) - 1) == 0 ? lock_of(path) : -1;
         if (lock >= 0) {
             remove_tree(path);
@@ -123,10 +135,10 @@ static bool is_there(const struct memory_dir *dir)
 static err make_locked(struct memory_dir *dir, char *reason)
 {
     for (int i = 0; i < TRIES; i++) {
-        snprintf(dir->path, sizeof(dir->path), WHERE "/%sXXXXXX", PREFIX);
+        snprintf(dir->path, sizeof(dir->path), "%s/%sXXXXXX", where(), PREFIX);
         if (mkdtemp(dir->path) == NULL) {
             return refuse_with(err_from_errno(errno), reason, MEMORY_DIR_REASON_BYTES,
-                               "cannot make a directory in " WHERE ": %s", strerror(errno));
+                               "cannot make a directory in %s: %s", where(), strerror(errno));
         }
         dir->lock = lock_of(dir->path);
         if (dir->lock >= 0 && is_there(dir)) {
@@ -137,7 +149,7 @@ static err make_locked(struct memory_dir *dir, char *reason)
         }
     }
     return refuse_with(E_BUSY, reason, MEMORY_DIR_REASON_BYTES,
-                       "directories in " WHERE " are taken away at once");
+                       "directories in %s are taken away at once", where());
 }
 
 /* The child. */
@@ -180,19 +192,8 @@ static err start_watcher(struct memory_dir *dir, char *reason)
     return OK;
 }
 
-static err check_memory(char *reason)
-{
-    struct statfs where;
-    if (statfs(WHERE, &where) != 0 || where.f_type != TMPFS_MAGIC) {
-        return refuse(reason, MEMORY_DIR_REASON_BYTES,
-                      WHERE " is no file system in memory (tmpfs)");
-    }
-    return OK;
-}
-
 err memory_dir_make(bool watched, struct memory_dir **out, char reason[MEMORY_DIR_REASON_BYTES])
 {
-    TRY(check_memory(reason));
     remove_left_over();
     struct memory_dir *dir = xcalloc(1, sizeof(*dir));
     dir->ops = *fs_system()->ops;
@@ -218,6 +219,11 @@ err memory_dir_make(bool watched, struct memory_dir **out, char reason[MEMORY_DI
 const char *memory_dir_path(const struct memory_dir *dir)
 {
     return dir->path;
+}
+
+bool memory_dir_is_on_disk(const struct memory_dir *dir)
+{
+    return strncmp(dir->path, "/dev/shm/", strlen("/dev/shm/")) != 0;
 }
 
 void memory_dir_remove(struct memory_dir *dir)

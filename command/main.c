@@ -203,6 +203,11 @@ static int run(struct command *command)
         logging_begin(&command->config, reason) != OK) {
         return refused(reason);
     }
+    if (command->memory != NULL && memory_dir_is_on_disk(command->memory)) {
+        log_warn("broker",
+                 "there is no /dev/shm: what --in-memory forgets is on a disk until then path=%s",
+                 memory_dir_path(command->memory));
+    }
     return serve_with_signals(command);
 }
 

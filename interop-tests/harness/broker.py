@@ -238,7 +238,7 @@ class Broker:
 class Ottla(Broker):
     kind = "ottla"
     start_timeout_s = 10.0
-    repairs = re.compile(r"recover|repair|corrupt|rebuil|unclean|(WARN|ERROR) .*\(storage\)", re.IGNORECASE)
+    repairs = re.compile(r"recover(?!y to running)|repair|corrupt|rebuil|unclean|(WARN|ERROR) .*\(storage\)", re.IGNORECASE)
 
     def _default_zookeeper(self):
         return ZooKeeper.shared() if coordination() == "zookeeper" else None

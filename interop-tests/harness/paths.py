@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import subprocess
 
 INTEROP = pathlib.Path(__file__).resolve().parent.parent
 ROOT = INTEROP.parent
@@ -28,3 +29,9 @@ def ottla_binary() -> pathlib.Path:
 
 def jars_present(version: str) -> bool:
     return (JARS / version / ".complete").exists()
+
+
+def memory() -> pathlib.Path:
+    """Where a broker in memory has its directory."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], capture_output=True, text=True).stdout.strip()
+    return pathlib.Path("/dev/shm" if kind == "tmpfs" else "/tmp")

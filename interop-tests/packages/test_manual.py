@@ -66,7 +66,7 @@ def test_bash(tmp_path, monkeypatch):
     assert completed("ottla", "top") == ["topics"]
     assert completed("ottla", "--o") == ["--options", "--override"]
     assert completed("ottla", "--override", "num.part") == ["num.partitions="]
-    assert [word for word in completed("ottla", "") if "-" not in word] == ["health", "topics", "storage", "folder", "server.properties"]
+    assert [word for word in completed("ottla", "") if "-" not in word] == ["health", "topics", "configs", "storage", "folder", "server.properties"]
     assert completed("ottla", "--in-memory", "") == ["folder", "server.properties"]
 
 

@@ -16,7 +16,7 @@ from harness.wait import wait_for
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")]
 
-MEMORY = pathlib.Path("/dev/shm")
+MEMORY = paths.memory()
 ON_A_FREE_PORT = ["--override", "listeners=PLAINTEXT://127.0.0.1:0"]
 
 
@@ -129,7 +129,7 @@ def test_create_topic_mistakes(tmp_path, text, what):
 def held_in_memory(process) -> list:
     """The directories in memory that the process has open."""
     links = (os.readlink(f) for f in pathlib.Path(f"/proc/{process.pid}/fd").iterdir())
-    return [pathlib.Path(x) for x in links if re.fullmatch(r"/dev/shm/ottla-memory-\w+", x)]
+    return [pathlib.Path(x) for x in links if re.fullmatch(rf"{MEMORY}/ottla-memory-\w+", x)]
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
