@@ -17,6 +17,7 @@ struct page {
     char *data;
     size_t len;
     size_t cap;
+    unsigned lines;
     enum metric_dialect dialect;
     bool openmetrics;
     /* The family that is being written. */
