@@ -153,7 +153,7 @@ def test_prepared(place, end, commits, ends_with):
     for kind in (UnderTest, brokers.Kafka)[:1 if ends_with is brokers.Kafka else 2]:
         place.leave(end)
         b = place.enter(kind)
-        wait_for(lambda: seen.describe(b, "prepared")["transaction_state"] == prepared, 10, prepared)
+        wait_for(lambda: seen.describe(b, "prepared")["transaction_state"] == prepared, 30, prepared)
         wait_for(lambda: seen.nothing_open(b, "open", 1) is None, 30, "the marker")
         wait_for(lambda: seen.offsets(b, "group", "open", 1) == [(0, 4 if commits else -1)], 30, "the offset's marker")
         hand.connect(b)
