@@ -159,15 +159,16 @@ def test_alert_of_busy_loops():
 
     def flood():
         with socket.create_connection(("127.0.0.1", b.port)) as s:
-            s.settimeout(5)
+            s.settimeout(20)
+            s.sendall(request)
+            one = 4 + struct.unpack(">i", s.recv(4, socket.MSG_WAITALL))[0]
+            s.recv(one - 4, socket.MSG_WAITALL)
             while not ended.is_set():
-                s.sendall(request * 2000)
-                got = 0
-                size = 0
-                while got < 2000 and not ended.is_set():
-                    size += len(s.recv(1 << 20))
-                    got = size // 100  # about: what is left is taken in the next round
-    threads = [threading.Thread(target=flood) for _ in range(4)]
+                s.sendall(request * 500)
+                left = 500 * one
+                while left > 0:
+                    left -= len(s.recv(min(left, 1 << 20)))
+    threads = [threading.Thread(target=flood) for _ in range(8)]
     try:
         for thread in threads:
             thread.start()
@@ -240,6 +241,9 @@ def test_pages_of_a_cluster(cluster):
     for _ in range(5):
         assert produce(c.leads(topic, 0), topic, 10) == 0
     commit(c, "group", topic)
+    where = {"consumergroup": "group", "topic": topic, "partition": 0}
+    wait_for(lambda: any(page(b).get("kafka_consumergroup_lag", **where) == 50 for b in c.brokers), 20,
+             "the coordinator, a follower, to know the high watermark")
     pages = [page(b) for b in c.brokers]
     told = [labels for p in pages for labels in p.all("kafka_topic_partition_current_offset")]
     assert len(told) == len(set(told)) and sum(dict(labels)["topic"] == topic for labels in told) == 6
