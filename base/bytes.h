@@ -53,6 +53,13 @@ static inline bool str_equal(struct str a, struct str b)
            (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* The order of their bytes, a beginning of the other first: below 0, 0, above 0. Neither is null. */
+static inline int str_compare(struct str a, struct str b)
+{
+    int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 static inline bool str_is(struct str a, const char *text)
 {
     return str_equal(a, str_of(text));

@@ -428,15 +428,8 @@ static int compare(const void *a, const void *b)
 {
     const struct told *x = *(struct told *const *)a;
     const struct told *y = *(struct told *const *)b;
-    size_t shorter = x->topic.len < y->topic.len ? x->topic.len : y->topic.len;
-    int order = memcmp(x->topic.data, y->topic.data, shorter);
-    if (order != 0) {
-        return order;
-    }
-    if (x->topic.len != y->topic.len) {
-        return x->topic.len < y->topic.len ? -1 : 1;
-    }
-    return x->partition < y->partition ? -1 : x->partition > y->partition;
+    int order = str_compare(x->topic, y->topic);
+    return order != 0 ? order : (x->partition > y->partition) - (x->partition < y->partition);
 }
 
 /* The states of a part, by topic. */

@@ -24,6 +24,7 @@ struct one_offset {
     char *topic; /* owned */
     int32_t partition;
     int64_t offset;
+    int64_t lag; /* -1: it is not known here */
 };
 
 struct all_groups {
@@ -144,23 +145,22 @@ static void states(struct page *page, const struct all_groups *all)
     page_integer(page, NULL, all->offsets_total);
 }
 
-/* False: it is not known here. */
-static bool lag_of(struct scrape *scrape, const struct one_offset *offset, int64_t *lag)
+/* Once for each, so that the sums are of the lags that are told. */
+static void find_lags(struct scrape *scrape, struct all_groups *all)
 {
-    struct partition *p =
-        replicas_find(scrape->broker->replicas, str_of(offset->topic), offset->partition);
-    if (p == NULL) {
-        return false;
+    for (size_t i = 0; i < all->offsets_n; i++) {
+        struct one_offset *one = &all->offsets[i];
+        struct partition *p =
+            replicas_find(scrape->broker->replicas, str_of(one->topic), one->partition);
+        int64_t behind = p == NULL ? -1 : partition_high_watermark(p) - one->offset;
+        one->lag = p != NULL && behind < 0 ? 0 : behind;
+        partition_release(p);
     }
-    int64_t behind = partition_high_watermark(p) - offset->offset;
-    *lag = behind > 0 ? behind : 0;
-    partition_release(p);
-    return true;
 }
 
 /* What is added up of a topic is told when the next one begins. */
 struct telling {
-    struct scrape *scrape;
+    struct page *page;
     struct labels labels; /* consumergroup="g",topic="t",partition="0" */
     bool lags;            /* of lags, not of offsets */
     bool sums;            /* by topic, not by partition */
@@ -169,7 +169,7 @@ struct telling {
 static void tell_group(struct telling *t, const struct all_groups *all,
                        const struct one_group *group)
 {
-    struct page *page = t->scrape->page;
+    struct page *page = t->page;
     labels_cut(&t->labels, 0);
     labels_add(&t->labels, "consumergroup", str_of(group->id));
     size_t group_len = t->labels.len;
@@ -177,8 +177,8 @@ static void tell_group(struct telling *t, const struct all_groups *all,
     bool any = false;
     for (size_t i = 0; i < group->offsets_n; i++) {
         const struct one_offset *offset = &all->offsets[group->first_offset + i];
-        int64_t value = offset->offset;
-        bool known = !t->lags || lag_of(t->scrape, offset, &value);
+        int64_t value = t->lags ? offset->lag : offset->offset;
+        bool known = !t->lags || value >= 0;
         sum += known ? value : 0;
         any |= known;
         labels_cut(&t->labels, group_len);
@@ -195,14 +195,14 @@ static void tell_group(struct telling *t, const struct all_groups *all,
     }
 }
 
-static void offsets_family(struct scrape *scrape, const struct all_groups *all, enum metric metric)
+static void offsets_family(struct page *page, const struct all_groups *all, enum metric metric)
 {
     struct telling t = {
-        .scrape = scrape,
+        .page = page,
         .lags = metric == METRIC_EXP_GROUP_LAG || metric == METRIC_EXP_GROUP_LAG_SUM,
         .sums = metric == METRIC_EXP_GROUP_LAG_SUM || metric == METRIC_EXP_GROUP_OFFSET_SUM,
     };
-    page_family(scrape->page, metric);
+    page_family(page, metric);
     for (size_t i = 0; i < all->groups_n; i++) {
         tell_group(&t, all, &all->groups[i]);
     }
@@ -261,11 +261,12 @@ void scrape_groups(struct scrape *scrape)
     struct all_groups all = {.most = (size_t)scrape->broker->config->ottla_metrics_partitions_max};
     err_ignore(shards_each(&scrape->broker->groups->shards, collect_shard, &all));
     sort_all(&all);
+    find_lags(scrape, &all);
     states(scrape->page, &all);
-    offsets_family(scrape, &all, METRIC_EXP_GROUP_OFFSET);
-    offsets_family(scrape, &all, METRIC_EXP_GROUP_OFFSET_SUM);
-    offsets_family(scrape, &all, METRIC_EXP_GROUP_LAG);
-    offsets_family(scrape, &all, METRIC_EXP_GROUP_LAG_SUM);
+    offsets_family(scrape->page, &all, METRIC_EXP_GROUP_OFFSET);
+    offsets_family(scrape->page, &all, METRIC_EXP_GROUP_OFFSET_SUM);
+    offsets_family(scrape->page, &all, METRIC_EXP_GROUP_LAG);
+    offsets_family(scrape->page, &all, METRIC_EXP_GROUP_LAG_SUM);
     members_family(scrape->page, &all);
     loads(scrape->page, &scrape->broker->groups->shards, METRIC_GROUP_LOAD_MAX,
           METRIC_GROUP_LOAD_AVG);

@@ -44,11 +44,7 @@ static int by_name(const void *left, const void *right)
 {
     const struct scraped *a = left;
     const struct scraped *b = right;
-    size_t shorter = a->name.topic.len < b->name.topic.len ? a->name.topic.len : b->name.topic.len;
-    int order = memcmp(a->name.topic.data, b->name.topic.data, shorter);
-    if (order == 0) {
-        order = (a->name.topic.len > b->name.topic.len) - (a->name.topic.len < b->name.topic.len);
-    }
+    int order = str_compare(a->name.topic, b->name.topic);
     return order != 0
                ? order
                : (a->name.partition > b->name.partition) - (a->name.partition < b->name.partition);

@@ -92,11 +92,7 @@ static int by_name(const void *left, const void *right)
 {
     const struct described *a = left;
     const struct described *b = right;
-    size_t shorter = a->topic.len < b->topic.len ? a->topic.len : b->topic.len;
-    int order = memcmp(a->topic.data, b->topic.data, shorter);
-    if (order == 0) {
-        order = (a->topic.len > b->topic.len) - (a->topic.len < b->topic.len);
-    }
+    int order = str_compare(a->topic, b->topic);
     return order != 0 ? order : (a->partition > b->partition) - (a->partition < b->partition);
 }
 
