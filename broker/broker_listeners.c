@@ -85,14 +85,12 @@ static const char *inter_broker_listener(const struct config *config)
 }
 
 /* listener.name.<listener>.max.connections */
-static err take_listener_limits(struct broker *broker, char reason[BROKER_REASON_BYTES])
+static void take_listener_limits(struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners.count; i++) {
         struct listener *listener = &broker->listeners.all[i];
-        TRY(config_listener_connections(broker->config, listener->name, &listener->conns_max,
-                                        reason));
+        listener->conns_max = config_listener_connections(broker->config, listener->name);
     }
-    return OK;
 }
 
 static struct listener *listener_named(const struct broker *broker, const char *name)
@@ -157,7 +155,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
 {
     const struct config *config = broker->config;
     TRY(broker_parse_listeners(config, &broker->listeners, reason));
-    TRY(take_listener_limits(broker, reason));
+    take_listener_limits(broker);
     TRY(take_brokers_listeners(broker, reason));
     broker->loops_n = broker_threads_wanted(config->num_network_threads) +
                       (broker_has_control_plane(broker) ? 1 : 0);
@@ -188,7 +186,6 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
 /* What clients are told to connect to, and the machine's name where a listener binds all addresses. */
 void broker_make_endpoints(struct broker *broker)
 {
-    static const char *const PROTOCOL = "PLAINTEXT";
     char hostname[LISTENER_HOST_MAX] = "localhost";
     (void)gethostname(hostname, sizeof(hostname) - 1);
     broker->endpoints = xcalloc(broker->listeners.count, sizeof(*broker->endpoints));
@@ -201,7 +198,7 @@ void broker_make_endpoints(struct broker *broker)
             .listener = str_of(l->name),
             .host = (struct str){.data = xstrdup(host), .len = strlen(host)},
             .port = listener_told_port(l),
-            .security_protocol = str_of(PROTOCOL),
+            .security_protocol = str_of(security_protocol_name(l->security_protocol)),
         };
     }
 }

@@ -374,11 +374,25 @@ static void share_id(struct config *config, const char *name, const char *other)
     }
 }
 
+/* So that config_listener_text() may point into the table. */
+static void trim_listener_values(struct config *config)
+{
+    for (size_t i = 0; i < config->properties.count; i++) {
+        struct property *p = &config->properties.items[i];
+        if (strncmp(p->name, "listener.name.", 14) == 0) {
+            char *text = config_trimmed(p->value);
+            free(p->value);
+            p->value = text;
+        }
+    }
+}
+
 err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES])
 {
     TRY(field_set(config, config_option("node.id"), reason)); /* refused by the name that is set */
     share_id(config, "node.id", "broker.id");
     share_id(config, "broker.id", "node.id");
+    trim_listener_values(config);
     TRY(config_check_names(config, reason));
     for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(OPTIONS[0]); i++) {
         TRY(field_set(config, &OPTIONS[i], reason));
@@ -389,30 +403,42 @@ err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES])
     return config_check_together(config, reason);
 }
 
-err config_listener_connections(const struct config *config, const char *listener,
-                                int32_t *conns_max, char reason[CONFIG_REASON_BYTES])
+static const char *text_of_name(const struct config *config, const char *name)
 {
-    const struct option *option = config_option("max.connections");
-    char *name = xasprintf("listener.name.%s.%s", listener, option->name);
-    err e = OK;
-    for (size_t i = 0; e == OK && i < config->properties.count; i++) {
-        const struct property *p = &config->properties.items[i];
-        if (strcasecmp(p->name, name) != 0) {
-            continue;
+    const struct properties *layers[] = {&config->dynamic, &config->properties};
+    for (size_t layer = 0; layer < 2; layer++) {
+        for (size_t i = 0; i < layers[layer]->count; i++) {
+            if (strcasecmp(layers[layer]->items[i].name, name) == 0) {
+                return layers[layer]->items[i].value;
+            }
         }
-        struct value value = {0};
-        char *text = config_trimmed(p->value);
-        e = value_parse(option->type, option->range, text, &value)
-                ? OK
-                : refuse(reason, CONFIG_REASON_BYTES,
-                         "option %s: \"%.200s\" is not allowed; it must be a whole number of 32 "
-                         "bits in %s",
-                         name, text, option->range);
-        *conns_max = e == OK ? (int32_t)value.number : *conns_max;
-        free(text);
     }
+    return NULL;
+}
+
+const char *config_listener_text(const struct config *config, const char *listener,
+                                 const char *mechanism, const char *option)
+{
+    const char *text = NULL;
+    if (mechanism != NULL) {
+        char *name = xasprintf("listener.name.%s.%s.%s", listener, mechanism, option);
+        text = text_of_name(config, name);
+        free(name);
+    }
+    if (text == NULL) {
+        char *name = xasprintf("listener.name.%s.%s", listener, option);
+        text = text_of_name(config, name);
+        free(name);
+    }
+    return text != NULL ? text : config_text(config, config_option(option));
+}
+
+int32_t config_listener_connections(const struct config *config, const char *listener)
+{
+    char *name = xasprintf("listener.name.%s.max.connections", listener);
+    const char *text = text_of_name(config, name);
     free(name);
-    return e;
+    return text == NULL ? INT32_MAX : (int32_t)strtol(text, NULL, 10); /* checked */
 }
 
 /* ---- dynamic values ---- */

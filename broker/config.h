@@ -119,9 +119,16 @@ void config_use_shipped_defaults(struct config *config);
 /* Fills the fields and checks them, each by itself and together. Unknown names warn once. */
 NODISCARD err config_finish(struct config *config, char reason[CONFIG_REASON_BYTES]);
 
-/* listener.name.<listener>.max.connections, the listener in any case; untouched where it is not set. */
-NODISCARD err config_listener_connections(const struct config *config, const char *listener,
-                                          int32_t *conns_max, char reason[CONFIG_REASON_BYTES]);
+/* What holds for one listener: of the values that are set for
+ *   listener.name.<listener>.<mechanism>.<option>     (`mechanism` not NULL)
+ *   listener.name.<listener>.<option>
+ *   <option>
+ * the first, dynamic before static in each row; at last the default, or NULL. Names of listeners and mechanisms count
+ * without case. (reference: security §1) */
+const char *config_listener_text(const struct config *config, const char *listener,
+                                 const char *mechanism, const char *option);
+/* listener.name.<listener>.max.connections; INT32_MAX where it is not set: the general one is for all together. */
+int32_t config_listener_connections(const struct config *config, const char *listener);
 
 /* May the option have this value in a dynamic layer (`source` is one of the two)? E_CONFIG with the reason,
  * without the value. */

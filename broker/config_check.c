@@ -8,6 +8,9 @@
 
 #include <stdlib.h>
 
+/* Of what is about security. */
+#define MISTYPED "there is no such option, and a mistyped one must not take protection away"
+
 enum { CLUSTER_ID_BYTES_MAX = 64, CLEANER_THREAD_BYTES_MIN = 1 << 20 };
 
 static bool has_prefix(const char *name, const char *prefix)
@@ -72,14 +75,58 @@ static const struct option *option_of_listener(const char *name)
     return NULL;
 }
 
+/* May single listeners have it? */
+static bool is_for_listeners(const char *name)
+{
+    static const char *const OTHERS[] = {"max.connections", "max.connection.creation.rate",
+                                         "connections.max.reauth.ms"};
+    for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
+        if (strcmp(name, OTHERS[i]) == 0) {
+            return true;
+        }
+    }
+    return has_prefix(name, "ssl.") || has_prefix(name, "sasl.");
+}
+
+/* Is the listener in this list of NAME, NAME:PROTOCOL or NAME://host:port? */
+static bool is_listed(const char *list, struct str listener)
+{
+    for (const char *at = list; at != NULL && *at != '\0'; at += strcspn(at, ",")) {
+        at += strspn(at, ", \t");
+        if (strcspn(at, ":, \t") == listener.len &&
+            strncasecmp(at, listener.data, listener.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool knows_listener(const struct config *config, const char *name)
+{
+    static const char *const LISTS[] = {"listeners", "listener.security.protocol.map",
+                                        "controller.listener.names"};
+    name += strlen("listener.name.");
+    struct str listener = {.data = name, .len = strcspn(name, ".")};
+    for (size_t i = 0; i < sizeof(LISTS) / sizeof(LISTS[0]); i++) {
+        const char *set = properties_get(&config->properties, LISTS[i]);
+        if (is_listed(set != NULL ? set : config_option(LISTS[i])->default_text, listener)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct judgement judge_listener_option(const struct config *config, const char *name,
                                               const char *value)
 {
     const struct option *option = option_of_listener(name);
     if (option == NULL) {
-        return (struct judgement){JUDGED_UNKNOWN, NULL, NULL};
+        return (struct judgement){JUDGED_REFUSED, NULL, MISTYPED};
     }
-    if (option->fate == FATE_IN_FORCE && strcmp(option->name, "max.connections") != 0) {
+    if (!knows_listener(config, name)) {
+        return (struct judgement){JUDGED_REFUSED, option, "there is no such listener"};
+    }
+    if (option->fate == FATE_IN_FORCE && !is_for_listeners(option->name)) {
         return (struct judgement){JUDGED_PASSED, option, "it is one for all listeners"};
     }
     return judge_fate(config, option, value);
@@ -112,7 +159,19 @@ struct judgement config_judge(const struct config *config, const char *name, con
     if (has_prefix(name, "listener.name.")) {
         return judge_listener_option(config, name, value);
     }
+    if (has_prefix(name, "ssl.") || has_prefix(name, "sasl.")) {
+        return (struct judgement){JUDGED_REFUSED, NULL, MISTYPED};
+    }
     return (struct judgement){JUDGED_UNKNOWN, NULL, NULL};
+}
+
+/* Those of options for all listeners are checked where their fields are filled. */
+static err check_listener_value(const struct option *option, const char *name, const char *value,
+                                char reason[CONFIG_REASON_BYTES])
+{
+    struct option named = *option;
+    named.name = name;
+    return config_check_value(&named, value, reason);
 }
 
 static err check_name(const struct config *config, const char *name, const char *value,
@@ -129,6 +188,10 @@ static err check_name(const struct config *config, const char *name, const char 
     case JUDGED_DYNAMIC:
         log_warn("config", "option ignored, it is set by kafka-configs name=%s", name);
         return OK;
+    case JUDGED_IN_FORCE:
+        return has_prefix(name, "listener.name.")
+                   ? check_listener_value(judgement.option, name, value, reason)
+                   : OK;
     case JUDGED_UNKNOWN:
         log_warn("config", "unknown option, ignored name=%s", name);
         return OK;

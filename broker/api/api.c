@@ -76,6 +76,7 @@ static void req_release(struct req *r)
     if (r->kept_net != NULL) {
         net_loop_return(r->kept_net, &r->kept_frame);
     }
+    session_release(r->session);
     struct arena arena = r->arena;
     if (home->spare_n >= SPARE_MAX) {
         arena_deinit(&arena);
@@ -291,6 +292,7 @@ static struct req *req_begin(struct api_loop *home, struct conn *conn,
         .home = home,
         .conn = conn,
         .listener = conn_listener(conn),
+        .session = session_acquire(conn_session(conn)),
         .version = version,
         .client_host = str_of(conn_peer(conn)),
         .arena = arena,

@@ -45,6 +45,7 @@ struct req {
     struct api_loop *home;
     struct conn *conn; /* NULL: the client is gone */
     struct listener *listener;
+    const struct session *session; /* who asks; the request's own reference */
     int16_t version;
     int32_t correlation_id;
     struct str client_id;   /* "" for null */

@@ -1,6 +1,8 @@
 /* From the model to the messages. What a version does not have, the codec leaves out. */
 #include "broker/cluster/controller_requests.h"
 
+#include "broker/security/security_protocol.h"
+
 enum { LEADER_DURING_DELETE = -2, EPOCH_DURING_DELETE = -2 };
 
 static void *alloc(struct arena *arena, size_t count, size_t size)
@@ -73,17 +75,6 @@ bool ctl_leader_and_isr(const struct ctl_state *state, struct arena *arena,
 
 /* ---- UpdateMetadata ---- */
 
-static int16_t security_protocol_number(struct str name)
-{
-    static const char *const NAMES[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"};
-    for (int16_t i = 0; i < 4; i++) {
-        if (str_is(name, NAMES[i])) {
-            return i;
-        }
-    }
-    return 0;
-}
-
 static void fill_live_broker(struct arena *arena, const struct ctl_broker *broker,
                              struct update_metadata_request_live_broker *out)
 {
@@ -96,8 +87,8 @@ static void fill_live_broker(struct arena *arena, const struct ctl_broker *broke
         out->endpoints[e].host = node->endpoints[e].host;
         out->endpoints[e].port = node->endpoints[e].port;
         out->endpoints[e].listener = node->endpoints[e].listener;
-        out->endpoints[e].security_protocol =
-            security_protocol_number(node->endpoints[e].security_protocol);
+        int16_t protocol = security_protocol_of(node->endpoints[e].security_protocol);
+        out->endpoints[e].security_protocol = protocol < 0 ? PROTOCOL_PLAINTEXT : protocol;
     }
 }
 

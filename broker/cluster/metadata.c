@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "broker/security/security_protocol.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -250,7 +251,6 @@ static void copy_text(char *to, size_t size, struct str from)
 static void apply_endpoints(struct broker_info *broker,
                             const struct update_metadata_request_live_broker *in)
 {
-    static const char *const PROTOCOLS[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"};
     const struct update_metadata_request_endpoint only = {.host = in->v0_host, .port = in->v0_port};
     bool old = in->endpoints_n <= 0 && in->v0_host.len > 0;
     const struct update_metadata_request_endpoint *endpoints = old ? &only : in->endpoints;
@@ -259,9 +259,10 @@ static void apply_endpoints(struct broker_info *broker,
     for (int32_t e = 0; e < broker->endpoints_n; e++) {
         struct broker_endpoint *endpoint = &broker->endpoints[e];
         int16_t protocol = endpoints[e].security_protocol;
-        bool named = endpoints[e].listener.len > 0 || protocol < 0 || protocol > 3;
+        const char *name = security_protocol_name(protocol);
+        bool named = endpoints[e].listener.len > 0 || name == NULL;
         copy_text(endpoint->listener, sizeof(endpoint->listener),
-                  named ? endpoints[e].listener : str_of(PROTOCOLS[protocol]));
+                  named ? endpoints[e].listener : str_of(name));
         copy_text(endpoint->host, sizeof(endpoint->host), endpoints[e].host);
         endpoint->port = endpoints[e].port;
         endpoint->security_protocol = protocol;

@@ -13,6 +13,7 @@
 #include "broker/net/conn.h"
 
 #include "base/log.h"
+#include "broker/net/listeners.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ struct conn {
     bool gone; /* closed while in_frame: freed when it returns */
     void *user;
     struct sending *sending;
+    const struct session *session;
     struct sockaddr_storage peer;
     char peer_text[PEER_TEXT_MAX];
 };
@@ -144,6 +146,8 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     struct conn *conn = xcalloc(1, sizeof(*conn));
     conn->net = net;
     conn->listener = listener;
+    conn->session =
+        session_anonymous(listener == NULL ? PROTOCOL_PLAINTEXT : listener->security_protocol);
     conn->watch = (struct io_watch){.fd = fd, .ready = on_ready};
     stream_init(&conn->stream, sockets, &net->streams, fd);
     list_init(&conn->starved_link);
@@ -191,6 +195,7 @@ void conn_close(struct conn *conn)
     }
     err_ignore(io_watch_set(net->loop, &conn->watch, 0));
     stream_deinit(&conn->stream);
+    session_release(conn->session);
     list_remove(&conn->link);
     list_remove(&conn->starved_link);
     atomic_fetch_sub(&net->conns_n, 1);
@@ -418,6 +423,17 @@ bool conn_peer_has_closed(const struct conn *conn)
 {
     struct sockets *sockets = loop_sockets(conn->net->loop);
     return sockets->ops->peer_has_closed(sockets, conn->watch.fd);
+}
+
+const struct session *conn_session(const struct conn *conn)
+{
+    return conn->session;
+}
+
+void conn_set_session(struct conn *conn, const struct session *session)
+{
+    session_release(conn->session);
+    conn->session = session;
 }
 
 void *conn_user(const struct conn *conn)

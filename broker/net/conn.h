@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "broker/net/stream.h"
+#include "broker/security/session.h"
 
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -100,6 +101,10 @@ void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX]);
 bool conn_local_address(const struct conn *conn, struct sockaddr_storage *address);
 /* Has the client closed its side? While a request is in progress nobody else looks. */
 bool conn_peer_has_closed(const struct conn *conn);
+/* Who is at the other end: at first nobody in particular. It is the connection's; who keeps it acquires it. */
+const struct session *conn_session(const struct conn *conn);
+/* Takes over the caller's reference. */
+void conn_set_session(struct conn *conn, const struct session *session);
 /* Anything that the layer above hangs onto the connection. */
 void *conn_user(const struct conn *conn);
 void conn_set_user(struct conn *conn, void *user);

@@ -95,9 +95,12 @@ static bool is_controller_listener(const struct listeners_config *config, const 
     return false;
 }
 
+/* The protocols that are built, by their bits. */
+enum { BUILT = 1 << PROTOCOL_PLAINTEXT };
+
 /* The protocol that the map gives a listener must be one that is built. */
-static err check_protocol(const struct listeners_config *config, const struct listener *listener,
-                          const struct refusal *to)
+static err take_protocol(const struct listeners_config *config, struct listener *listener,
+                         const struct refusal *to)
 {
     const char *at = config->protocol_map;
     size_t name_len = strlen(listener->name);
@@ -107,7 +110,15 @@ static err check_protocol(const struct listeners_config *config, const struct li
             continue;
         }
         struct item protocol = {.text = item.text + name_len + 1, .len = item.len - name_len - 1};
-        return is_text(protocol, "PLAINTEXT")
+        listener->security_protocol =
+            security_protocol_of((struct str){.data = protocol.text, .len = protocol.len});
+        if (listener->security_protocol < 0) {
+            return refuse(to->reason, to->size,
+                          "option listener.security.protocol.map: \"%.*s\" is no security "
+                          "protocol; it must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+                          (int)protocol.len, protocol.text);
+        }
+        return (BUILT >> listener->security_protocol & 1) != 0
                    ? OK
                    : refuse(to->reason, to->size,
                             "option listeners: %s needs %.*s, which is not built; only PLAINTEXT "
@@ -144,7 +155,7 @@ static err parse_listeners(const struct listeners_config *config, struct listene
         if (find(out, one.name) != NULL) {
             return refuse(to->reason, to->size, "option listeners: %s is there twice", one.name);
         }
-        TRY(check_protocol(config, &one, to));
+        TRY(take_protocol(config, &one, to));
         out->all = xrealloc(out->all, (out->count + 1) * sizeof(*out->all));
         out->all[out->count++] = one;
     }

@@ -5,6 +5,7 @@
 #define OTTLA_BROKER_NET_LISTENERS_H
 
 #include "base/err.h"
+#include "broker/security/security_protocol.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,7 +21,7 @@ struct listener {
     int port;
     char advertised_host[LISTENER_HOST_MAX];
     int advertised_port;       /* 0: the port it listens on */
-    int16_t security_protocol; /* 0 PLAINTEXT, as on the wire */
+    int16_t security_protocol; /* enum security_protocol */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
     bool alone;                /* its connections have a loop of their own */
 };

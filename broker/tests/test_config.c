@@ -356,23 +356,58 @@ static void test_images(void)
     config_deinit(&config);
 }
 
+static void check_text(const char *mechanism, const char *option, const char *text)
+{
+    const char *found = config_listener_text(&config, "OUTSIDE", mechanism, option);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+    CU_ASSERT_STRING_EQUAL(found, text);
+}
+
+#define TWO_LISTENERS                                                                              \
+    "listeners=INSIDE://:1,OUTSIDE://:2",                                                          \
+        "listener.security.protocol.map=INSIDE:PLAINTEXT,OUTSIDE:SSL"
+
 static void test_listener_options(void)
 {
-    static const char *const SET[] = {"listener.name.inside.max.connections= 5 ",
-                                      "listener.name.outside.ssl.client.auth=required",
-                                      "listener.name.outside.plain.sasl.jaas.config=x",
-                                      "listener.name.inside.nothing=1"};
-    MUST(finish(SET, 4));
-    int32_t most = 77;
-    MUST(config_listener_connections(&config, "OTHER", &most, reason));
-    CU_ASSERT_EQUAL(most, 77);
-    MUST(config_listener_connections(&config, "INSIDE", &most, reason));
-    CU_ASSERT_EQUAL(most, 5);
+    static const char *const SET[] = {TWO_LISTENERS,
+                                      "listener.name.inside.max.connections= 5 ",
+                                      "ssl.client.auth=requested",
+                                      "ssl.keystore.type=PEM",
+                                      "listener.name.outside.ssl.client.auth= required ",
+                                      "listener.name.Outside.plain.sasl.jaas.config=x"};
+    MUST(finish(SET, 7));
+    CU_ASSERT_EQUAL(config_listener_connections(&config, "OTHER"), INT32_MAX);
+    CU_ASSERT_EQUAL(config_listener_connections(&config, "INSIDE"), 5);
+    check_text(NULL, "ssl.client.auth", "required");
+    check_text(NULL, "ssl.keystore.type", "PEM");
+    check_text("PLAIN", "sasl.jaas.config", "x");
+    check_text("plain", "ssl.client.auth", "required");
+    CU_ASSERT_PTR_NULL(config_listener_text(&config, "OUTSIDE", "GSSAPI", "sasl.jaas.config"));
+    CU_ASSERT_STRING_EQUAL(config_listener_text(&config, "INSIDE", NULL, "ssl.client.auth"),
+                           "requested");
+    properties_set(&config.dynamic, "listener.name.outside.ssl.client.auth", "none");
+    check_text(NULL, "ssl.client.auth", "none");
     config_deinit(&config);
-    MUST(finish_one("listener.name.inside.max.connections=-1"));
-    CU_ASSERT_EQUAL(config_listener_connections(&config, "INSIDE", &most, reason), E_CONFIG);
-    CU_ASSERT_PTR_NOT_NULL(strstr(reason, "\"-1\" is not allowed"));
+}
+
+static void check_listener_refusal(const char *setting, const char *words)
+{
+    const char *set[] = {TWO_LISTENERS, setting};
+    CU_ASSERT_EQUAL(finish(set, 3), E_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(reason, words));
     config_deinit(&config);
+}
+
+static void test_listener_refusals(void)
+{
+    check_listener_refusal("listener.name.inside.max.connections=-1", "\"-1\" is not allowed");
+    check_listener_refusal("listener.name.inside.nothing=1", "there is no such option");
+    check_listener_refusal("listener.name.inside.ssl.client.auht=required",
+                           "there is no such option");
+    check_listener_refusal("listener.name.insid.ssl.client.auth=required",
+                           "there is no such listener");
+    check_listener_refusal("ssl.client.auht=required", "there is no such option");
+    check_listener_refusal("sasl.enabled.mechanism=PLAIN", "there is no such option");
 }
 
 static void test_file(void)
@@ -471,5 +506,6 @@ static void test_units(void)
 
 SUITE("config", TEST(test_every_default_is_valid), TEST(test_bad_values), TEST(test_zookeeper),
       TEST(test_node_id), TEST(test_kraft), TEST(test_images), TEST(test_listener_options),
-      TEST(test_ranges), TEST(test_good_values), TEST(test_override_form), TEST(test_environment),
-      TEST(test_file), TEST(test_topic_options), TEST(test_units))
+      TEST(test_listener_refusals), TEST(test_ranges), TEST(test_good_values),
+      TEST(test_override_form), TEST(test_environment), TEST(test_file), TEST(test_topic_options),
+      TEST(test_units))

@@ -106,7 +106,7 @@ MAP = {"listener.security.protocol.map": "A:PLAINTEXT,B:PLAINTEXT,C:SASL_SSL,CTL
      "option advertised.listeners: A: clients cannot connect to 0.0.0.0; name a host that they can reach"),
     (MAP | {"listeners": "A://127.0.0.1:0", "inter.broker.listener.name": "B"}, "option inter.broker.listener.name: B is not in listeners"),
     (MAP | {"listeners": "A://127.0.0.1:0", "listener.name.a.max.connections": "x"},
-     'option listener.name.A.max.connections: "x" is not allowed; it must be a whole number of 32 bits in 0..'),
+     'option listener.name.a.max.connections: "x" is not allowed; it must be a whole number of 32 bits in 0..'),
     ({"max.connections.per.ip.overrides": "x"}, 'option max.connections.per.ip.overrides: "x" is not allowed; it must be text in address:count,…'),
     ({"log.dirs": ""}, "option log.dirs: at least one directory is needed"),
     ({"zookeeper.connect": "nonsense:x"}, "zookeeper.connect: nonsense:x is not host:port,host:port/chroot"),
