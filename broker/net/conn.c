@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "broker/net/listeners.h"
+#include "broker/security/sasl_server.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -35,6 +36,9 @@ struct conn {
     void *user;
     struct sending *sending;
     const struct session *session;
+    struct sasl_server *sasl;     /* NULL: nobody logs in */
+    struct list login_link;       /* in net->logins, or alone */
+    int64_t opened_ms;
     struct sockaddr_storage peer;
     char peer_text[PEER_TEXT_MAX];
 };
@@ -56,6 +60,11 @@ static void start_idle_timer(struct net_loop *net)
         struct conn *oldest = container_of(net->partial.next, struct conn, link);
         int64_t partial_ms = oldest->active_ms + net->limits.partial_idle_ms;
         due_ms = partial_ms < due_ms ? partial_ms : due_ms;
+    }
+    if (!list_empty(&net->logins)) {
+        struct conn *oldest = container_of(net->logins.next, struct conn, login_link);
+        int64_t login_ms = oldest->opened_ms + net->limits.login_ms;
+        due_ms = login_ms < due_ms ? login_ms : due_ms;
     }
     if (due_ms == INT64_MAX) {
         timer_stop(net->loop, &net->idle_timer);
@@ -84,6 +93,13 @@ static void on_idle(struct timer *timer)
         }
         conn_close(conn);
     }
+    list_each_safe (item3, &net->logins) {
+        struct conn *conn = container_of(item3, struct conn, login_link);
+        if (conn->opened_ms + net->limits.login_ms > now_ms) {
+            break;
+        }
+        conn_close(conn);
+    }
     start_idle_timer(net);
 }
 
@@ -94,6 +110,7 @@ void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_ha
     stream_pool_init(&net->streams, limits->frame_bytes_max, memory);
     list_init(&net->idle);
     list_init(&net->partial);
+    list_init(&net->logins);
     list_init(&net->starved);
     net->idle_timer.fire = on_idle;
     net->starved_timer.fire = on_starved;
@@ -151,6 +168,7 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     conn->watch = (struct io_watch){.fd = fd, .ready = on_ready};
     stream_init(&conn->stream, sockets, &net->streams, fd);
     list_init(&conn->starved_link);
+    list_init(&conn->login_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
     peer_format(peer, conn->peer_text);
@@ -161,6 +179,11 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
                                 .receive_buffer_bytes = net->limits.receive_buffer_bytes,
                             });
     list_append(&net->idle, &conn->link);
+    if (protocol_has_sasl(conn->session->protocol)) {
+        conn->opened_ms = conn->active_ms;
+        conn->stream.frame_bytes_max = net->limits.login_bytes_max;
+        list_append(&net->logins, &conn->login_link);
+    }
     atomic_fetch_add(&net->conns_n, 1);
     if (io_watch_set(net->loop, &conn->watch, EPOLLIN) != OK) {
         conn_close(conn);
@@ -196,6 +219,8 @@ void conn_close(struct conn *conn)
     err_ignore(io_watch_set(net->loop, &conn->watch, 0));
     stream_deinit(&conn->stream);
     session_release(conn->session);
+    sasl_server_free(conn->sasl);
+    list_remove(&conn->login_link);
     list_remove(&conn->link);
     list_remove(&conn->starved_link);
     atomic_fetch_sub(&net->conns_n, 1);
@@ -428,6 +453,23 @@ bool conn_peer_has_closed(const struct conn *conn)
 const struct session *conn_session(const struct conn *conn)
 {
     return conn->session;
+}
+
+struct sasl_server *conn_sasl(const struct conn *conn)
+{
+    return conn->sasl;
+}
+
+void conn_set_sasl(struct conn *conn, struct sasl_server *sasl)
+{
+    CHECK(conn->sasl == NULL);
+    conn->sasl = sasl;
+}
+
+void conn_logged_in(struct conn *conn)
+{
+    list_remove(&conn->login_link);
+    conn->stream.frame_bytes_max = conn->net->limits.frame_bytes_max;
 }
 
 void conn_set_session(struct conn *conn, const struct session *session)

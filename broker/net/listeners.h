@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sasl_listener;
+
 enum { LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256, IP_ADDRESS_MAX = 64 };
 
 /* One listener. `host` "" binds all addresses; `port` 0 is replaced by what the system chose.
@@ -23,6 +25,7 @@ struct listener {
     int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* enum security_protocol */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
+    const struct sasl_listener *sasl; /* how clients log in; NULL: they do not */
     bool alone;                /* its connections have a loop of their own */
 };
 
