@@ -11,6 +11,7 @@
 
 enum {
     PARTIAL_FRAME_IDLE_MS = 30000,
+    LOGIN_MS = 10000, /* from the connection to the login */
     OPEN_FILES_SHARE = 2, /* one half of the descriptors for files, the rest for connections */
     OPEN_FILES_MIN = 64,
     OPEN_FILES_MAX = 100000,
@@ -84,12 +85,15 @@ static const char *inter_broker_listener(const struct config *config)
                : NULL;
 }
 
-/* listener.name.<listener>.max.connections */
+/* Those of single listeners. */
 static void take_listener_limits(struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners.count; i++) {
         struct listener *listener = &broker->listeners.all[i];
-        listener->conns_max = config_listener_connections(broker->config, listener->name);
+        listener->conns_max =
+            config_listener_limit(broker->config, listener->name, "max.connections");
+        listener->conns_rate_max =
+            config_listener_limit(broker->config, listener->name, "max.connection.creation.rate");
     }
 }
 
@@ -157,6 +161,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     TRY(broker_parse_listeners(config, &broker->listeners, reason));
     take_listener_limits(broker);
     TRY(take_brokers_listeners(broker, reason));
+    TRY(broker_make_logins(broker, reason));
     broker->loops_n = broker_threads_wanted(config->num_network_threads) +
                       (broker_has_control_plane(broker) ? 1 : 0);
     struct server_config server = {
@@ -171,8 +176,13 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .conns_per_ip_max = config->max_connections_per_ip,
         .ip_overrides = broker->listeners.ip_overrides,
         .ip_overrides_n = broker->listeners.ip_overrides_n,
+        .quotas = broker->quotas,
+        .rate = {.max = config->max_connection_creation_rate,
+                 .samples = broker_quota_samples(config)},
         .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
+                   .login_bytes_max = config->sasl_server_max_receive_size,
+                   .login_ms = LOGIN_MS,
                    .idle_ms = idle_ms(config),
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,
                    .send_buffer_bytes = broker_buffer_bytes(config, "socket.send.buffer.bytes",

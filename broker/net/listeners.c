@@ -81,6 +81,7 @@ static err parse_url(const char *option, struct item item, struct listener *out,
     out->name[name_len] = '\0';
     snprintf(out->host, sizeof(out->host), "%.*s", (int)host_len, host);
     out->conns_max = INT32_MAX;
+    out->conns_rate_max = INT32_MAX;
     return OK;
 }
 
@@ -96,7 +97,7 @@ static bool is_controller_listener(const struct listeners_config *config, const 
 }
 
 /* The protocols that are built, by their bits. */
-enum { BUILT = 1 << PROTOCOL_PLAINTEXT };
+enum { BUILT = 1 << PROTOCOL_PLAINTEXT | 1 << PROTOCOL_SASL_PLAINTEXT };
 
 /* The protocol that the map gives a listener must be one that is built. */
 static err take_protocol(const struct listeners_config *config, struct listener *listener,

@@ -25,6 +25,7 @@ struct listener {
     int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* enum security_protocol */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
+    int32_t conns_rate_max;    /* per second; the same */
     const struct sasl_listener *sasl; /* how clients log in; NULL: they do not */
     bool alone;                /* its connections have a loop of their own */
 };

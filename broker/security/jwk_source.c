@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "broker/security/jwk_source.h"
 
+#include "base/list.h"
 #include "base/log.h"
 #include "base/refuse.h"
 #include "base/sockets.h"
