@@ -10,6 +10,9 @@ import socket
 import struct
 import time
 
+from wire import schema
+
+APIS = schema.load()
 HANDSHAKE, API_VERSIONS, AUTHENTICATE, METADATA = 17, 18, 36, 3
 CLOSED = "closed"
 SILENT = "silent"
@@ -101,6 +104,15 @@ class Connection:
         told = answer[at + 4:at + 4 + size]
         lifetime = struct.unpack_from(">q", answer, at + 4 + size)[0] if version >= 1 else 0
         return error, message, told, lifetime
+
+    def call(self, name: str, version: int, values: dict):
+        """Any API by the names of the schema: the fields of its answer."""
+        api = APIS[name]
+        self.correlation_id += 1
+        self.send(schema.encode_header(api.key, version, self.correlation_id, "probe", version in api.flexible)
+                  + schema.encode_body(api, version, values))
+        answer = self.read()
+        return answer if isinstance(answer, str) else schema.decode_response(api, version, answer)[1]
 
     def is_served(self) -> bool:
         """Does Metadata get an answer?"""
