@@ -171,8 +171,7 @@ static err encode_answer(struct req *r)
 /* Sends the answer and ends the request. The connection's answer is in its output on FRAME_DONE. */
 static enum frame_result finish(struct req *r, enum req_status status)
 {
-    enum frame_result result =
-        status == REQ_CLOSE || r->close_after ? FRAME_CLOSE : FRAME_DONE;
+    enum frame_result result = status == REQ_CLOSE || r->close_after ? FRAME_CLOSE : FRAME_DONE;
     bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer && !r->answer_lost;
     if (status == REQ_DONE) {
         throttling_tell(r);

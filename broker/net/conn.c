@@ -37,8 +37,8 @@ struct conn {
     void *user;
     struct sending *sending;
     const struct session *session;
-    struct sasl_server *sasl;     /* NULL: nobody logs in */
-    struct list login_link;       /* in net->logins, or alone */
+    struct sasl_server *sasl; /* NULL: nobody logs in */
+    struct list login_link;   /* in net->logins, or alone */
     int64_t opened_ms;
     struct sockaddr_storage peer;
     char peer_text[PEER_TEXT_MAX];

@@ -22,12 +22,12 @@ struct listener {
     char host[LISTENER_HOST_MAX];
     int port;
     char advertised_host[LISTENER_HOST_MAX];
-    int advertised_port;       /* 0: the port it listens on */
-    int16_t security_protocol; /* enum security_protocol */
-    int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
-    int32_t conns_rate_max;    /* per second; the same */
+    int advertised_port;              /* 0: the port it listens on */
+    int16_t security_protocol;        /* enum security_protocol */
+    int32_t conns_max;                /* of this listener; INT32_MAX: no limit */
+    int32_t conns_rate_max;           /* per second; the same */
     const struct sasl_listener *sasl; /* how clients log in; NULL: they do not */
-    bool alone;                /* its connections have a loop of their own */
+    bool alone;                       /* its connections have a loop of their own */
 };
 
 /* A limit for one address. */

@@ -222,9 +222,8 @@ static err read_entry(struct tokens *t, struct jaas *jaas, char *reason, size_t 
     while (advance(t) != END && t->type != ';') {
         TRY(read_option(t, jaas, reason, size));
     }
-    return t->type == ';'
-               ? OK
-               : refuse(reason, size, "JAAS config entry not terminated by semi-colon");
+    return t->type == ';' ? OK
+                          : refuse(reason, size, "JAAS config entry not terminated by semi-colon");
 }
 
 static err read_all(struct tokens *t, struct jaas *jaas, char *reason, size_t size)

@@ -100,8 +100,7 @@ static int connect_to(const struct address *to, int64_t timeout_ms)
         return -1;
     }
     int fd = -1;
-    const struct timeval limit = {.tv_sec = timeout_ms / 1000,
-                                  .tv_usec = timeout_ms % 1000 * 1000};
+    const struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
     for (struct addrinfo *at = list; at != NULL && fd < 0; at = at->ai_next) {
         fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
         if (fd >= 0) {
@@ -270,8 +269,7 @@ static err start(struct jwk_source *source)
     const struct jwk_source_config *config = &source->config;
     TRY(loop_new(config->clock, config->sockets, &source->loop));
     loop_post(source->loop, &source->ask);
-    return thread_start(config->threads, "ottla-jwks", THREAD_TENDS, source->loop,
-                        &source->thread);
+    return thread_start(config->threads, "ottla-jwks", THREAD_TENDS, source->loop, &source->thread);
 }
 
 err jwk_source_new(const struct jwk_source_config *config, struct jwk_source **out, char *reason,

@@ -60,8 +60,8 @@ static bool read_bytes(const json_t *object, const char *name, uint8_t bytes[NUM
                        size_t *len)
 {
     const char *text = text_of(object, name);
-    return text != NULL &&
-           base64_decode(BASE64_URL, str_of(text), bytes, NUMBER_BYTES_MAX, len) && *len > 0;
+    return text != NULL && base64_decode(BASE64_URL, str_of(text), bytes, NUMBER_BYTES_MAX, len) &&
+           *len > 0;
 }
 
 static EVP_PKEY *key_of_params(const char *type, OSSL_PARAM_BLD *build)
@@ -159,8 +159,7 @@ static bool read_key(const json_t *in, struct jwk *out)
 
 err jwk_set_parse(struct bytes json, struct jwk_set **set)
 {
-    json_t *object =
-        json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *object = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, NULL);
     json_t *keys = json_object_get(object, "keys");
     *set = xcalloc(1, sizeof(**set));
     for (size_t i = 0; i < json_array_size(keys) && (*set)->count < KEYS_MAX; i++) {
@@ -202,8 +201,8 @@ static json_t *read_part(struct str text)
 static bool read_signature(struct str text, struct jwt *jwt)
 {
     jwt->signature = malloc(text.len + 1);
-    return jwt->signature != NULL && base64_decode(BASE64_URL, text, jwt->signature, text.len,
-                                                   &jwt->signature_len);
+    return jwt->signature != NULL &&
+           base64_decode(BASE64_URL, text, jwt->signature, text.len, &jwt->signature_len);
 }
 
 err jwt_parse(struct str token, struct jwt *jwt)
@@ -211,8 +210,7 @@ err jwt_parse(struct str token, struct jwt *jwt)
     *jwt = (struct jwt){0};
     const char *end = token.data + token.len;
     const char *first = token.len == 0 ? NULL : memchr(token.data, '.', token.len);
-    const char *second =
-        first == NULL ? NULL : memchr(first + 1, '.', (size_t)(end - first - 1));
+    const char *second = first == NULL ? NULL : memchr(first + 1, '.', (size_t)(end - first - 1));
     if (second == NULL || memchr(second + 1, '.', (size_t)(end - second - 1)) != NULL) {
         return E_MALFORMED;
     }
@@ -292,14 +290,13 @@ static bool verify_by(const struct jwt *jwt, const struct algorithm *algorithm, 
     }
     EVP_PKEY_CTX *params = NULL;
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool fine = EVP_DigestVerifyInit_ex(context, &params, algorithm->digest, NULL, NULL, key,
-                                        NULL) == 1;
+    bool fine =
+        EVP_DigestVerifyInit_ex(context, &params, algorithm->digest, NULL, NULL, key, NULL) == 1;
     if (fine && algorithm->family == RSA_PSS) {
         fine = EVP_PKEY_CTX_set_rsa_padding(params, RSA_PKCS1_PSS_PADDING) == 1 &&
                EVP_PKEY_CTX_set_rsa_pss_saltlen(params, RSA_PSS_SALTLEN_DIGEST) == 1;
     }
-    fine = fine && EVP_DigestVerify(context, signature, len,
-                                    (const uint8_t *)jwt->signed_text.data,
+    fine = fine && EVP_DigestVerify(context, signature, len, (const uint8_t *)jwt->signed_text.data,
                                     jwt->signed_text.len) == 1;
     EVP_MD_CTX_free(context);
     OPENSSL_free(der);

@@ -93,8 +93,8 @@ static void lower(char *text)
 /* "listener.name.<listener>.<mechanism>.<option>", to be freed. */
 static char *name_of(const struct reading *in, enum sasl_mechanism mechanism, const char *option)
 {
-    char *name = xasprintf("listener.name.%s.%s.%s", in->listener, MECHANISMS[mechanism].name,
-                           option);
+    char *name =
+        xasprintf("listener.name.%s.%s.%s", in->listener, MECHANISMS[mechanism].name, option);
     lower(name);
     return name;
 }
@@ -253,8 +253,7 @@ static err read_oauth(const struct reading *in, const struct sasl_listener_confi
             return read_keys(in, &config->stores, listener);
         }
     }
-    TRY(check_class(in, SASL_OAUTHBEARER, SERVER_CLASS,
-                    MECHANISMS[SASL_OAUTHBEARER].server_class));
+    TRY(check_class(in, SASL_OAUTHBEARER, SERVER_CLASS, MECHANISMS[SASL_OAUTHBEARER].server_class));
     return read_unsecured(in, config, listener, jaas);
 }
 
@@ -317,10 +316,8 @@ static err read_mechanisms(const struct reading *in, const struct sasl_listener_
 err sasl_listener_new(const struct sasl_listener_config *config, struct sasl_listener **out,
                       char *reason, size_t reason_size)
 {
-    const struct reading in = {.config = config->config,
-                               .listener = config->name,
-                               .reason = reason,
-                               .size = reason_size};
+    const struct reading in = {
+        .config = config->config, .listener = config->name, .reason = reason, .size = reason_size};
     struct sasl_listener *listener = xcalloc(1, sizeof(*listener));
     struct random *random = config->stores.random;
     listener->stores = config->stores;

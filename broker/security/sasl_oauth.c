@@ -180,8 +180,7 @@ static bool times_fit(const struct oauth_rules *rules, const struct jwt *jwt, in
 
 static bool is_believed(const struct oauth_rules *rules, const struct jwt *jwt)
 {
-    return rules->keys == NULL ? jwt_is_unsecured(jwt)
-                               : jwk_source_verify(rules->keys, jwt) == OK;
+    return rules->keys == NULL ? jwt_is_unsecured(jwt) : jwk_source_verify(rules->keys, jwt) == OK;
 }
 
 /* E_MALFORMED: it is not to be believed. */

@@ -37,7 +37,7 @@ void plain_users_init(struct plain_users *users, const struct properties *option
 
 void plain_users_deinit(struct plain_users *users)
 {
-    map_each(entry, &users->digests) {
+    map_each (entry, &users->digests) {
         free(entry->value);
     }
     map_deinit(&users->digests);

@@ -55,7 +55,8 @@ static struct str signed_of(const struct signed_text *text)
 
 struct scram_server {
     char user[SCRAM_USER_MAX];
-    char channel[BASE64_SIZE(SCRAM_USER_MAX + 8)]; /* the head of the client's message, as it must come back */
+    char channel[BASE64_SIZE(SCRAM_USER_MAX +
+                             8)]; /* the head of the client's message, as it must come back */
     bool by_token;
     bool foreign;
     bool known;
@@ -248,8 +249,8 @@ bool scram_client_trusts(const struct scram_client *scram, struct bytes answer)
     size_t key_len = scram_key_len(scram->mechanism);
     struct str text = text_of(answer);
     if (text.len < 2 || text.data[0] != 'v' || text.data[1] != '=' ||
-        !base64_decode(BASE64_PADDED, (struct str){text.data + 2, text.len - 2}, told,
-                       sizeof(told), &len)) {
+        !base64_decode(BASE64_PADDED, (struct str){text.data + 2, text.len - 2}, told, sizeof(told),
+                       &len)) {
         return false;
     }
     scram_expected_signature(scram->mechanism, scram->salted, signed_of(&scram->auth), expected);

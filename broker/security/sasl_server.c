@@ -29,7 +29,7 @@ struct sasl_server {
     int mechanism; /* of the login that is under way, or done; -1: none yet */
     bool renews;   /* there is a session already */
     bool other_mechanism;
-    bool refused; /* OAUTHBEARER: the client has been told, and must say something */
+    bool refused; /* OAUTHBEARER: the client has been told, and may say that it knows */
     bool renewed_before;
     int64_t renewed_ms;
     struct scram_server *scram; /* while it is under way */
@@ -253,11 +253,11 @@ static void take_oauth(struct sasl_server *sasl, const struct arrival *in,
                        struct sasl_outcome *outcome)
 {
     struct oauth_login found;
-    if (sasl->refused) {
-        bool expected = in->token.len == 1 && in->token.data[0] == 1;
-        fail(sasl, outcome, expected ? sasl->answer : NULL);
+    if (sasl->refused && in->token.len == 1 && in->token.data[0] == 1) {
+        fail(sasl, outcome, sasl->answer);
         return;
     }
+    sasl->refused = false; /* another token may follow, as in Kafka */
     if (sasl_oauth_login(&sasl->listener->oauth, in->token, in->wall_ms, &found) == OK) {
         const struct login login = {.principal = user(str_of(found.name)),
                                     .expires_ms = found.expires_ms};
@@ -314,8 +314,8 @@ static void begin_scram(struct sasl_server *sasl, const struct arrival *in,
              "Authentication failed: Client requested an authorization id that is different from "
              "username");
     } else if (find_credential(sasl, in->wall_ms, &credential, &known, outcome)) {
-        outcome->token = scram_server_challenge(sasl->scram, sasl->listener->stores.random,
-                                                &credential, known);
+        outcome->token =
+            scram_server_challenge(sasl->scram, sasl->listener->stores.random, &credential, known);
     } else {
         forget_exchange(sasl);
     }

@@ -188,9 +188,8 @@ void scram_credential_feign(enum scram_mechanism mechanism, struct bytes key, st
     unsigned len = 0;
     CHECK(HMAC(EVP_sha512(), key.data, (int)key.len, (const uint8_t *)name.data, name.len, chance,
                &len) != NULL);
-    *out = (struct scram_credential){.mechanism = mechanism,
-                                     .iterations = SCRAM_ITERATIONS_MIN,
-                                     .salt_len = FEIGNED_SALT_BYTES};
+    *out = (struct scram_credential){
+        .mechanism = mechanism, .iterations = SCRAM_ITERATIONS_MIN, .salt_len = FEIGNED_SALT_BYTES};
     for (size_t i = 0; i < FEIGNED_SALT_BYTES; i++) { /* as Kafka's tools make them */
         out->salt[i] = (uint8_t)LETTERS[chance[i] % (sizeof(LETTERS) - 1)];
     }
@@ -204,9 +203,9 @@ static bool is_name(struct str written)
 {
     for (size_t i = 0; i < written.len; i++) {
         char c = written.data[i];
-        bool escape = c == '=' && i + 2 < written.len &&
-                      (memcmp(written.data + i, "=2C", 3) == 0 ||
-                       memcmp(written.data + i, "=3D", 3) == 0);
+        bool escape =
+            c == '=' && i + 2 < written.len &&
+            (memcmp(written.data + i, "=2C", 3) == 0 || memcmp(written.data + i, "=3D", 3) == 0);
         if (c == '\0' || (c == '=' && !escape)) {
             return false;
         }
@@ -367,8 +366,7 @@ err scram_client_final_parse(struct str message, struct scram_client_final *out)
     while (next_part(&rest, &part)) {
         struct str proof = value_of(part, "p");
         if (proof.data != NULL) {
-            out->without_proof =
-                (struct str){message.data, (size_t)(part.data - message.data) - 1};
+            out->without_proof = (struct str){message.data, (size_t)(part.data - message.data) - 1};
             bool fine = rest.data == NULL && base64_decode(BASE64_PADDED, proof, out->proof,
                                                            SCRAM_KEY_MAX, &out->proof_len);
             return fine ? OK : E_MALFORMED;

@@ -57,10 +57,10 @@ void scram_credential_feign(enum scram_mechanism mechanism, struct bytes key, st
 
 /* What a client says first; views of its message. */
 struct scram_client_first {
-    struct str gs2;      /* "n,,", with an authorization id "n,a=x," */
-    struct str bare;     /* the rest */
-    struct str authzid;  /* as written, null where there is none */
-    struct str name;     /* as written: =2C and =3D stand for , and = */
+    struct str gs2;     /* "n,,", with an authorization id "n,a=x," */
+    struct str bare;    /* the rest */
+    struct str authzid; /* as written, null where there is none */
+    struct str name;    /* as written: =2C and =3D stand for , and = */
     struct str nonce;
     bool by_token; /* the extension tokenauth=true */
 };

@@ -44,7 +44,7 @@ void scram_users_free(struct scram_users *users)
     if (users == NULL) {
         return;
     }
-    map_each(entry, &users->users) {
+    map_each (entry, &users->users) {
         user_free(entry->value);
     }
     map_deinit(&users->users);
@@ -110,7 +110,7 @@ void scram_users_each(struct scram_users *users,
                       void *context)
 {
     pthread_mutex_lock(&users->lock);
-    map_each(entry, &users->users) {
+    map_each (entry, &users->users) {
         const struct user *user = entry->value;
         int32_t iterations[SCRAM_MECHANISMS + 1] = {0};
         for (int i = 1; i <= SCRAM_MECHANISMS; i++) {

@@ -100,7 +100,7 @@ void tokens_free(struct tokens *tokens)
     if (tokens == NULL) {
         return;
     }
-    map_each(entry, &tokens->by_id) {
+    map_each (entry, &tokens->by_id) {
         kept_free(entry->value);
     }
     map_deinit(&tokens->by_id);
@@ -120,9 +120,8 @@ bool tokens_are_on(const struct tokens *tokens)
 void tokens_hmac(const struct tokens *tokens, struct str id, uint8_t hmac[TOKEN_HMAC_BYTES])
 {
     unsigned len = 0;
-    CHECK(tokens->secret != NULL &&
-          HMAC(EVP_sha512(), tokens->secret, (int)strlen(tokens->secret), (const uint8_t *)id.data,
-               id.len, hmac, &len) != NULL);
+    CHECK(tokens->secret != NULL && HMAC(EVP_sha512(), tokens->secret, (int)strlen(tokens->secret),
+                                         (const uint8_t *)id.data, id.len, hmac, &len) != NULL);
 }
 
 /* ---- changes ---- */
@@ -168,7 +167,7 @@ struct token *tokens_get_by_hmac(struct tokens *tokens, struct bytes hmac)
         return NULL;
     }
     pthread_mutex_lock(&tokens->lock);
-    map_each(entry, &tokens->by_id) {
+    map_each (entry, &tokens->by_id) {
         const struct kept *kept = entry->value;
         if (CRYPTO_memcmp(kept->hmac, hmac.data, TOKEN_HMAC_BYTES) == 0) {
             copy = token_copy(kept->token);
@@ -183,7 +182,7 @@ struct token **tokens_all(struct tokens *tokens, size_t *count)
     pthread_mutex_lock(&tokens->lock);
     struct token **all = xcalloc(tokens->by_id.count + 1, sizeof(struct token *));
     *count = 0;
-    map_each(entry, &tokens->by_id) {
+    map_each (entry, &tokens->by_id) {
         all[(*count)++] = token_copy(((const struct kept *)entry->value)->token);
     }
     pthread_mutex_unlock(&tokens->lock);

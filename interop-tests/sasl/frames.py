@@ -76,7 +76,7 @@ class Connection:
 
     def versions(self, version: int = 0):
         """The error of ApiVersions."""
-        answer = self.ask(API_VERSIONS, version)
+        answer = self.ask(API_VERSIONS, version, flexible=version >= 3)
         return answer if isinstance(answer, str) else struct.unpack_from(">h", answer)[0]
 
     def handshake(self, mechanism: str, version: int = 1):
