@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "broker/cleaner.h"
+#include "broker/cluster/client_configs.h"
 #include "broker/housekeeping.h"
 #include "broker/replica/dir_mover.h"
 
@@ -85,6 +86,28 @@ static err on_broker_config_changed(void *context, struct str entity)
     TRY(broker_configs_changed(&broker->broker_configs, entity));
     controller_reconsider(broker->controller, (struct str){0});
     return OK;
+}
+
+/* What is kept of users, clients and addresses. */
+static void on_client_config(void *context, const struct client_entity *entity,
+                             const struct znode_config *config)
+{
+    struct broker *broker = context;
+    (void)broker;
+    (void)entity;
+    (void)config;
+}
+
+static struct client_configs_sink client_sink(struct broker *broker)
+{
+    return (struct client_configs_sink){.changed = on_client_config, .context = broker};
+}
+
+static err on_client_config_changed(void *context, struct str path)
+{
+    struct broker *broker = context;
+    struct client_configs_sink sink = client_sink(broker);
+    return client_configs_changed(broker->coord, &sink, path);
 }
 
 /* As the options say by now. */
@@ -171,10 +194,13 @@ err broker_read_options(struct broker *broker)
                                             .clock = broker->clock,
                                             .topic_changed = on_topic_config_changed,
                                             .broker_changed = on_broker_config_changed,
+                                            .client_changed = on_client_config_changed,
                                             .context = broker};
     broker->config_changes = config_changes_new(&changes);
     TRY(config_changes_begin(broker->config_changes));
     TRY(broker_configs_load(broker->config, broker->coord, broker->id));
+    struct client_configs_sink sink = client_sink(broker);
+    TRY(client_configs_load(broker->coord, &sink));
     set_throttles(broker);
     return OK;
 }

@@ -442,14 +442,18 @@ err znode_config_decode(struct arena *arena, struct bytes json, struct znode_con
     return e;
 }
 
-struct bytes znode_config_change_encode(struct arena *arena, struct str type, struct str name)
+struct bytes znode_entity_change_encode(struct arena *arena, struct str entity)
 {
     json_t *object = json_object();
     put(object, "version", json_integer(2));
-    put(object, "entity_path",
-        text_json(
-            arena_format(arena, "%.*s/%.*s", (int)type.len, type.data, (int)name.len, name.data)));
+    put(object, "entity_path", text_json(entity));
     return dump(arena, object);
+}
+
+struct bytes znode_config_change_encode(struct arena *arena, struct str type, struct str name)
+{
+    return znode_entity_change_encode(arena, arena_format(arena, "%.*s/%.*s", (int)type.len,
+                                                          type.data, (int)name.len, name.data));
 }
 
 err znode_config_change_decode(struct arena *arena, struct bytes json, struct str *entity)

@@ -100,6 +100,7 @@ NODISCARD err znode_config_decode(struct arena *arena, struct bytes json,
 
 /* /config/changes/config_change_N: which entity changed, as a path below /config ("topics/t"). Both
  * versions of Kafka's are read. */
+struct bytes znode_entity_change_encode(struct arena *arena, struct str entity);
 struct bytes znode_config_change_encode(struct arena *arena, struct str type, struct str name);
 NODISCARD err znode_config_change_decode(struct arena *arena, struct bytes json,
                                          struct str *entity);

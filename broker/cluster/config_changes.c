@@ -87,7 +87,7 @@ static err apply(struct config_changes *changes, struct str entity)
         return config->topic_changed(
             config->context, (struct str){entity.data + topics.len, entity.len - topics.len});
     }
-    return OK; /* users, clients, ips: nothing here depends on them */
+    return config->client_changed(config->context, entity);
 }
 
 /* A notification counts as seen when it was applied. */

@@ -1,5 +1,5 @@
-/* The notifications below /config/changes, which every broker follows: each names a topic or a broker
- * whose options have changed in the store. (config_alter.h writes them.)
+/* The notifications below /config/changes, which every broker follows: each names a topic, a broker
+ * or a client whose options have changed in the store. (config_alter.h writes them.)
  *
  * Thread: the control thread. (reference: zookeeper §1, §2) */
 #ifndef OTTLA_BROKER_CLUSTER_CONFIG_CHANGES_H
@@ -17,6 +17,8 @@ struct config_changes_config {
     /* Read its options again. After an error the notification counts as not seen. */
     err (*topic_changed)(void *context, struct str topic);
     err (*broker_changed)(void *context, struct str entity); /* a number, or "<default>" */
+    /* "users/…", "clients/…", "ips/…": client_configs.h */
+    err (*client_changed)(void *context, struct str path);
     void *context;
 };
 

@@ -310,6 +310,14 @@ static err on_broker_changed(void *context, struct str entity)
     return t.answer;
 }
 
+static err on_client_changed(void *context, struct str path)
+{
+    (void)context;
+    snprintf(t.told + strlen(t.told), sizeof(t.told) - strlen(t.told), "client %.*s;",
+             (int)path.len, path.data);
+    return t.answer;
+}
+
 static bool was_told(const char *expected)
 {
     bool same = strcmp(t.told, expected) == 0;
@@ -325,7 +333,8 @@ static struct config_changes *changes_new(void)
     struct config_changes_config config = {.coord = t.coord,
                                            .clock = &t.clock.clock,
                                            .topic_changed = on_topic_changed,
-                                           .broker_changed = on_broker_changed};
+                                           .broker_changed = on_broker_changed,
+                                           .client_changed = on_client_changed};
     return config_changes_new(&config);
 }
 
@@ -544,7 +553,7 @@ static void test_notifications(void)
     notify("{\"version\":2,\"entity_path\":\"users/u\"}");
     notify("{\"version\":2,\"entity_path\":\"topics/a\"}");
     MUST(config_changes_on_watch(changes));
-    CU_ASSERT(was_told("broker <default>;topic a;"));
+    CU_ASSERT(was_told("broker <default>;client users/u;topic a;"));
     notify("{\"version\":2,\"entity_path\":\"topics/b\"}");
     t.answer = E_SESSION; /* it cannot be read now */
     CU_ASSERT_EQUAL(config_changes_on_watch(changes), E_SESSION);
