@@ -31,8 +31,8 @@ static void add(char **list, const char *name)
     *list = longer;
 }
 
-static err add_all(const STACK_OF(SSL_CIPHER) * all, const char *names,
-                   struct cipher_lists *lists, char *reason, size_t reason_size)
+static err add_all(const STACK_OF(SSL_CIPHER) * all, const char *names, struct cipher_lists *lists,
+                   char *reason, size_t reason_size)
 {
     for (const char *at = names; *(at += strspn(at, ", \t")) != '\0';) {
         size_t len = strcspn(at, ", \t");
@@ -51,19 +51,18 @@ static err add_all(const STACK_OF(SSL_CIPHER) * all, const char *names,
     return OK;
 }
 
-err cipher_lists_of(const char *names, struct cipher_lists *lists, char *reason,
-                    size_t reason_size)
+err cipher_lists_of(const char *names, struct cipher_lists *lists, char *reason, size_t reason_size)
 {
     *lists = (struct cipher_lists){.until_12 = xstrdup(""), .of_13 = xstrdup("")};
     SSL_CTX *context = SSL_CTX_new(TLS_method());
     err e = context == NULL ? E_LIMIT : OK;
     if (e == OK) {
         SSL_CTX_set_security_level(context, 0);
-        int set = SSL_CTX_set_cipher_list(context, "ALL:!aNULL:!eNULL") &&
-                  SSL_CTX_set_ciphersuites(context,
-                                           "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"
-                                           "TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:"
-                                           "TLS_AES_128_CCM_8_SHA256");
+        int set =
+            SSL_CTX_set_cipher_list(context, "ALL:!aNULL:!eNULL") &&
+            SSL_CTX_set_ciphersuites(context, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"
+                                              "TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:"
+                                              "TLS_AES_128_CCM_8_SHA256");
         CHECK(set == 1);
         e = add_all(SSL_CTX_get_ciphers(context), names, lists, reason, reason_size);
     }

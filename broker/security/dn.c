@@ -158,8 +158,7 @@ static char *alternative(const GENERAL_NAME *name)
     case GEN_DNS:
     case GEN_URI:
         text = name->d.ia5;
-        return strndup((const char *)ASN1_STRING_get0_data(text),
-                       (size_t)ASN1_STRING_length(text));
+        return strndup((const char *)ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
     case GEN_DIRNAME:
         return dn_text(name->d.directoryName);
     case GEN_IPADD: {

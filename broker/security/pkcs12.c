@@ -10,11 +10,18 @@
 
 #include <openssl/pkcs12.h>
 #include <openssl/rc2.h>
+#include <openssl/x509v3.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RC2_KEY_BYTES = 5, RC2_IV_BYTES = 8, RC2_BITS = 40, CHAIN_MAX = 32, ITERATIONS_MAX = 5000000 };
+enum {
+    RC2_KEY_BYTES = 5,
+    RC2_IV_BYTES = 8,
+    RC2_BITS = 40,
+    CHAIN_MAX = 32,
+    ITERATIONS_MAX = 5000000
+};
 
 struct bag_key {
     EVP_PKEY *key;
@@ -158,9 +165,8 @@ static STACK_OF(PKCS12_SAFEBAG) * unpack_rc2(const struct walk *walk, const PKCS
     size_t len = 0;
     uint8_t *plain = decrypt_rc2(walk, content->algorithm, content->enc_data, &len);
     const uint8_t *at = plain;
-    void *bags = plain == NULL
-                     ? NULL
-                     : ASN1_item_d2i(NULL, &at, (long)len, ASN1_ITEM_rptr(PKCS12_SAFEBAGS));
+    void *bags =
+        plain == NULL ? NULL : ASN1_item_d2i(NULL, &at, (long)len, ASN1_ITEM_rptr(PKCS12_SAFEBAGS));
     free(plain);
     return bags;
 }
@@ -176,9 +182,8 @@ static STACK_OF(PKCS12_SAFEBAG) * unpack(const struct walk *walk, PKCS7 *safe)
         return NULL;
     }
     const PKCS7_ENC_CONTENT *content = safe->d.encrypted->enc_data;
-    bool rc2 =
-        content->enc_data != NULL &&
-        OBJ_obj2nid(content->algorithm->algorithm) == NID_pbe_WithSHA1And40BitRC2_CBC;
+    bool rc2 = content->enc_data != NULL &&
+               OBJ_obj2nid(content->algorithm->algorithm) == NID_pbe_WithSHA1And40BitRC2_CBC;
     return rc2 ? unpack_rc2(walk, safe)
                : PKCS12_unpack_p7encdata(safe, walk->password, (int)strlen(walk->password));
 }
@@ -239,7 +244,7 @@ static STACK_OF(X509) * chain_of(const struct walk *walk, EVP_PKEY *key)
     return chain;
 }
 
-static err make_entries(struct walk *walk, struct store *store)
+static err make_entries(struct walk *walk, struct tls_store *store)
 {
     STACK_OF(X509) *of_keys = sk_X509_new_null();
     err e = OK;
@@ -266,7 +271,7 @@ static err make_entries(struct walk *walk, struct store *store)
 }
 
 err pkcs12_read(struct bytes file, const char *password, const char *key_password,
-                struct store *store, const char **why)
+                struct tls_store *store, const char **why)
 {
     struct walk walk = {.password = password,
                         .key_password = key_password != NULL ? key_password : password,

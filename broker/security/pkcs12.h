@@ -8,6 +8,6 @@
 /* What is in the file is added to `store`. `key_password` NULL: as `password`. E_CONFIG with why, as the rest
  * of a sentence. */
 NODISCARD err pkcs12_read(struct bytes file, const char *password, const char *key_password,
-                          struct store *store, const char **why);
+                          struct tls_store *store, const char **why);
 
 #endif

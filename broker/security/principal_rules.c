@@ -118,8 +118,7 @@ static err split(struct principal_rules *rules, const pcre2_code *splitter,
     const PCRE2_SIZE *groups = pcre2_get_ovector_pointer(data);
     err e = OK;
     while (e == OK && at <= len && match(splitter, text, len, at, data) >= 0) {
-        e = add_rule(rules, parser, text + groups[2], groups[3] - groups[2], reason,
-                     reason_size);
+        e = add_rule(rules, parser, text + groups[2], groups[3] - groups[2], reason, reason_size);
         at = groups[1] > groups[0] ? groups[1] : groups[1] + 1;
     }
     pcre2_match_data_free(data);
@@ -210,8 +209,8 @@ static void put_replacement(struct writer *out, const char *replacement, const c
 }
 
 /* False: it takes too long. */
-static bool replace(const struct rule *rule, const char *text, size_t len,
-                    pcre2_match_data *data, struct writer *out)
+static bool replace(const struct rule *rule, const char *text, size_t len, pcre2_match_data *data,
+                    struct writer *out)
 {
     const PCRE2_SIZE *groups = pcre2_get_ovector_pointer(data);
     int groups_n = (int)pcre2_get_ovector_count(data);
@@ -234,8 +233,8 @@ static bool replace(const struct rule *rule, const char *text, size_t len,
 static void change_case(char *text, char letters)
 {
     for (; letters != '\0' && *text != '\0'; text++) {
-        *text = (char)(letters == 'L' ? tolower((unsigned char)*text)
-                                      : toupper((unsigned char)*text));
+        *text =
+            (char)(letters == 'L' ? tolower((unsigned char)*text) : toupper((unsigned char)*text));
     }
 }
 

@@ -27,20 +27,19 @@ static const uint32_t JCEKS_MAGIC = 0xcececece;
 
 /* ---- life ---- */
 
-struct store *store_new(void)
+struct tls_store *store_new(void)
 {
-    return xcalloc(1, sizeof(struct store));
+    return xcalloc(1, sizeof(struct tls_store));
 }
 
-void store_add(struct store *store, const char *alias, EVP_PKEY *key, STACK_OF(X509) * chain)
+void store_add(struct tls_store *store, const char *alias, EVP_PKEY *key, STACK_OF(X509) * chain)
 {
-    store->entries =
-        xrealloc(store->entries, (store->entries_n + 1) * sizeof(*store->entries));
+    store->entries = xrealloc(store->entries, (store->entries_n + 1) * sizeof(*store->entries));
     store->entries[store->entries_n++] = (struct store_entry){
         .alias = xstrdup(alias != NULL ? alias : ""), .key = key, .chain = chain};
 }
 
-void store_free(struct store *store)
+void store_free(struct tls_store *store)
 {
     if (store == NULL) {
         return;
@@ -87,9 +86,9 @@ static bool decode_base64(const char *text, size_t len, struct pem_block *block)
     }
     packed[packed_n++] = '\n';
     EVP_DecodeInit(context);
-    bool good = EVP_DecodeUpdate(context, block->der, &n, (const uint8_t *)packed,
-                                 (int)packed_n) >= 0 &&
-                EVP_DecodeFinal(context, block->der + n, &last) == 1;
+    bool good =
+        EVP_DecodeUpdate(context, block->der, &n, (const uint8_t *)packed, (int)packed_n) >= 0 &&
+        EVP_DecodeFinal(context, block->der + n, &last) == 1;
     EVP_ENCODE_CTX_free(context);
     OPENSSL_cleanse(packed, packed_n);
     free(packed);
@@ -101,8 +100,7 @@ static bool decode_base64(const char *text, size_t len, struct pem_block *block)
 }
 
 /* The next block after *at whose label ends with `label`. `malformed`: it is no base64. */
-static bool next_block(const char **at, const char *label, struct pem_block *block,
-                       bool *malformed)
+static bool next_block(const char **at, const char *label, struct pem_block *block, bool *malformed)
 {
     for (;;) {
         const char *begin = strstr(*at, "-----BEGIN ");
@@ -115,8 +113,7 @@ static bool next_block(const char **at, const char *label, struct pem_block *blo
         size_t name_len = (size_t)(body - name);
         size_t label_len = strlen(label);
         *at = end + strlen("-----END ");
-        if (name_len < label_len ||
-            strncmp(name + name_len - label_len, label, label_len) != 0) {
+        if (name_len < label_len || strncmp(name + name_len - label_len, label, label_len) != 0) {
             continue;
         }
         block->encrypted = strncmp(name, "ENCRYPTED ", strlen("ENCRYPTED ")) == 0;
@@ -218,7 +215,7 @@ static bool own_first(EVP_PKEY *key, STACK_OF(X509) * chain)
 }
 
 static err read_pem_pair(const char *key_text, const char *chain_text, const char *password,
-                         struct store *store, const struct store_refusal *to)
+                         struct tls_store *store, const struct store_refusal *to)
 {
     EVP_PKEY *key = NULL;
     STACK_OF(X509) *chain = sk_X509_new_null();
@@ -232,7 +229,7 @@ static err read_pem_pair(const char *key_text, const char *chain_text, const cha
     return e;
 }
 
-static err read_pem_trust(const char *text, struct store *store, const struct store_refusal *to)
+static err read_pem_trust(const char *text, struct tls_store *store, const struct store_refusal *to)
 {
     STACK_OF(X509) *all = sk_X509_new_null();
     err e = read_pem_certificates(text, all, to);
@@ -262,21 +259,23 @@ static const struct kind TRUST = {"ssl.truststore", false};
 static err refuse_file(const struct kind *kind, const struct store_texts *texts, const char *why,
                        const struct store_refusal *to)
 {
-    return refuse(to->reason, to->size, "option %s.location: Failed to load SSL keystore %s of type %s: %s",
-                  kind->prefix, texts->location, texts->type, why);
+    return refuse(to->reason, to->size,
+                  "option %s.location: Failed to load SSL keystore %s of type %s: %s", kind->prefix,
+                  texts->location, texts->type, why);
 }
 
 static err refuse_jks(const struct kind *kind, const struct store_texts *texts,
                       const struct store_refusal *to)
 {
-    return refuse(to->reason, to->size,
-                  "option %s.location: %s is of Java's own format, which is not read; convert it: keytool "
-                  "-importkeystore -srckeystore %s -destkeystore %s.p12 -deststoretype PKCS12",
-                  kind->prefix, texts->location, texts->location, texts->location);
+    return refuse(
+        to->reason, to->size,
+        "option %s.location: %s is of Java's own format, which is not read; convert it: keytool "
+        "-importkeystore -srckeystore %s -destkeystore %s.p12 -deststoretype PKCS12",
+        kind->prefix, texts->location, texts->location, texts->location);
 }
 
 static err read_pkcs12(const struct kind *kind, const struct store_texts *texts, struct bytes file,
-                       struct store *store, const struct store_refusal *to)
+                       struct tls_store *store, const struct store_refusal *to)
 {
     uint32_t magic = file.len < sizeof(magic) ? 0 : load_u32(file.data);
     if (magic == JKS_MAGIC || magic == JCEKS_MAGIC) {
@@ -288,7 +287,7 @@ static err read_pkcs12(const struct kind *kind, const struct store_texts *texts,
 }
 
 static err read_pem_file(const struct kind *kind, const struct store_texts *texts, const char *text,
-                         struct store *store, const struct store_refusal *to)
+                         struct tls_store *store, const struct store_refusal *to)
 {
     char why[REASON_PART] = "";
     const struct store_refusal part = {.reason = why, .size = sizeof(why)};
@@ -297,8 +296,8 @@ static err read_pem_file(const struct kind *kind, const struct store_texts *text
     return e == OK ? OK : refuse_file(kind, texts, why, to);
 }
 
-static err read_file(const struct kind *kind, const struct store_texts *texts, struct store *store,
-                     const struct store_refusal *to)
+static err read_file(const struct kind *kind, const struct store_texts *texts,
+                     struct tls_store *store, const struct store_refusal *to)
 {
     char *data = NULL;
     size_t len = 0;
@@ -402,19 +401,19 @@ static err check_trust_texts(const struct store_texts *t, const struct store_ref
 /* ---- loading ---- */
 
 static err read_inline(const struct kind *kind, const struct store_texts *texts,
-                       struct store *store, const struct store_refusal *to)
+                       struct tls_store *store, const struct store_refusal *to)
 {
     char why[REASON_PART] = "";
     const struct store_refusal part = {.reason = why, .size = sizeof(why)};
-    err e = kind->keys ? read_pem_pair(texts->key, texts->certificates, texts->key_password, store,
-                                       &part)
-                       : read_pem_trust(texts->certificates, store, &part);
+    err e = kind->keys
+                ? read_pem_pair(texts->key, texts->certificates, texts->key_password, store, &part)
+                : read_pem_trust(texts->certificates, store, &part);
     return e == OK ? OK
                    : refuse(to->reason, to->size, "option %s.%s: %s", kind->prefix,
                             kind->keys ? "key" : "certificates", why);
 }
 
-static bool has_key(const struct store *store)
+static bool has_key(const struct tls_store *store)
 {
     for (size_t i = 0; i < store->entries_n; i++) {
         if (store->entries[i].key != NULL) {
@@ -424,13 +423,13 @@ static bool has_key(const struct store *store)
     return false;
 }
 
-static err load(const struct kind *kind, const struct store_texts *texts, struct store **out,
+static err load(const struct kind *kind, const struct store_texts *texts, struct tls_store **out,
                 const struct store_refusal *to)
 {
     if (texts->location == NULL && texts->certificates == NULL) {
         return OK;
     }
-    struct store *store = store_new();
+    struct tls_store *store = store_new();
     err e = texts->certificates != NULL ? read_inline(kind, texts, store, to)
                                         : read_file(kind, texts, store, to);
     if (e == OK && kind->keys && !has_key(store)) {
@@ -447,7 +446,7 @@ static err load(const struct kind *kind, const struct store_texts *texts, struct
     return OK;
 }
 
-err key_store_load(const struct store_texts *texts, struct store **store,
+err key_store_load(const struct store_texts *texts, struct tls_store **store,
                    const struct store_refusal *to)
 {
     *store = NULL;
@@ -456,7 +455,7 @@ err key_store_load(const struct store_texts *texts, struct store **store,
     return load(&KEYS, texts, store, to);
 }
 
-err trust_store_load(const struct store_texts *texts, struct store **store,
+err trust_store_load(const struct store_texts *texts, struct tls_store **store,
                      const struct store_refusal *to)
 {
     *store = NULL;
@@ -497,8 +496,9 @@ static err check_entry(const struct store_entry *old, const struct store_entry *
     return e;
 }
 
-err store_check_successor(const struct store *old, const struct store *fresh, bool name_may_change,
-                          bool alternatives_may_change, const struct store_refusal *to)
+err store_check_successor(const struct tls_store *old, const struct tls_store *fresh,
+                          bool name_may_change, bool alternatives_may_change,
+                          const struct store_refusal *to)
 {
     if (old->entries_n != fresh->entries_n) {
         return refuse(to->reason, to->size,

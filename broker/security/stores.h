@@ -36,7 +36,7 @@ struct store_entry {
     STACK_OF(X509) * chain;
 };
 
-struct store {
+struct tls_store {
     struct store_entry *entries;
     size_t entries_n;
     int64_t modified_ns; /* of the file; 0: there is none */
@@ -44,21 +44,21 @@ struct store {
 
 /* E_CONFIG with one sentence if the texts do not go together, or the store cannot be read. *store is
  * NULL where no store is configured. */
-NODISCARD err key_store_load(const struct store_texts *texts, struct store **store,
+NODISCARD err key_store_load(const struct store_texts *texts, struct tls_store **store,
                              const struct store_refusal *to);
-NODISCARD err trust_store_load(const struct store_texts *texts, struct store **store,
+NODISCARD err trust_store_load(const struct store_texts *texts, struct tls_store **store,
                                const struct store_refusal *to);
-void store_free(struct store *store);
+void store_free(struct tls_store *store);
 /* Of a file as it is now; 0: there is none. */
 int64_t store_file_modified_ns(const char *location);
 
 /* For who reads a format: takes the key, which may be NULL, and the chain over. */
-void store_add(struct store *store, const char *alias, EVP_PKEY *key, STACK_OF(X509) * chain);
-struct store *store_new(void);
+void store_add(struct tls_store *store, const char *alias, EVP_PKEY *key, STACK_OF(X509) * chain);
+struct tls_store *store_new(void);
 
 /* May the new key store take the place of the one that a listener has? Kafka's rule: as many entries, and under each alias
  * the same name and at least the same alternative names, unless such changes are allowed. */
-NODISCARD err store_check_successor(const struct store *old, const struct store *fresh,
+NODISCARD err store_check_successor(const struct tls_store *old, const struct tls_store *fresh,
                                     bool name_may_change, bool alternatives_may_change,
                                     const struct store_refusal *to);
 

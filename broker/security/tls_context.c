@@ -29,8 +29,8 @@
 
 enum {
     SECURITY_LEVEL = 1,
-    TICKETS = 1,              /* after each handshake of 1.3 */
-    TICKET_LIFE_S = 2 * 3600, /* a client's certificate is not looked at again meanwhile */
+    TICKETS = 1,                    /* after each handshake of 1.3 */
+    TICKET_LIFE_S = 2 * 3600,       /* a client's certificate is not looked at again meanwhile */
     HANDSHAKE_BYTES_MAX = 64 << 10, /* a chain of certificates */
     HANDSHAKE_TURNS_MAX = 100,
 };
@@ -38,8 +38,8 @@ enum {
 struct tls_context {
     atomic_int refs;
     SSL_CTX *ssl;
-    struct store *keys;
-    struct store *trust;
+    struct tls_store *keys;
+    struct tls_store *trust;
     struct principal_rules *rules; /* NULL: a client */
     bool identifies;               /* a client looks whether it has reached whom it meant */
     bool is_client;
@@ -136,8 +136,8 @@ static err set_ciphers(struct tls_context *context, const char *names,
     }
     struct cipher_lists lists;
     TRY(cipher_lists_of(names, &lists, to->reason, to->size));
-    bool has_12 = *lists.until_12 != '\0' &&
-                  SSL_CTX_get_min_proto_version(context->ssl) == TLS1_2_VERSION;
+    bool has_12 =
+        *lists.until_12 != '\0' && SSL_CTX_get_min_proto_version(context->ssl) == TLS1_2_VERSION;
     bool has_13 =
         *lists.of_13 != '\0' && SSL_CTX_get_max_proto_version(context->ssl) == TLS1_3_VERSION;
     bool set = has_12 || has_13;
@@ -210,10 +210,11 @@ static err set_client_auth(struct tls_context *context, const char *text,
     } else if (strcasecmp(text, "requested") == 0) {
         mode = SSL_VERIFY_PEER;
     } else if (strcasecmp(text, "none") != 0) {
-        return refuse(to->reason, to->size,
-                      "option ssl.client.auth: \"%.80s\" is not allowed; it must be none, requested "
-                      "or required",
-                      text);
+        return refuse(
+            to->reason, to->size,
+            "option ssl.client.auth: \"%.80s\" is not allowed; it must be none, requested "
+            "or required",
+            text);
     }
     SSL_CTX_set_verify(context->ssl, mode, NULL);
     return set_trust(context, mode != SSL_VERIFY_NONE, to);
@@ -319,12 +320,12 @@ void tls_context_release(struct tls_context *context)
     free(context);
 }
 
-const struct store *tls_context_keys(const struct tls_context *context)
+const struct tls_store *tls_context_keys(const struct tls_context *context)
 {
     return context->keys;
 }
 
-const struct store *tls_context_trust(const struct tls_context *context)
+const struct tls_store *tls_context_trust(const struct tls_context *context)
 {
     return context->trust;
 }

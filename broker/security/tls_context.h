@@ -44,8 +44,8 @@ NODISCARD err tls_context_principal(const struct tls_context *context, const SSL
                                     char **name);
 
 /* NULL: it has none. As long as the context is there. */
-const struct store *tls_context_keys(const struct tls_context *context);
-const struct store *tls_context_trust(const struct tls_context *context);
+const struct tls_store *tls_context_keys(const struct tls_context *context);
+const struct tls_store *tls_context_trust(const struct tls_context *context);
 
 /* Can the two shake hands, each with its own stores? `client` may be the same. `why` is static. */
 bool tls_contexts_agree(const struct tls_context *server, const struct tls_context *client,
