@@ -3,7 +3,8 @@
  *
  * Kafka replaces each place that matches, after the whole has: ".*" with "x" gives "xx", the second for the
  * nothing at the end. So do we. In a replacement $n is a group, for as many digits as make the number of one;
- * a number that is of none is left as text; a backslash takes the next character as it is. */
+ * a number that is of none is left as text (a '$' before anything else refuses the rule here, and in Kafka those who
+ * meet it); a backslash takes the next character as it is. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "broker/security/principal_rules.h"
 
@@ -69,6 +70,18 @@ static char *group_text(const char *text, const PCRE2_SIZE *groups, int group)
     return from == PCRE2_UNSET ? NULL : strndup(text + from, groups[2 * group + 1] - from);
 }
 
+/* Each '$' must be a group's, in Java's words no illegal group reference. */
+static bool replacement_fits(const char *at)
+{
+    for (; *at != '\0'; at++) {
+        if (*at == '$' && !isdigit((unsigned char)at[1])) {
+            return false;
+        }
+        at += *at == '\\' && at[1] != '\0' ? 1 : 0;
+    }
+    return true;
+}
+
 static bool rule_make(struct rule *rule, const char *text, const PCRE2_SIZE *groups)
 {
     char *pattern = group_text(text, groups, GROUP_PATTERN);
@@ -80,7 +93,7 @@ static bool rule_make(struct rule *rule, const char *text, const PCRE2_SIZE *gro
     rule->places = compile(pattern, len, 0);
     free(pattern);
     free(letters);
-    return rule->whole != NULL && rule->places != NULL;
+    return rule->whole != NULL && rule->places != NULL && replacement_fits(rule->replacement);
 }
 
 static err add_rule(struct principal_rules *rules, const pcre2_code *parser, const char *text,
@@ -100,8 +113,8 @@ static err add_rule(struct principal_rules *rules, const pcre2_code *parser, con
         *rule = (struct rule){0};
         bool is_rule = groups[2 * GROUP_PATTERN] != PCRE2_UNSET;
         if (is_rule && !rule_make(rule, text, groups)) {
-            e = refuse(reason, reason_size, "Invalid rule: `%.*s`, its pattern is none", (int)len,
-                       text);
+            e = refuse(reason, reason_size,
+                       "Invalid rule: `%.*s`, its pattern or replacement is none", (int)len, text);
         }
     }
     pcre2_match_data_free(data);
@@ -140,7 +153,7 @@ static char *trimmed(const char *text)
 err principal_rules_parse(const char *text, struct principal_rules **out, char *reason,
                           size_t reason_size)
 {
-    static const char SPLITTER[] = "\\s*(" RULE_PATTERN ")\\s*([,\\n]\\s*|$)";
+    static const char SPLITTER[] = "\\s*(" RULE_PATTERN ")\\s*(,\\s*|$)";
     struct principal_rules *rules = xcalloc(1, sizeof(*rules));
     rules->text = trimmed(text == NULL ? "DEFAULT" : text);
     pcre2_code *splitter = compile(SPLITTER, sizeof(SPLITTER) - 1, 0);
@@ -230,12 +243,27 @@ static bool replace(const struct rule *rule, const char *text, size_t len, pcre2
     return n == PCRE2_ERROR_NOMATCH || at > len;
 }
 
-static void change_case(char *text, char letters)
+/* By PCRE2, which knows the letters of Unicode. Takes `text` over; NULL: it is too long. */
+static char *change_case(char *text, char letters)
 {
-    for (; letters != '\0' && *text != '\0'; text++) {
-        *text =
-            (char)(letters == 'L' ? tolower((unsigned char)*text) : toupper((unsigned char)*text));
+    if (letters == '\0') {
+        return text;
     }
+    static const char ALL[] = "(?s)^.*";
+    const char *by = letters == 'L' ? "\\L$0" : "\\U$0";
+    char *changed = xmalloc(RESULT_BYTES_MAX);
+    PCRE2_SIZE len = RESULT_BYTES_MAX;
+    pcre2_code *all = compile(ALL, sizeof(ALL) - 1, PCRE2_UCP);
+    CHECK(all != NULL);
+    int n = pcre2_substitute(all, (PCRE2_SPTR)text, strlen(text), 0, PCRE2_SUBSTITUTE_EXTENDED,
+                             NULL, NULL, (PCRE2_SPTR)by, strlen(by), (PCRE2_UCHAR *)changed, &len);
+    pcre2_code_free(all);
+    free(text);
+    if (n < 0) {
+        free(changed);
+        return NULL;
+    }
+    return changed;
 }
 
 /* NULL with *applies: it would have, but takes too long. */
@@ -258,9 +286,8 @@ static char *apply(const struct rule *rule, const char *dn, bool *applies)
         writer_deinit(&out);
         return NULL;
     }
-    change_case((char *)out.data, rule->letters);
     free(out.splices);
-    return (char *)out.data;
+    return change_case((char *)out.data, rule->letters);
 }
 
 char *principal_rules_apply(const struct principal_rules *rules, const char *dn)
