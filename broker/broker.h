@@ -33,6 +33,7 @@
 #include "broker/net/listeners.h"
 #include "broker/net/server.h"
 #include "broker/replica/fetch_session.h"
+#include "broker/security/quotas.h"
 
 /* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
  * clock and threads of their own (base/threads.h, loop_turn), a seeded random, and files, a network and a
@@ -100,6 +101,7 @@ struct broker {
     struct metadata_waits *metadata_waits; /* who waits for topics to come and go */
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
+    struct quotas *quotas;
     struct group_coordinator *groups;
     struct txn_coordinator *txns;
     struct housekeeping *housekeeping;

@@ -11,6 +11,7 @@
 #include "broker/api/api.h"
 
 #include "base/log.h"
+#include "broker/api/throttling.h"
 #include "broker/api/times.h"
 #include "broker/broker.h"
 
@@ -168,6 +169,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
 {
     enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
     bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer && !r->answer_lost;
+    if (status == REQ_DONE) {
+        throttling_tell(r);
+    }
     if (answers) {
         err e = encode_answer(r);
         if (e != OK) {
@@ -180,6 +184,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
         }
     } else if (r->abandon != NULL) {
         r->abandon(r);
+    }
+    if (r->throttle_ms > 0 && r->conn != NULL) {
+        conn_throttle(r->conn, r->throttle_ms);
     }
     req_times_end(r, answers && result == FRAME_DONE);
     if (r->release != NULL) {
@@ -326,12 +333,14 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         return FRAME_CLOSE;
     }
     req_times_begin(r);
+    throttling_clock_start(r);
     const struct broker_env *env = &r->broker->env;
     enum req_status status = __builtin_expect(env->intercept == NULL, 1)
                                  ? r->api->handle(r)
                                  : env->intercept(env->intercept_context, r);
     if (status == REQ_PARKED) {
         req_times_handled(r);
+        throttling_clock_stop(r);
         conn_set_user(conn, r);
         return FRAME_PARKED;
     }
@@ -406,8 +415,18 @@ enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
 
 /* ---- parking ---- */
 
+/* It may point into a frame that goes; quotas are about it until the end. */
+static void keep_client_id(struct req *r)
+{
+    if (!r->client_id_kept && r->client_id.len > 0) {
+        r->client_id = arena_str(&r->arena, r->client_id);
+    }
+    r->client_id_kept = true;
+}
+
 void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struct req *r))
 {
+    keep_client_id(r);
     r->resume = resume;
     r->timed_out = false;
     atomic_store(&r->park_state, PARKED);
@@ -447,8 +466,10 @@ static void resume(struct req *r)
     r->call = NULL;
     r->now_ms = loop_now_ms(r->home->loop);
     r->wall_ms = clock_wall_ms(r->broker->clock);
+    throttling_clock_start(r);
     enum req_status status = r->resume == NULL ? REQ_DONE : r->resume(r);
     if (status == REQ_PARKED) {
+        throttling_clock_stop(r);
         return;
     }
     struct conn *conn = r->conn;

@@ -26,6 +26,7 @@ struct listener {
     int16_t security_protocol; /* enum security_protocol */
     struct tls_slot *tls;      /* NULL: its protocol has none; the caller's */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
+    int32_t conns_rate_max;    /* per second; the same */
     bool alone;                /* its connections have a loop of their own */
 };
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.once,
               pytest.mark.skipif(b"__asan_init" in paths.ottla_binary().read_bytes() or b"__tsan_init" in paths.ottla_binary().read_bytes(),
                                  reason="skipped, because the library is built with a sanitizer, and Python is not")]
 
-LIBRARIES = "-lsqlite3 -ljansson -lzookeeper_mt -lcivetweb -lisal -lz -llz4 -lzstd -lsnappy -lpthread -lm".split()
+LIBRARIES = "-lsqlite3 -ljansson -lzookeeper_mt -lcivetweb -lssl -lcrypto -lpcre2-8 -lisal -lz -llz4 -lzstd -lsnappy -lpthread -lm".split()
 
 
 def python(source: str, cwd) -> subprocess.CompletedProcess:

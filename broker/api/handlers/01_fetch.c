@@ -15,6 +15,7 @@
  * formats. (reference: requests §4.2, coordinators §5 and §6) */
 #include "broker/api/fetch_asked.h"
 #include "broker/api/leaders.h"
+#include "broker/api/throttling.h"
 #include "broker/api/traffic.h"
 #include "broker/broker.h"
 #include "broker/replica/read.h"
@@ -29,6 +30,8 @@ enum {
     FIRST_FOLLOWER_READ_VERSION = 11,
     FIRST_ZSTD_VERSION = 10,
     FIRST_CURRENT_LEADER_VERSION = 16,
+    ANSWER_BYTES = 20,       /* of an answer, about, besides its partitions, */
+    PARTITION_BYTES = 50,    /* and of each of these, besides its records */
     STANDS_PART_OF_LAG = 10, /* of replica.lag.time.max.ms */
 };
 
@@ -451,6 +454,46 @@ static int64_t throttled_bytes(const struct part *part)
     return len > 0 && partition_throttled(part->partition).as_leader ? (int64_t)len : 0;
 }
 
+/* What the answer comes to, about. */
+static double answer_bytes(const struct fetch *f)
+{
+    double bytes = ANSWER_BYTES;
+    for (int32_t i = 0; i < f->parts_n; i++) {
+        const struct part *part = &f->parts[i];
+        if (fetch_asked_tells(&f->asked, part->asked)) {
+            bytes += (double)(PARTITION_BYTES + part->result.range.len);
+        }
+    }
+    return bytes;
+}
+
+/* A consumer over its quotas gets nothing, and what it does not get is not counted. */
+static bool is_held_back(struct req *r, struct fetch *f)
+{
+    struct quotas *quotas = r->broker->quotas;
+    if (!quotas_active(quotas, QUOTA_CONSUME) && !quotas_active(quotas, QUOTA_REQUEST)) {
+        return false;
+    }
+    double bytes = answer_bytes(f);
+    throttling_record(r, QUOTA_CONSUME, bytes);
+    throttling_record_time(r);
+    if (r->throttle_ms == 0) {
+        return false;
+    }
+    struct quota_client client = throttling_client(r);
+    quotas_unrecord(quotas, QUOTA_CONSUME, &client, bytes);
+    return true;
+}
+
+static enum req_status answer_nothing(struct req *r, struct fetch *f)
+{
+    struct fetch_response *out = r->out;
+    out->session_id = f->asked.incremental ? f->asked.session_id : 0;
+    release_ranges(f);
+    release_partitions(f);
+    return REQ_DONE;
+}
+
 /* Consecutive partitions of one topic share an entry, as Kafka lists them. */
 static enum req_status build_answer(struct req *r, struct fetch *f)
 {
@@ -460,6 +503,9 @@ static enum req_status build_answer(struct req *r, struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         part_found(&f->parts[i]);
         throttled += replica ? throttled_bytes(&f->parts[i]) : 0;
+    }
+    if (!replica && is_held_back(r, f)) {
+        return answer_nothing(r, f);
     }
     if (throttled > 0) {
         throttle_record(&r->broker->leader_throttle, throttled);
@@ -582,6 +628,16 @@ static enum req_status fetch_stand(struct req *r, struct fetch *f)
     return REQ_PARKED;
 }
 
+/* More than a consumer's burst is never asked for at once: it would be held back for ever. */
+static int32_t within_quota(struct req *r, int32_t limit)
+{
+    struct quota_client client = throttling_client(r);
+    double burst = fetch_replica_of(r->in) >= 0
+                       ? limit
+                       : quotas_burst(r->broker->quotas, QUOTA_CONSUME, &client);
+    return burst < limit ? (int32_t)burst : limit;
+}
+
 enum req_status handle_fetch(struct req *r)
 {
     const struct fetch_request *in = r->in;
@@ -598,6 +654,7 @@ enum req_status handle_fetch(struct req *r)
     }
     f->committed = in->isolation_level == 1;
     int32_t limit = r->broker->config->fetch_max_bytes;
+    limit = within_quota(r, limit);
     f->max_bytes = in->max_bytes < limit ? in->max_bytes : limit;
     f->min_bytes = in->min_bytes < f->max_bytes ? in->min_bytes : f->max_bytes;
     f->deadline_ms = r->now_ms + (in->max_wait_ms < 0 ? 0 : in->max_wait_ms);

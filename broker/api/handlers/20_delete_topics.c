@@ -1,5 +1,6 @@
 /* DeleteTopics: asks for the deletion on the control thread, then waits until the topics are gone.
  * (reference: requests §6.2) */
+#include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
@@ -40,6 +41,7 @@ static err delete_one(struct req *r, struct delete_topics_response_topic *out)
     bool by_id = out->name.data == NULL;
     const struct topic_info *topic =
         by_id ? metadata_topic_by_id(metadata, out->topic_id) : metadata_topic(metadata, out->name);
+    int32_t partitions_n = topic == NULL ? 0 : topic->partitions_n;
     if (topic != NULL) {
         out->name = arena_str(&r->arena, topic->name);
         out->topic_id = topic->id;
@@ -48,6 +50,7 @@ static err delete_one(struct req *r, struct delete_topics_response_topic *out)
     if (topic == NULL) {
         return by_id ? ERR_UNKNOWN_TOPIC_ID : ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
+    TRY(throttling_mutate(r, partitions_n));
     return topics_delete(&r->broker->topics, out->name);
 }
 
