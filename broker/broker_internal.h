@@ -1,5 +1,5 @@
 /* The broker, for its own files: broker.c (start and stop), broker_listeners.c (where it listens, and what
- * of the machine it takes), broker_parts.c (what it is made of). All run before its threads do. */
+ * of the machine it takes), broker_tls.c (what its TLS is made of), broker_parts.c (what it is made of). All run before its threads do. */
 #ifndef OTTLA_BROKER_BROKER_INTERNAL_H
 #define OTTLA_BROKER_BROKER_INTERNAL_H
 
@@ -37,6 +37,16 @@ void broker_free_logins(struct broker *broker);
 /* The SCRAM credentials of a user are these now. */
 void broker_take_scram_user(struct broker *broker, const struct client_entity *entity,
                             const struct znode_config *config);
+
+/* ---- broker_tls.c ---- */
+
+/* Keys and trust of the listeners that have TLS, and of this broker towards others. Nothing of TLS is touched where no
+ * listener has it. */
+NODISCARD err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+void broker_free_tls(struct broker *broker);
+/* Could they be made? */
+NODISCARD err broker_check_tls(const struct config *config, const struct listeners *listeners,
+                               char reason[BROKER_REASON_BYTES]);
 
 /* ---- broker_parts.c ---- */
 

@@ -11,7 +11,6 @@
 
 enum {
     PARTIAL_FRAME_IDLE_MS = 30000,
-    LOGIN_MS = 10000, /* from the connection to the login */
     OPEN_FILES_SHARE = 2, /* one half of the descriptors for files, the rest for connections */
     OPEN_FILES_MIN = 64,
     OPEN_FILES_MAX = 100000,
@@ -161,6 +160,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     TRY(broker_parse_listeners(config, &broker->listeners, reason));
     take_listener_limits(broker);
     TRY(take_brokers_listeners(broker, reason));
+    TRY(broker_make_tls(broker, reason));
     TRY(broker_make_logins(broker, reason));
     broker->loops_n = broker_threads_wanted(config->num_network_threads) +
                       (broker_has_control_plane(broker) ? 1 : 0);
@@ -182,7 +182,6 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
                    .login_bytes_max = config->sasl_server_max_receive_size,
-                   .login_ms = LOGIN_MS,
                    .idle_ms = idle_ms(config),
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,
                    .send_buffer_bytes = broker_buffer_bytes(config, "socket.send.buffer.bytes",

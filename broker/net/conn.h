@@ -40,7 +40,6 @@ struct conn_handler {
 struct net_limits {
     int32_t frame_bytes_max;   /* socket.request.max.bytes */
     int32_t login_bytes_max;   /* the same before a login: sasl.server.max.receive.size */
-    int64_t login_ms;          /* from the connection to the login; where there is SASL */
     int64_t idle_ms;           /* connections.max.idle.ms */
     int64_t partial_idle_ms;   /* silence allowed in the middle of a frame */
     int32_t send_buffer_bytes; /* -1: the system's */
@@ -53,9 +52,12 @@ struct net_loop {
     struct conn_handler handler;
     struct net_limits limits;
     struct stream_pool streams;
-    struct list idle;    /* struct conn, longest silent first */
-    struct list partial; /* the same, in the middle of a frame */
-    struct list logins;  /* not logged in yet, the oldest first */
+    struct list idle;       /* struct conn, longest silent first */
+    struct list partial;    /* the same, in the middle of a frame */
+    struct list strangers;  /* struct conn, longest here first: nobody knows yet who they are */
+    struct list handshakes; /* the same, by handshake_link: their next step is due */
+    struct loop_task handshake_task;
+    bool handshake_posted;
     struct list starved; /* waits for memory, by starved_link */
     struct timer starved_timer;
     struct timer idle_timer;
@@ -114,8 +116,6 @@ void conn_set_session(struct conn *conn, const struct session *session);
 /* How the client logs in, where it must: the connection's from here on. NULL: nobody has begun. */
 struct sasl_server *conn_sasl(const struct conn *conn);
 void conn_set_sasl(struct conn *conn, struct sasl_server *sasl);
-/* The bounds of a connection that is not logged in are gone. */
-void conn_logged_in(struct conn *conn);
 /* Anything that the layer above hangs onto the connection. */
 void *conn_user(const struct conn *conn);
 void conn_set_user(struct conn *conn, void *user);

@@ -1,4 +1,4 @@
-/* Base64, strictly: as SCRAM writes it (RFC 4648 §4, with padding), and as tokens do (§5, without). */
+/* Base64, strictly: as SCRAM writes it (RFC 4648, with padding), and as tokens do (the alphabet for URLs, without). */
 #ifndef OTTLA_BROKER_SECURITY_BASE64_H
 #define OTTLA_BROKER_SECURITY_BASE64_H
 

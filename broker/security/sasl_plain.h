@@ -1,4 +1,4 @@
-/* PLAIN: the one message of it, and the users that a JAAS entry names. (RFC 4616; reference: security §3) */
+/* PLAIN: the one message of it, and the users that a JAAS entry names. RFC 4616. (reference: security §3) */
 #ifndef OTTLA_BROKER_SECURITY_SASL_PLAIN_H
 #define OTTLA_BROKER_SECURITY_SASL_PLAIN_H
 

@@ -1,5 +1,5 @@
 /* The two sides of a SCRAM login as state machines: messages in, messages out. They know neither a
- * connection nor where credentials come from. (RFC 5802; reference: security §3) */
+ * connection nor where credentials come from. RFC 5802. (reference: security §3) */
 #ifndef OTTLA_BROKER_SECURITY_SASL_SCRAM_H
 #define OTTLA_BROKER_SECURITY_SASL_SCRAM_H
 

@@ -87,7 +87,6 @@ static enum req_status step(struct req *r)
     note(r, &outcome);
     if (outcome.session != NULL) {
         conn_set_session(r->conn, outcome.session);
-        conn_logged_in(r->conn);
     }
     return outcome.failed ? login_fail(r, outcome.drop) : REQ_DONE;
 }
