@@ -76,6 +76,7 @@ struct broker {
     struct events events;
     struct monitor *monitor; /* NULL: nobody asks */
 
+    struct authorizer *authorizer; /* NULL: everybody may do everything */
     struct listeners listeners;
     struct znode_endpoint *endpoints; /* what is registered of the listeners */
     struct server *server;

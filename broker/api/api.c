@@ -11,6 +11,7 @@
 #include "broker/api/api.h"
 
 #include "base/log.h"
+#include "broker/api/authorize.h"
 #include "broker/api/times.h"
 #include "broker/broker.h"
 
@@ -31,7 +32,7 @@ enum {
 enum park_state { RUNNING, PARKED, WOKEN };
 
 static const struct api APIS[KEY_MAX] = {
-#define API(key, name, flags) [key] = {handle_##name, (flags)},
+#define API(key, name, flags, ...) [key] = {handle_##name, (flags)},
 #include "broker/api/api.def"
 #undef API
 };
@@ -76,6 +77,7 @@ static void req_release(struct req *r)
     if (r->kept_net != NULL) {
         net_loop_return(r->kept_net, &r->kept_frame);
     }
+    authorize_end(r);
     session_release(r->session);
     struct arena arena = r->arena;
     if (home->spare_n >= SPARE_MAX) {
@@ -169,7 +171,7 @@ static enum frame_result finish(struct req *r, enum req_status status)
     enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
     bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer && !r->answer_lost;
     if (answers) {
-        err e = encode_answer(r);
+        err e = authorize_add_refused(r) ? encode_answer(r) : E_LIMIT;
         if (e != OK) {
             log_error("api", "cannot encode an answer api=%s version=%d error=\"%s\"",
                       r->schema->name, r->version, err_text(e));
@@ -180,6 +182,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
         }
     } else if (r->abandon != NULL) {
         r->abandon(r);
+    }
+    if (r->no_answer && (r->refused != NULL || r->any_refused)) {
+        result = FRAME_CLOSE; /* the only way to tell */
     }
     req_times_end(r, answers && result == FRAME_DONE);
     if (r->release != NULL) {
@@ -273,10 +278,23 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     return OK;
 }
 
+/* Who asks may not, or not all of it: then it is answered here. */
+static enum req_status authorize_then_handle(struct req *r)
+{
+    switch (authorize_begin(r)) {
+    case ANSWERED:
+        return REQ_DONE;
+    case UNANSWERABLE:
+        return REQ_CLOSE;
+    default:
+        return r->api->handle(r);
+    }
+}
+
 enum req_status api_handle(struct req *r)
 {
     r->api = api_of(r->schema->key);
-    return r->api->handle(r);
+    return r->broker->authorizer == NULL ? r->api->handle(r) : authorize_then_handle(r);
 }
 
 /* A request for this frame, as far as it is known before its header is read. */
@@ -306,6 +324,16 @@ static struct req *req_begin(struct api_loop *home, struct conn *conn,
     return r;
 }
 
+static enum req_status handle(struct req *r)
+{
+    const struct broker_env *env = &r->broker->env;
+    if (__builtin_expect(env->intercept != NULL, 0)) {
+        return env->intercept(env->intercept_context, r);
+    }
+    return __builtin_expect(r->broker->authorizer == NULL, 1) ? r->api->handle(r)
+                                                              : authorize_then_handle(r);
+}
+
 static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *frame, size_t len)
 {
     if (len < HEADER_MIN_BYTES || api_of((int16_t)load_u16(frame)) == NULL) {
@@ -326,10 +354,7 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         return FRAME_CLOSE;
     }
     req_times_begin(r);
-    const struct broker_env *env = &r->broker->env;
-    enum req_status status = __builtin_expect(env->intercept == NULL, 1)
-                                 ? r->api->handle(r)
-                                 : env->intercept(env->intercept_context, r);
+    enum req_status status = handle(r);
     if (status == REQ_PARKED) {
         req_times_handled(r);
         conn_set_user(conn, r);
