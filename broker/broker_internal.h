@@ -10,6 +10,8 @@
 
 /* One half of the descriptors is for files. */
 int broker_open_files_max(void);
+/* Over what rates of clients are measured. */
+struct quota_samples broker_quota_samples(const struct config *config);
 /* So many as are allowed, but no more than the machine has cores. */
 int broker_threads_wanted(int32_t allowed);
 /* An option that is a socket's buffer; -1 where it is not set, so that the kernel chooses. */

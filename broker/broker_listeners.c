@@ -84,12 +84,15 @@ static const char *inter_broker_listener(const struct config *config)
                : NULL;
 }
 
-/* listener.name.<listener>.max.connections */
+/* Those of single listeners. */
 static void take_listener_limits(struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners.count; i++) {
         struct listener *listener = &broker->listeners.all[i];
-        listener->conns_max = config_listener_connections(broker->config, listener->name);
+        listener->conns_max =
+            config_listener_limit(broker->config, listener->name, "max.connections");
+        listener->conns_rate_max =
+            config_listener_limit(broker->config, listener->name, "max.connection.creation.rate");
     }
 }
 
@@ -171,6 +174,9 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .conns_per_ip_max = config->max_connections_per_ip,
         .ip_overrides = broker->listeners.ip_overrides,
         .ip_overrides_n = broker->listeners.ip_overrides_n,
+        .quotas = broker->quotas,
+        .rate = {.max = config->max_connection_creation_rate,
+                 .samples = broker_quota_samples(config)},
         .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
                    .idle_ms = idle_ms(config),

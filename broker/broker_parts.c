@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "broker/cleaner.h"
-#include "broker/cluster/client_configs.h"
+#include "broker/cluster/client_quotas.h"
 #include "broker/housekeeping.h"
 #include "broker/replica/dir_mover.h"
 
@@ -88,14 +88,36 @@ static err on_broker_config_changed(void *context, struct str entity)
     return OK;
 }
 
+static struct quota_samples samples_of(int32_t n, int32_t seconds)
+{
+    enum { SAMPLES_MAX = 4096, MS_PER_SECOND = 1000 };
+    return (struct quota_samples){.n = n < SAMPLES_MAX ? n : SAMPLES_MAX,
+                                  .ms = (int64_t)seconds * MS_PER_SECOND};
+}
+
+struct quota_samples broker_quota_samples(const struct config *config)
+{
+    return samples_of(config->quota_window_num, config->quota_window_size_seconds);
+}
+
+static void make_quotas(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    const struct quotas_config quotas = {
+        .clock = broker->clock,
+        .samples = broker_quota_samples(config),
+        .mutation_samples = samples_of(config->controller_quota_window_num,
+                                       config->controller_quota_window_size_seconds)};
+    broker->quotas = quotas_new(&quotas);
+}
+
 /* What is kept of users, clients and addresses. */
 static void on_client_config(void *context, const struct client_entity *entity,
                              const struct znode_config *config)
 {
     struct broker *broker = context;
-    (void)broker;
-    (void)entity;
-    (void)config;
+    struct quota_limits limits = client_quotas_read(config);
+    quotas_set(broker->quotas, entity, &limits);
 }
 
 static struct client_configs_sink client_sink(struct broker *broker)
@@ -187,6 +209,23 @@ err broker_connect_store(struct broker *broker, const struct logs_identity *iden
     return e;
 }
 
+/* Where an authorizer is configured it knows all ACLs before anybody can connect. */
+static err make_authorizer(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    if (*config->authorizer_class_name == '\0') {
+        return OK;
+    }
+    broker->authorizer = authorizer_new(
+        &(struct authorizer_config){.super_users = config->super_users,
+                                    .allow_if_no_acl = config->allow_everyone_if_no_acl_found});
+    broker->acls = acls_new(&(struct acls_config){.coord = broker->coord,
+                                                  .clock = broker->clock,
+                                                  .cache = authorizer_cache(broker->authorizer)});
+    membership_follow_acls(broker->membership, broker->acls);
+    return acls_load(broker->acls);
+}
+
 /* What the store has to say is read; nothing that was read may change unseen. */
 err broker_read_options(struct broker *broker)
 {
@@ -199,10 +238,11 @@ err broker_read_options(struct broker *broker)
     broker->config_changes = config_changes_new(&changes);
     TRY(config_changes_begin(broker->config_changes));
     TRY(broker_configs_load(broker->config, broker->coord, broker->id));
+    make_quotas(broker);
     struct client_configs_sink sink = client_sink(broker);
     TRY(client_configs_load(broker->coord, &sink));
     set_throttles(broker);
-    return OK;
+    return make_authorizer(broker);
 }
 
 static void make_groups(struct broker *broker)

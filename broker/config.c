@@ -433,9 +433,9 @@ const char *config_listener_text(const struct config *config, const char *listen
     return text != NULL ? text : config_text(config, config_option(option));
 }
 
-int32_t config_listener_connections(const struct config *config, const char *listener)
+int32_t config_listener_limit(const struct config *config, const char *listener, const char *option)
 {
-    char *name = xasprintf("listener.name.%s.max.connections", listener);
+    char *name = xasprintf("listener.name.%s.%s", listener, option);
     const char *text = text_of_name(config, name);
     free(name);
     return text == NULL ? INT32_MAX : (int32_t)strtol(text, NULL, 10); /* checked */

@@ -127,8 +127,10 @@ NODISCARD err config_finish(struct config *config, char reason[CONFIG_REASON_BYT
  * without case. (reference: security §1) */
 const char *config_listener_text(const struct config *config, const char *listener,
                                  const char *mechanism, const char *option);
-/* listener.name.<listener>.max.connections; INT32_MAX where it is not set: the general one is for all together. */
-int32_t config_listener_connections(const struct config *config, const char *listener);
+/* listener.name.<listener>.<option> of a limit whose general option is for all listeners together; INT32_MAX where it
+ * is not set. */
+int32_t config_listener_limit(const struct config *config, const char *listener,
+                              const char *option);
 
 /* May the option have this value in a dynamic layer (`source` is one of the two)? E_CONFIG with the reason,
  * without the value. */

@@ -107,8 +107,7 @@ int64_t message_element_number(const struct message_array *array, int32_t at)
     const struct field *first = array->shape == NULL ? NULL : &array->shape->fields[0];
     return first == NULL || !is_number(first->type)
                ? 0
-               : number_at(first->type,
-                           array->elements + (size_t)at * array->size + first->offset);
+               : number_at(first->type, array->elements + (size_t)at * array->size + first->offset);
 }
 
 /* ---- the answer's side ---- */
@@ -219,6 +218,34 @@ static err refuse_inside(const struct field *request, uint8_t *in, const struct 
                          uint8_t *out, int version, const struct refusal *refusal,
                          struct arena *arena);
 
+/* Its elements are named alike, and have no errors. */
+static err echo(const struct shape *from, uint8_t *in, const struct shape *to, uint8_t *out,
+                int version, const char *name, struct arena *arena)
+{
+    struct message_array asked;
+    struct message_array told;
+    view(field_named(from, version, name), in, &asked);
+    view(field_named(to, version, name), out, &told);
+    uint8_t *elements = arena_array(arena, asked.count < 0 ? 0 : (size_t)asked.count, told.size);
+    if (elements == NULL) {
+        return E_LIMIT;
+    }
+    for (int32_t i = 0; i < asked.count; i++) {
+        const uint8_t *element = asked.elements + (size_t)i * asked.size;
+        memcpy(elements + (size_t)i * told.size, told.shape->defaults, told.size);
+        for (size_t f = 0; f < told.shape->fields_n; f++) {
+            const struct field *field = &told.shape->fields[f];
+            const struct field *same = field_named(asked.shape, version, field->name);
+            CHECK(same != NULL && is_plain(field, FIELD_STRING) && is_plain(same, FIELD_STRING));
+            struct str copy = arena_str(arena, text_at(element + same->offset));
+            memcpy(elements + (size_t)i * told.size + field->offset, &copy, sizeof(copy));
+        }
+    }
+    *told.elements_at = elements;
+    *told.count_at = asked.count;
+    return OK;
+}
+
 /* One element of the request, or an element's type when `from` is NULL. */
 static err refuse_element(const struct message_array *array, uint8_t type, int32_t at,
                           const struct shape *to, uint8_t *out, int version,
@@ -231,6 +258,9 @@ static err refuse_element(const struct message_array *array, uint8_t type, int32
         return put(to, out, type, in, array->size, arena);
     }
     TRY(put_names(array->shape, in, to, out, arena));
+    if (refusal->echoed != NULL) {
+        return echo(array->shape, in, to, out, version, refusal->echoed, arena);
+    }
     const struct field *inside = array_with_errors(to, version);
     if (inside == NULL || has_error(to, version)) {
         return OK;
@@ -260,8 +290,8 @@ static err refuse_inside(const struct field *request, uint8_t *in, const struct 
     }
     *to.elements_at = elements;
     for (int32_t i = 0; i < from.count; i++) {
-        TRY(refuse_element(&from, request->type, i, to.shape, elements + (size_t)(to.count + i) * to.size,
-                           version, refusal, arena));
+        TRY(refuse_element(&from, request->type, i, to.shape,
+                           elements + (size_t)(to.count + i) * to.size, version, refusal, arena));
     }
     *to.count_at = to.count + from.count;
     return OK;
@@ -278,9 +308,9 @@ err message_refuse(const struct message *request, const struct message *response
     }
     const struct field *asked = first_array(request->shape, version);
     if (asked == NULL || !refusal->flat) {
-        return asked == NULL ? OK
-                             : refuse_inside(asked, request_in, answers, out, version, refusal,
-                                             arena);
+        return asked == NULL
+                   ? OK
+                   : refuse_inside(asked, request_in, answers, out, version, refusal, arena);
     }
     struct message_array outer;
     view(asked, request_in, &outer);
@@ -294,8 +324,8 @@ err message_refuse(const struct message *request, const struct message *response
 
 /* ---- some of them ---- */
 
-err refused_init(const struct message *response, int version, int32_t room,
-                 struct refused *refused, struct arena *arena)
+err refused_init(const struct message *response, int version, int32_t room, struct refused *refused,
+                 struct arena *arena)
 {
     const struct field *answers = array_with_errors(response->shape, version);
     CHECK(answers != NULL);

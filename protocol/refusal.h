@@ -34,6 +34,7 @@ struct refusal {
     int16_t error;
     struct str message; /* null: none is told */
     bool inside;        /* where the answer has an error of its own, those inside it are set too */
+    const char *echoed; /* an array of an element that the answer's element repeats; NULL: none */
     bool flat;          /* the outermost array of the request has no counterpart */
 };
 

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "broker/api/authorize.h"
+#include "broker/api/throttling.h"
 #include "broker/api/times.h"
 #include "broker/broker.h"
 
@@ -170,6 +171,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
 {
     enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
     bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer && !r->answer_lost;
+    if (status == REQ_DONE) {
+        throttling_tell(r);
+    }
     if (answers) {
         err e = authorize_add_refused(r) ? encode_answer(r) : E_LIMIT;
         if (e != OK) {
@@ -185,6 +189,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
     }
     if (r->no_answer && (r->refused != NULL || r->any_refused)) {
         result = FRAME_CLOSE; /* the only way to tell */
+    }
+    if (r->throttle_ms > 0 && r->conn != NULL) {
+        conn_throttle(r->conn, r->throttle_ms);
     }
     req_times_end(r, answers && result == FRAME_DONE);
     if (r->release != NULL) {
@@ -354,9 +361,11 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
         return FRAME_CLOSE;
     }
     req_times_begin(r);
+    throttling_clock_start(r);
     enum req_status status = handle(r);
     if (status == REQ_PARKED) {
         req_times_handled(r);
+        throttling_clock_stop(r);
         conn_set_user(conn, r);
         return FRAME_PARKED;
     }
@@ -431,8 +440,18 @@ enum req_status req_on_control(struct req *r, void (*run)(struct req *r),
 
 /* ---- parking ---- */
 
+/* It may point into a frame that goes; quotas are about it until the end. */
+static void keep_client_id(struct req *r)
+{
+    if (!r->client_id_kept && r->client_id.len > 0) {
+        r->client_id = arena_str(&r->arena, r->client_id);
+    }
+    r->client_id_kept = true;
+}
+
 void req_park(struct req *r, int64_t timeout_ms, enum req_status (*resume)(struct req *r))
 {
+    keep_client_id(r);
     r->resume = resume;
     r->timed_out = false;
     atomic_store(&r->park_state, PARKED);
@@ -472,8 +491,10 @@ static void resume(struct req *r)
     r->call = NULL;
     r->now_ms = loop_now_ms(r->home->loop);
     r->wall_ms = clock_wall_ms(r->broker->clock);
+    throttling_clock_start(r);
     enum req_status status = r->resume == NULL ? REQ_DONE : r->resume(r);
     if (status == REQ_PARKED) {
+        throttling_clock_stop(r);
         return;
     }
     struct conn *conn = r->conn;

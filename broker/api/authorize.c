@@ -12,11 +12,10 @@
 
 /* ---- the table ---- */
 
-#define OPEN         {.how = NEED_NOTHING},
-#define FILTERS      {.how = NEED_NOTHING},
-#define BY(function) {.how = NEED_CHECK, .check = (function)},
-#define CLUSTER(operation_)                                                                        \
-    {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_CLUSTER},
+#define OPEN                {.how = NEED_NOTHING},
+#define FILTERS             {.how = NEED_NOTHING},
+#define BY(function)        {.how = NEED_CHECK, .check = (function)},
+#define CLUSTER(operation_) {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_CLUSTER},
 #define CLUSTER_SINCE(operation_, field_)                                                          \
     {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_CLUSTER, .field = #field_},
 #define CLUSTER_EITHER(operation_, or_)                                                            \
@@ -25,6 +24,8 @@
     {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_CLUSTER, .inside = true},
 #define CLUSTER_FLAT(operation_)                                                                   \
     {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_CLUSTER, .flat = true},
+#define CLUSTER_ECHOING(operation_, array_)                                                        \
+    {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_CLUSTER, .echoed = #array_},
 #define ONE(operation_, type_, field_)                                                             \
     {.how = NEED_ONE, .operation = ACL_##operation_, .type = ACL_##type_, .field = #field_},
 #define EACH(operation_, type_, field_, name_)                                                     \
@@ -83,9 +84,8 @@ int32_t req_operations(const struct req *r, enum acl_type type, struct str name)
 int32_t req_cluster_operations(const struct req *r)
 {
     struct str cluster = STR(ACL_CLUSTER_NAME);
-    return req_may(r, ACL_DESCRIBE, ACL_CLUSTER, cluster)
-               ? req_operations(r, ACL_CLUSTER, cluster)
-               : 0;
+    return req_may(r, ACL_DESCRIBE, ACL_CLUSTER, cluster) ? req_operations(r, ACL_CLUSTER, cluster)
+                                                          : 0;
 }
 
 /* ---- refusing ---- */
@@ -108,8 +108,10 @@ static int16_t error_for(enum acl_type type)
 
 static struct refusal refusal_of(const struct need *need, enum acl_type type)
 {
-    return (struct refusal){
-        .error = error_for(type), .inside = need->inside, .flat = need->flat};
+    return (struct refusal){.error = error_for(type),
+                            .inside = need->inside,
+                            .flat = need->flat,
+                            .echoed = need->echoed};
 }
 
 static enum authorized refuse(struct req *r, const struct need *need)
@@ -143,9 +145,8 @@ enum authorized authorize_one(struct req *r, const struct need *need)
                 name.data == NULL)) {
         return AUTHORIZED;
     }
-    return req_may(r, need->operation, need->type, name) || may_instead(r, need)
-               ? AUTHORIZED
-               : refuse(r, need);
+    return req_may(r, need->operation, need->type, name) || may_instead(r, need) ? AUTHORIZED
+                                                                                 : refuse(r, need);
 }
 
 /* Whose ACLs say something about an element. */
@@ -160,8 +161,8 @@ static enum acl_type type_of(const struct need *need, const struct message_array
 static bool may_element(const struct req *r, const struct need *need,
                         const struct message_array *array, int32_t at, enum acl_type type)
 {
-    struct str name = type == ACL_CLUSTER ? STR(ACL_CLUSTER_NAME)
-                                          : message_element_text(array, at, need->name);
+    struct str name =
+        type == ACL_CLUSTER ? STR(ACL_CLUSTER_NAME) : message_element_text(array, at, need->name);
     return req_may(r, need->operation, type, name);
 }
 
@@ -199,9 +200,7 @@ enum authorized authorize_each(struct req *r, const struct need *need)
         }
     }
     *array.count_at = kept;
-    return kept > 0                     ? AUTHORIZED
-           : authorize_add_refused(r) ? ANSWERED
-                                        : UNANSWERABLE;
+    return kept > 0 ? AUTHORIZED : authorize_add_refused(r) ? ANSWERED : UNANSWERABLE;
 }
 
 /* ---- the request ---- */
@@ -217,9 +216,8 @@ static struct str host_of(const struct req *r)
 static bool begin(struct req *r)
 {
     const struct principal *who = &r->session->principal;
-    struct str principal =
-        arena_format(&r->arena, "%.*s:%.*s", (int)who->type.len, who->type.data,
-                     (int)who->name.len, who->name.data);
+    struct str principal = arena_format(&r->arena, "%.*s:%.*s", (int)who->type.len, who->type.data,
+                                        (int)who->name.len, who->name.data);
     struct str host = arena_str(&r->arena, host_of(r));
     struct asker *asker = req_alloc(r, sizeof(*asker));
     if (principal.data == NULL || host.data == NULL || asker == NULL) {

@@ -12,7 +12,7 @@
 
 enum authorized {
     AUTHORIZED, /* the handler's turn */
-    ANSWERED,   /* `out` is filled; or no answer is wanted, and the client is told by a closed connection */
+    ANSWERED, /* `out` is filled; or no answer is wanted, and the client is told by a closed connection */
     UNANSWERABLE,
 };
 

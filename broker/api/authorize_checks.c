@@ -26,9 +26,8 @@ enum authorized check_produce(struct req *r)
                                      .field = "transactional_id"};
     const struct produce_request *in = r->in;
     r->no_answer = in->acks == 0;
-    return in->transactional_id.data != NULL && has_transactions(in)
-               ? authorize_one(r, &NEED)
-               : AUTHORIZED;
+    return in->transactional_id.data != NULL && has_transactions(in) ? authorize_one(r, &NEED)
+                                                                     : AUTHORIZED;
 }
 
 /* What is looked for says whose ACLs count. */
@@ -43,10 +42,8 @@ enum authorized check_find_coordinator(struct req *r)
     if (need.type == ACL_CLUSTER) {
         need = (struct need){.operation = ACL_CLUSTER_ACTION, .type = ACL_CLUSTER};
     }
-    struct need each = {.operation = need.operation,
-                        .type = need.type,
-                        .field = "coordinator_keys",
-                        .name = ""};
+    struct need each = {
+        .operation = need.operation, .type = need.type, .field = "coordinator_keys", .name = ""};
     enum { FIRST_BATCHED_VERSION = 4 };
     return r->version < FIRST_BATCHED_VERSION ? authorize_one(r, &need) : authorize_each(r, &each);
 }
@@ -54,9 +51,8 @@ enum authorized check_find_coordinator(struct req *r)
 /* Who may write to some topic may also be an idempotent producer. */
 enum authorized check_init_producer_id(struct req *r)
 {
-    static const struct need TRANSACTIONAL = {.operation = ACL_WRITE,
-                                              .type = ACL_TRANSACTIONAL_ID,
-                                              .field = "transactional_id"};
+    static const struct need TRANSACTIONAL = {
+        .operation = ACL_WRITE, .type = ACL_TRANSACTIONAL_ID, .field = "transactional_id"};
     static const struct need IDEMPOTENT = {.operation = ACL_IDEMPOTENT_WRITE, .type = ACL_CLUSTER};
     const struct init_producer_id_request *in = r->in;
     if (in->transactional_id.data != NULL) {

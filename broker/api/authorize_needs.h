@@ -15,12 +15,15 @@ struct need {
     enum need_how how;
     enum acl_operation operation;
     enum acl_type type;
-    const char *field; /* of the request, that has the name, or the array; without one the need is not there. NULL: always */
-    const char *name;  /* of an element, its name */
+    const char *
+        field; /* of the request, that has the name, or the array; without one the need is not there. NULL: always */
+    const char *name;              /* of an element, its name */
     enum acl_operation or_cluster; /* this on the cluster will do as well; 0: nothing will */
-    bool by_resource; /* an element says by its first number what it is: a topic, or of the cluster */
-    bool inside;      /* struct refusal */
+    bool
+        by_resource; /* an element says by its first number what it is: a topic, or of the cluster */
+    bool inside;     /* struct refusal */
     bool flat;
+    const char *echoed;
     enum authorized (*check)(struct req *r);
 };
 

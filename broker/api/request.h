@@ -64,9 +64,14 @@ struct req {
     struct request_times times; /* only where metrics are wanted */
     int64_t now_ms;             /* monotonic, when the frame was complete or the request resumed */
     int64_t wall_ms;            /* the same moment, since 1970 */
-    bool no_answer;             /* acks=0: nothing is sent */
-    bool answer_lost;           /* the same, because who stands in the way wants it */
-    bool header_v0_body;        /* ApiVersions of an unknown version: the body is version 0 */
+    int32_t throttle_ms; /* for how long nothing more is taken from the client: throttling.h */
+    bool client_id_kept; /* it is in the arena */
+    bool time_recorded;
+    int64_t working_since_us; /* 0: nobody counts */
+    int64_t worked_us;
+    bool no_answer;      /* acks=0: nothing is sent */
+    bool answer_lost;    /* the same, because who stands in the way wants it */
+    bool header_v0_body; /* ApiVersions of an unknown version: the body is version 0 */
 
     /* Parking. */
     struct waiter waiter; /* req_wake() for those who know no requests */

@@ -8,16 +8,17 @@
 #include "broker/cluster/acls.h"
 
 #include "base/log.h"
+#include "protocol/error.h"
 
 #include <stdlib.h>
 
-#define AREA            "acls"
-#define LITERAL_ROOT    "/kafka-acl"
-#define EXTENDED_ROOT   "/kafka-acl-extended"
-#define PREFIXED_ROOT   "/kafka-acl-extended/prefixed"
-#define CHANGES         "/kafka-acl-changes"
+#define AREA             "acls"
+#define LITERAL_ROOT     "/kafka-acl"
+#define EXTENDED_ROOT    "/kafka-acl-extended"
+#define PREFIXED_ROOT    "/kafka-acl-extended/prefixed"
+#define CHANGES          "/kafka-acl-changes"
 #define EXTENDED_CHANGES "/kafka-acl-extended-changes"
-#define CHANGE_PREFIX   "acl_changes_"
+#define CHANGE_PREFIX    "acl_changes_"
 
 enum {
     ARENA_BYTES = 256 << 20,
@@ -158,10 +159,10 @@ static err list_names(struct acls *acls, struct arena *arena, struct names *name
                       const struct acl_resource *above)
 {
     bool inside = above->name.data != NULL;
-    const char *path = inside ? path_of(arena, above)
-                              : arena_format(arena, "%s/%s", root_of(above->pattern),
-                                             acl_type_word(above->type))
-                                    .data;
+    const char *path =
+        inside ? path_of(arena, above)
+               : arena_format(arena, "%s/%s", root_of(above->pattern), acl_type_word(above->type))
+                     .data;
     struct coord_op children = {.type = COORD_CHILDREN, .path = path};
     TRY(coord_run(acls->config.coord, &children, 1, arena));
     if (children.error != OK) {
@@ -235,8 +236,8 @@ static err read_all(struct acls *acls, struct arena *arena)
 static err list_changes(struct acls *acls, struct arena *arena, size_t list,
                         struct coord_op *children)
 {
-    *children = (struct coord_op){
-        .type = COORD_CHILDREN, .path = LISTS[list].path, .flags = COORD_WATCH};
+    *children =
+        (struct coord_op){.type = COORD_CHILDREN, .path = LISTS[list].path, .flags = COORD_WATCH};
     TRY(coord_run(acls->config.coord, children, 1, arena));
     return children->error;
 }
@@ -422,9 +423,9 @@ static err write_node(struct acls *acls, struct arena *arena, const struct wante
     const char *list = prefixed ? EXTENDED_CHANGES : CHANGES;
     const char *path = path_of(arena, wanted->resource);
     struct coord_op ops[] = {
-        {.type = wanted->version < 0   ? COORD_CREATE
+        {.type = wanted->version < 0 ? COORD_CREATE
                  : wanted->count > 0 ? COORD_SET
-                                       : COORD_DELETE,
+                                     : COORD_DELETE,
          .path = path,
          .version = wanted->version},
         {.type = COORD_CREATE,
@@ -439,15 +440,16 @@ static err write_node(struct acls *acls, struct arena *arena, const struct wante
         return E_LIMIT;
     }
     err e = coord_multi(acls->config.coord, ops, 2, arena);
-    if (e == E_NOT_EMPTY) { /* nodes of names that begin with this one and a slash: it stays, without ACLs */
+    if (e ==
+        E_NOT_EMPTY) { /* nodes of names that begin with this one and a slash: it stays, without ACLs */
         ops[0].type = COORD_SET;
         e = coord_multi(acls->config.coord, ops, 2, arena);
     }
     return e;
 }
 
-/* True: something is to be changed. */
-typedef bool edit_acls(void *context, struct wanted *wanted);
+/* Changes what is wanted, or says that nothing is to be changed. */
+typedef err edit_acls(void *context, struct wanted *wanted, bool *changed);
 
 static err edit_once(struct acls *acls, struct arena *arena, const struct acl_resource *resource,
                      edit_acls *edit, void *context)
@@ -461,7 +463,9 @@ static err edit_once(struct acls *acls, struct arena *arena, const struct acl_re
     } else if (get.error != E_NOT_FOUND) {
         return get.error;
     }
-    if (edit(context, &wanted)) {
+    bool changed = false;
+    TRY(edit(context, &wanted, &changed));
+    if (changed) {
         err e = write_node(acls, arena, &wanted);
         if (e == E_NOT_FOUND && wanted.version < 0) {
             TRY(make_above(acls, arena, resource));
@@ -490,16 +494,15 @@ static err edit(struct acls *acls, struct arena *arena, const struct acl_resourc
         return OK;
     }
     struct str name = shown(arena, resource);
-    *message = was_faster(e)
-                   ? arena_format(arena,
-                                  "Failed to update ACLs for %.*s after trying a maximum of %d "
-                                  "times",
-                                  (int)name.len, name.data, TRIES_MAX)
-               : e == E_MALFORMED
-                   ? arena_format(arena,
-                                  "The ACLs of %.*s in the coordination store cannot be read",
-                                  (int)name.len, name.data)
-                   : STR("The coordination store cannot be reached.");
+    *message =
+        was_faster(e) ? arena_format(arena,
+                                     "Failed to update ACLs for %.*s after trying a maximum of %d "
+                                     "times",
+                                     (int)name.len, name.data, TRIES_MAX)
+        : e == E_MALFORMED
+            ? arena_format(arena, "The ACLs of %.*s in the coordination store cannot be read",
+                           (int)name.len, name.data)
+            : STR("The coordination store cannot be reached.");
     log_warn(AREA, "ACLs not changed type=%s name=\"%.*s\" error=\"%s\"",
              acl_type_word(resource->type), (int)resource->name.len, resource->name.data,
              err_text(e));
@@ -525,12 +528,12 @@ struct addition {
     struct arena *arena;
 };
 
-static bool add_acls(void *context, struct wanted *wanted)
+static err add_acls(void *context, struct wanted *wanted, bool *changed)
 {
     const struct addition *addition = context;
     size_t total = (size_t)wanted->count + addition->count;
     struct acl *all = arena_array(addition->arena, total, sizeof(*all));
-    CHECK(all != NULL); /* as much as came in a request */
+    TRY(all == NULL ? E_LIMIT : OK);
     if (wanted->count > 0) {
         memcpy(all, wanted->acls, (size_t)wanted->count * sizeof(*all));
     }
@@ -540,7 +543,8 @@ static bool add_acls(void *context, struct wanted *wanted)
     int32_t before = wanted->count;
     wanted->acls = all;
     wanted->count = acls_settle(all, (int32_t)total);
-    return wanted->count != before;
+    *changed = wanted->count != before;
+    return OK;
 }
 
 static void add_to_one(struct acls *acls, const struct addition *addition)
@@ -582,27 +586,31 @@ void acls_add(struct acls *acls, struct acl_binding *bindings, int32_t count, st
 struct removal {
     const struct acl_filter *filter;
     struct arena *arena;
-    struct acl *removed; /* of the last try */
+    struct acl *taken; /* of one resource, by the last try */
+    int32_t taken_n;
+    struct acl_binding *removed; /* of all */
     int32_t removed_n;
+    int32_t room;
 };
 
-static bool remove_acls(void *context, struct wanted *wanted)
+static err remove_acls(void *context, struct wanted *wanted, bool *changed)
 {
     struct removal *removal = context;
     int32_t kept = 0;
-    removal->removed_n = 0;
-    removal->removed =
-        arena_array(removal->arena, (size_t)wanted->count + 1, sizeof(*removal->removed));
-    CHECK(removal->removed != NULL); /* no more than was read */
+    removal->taken_n = 0;
+    removal->taken =
+        arena_array(removal->arena, (size_t)wanted->count + 1, sizeof(*removal->taken));
+    TRY(removal->taken == NULL ? E_LIMIT : OK);
     for (int32_t i = 0; i < wanted->count; i++) {
         if (acl_filter_takes(removal->filter, &wanted->acls[i])) {
-            removal->removed[removal->removed_n++] = wanted->acls[i];
+            removal->taken[removal->taken_n++] = wanted->acls[i];
         } else {
             wanted->acls[kept++] = wanted->acls[i];
         }
     }
     wanted->count = kept;
-    return removal->removed_n > 0;
+    *changed = removal->taken_n > 0;
+    return OK;
 }
 
 /* Resources that the filter takes, and of which the cache knows an ACL that it takes. */
@@ -625,29 +633,39 @@ static bool collect(void *context, const struct acl_entry *entry)
     return true;
 }
 
-/* Where some of a resource cannot be removed, all that it has and was meant is told so. */
+/* By doubling: the arena frees nothing. */
+static err make_room(struct removal *removal, int32_t more)
+{
+    if (removal->removed_n + more <= removal->room) {
+        return OK;
+    }
+    int32_t room = (removal->removed_n + more) * 2;
+    struct acl_binding *all = arena_array(removal->arena, (size_t)room, sizeof(*all));
+    TRY(all == NULL ? E_LIMIT : OK);
+    if (removal->removed_n > 0) {
+        memcpy(all, removal->removed, (size_t)removal->removed_n * sizeof(*all));
+    }
+    removal->removed = all;
+    removal->room = room;
+    return OK;
+}
+
+/* Where those of a resource cannot be removed, each that was meant is told so. */
 static err remove_from(struct acls *acls, const struct acl_resource *resource,
-                       struct removal *removal, struct acl_binding **removed, int32_t *count)
+                       struct removal *removal)
 {
     struct str message = {0};
     err e = edit(acls, removal->arena, resource, remove_acls, removal, &message);
-    struct acl_binding *all = arena_array(
-        removal->arena, (size_t)(*count + removal->removed_n) + 1, sizeof(*all));
     struct str name = arena_str(removal->arena, resource->name);
-    if (all == NULL || name.data == NULL) {
-        return E_LIMIT;
-    }
-    if (*count > 0) {
-        memcpy(all, *removed, (size_t)*count * sizeof(*all));
-    }
-    for (int32_t i = 0; i < removal->removed_n; i++) {
-        all[(*count)++] =
+    TRY(name.data == NULL ? E_LIMIT : make_room(removal, removal->taken_n));
+    for (int32_t i = 0; i < removal->taken_n; i++) {
+        removal->removed[removal->removed_n++] =
             (struct acl_binding){.resource = {resource->type, resource->pattern, name},
-                                 .acl = removal->removed[i],
+                                 .acl = removal->taken[i],
                                  .error = e,
                                  .message = message};
     }
-    *removed = all;
+    removal->taken_n = 0;
     return OK;
 }
 
@@ -655,17 +673,17 @@ err acls_remove(struct acls *acls, const struct acl_filter *filter, struct arena
                 struct acl_binding **removed, int32_t *count)
 {
     struct collection collection = {.filter = filter};
+    struct removal removal = {.filter = filter, .arena = arena};
     const struct acl_book *book = acl_cache_acquire(acls->config.cache);
     acl_book_each(book, collect, &collection);
     acl_book_release(book);
-    *removed = NULL;
-    *count = 0;
     err e = OK;
     for (size_t i = 0; e == OK && i < collection.names.count; i++) {
-        struct removal removal = {.filter = filter, .arena = arena};
-        e = remove_from(acls, &collection.names.all[i], &removal, removed, count);
+        e = remove_from(acls, &collection.names.all[i], &removal);
     }
     names_free(&collection.names);
     publish(acls);
+    *removed = removal.removed;
+    *count = removal.removed_n;
     return e;
 }

@@ -6,7 +6,7 @@
 #ifndef OTTLA_BROKER_CLUSTER_CLIENT_CONFIGS_H
 #define OTTLA_BROKER_CLUSTER_CLIENT_CONFIGS_H
 
-#include "broker/cluster/client_entity.h"
+#include "broker/security/client_entity.h"
 #include "broker/cluster/config_alter.h"
 #include "zk/coord.h"
 #include "zk/znodes.h"

@@ -14,6 +14,11 @@
 
 enum { ARENA_BYTES = 256 << 20 };
 
+static err ask(const struct mutation_check *check, int32_t partitions)
+{
+    return check->ask == NULL ? OK : check->ask(check->context, partitions);
+}
+
 /* A store that fails. Without a session, or deposed, this is no controller: the client looks for
  * one, and tries again. */
 static err store_err(char message[TOPIC_MESSAGE_BYTES], err e)
@@ -345,6 +350,7 @@ static err create(const struct topics *topics, struct arena *arena, const struct
     if (wish->validate_only) {
         return OK;
     }
+    TRY(ask(&wish->check, node.partitions_n));
     TRY(write_topic(topics, arena, wish, &node, made->message));
     topic_configs_written(topics->topic_configs, wish->name, overrides);
     return OK;
@@ -577,6 +583,7 @@ static err grow(const struct topics *topics, struct arena *arena, const struct m
     if (wish->validate_only) {
         return OK;
     }
+    TRY(ask(&wish->check, added));
     struct coord_op set = {.type = COORD_SET,
                            .path = get.path,
                            .data = znode_topic_encode(arena, &node),

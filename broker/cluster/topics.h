@@ -22,6 +22,12 @@ struct topics {
     struct random *random; /* of ids, and of where assignments begin */
 };
 
+/* Asked before anything is written: may so many partitions be made? Its error is the answer. */
+struct mutation_check {
+    err (*ask)(void *context, int32_t partitions); /* NULL: they may */
+    void *context;
+};
+
 /* Replicas that a client chose for a partition. */
 struct assigned {
     int32_t partition;
@@ -36,6 +42,7 @@ struct topic_wish {
     const struct assigned *assignment; /* in any order, the last of a partition counts */
     int32_t assignment_n;              /* 0: chosen here */
     struct znode_config config;        /* checked here */
+    struct mutation_check check;
     bool validate_only;
 };
 
@@ -63,6 +70,7 @@ struct partitions_wish {
     int32_t total;
     struct id_list *assignment;
     int32_t assignment_n; /* -1: none given */
+    struct mutation_check check;
     bool validate_only;
 };
 NODISCARD err topics_add_partitions(const struct topics *topics, const struct partitions_wish *wish,

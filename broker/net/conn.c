@@ -28,8 +28,9 @@ struct conn {
     struct list starved_link; /* in net->starved, or alone */
     int64_t active_ms;
     struct stream stream;
-    bool busy;     /* a request is parked */
-    bool in_frame; /* inside on_frame */
+    struct timer throttle; /* runs while nothing is to be read */
+    bool busy;             /* a request is parked */
+    bool in_frame;         /* inside on_frame */
     bool close_after_send;
     bool gone; /* closed while in_frame: freed when it returns */
     void *user;
@@ -41,6 +42,7 @@ struct conn {
 
 static void on_ready(struct io_watch *watch, uint32_t events);
 static void on_starved(struct timer *timer);
+static void on_throttle_over(struct timer *timer);
 static void update_interest(struct conn *conn, bool unread);
 
 /* ---- life ---- */
@@ -150,6 +152,7 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
         session_anonymous(listener == NULL ? PROTOCOL_PLAINTEXT : listener->security_protocol);
     conn->watch = (struct io_watch){.fd = fd, .ready = on_ready};
     stream_init(&conn->stream, sockets, &net->streams, fd);
+    conn->throttle.fire = on_throttle_over;
     list_init(&conn->starved_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
@@ -194,6 +197,7 @@ void conn_close(struct conn *conn)
         net->on_conn_gone(net->gone_context, conn);
     }
     err_ignore(io_watch_set(net->loop, &conn->watch, 0));
+    timer_stop(net->loop, &conn->throttle);
     stream_deinit(&conn->stream);
     session_release(conn->session);
     list_remove(&conn->link);
@@ -223,6 +227,16 @@ static bool flush(struct conn *conn)
     return true;
 }
 
+static bool is_throttled(const struct conn *conn)
+{
+    return timer_is_running(&conn->throttle);
+}
+
+static bool may_read(const struct conn *conn)
+{
+    return !conn->busy && !is_throttled(conn) && !stream_has_output(&conn->stream);
+}
+
 static void touch(struct conn *conn)
 {
     struct net_loop *net = conn->net;
@@ -231,8 +245,7 @@ static void touch(struct conn *conn)
     }
     conn->active_ms = loop_now_ms(net->loop);
     list_remove(&conn->link);
-    bool in_frame =
-        stream_holds_input(&conn->stream) && !conn->busy && !stream_has_output(&conn->stream);
+    bool in_frame = stream_holds_input(&conn->stream) && may_read(conn);
     list_append(in_frame ? &net->partial : &net->idle, &conn->link);
     start_idle_timer(net);
 }
@@ -241,8 +254,8 @@ static void touch(struct conn *conn)
 static bool may_handle(const struct conn *conn)
 {
     const struct writer *out = &conn->stream.out;
-    return !conn->busy && !conn->close_after_send && out->len < OUT_BATCH_BYTES &&
-           out->spliced_bytes < OUT_BATCH_BYTES;
+    return !conn->busy && !is_throttled(conn) && !conn->close_after_send &&
+           out->len < OUT_BATCH_BYTES && out->spliced_bytes < OUT_BATCH_BYTES;
 }
 
 /* False: it was closed meanwhile. */
@@ -285,7 +298,7 @@ static bool consume(struct conn *conn)
 /* Frames that wait in the connection's own buffer, as long as answers can be sent. */
 static bool drain(struct conn *conn)
 {
-    while (!conn->busy && !stream_has_output(&conn->stream) && stream_reopen(&conn->stream)) {
+    while (may_read(conn) && stream_reopen(&conn->stream)) {
         if (!consume(conn)) {
             return false;
         }
@@ -333,8 +346,7 @@ static bool receive(struct conn *conn)
 /* Sets what the loop waits for. `unread`: bytes are there that must wait. */
 static void update_interest(struct conn *conn, bool unread)
 {
-    bool wanted =
-        !conn->busy && !stream_has_output(&conn->stream) && list_empty(&conn->starved_link);
+    bool wanted = may_read(conn) && list_empty(&conn->starved_link);
     bool left_on = conn->busy && (conn->watch.events & EPOLLIN) != 0 && !unread; /* see Muting */
     uint32_t events =
         (stream_has_output(&conn->stream) ? EPOLLOUT : 0u) | (wanted || left_on ? EPOLLIN : 0u);
@@ -355,7 +367,7 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         return;
     }
     bool unread = (events & EPOLLIN) != 0;
-    if (unread && !conn->busy && !stream_has_output(&conn->stream)) {
+    if (unread && may_read(conn)) {
         unread = false;
         if (!receive(conn)) {
             return;
@@ -373,6 +385,20 @@ void conn_resume(struct conn *conn)
     }
     touch(conn);
     update_interest(conn, false);
+}
+
+void conn_throttle(struct conn *conn, int32_t ms)
+{
+    timer_start(conn->net->loop, &conn->throttle, ms);
+}
+
+static void on_throttle_over(struct timer *timer)
+{
+    struct conn *conn = container_of(timer, struct conn, throttle);
+    if (drain(conn)) {
+        touch(conn);
+        update_interest(conn, false);
+    }
 }
 
 bool conn_give_frame(struct conn *conn, size_t len, struct buffer *given)

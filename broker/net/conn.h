@@ -81,6 +81,9 @@ void conn_close(struct conn *conn);
 /* Ends the connection after what is queued has been sent. */
 void conn_close_after_send(struct conn *conn);
 
+/* What is queued is sent, but nothing is read for so long. */
+void conn_throttle(struct conn *conn, int32_t ms);
+
 /* In on_frame: leaves the frame, which is of `len` bytes, to the caller, with the buffer that it is
  * in. False: it must be copied to be kept. */
 bool conn_give_frame(struct conn *conn, size_t len, struct buffer *given);

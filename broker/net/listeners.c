@@ -81,6 +81,7 @@ static err parse_url(const char *option, struct item item, struct listener *out,
     out->name[name_len] = '\0';
     snprintf(out->host, sizeof(out->host), "%.*s", (int)host_len, host);
     out->conns_max = INT32_MAX;
+    out->conns_rate_max = INT32_MAX;
     return OK;
 }
 

@@ -23,6 +23,7 @@ struct listener {
     int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* enum security_protocol */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
+    int32_t conns_rate_max;    /* per second; the same */
     bool alone;                /* its connections have a loop of their own */
 };
 

@@ -4,13 +4,16 @@
  *
  * Limits. Over max.connections the listening sockets are not polled until a connection ends, as
  * Kafka's acceptor blocks; over max.connections.per.ip the new socket is closed at once. A file
- * descriptor shortage pauses accepting for a moment, and never ends anything. The counts are
- * guarded by one leaf mutex, taken when a connection comes or goes. */
+ * descriptor shortage pauses accepting for a moment, and never ends anything. Over a rate, that of
+ * all listeners or its own, a listener is not polled for as long as that takes; a connection of an
+ * address over its own rate is not read, and closed after that time. The counts are guarded by one
+ * leaf mutex, taken when a connection comes or goes. */
 #define _GNU_SOURCE
 #include "broker/net/server.h"
 
 #include "base/log.h"
 #include "base/map.h"
+#include "base/sampled_rate.h"
 
 #include <netdb.h>
 #include <pthread.h>
@@ -18,10 +21,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ACCEPT_PAUSE_MS = 100, ACCEPTS_PER_EVENT = 64 };
+enum { ACCEPT_PAUSE_MS = 100, ACCEPTS_PER_EVENT = 64, HELD_MAX = 1000 };
+
+/* Connections per second; without samples there is no limit. */
+struct rate {
+    struct sampled_rate taken;
+    int32_t max;
+};
 
 struct acceptor {
     struct io_watch watch;
+    struct rate rate;
+    struct timer slow; /* runs while the listener has taken too many for now */
     struct server *server;
     struct listener *listener;
     int32_t conns_n;            /* of this listener; under the lock */
@@ -38,6 +49,9 @@ struct server {
     struct acceptor *acceptors;
     struct net_loop *nets;
     struct net_memory memory;
+    struct rate rate;
+    struct list held; /* struct held */
+    int held_n;
     struct thread **threads;   /* of the loops; NULL: not started */
     struct timer resume_timer; /* on the first loop */
     pthread_mutex_t lock;      /* leaf; guards the counts */
@@ -58,6 +72,15 @@ struct handover {
     struct sockaddr_storage peer;
 };
 
+/* A connection of an address that makes too many: it is not read, and closed after a while. On the first
+ * loop. */
+struct held {
+    struct list link;
+    struct timer timer;
+    struct server *server;
+    int fd;
+};
+
 static void pause_accepting(struct server *server, bool timed)
 {
     for (size_t i = 0; i < server->config.listeners_n; i++) {
@@ -71,6 +94,13 @@ static void pause_accepting(struct server *server, bool timed)
     }
 }
 
+static void resume_acceptor(struct acceptor *acceptor)
+{
+    if (acceptor->watch.fd >= 0 && !timer_is_running(&acceptor->slow)) {
+        err_ignore(io_watch_set(acceptor->server->nets[0].loop, &acceptor->watch, EPOLLIN));
+    }
+}
+
 static void resume_accepting(struct server *server)
 {
     pthread_mutex_lock(&server->lock);
@@ -78,9 +108,7 @@ static void resume_accepting(struct server *server)
     server->unpause_posted = false;
     pthread_mutex_unlock(&server->lock);
     for (size_t i = 0; i < server->config.listeners_n; i++) {
-        if (server->acceptors[i].watch.fd >= 0) {
-            err_ignore(io_watch_set(server->nets[0].loop, &server->acceptors[i].watch, EPOLLIN));
-        }
+        resume_acceptor(&server->acceptors[i]);
     }
 }
 
@@ -171,6 +199,95 @@ static void on_conn_gone(void *context, struct conn *conn)
     }
 }
 
+/* ---- rates ---- */
+
+static void rate_init(struct rate *rate, int32_t max, const struct quota_samples *samples)
+{
+    rate->max = max;
+    rate->taken = (struct sampled_rate){.samples_max = samples->n, .sample_ms = samples->ms};
+    if (max != INT32_MAX && samples->n > 0) {
+        rate->taken.samples = xcalloc((size_t)samples->n, sizeof(*rate->taken.samples));
+    }
+}
+
+/* One has come. Milliseconds until the next one is welcome. */
+static int64_t rate_take(struct rate *rate, int64_t now_ms)
+{
+    if (rate->taken.samples == NULL) {
+        return 0;
+    }
+    sampled_rate_record(&rate->taken, 1, now_ms);
+    double ms = sampled_rate_excess_ms(&rate->taken, rate->max, now_ms);
+    return (int64_t)(ms > (double)rate->taken.sample_ms ? (double)rate->taken.sample_ms : ms);
+}
+
+static void on_slow_over(struct timer *timer)
+{
+    struct acceptor *acceptor = container_of(timer, struct acceptor, slow);
+    pthread_mutex_lock(&acceptor->server->lock);
+    bool paused = acceptor->server->paused;
+    pthread_mutex_unlock(&acceptor->server->lock);
+    if (!paused) {
+        resume_acceptor(acceptor);
+    }
+}
+
+/* False: the listener takes no more for now. */
+static bool count_rate(struct acceptor *acceptor)
+{
+    struct loop *loop = acceptor->server->nets[0].loop;
+    int64_t own_ms = rate_take(&acceptor->rate, loop_now_ms(loop));
+    int64_t all_ms = rate_take(&acceptor->server->rate, loop_now_ms(loop));
+    int64_t wait_ms = own_ms > all_ms ? own_ms : all_ms;
+    if (wait_ms > 0) {
+        err_ignore(io_watch_set(loop, &acceptor->watch, 0));
+        timer_start(loop, &acceptor->slow, wait_ms);
+    }
+    return wait_ms == 0;
+}
+
+static void release_held(struct held *held)
+{
+    struct server *server = held->server;
+    timer_stop(server->nets[0].loop, &held->timer);
+    server->config.sockets->ops->close(server->config.sockets, held->fd);
+    list_remove(&held->link);
+    server->held_n--;
+    free(held);
+}
+
+static void release_all_held(struct server *server)
+{
+    list_each_safe (item, &server->held) {
+        release_held(container_of(item, struct held, link));
+    }
+}
+
+static void on_held_over(struct timer *timer)
+{
+    release_held(container_of(timer, struct held, timer));
+}
+
+/* Does the address make too many connections? Then the socket is taken from the caller. */
+static bool hold_back(struct server *server, int fd, const char *address)
+{
+    struct quotas *quotas = server->config.quotas;
+    int32_t wait_ms = quotas == NULL ? 0 : quotas_connect(quotas, str_of(address));
+    if (wait_ms == 0) {
+        return false;
+    }
+    if (server->held_n == HELD_MAX) {
+        server->config.sockets->ops->close(server->config.sockets, fd);
+        return true;
+    }
+    struct held *held = xcalloc(1, sizeof(*held));
+    *held = (struct held){.server = server, .fd = fd, .timer.fire = on_held_over};
+    list_append(&server->held, &held->link);
+    server->held_n++;
+    timer_start(server->nets[0].loop, &held->timer, wait_ms);
+    return true;
+}
+
 /* ---- accepting ---- */
 
 static void on_handover(struct loop_task *task)
@@ -223,13 +340,17 @@ static bool accept_one(struct acceptor *acceptor)
     }
     char address[PEER_TEXT_MAX];
     peer_format(&peer, address);
+    bool goes_on = count_rate(acceptor);
+    if (hold_back(server, fd, address + 1)) {
+        return goes_on;
+    }
     enum admission admission = admit(server, acceptor, address + 1); /* as on_conn_gone counts */
     if (admission != ADMITTED) {
         sockets->ops->close(sockets, fd);
         if (admission == REFUSED_TOTAL) {
             pause_accepting(server, false);
         }
-        return admission == REFUSED_ONE;
+        return admission == REFUSED_ONE && goes_on;
     }
     struct net_loop *net = loop_for(server, acceptor->listener);
     acceptor->counts[net - server->nets].created++;
@@ -240,7 +361,7 @@ static bool accept_one(struct acceptor *acceptor)
                            .fd = fd,
                            .peer = peer};
     loop_post(h->net->loop, &h->task);
-    return true;
+    return goes_on;
 }
 
 static void on_acceptable(struct io_watch *watch, uint32_t events)
@@ -333,6 +454,8 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
     server->acceptors = xcalloc(config->listeners_n, sizeof(*server->acceptors));
     server->resume_timer.fire = on_resume_timer;
     server->unpause.run = on_unpause;
+    list_init(&server->held);
+    rate_init(&server->rate, config->rate.max, &config->rate.samples);
     for (size_t i = 0; i < config->listeners_n; i++) {
         server->acceptors[i].watch.fd = -1;
         server->acceptors[i].counts =
@@ -359,6 +482,8 @@ err server_new(struct clock *clock, const struct server_config *config, struct s
         acceptor->watch = (struct io_watch){.fd = fd, .ready = on_acceptable};
         acceptor->server = server;
         acceptor->listener = listener;
+        acceptor->slow.fire = on_slow_over;
+        rate_init(&acceptor->rate, listener->conns_rate_max, &config->rate.samples);
     }
     err e =
         config->bound == NULL ? OK : config->bound->all_bound(config->bound, reason, reason_size);
@@ -416,8 +541,10 @@ static void on_stop_accepting(struct loop_task *task)
     struct server *server = container_of(task, struct server, stop_accepting);
     struct sockets *sockets = server->config.sockets;
     timer_stop(server->nets[0].loop, &server->resume_timer);
+    release_all_held(server);
     for (size_t i = 0; i < server->config.listeners_n; i++) {
         struct acceptor *acceptor = &server->acceptors[i];
+        timer_stop(server->nets[0].loop, &acceptor->slow);
         if (acceptor->watch.fd >= 0) {
             err_ignore(io_watch_set(server->nets[0].loop, &acceptor->watch, 0));
             sockets->ops->close(sockets, acceptor->watch.fd);
@@ -457,7 +584,10 @@ void server_free(struct server *server)
                                                server->acceptors[i].watch.fd);
         }
         free(server->acceptors[i].counts);
+        free(server->acceptors[i].rate.taken.samples);
     }
+    release_all_held(server);
+    free(server->rate.taken.samples);
     for (int i = 0; i < server->config.loops_n; i++) {
         loop_free(server->nets[i].loop);
     }

@@ -8,6 +8,7 @@
 #include "base/threads.h"
 #include "broker/net/conn.h"
 #include "broker/net/listeners.h"
+#include "broker/security/quotas.h"
 
 struct server;
 
@@ -33,6 +34,11 @@ struct server_config {
     int32_t conns_per_ip_max;
     const struct ip_override *ip_overrides;
     size_t ip_overrides_n;
+    struct quotas *quotas; /* of addresses that connect; NULL: none */
+    struct conn_rate { /* how many connections per second are taken, of all listeners together */
+        int32_t max;
+        struct quota_samples samples;
+    } rate;
     struct net_limits limits;
     size_t buffered_bytes_max; /* of frames on their way, all connections together */
 };

@@ -9,7 +9,9 @@ enum { SAMPLE_MS = 1000, WAIT_MAX_MS = 1000 };
 
 void throttle_init(struct throttle *t, struct clock *clock)
 {
-    *t = (struct throttle){.clock = clock};
+    *t = (struct throttle){.clock = clock,
+                           .rate = {.samples_max = THROTTLE_SAMPLES, .sample_ms = SAMPLE_MS}};
+    t->rate.samples = t->samples;
     atomic_store(&t->limit, INT64_MAX);
     pthread_mutex_init(&t->lock, NULL);
 }
@@ -26,34 +28,18 @@ void throttle_set_limit(struct throttle *t, int64_t limit)
 
 /* ---- the rate ---- */
 
-static void drop_old(struct throttle *t, int64_t now_ms)
-{
-    int old = 0;
-    while (old < t->samples_n &&
-           now_ms - t->samples[old].began_ms >= (int64_t)THROTTLE_SAMPLES * SAMPLE_MS) {
-        old++;
-    }
-    t->samples_n -= old;
-    memmove(t->samples, t->samples + old, (size_t)t->samples_n * sizeof(t->samples[0]));
-}
-
 void throttle_record(struct throttle *t, int64_t bytes)
 {
     int64_t now_ms = clock_monotonic_ms(t->clock);
     pthread_mutex_lock(&t->lock);
-    drop_old(t, now_ms);
-    if (t->samples_n == 0 || now_ms - t->samples[t->samples_n - 1].began_ms >= SAMPLE_MS) {
-        t->samples[t->samples_n].began_ms = now_ms;
-        t->samples[t->samples_n++].bytes = 0;
-    }
-    t->samples[t->samples_n - 1].bytes += bytes;
+    sampled_rate_record(&t->rate, (double)bytes, now_ms);
     pthread_mutex_unlock(&t->lock);
 }
 
 /* The time in which so many bytes are not too many. */
-static double time_of(int64_t bytes, int64_t limit)
+static double time_of(double bytes, int64_t limit)
 {
-    return (double)bytes * SAMPLE_MS / (double)limit;
+    return bytes * SAMPLE_MS / (double)limit;
 }
 
 int64_t throttle_wait_ms(struct throttle *t)
@@ -63,16 +49,13 @@ int64_t throttle_wait_ms(struct throttle *t)
         return 0;
     }
     int64_t now_ms = clock_monotonic_ms(t->clock);
-    int64_t bytes = 0;
+    int64_t began_ms = 0;
     pthread_mutex_lock(&t->lock);
-    drop_old(t, now_ms);
-    for (int i = 0; i < t->samples_n; i++) {
-        bytes += t->samples[i].bytes;
-    }
-    int64_t elapsed_ms = t->samples_n == 0 ? 0 : now_ms - t->samples[0].began_ms;
+    double bytes = sampled_rate_sum(&t->rate, now_ms, &began_ms);
     pthread_mutex_unlock(&t->lock);
+    int64_t elapsed_ms = now_ms - began_ms;
     elapsed_ms = elapsed_ms < SAMPLE_MS ? SAMPLE_MS : elapsed_ms;
-    double left_ms = bytes == 0 ? 0 : time_of(bytes, limit) - (double)elapsed_ms;
+    double left_ms = bytes <= 0 ? 0 : time_of(bytes, limit) - (double)elapsed_ms;
     return left_ms <= 0 ? 0 : left_ms >= WAIT_MAX_MS ? WAIT_MAX_MS : (int64_t)left_ms + 1;
 }
 

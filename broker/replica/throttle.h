@@ -8,6 +8,7 @@
 #define OTTLA_BROKER_REPLICA_THROTTLE_H
 
 #include "base/clock.h"
+#include "base/sampled_rate.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,11 +22,8 @@ struct throttle {
     struct clock *clock;
     _Atomic int64_t limit; /* bytes per second; INT64_MAX: none */
     pthread_mutex_t lock;  /* guards the rest */
-    struct {
-        int64_t began_ms;
-        int64_t bytes;
-    } samples[THROTTLE_SAMPLES]; /* the oldest first */
-    int samples_n;
+    struct sampled_rate rate;
+    struct rate_sample samples[THROTTLE_SAMPLES];
 };
 
 void throttle_init(struct throttle *throttle, struct clock *clock);

@@ -220,10 +220,10 @@ struct bytes acls_encode(struct arena *arena, const struct acl *acls, int32_t co
 {
     json_t *array = json_array();
     for (int32_t i = 0; i < count; i++) {
-        json_t *one = json_pack("{s:o,s:s,s:s,s:o}", "principal", text_json(acls[i].principal),
-                                "permissionType", acl_permission_word(acls[i].permission),
-                                "operation", acl_operation_word(acls[i].operation), "host",
-                                text_json(acls[i].host));
+        json_t *one =
+            json_pack("{s:o,s:s,s:s,s:o}", "principal", text_json(acls[i].principal),
+                      "permissionType", acl_permission_word(acls[i].permission), "operation",
+                      acl_operation_word(acls[i].operation), "host", text_json(acls[i].host));
         CHECK(one != NULL && json_array_append_new(array, one) == 0);
     }
     return dump(arena, json_pack("{s:i,s:o}", "version", 1, "acls", array));
@@ -247,9 +247,9 @@ static err acl_decode(struct arena *arena, const json_t *object, struct acl *acl
                         .permission = acl_permission_of(text_of(object, "permissionType"))};
     bool sound = principal.data != NULL && memchr(principal.data, ':', principal.len) != NULL &&
                  host.data != NULL && acl->operation != 0 && acl->permission != 0;
-    return !sound                                                      ? E_MALFORMED
+    return !sound                                                  ? E_MALFORMED
            : acl->principal.data == NULL || acl->host.data == NULL ? E_LIMIT
-                                                                       : OK;
+                                                                   : OK;
 }
 
 static err decode_all(struct arena *arena, const json_t *object, struct acl **acls, int32_t *count)

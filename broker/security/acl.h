@@ -89,7 +89,8 @@ struct acl_filter {
     struct str name;
     struct acl acl;
 };
-bool acl_filter_takes_resource(const struct acl_filter *filter, const struct acl_resource *resource);
+bool acl_filter_takes_resource(const struct acl_filter *filter,
+                               const struct acl_resource *resource);
 bool acl_filter_takes(const struct acl_filter *filter, const struct acl *acl);
 /* The one resource that it can only mean, or false. */
 bool acl_filter_names_one(const struct acl_filter *filter, struct acl_resource *resource);

@@ -31,7 +31,7 @@ struct acl_book {
 };
 
 struct acl_cache {
-    struct map all; /* the writer's: key_of() → entry */
+    struct map all;       /* the writer's: key_of() → entry */
     pthread_mutex_t lock; /* a leaf; guards the next */
     struct acl_book *book;
 };
@@ -160,10 +160,9 @@ static struct acl_book *book_of(const struct map *all)
         prefixes_n[one->resource.type] += one->resource.pattern == ACL_PREFIXED ? 1 : 0;
     }
     for (int type = 0; type < ACL_TYPES_END; type++) {
-        book->prefixes[type] =
-            prefixes_n[type] == 0
-                ? NULL
-                : xcalloc((size_t)prefixes_n[type], sizeof(*book->prefixes[type]));
+        book->prefixes[type] = prefixes_n[type] == 0 ? NULL
+                                                     : xcalloc((size_t)prefixes_n[type],
+                                                               sizeof(*book->prefixes[type]));
     }
     map_each (entry, all) {
         book_add(book, entry->value);

@@ -12,6 +12,8 @@
 
 #define AREA "kafka.authorizer.logger"
 
+enum { SHOWN_MAX_BYTES = 256 };
+
 struct authorizer {
     struct map super_users; /* principals */
     bool allow_if_no_acl;
@@ -201,7 +203,22 @@ static bool decide(const struct gathered *gathered, enum acl_operation operation
            (gathered->found.allowed & allowed_by(operation)) != 0;
 }
 
-/* In the words of Kafka's authorizer. */
+/* A client's text for a line: of bounded length, and without what would end it. */
+static const char *shown(struct str text, char room[SHOWN_MAX_BYTES])
+{
+    size_t len = text.len < SHOWN_MAX_BYTES ? text.len : SHOWN_MAX_BYTES - 1;
+    while (len < text.len && len > 0 && ((unsigned char)text.data[len] & 0xc0) == 0x80) {
+        len--; /* within a character */
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        room[i] = c < ' ' || c == '"' || c == 0x7f ? '?' : text.data[i];
+    }
+    room[len] = '\0';
+    return room;
+}
+
+/* In the words of Kafka's authorizer; each thing is asked for by itself. */
 static void log_decision(const struct asker *asker, bool allowed, enum acl_operation operation,
                          enum acl_type type, struct str name)
 {
@@ -209,12 +226,14 @@ static void log_decision(const struct asker *asker, bool allowed, enum acl_opera
     if (!log_is_on(level, AREA)) {
         return;
     }
+    char principal[SHOWN_MAX_BYTES];
+    char resource[SHOWN_MAX_BYTES];
     log_write(level, AREA,
-              "Principal = %.*s is %s operation = %s from host = %.*s on resource = "
-              "%s:LITERAL:%.*s for request = %s",
-              (int)asker->principal.len, asker->principal.data, allowed ? "Allowed" : "Denied",
+              "Principal = %s is %s operation = %s from host = %.*s on resource = %s:LITERAL:%s "
+              "for request = %s with resourceRefCount = 1",
+              shown(asker->principal, principal), allowed ? "Allowed" : "Denied",
               acl_operation_word(operation), (int)asker->host.len, asker->host.data,
-              acl_type_word(type), (int)name.len, name.data, asker->request);
+              acl_type_word(type), shown(name, resource), asker->request);
 }
 
 bool asker_may(const struct asker *asker, enum asked_how how, enum acl_operation operation,
@@ -240,8 +259,8 @@ int32_t asker_operations(const struct asker *asker, enum acl_type type, struct s
     struct gathered gathered = gather(asker, type, name);
     uint32_t allowed = 0;
     for (int operation = ACL_READ; operation < ACL_OPERATIONS_END; operation++) {
-        bool may = (there & 1u << operation) != 0 &&
-                   decide(&gathered, (enum acl_operation)operation);
+        bool may =
+            (there & 1u << operation) != 0 && decide(&gathered, (enum acl_operation)operation);
         allowed |= may ? 1u << operation : 0;
     }
     return (int32_t)allowed;
@@ -253,46 +272,60 @@ struct any {
     const struct asker *asker;
     enum acl_operation operation;
     enum acl_type type;
+    const struct acl_entry *entry; /* that is looked at */
+    bool denied;                   /* all that it allows */
     bool allowed;
 };
 
-/* Is nothing that begins with the name's prefixes denied, nor the name itself? */
-static bool deny_covers(const struct any *any, const struct acl_entry *entry)
+/* A DENY of the same literal name, or of a prefix that covers all that the entry is for. */
+static bool look_for_deny(void *context, const struct acl_entry *entry)
 {
-    struct gathered gathered = gather(any->asker, any->type, entry->resource.name);
-    return gathered.unreadable ||
-           (gathered.found.denied & (1u << any->operation | BIT(ALL))) != 0;
+    struct any *any = context;
+    bool covers = entry->resource.pattern == ACL_PREFIXED
+                      ? !str_is(any->entry->resource.name, ACL_WILDCARD)
+                      : any->entry->resource.pattern == ACL_LITERAL &&
+                            str_equal(entry->resource.name, any->entry->resource.name);
+    struct found found = look(any->asker, entry);
+    any->denied |=
+        covers && (entry->unreadable || (found.denied & (1u << any->operation | BIT(ALL))) != 0);
+    return !any->denied;
 }
 
 static bool look_at_one(void *context, const struct acl_entry *entry)
 {
     struct any *any = context;
-    if (entry->resource.type != any->type) {
+    struct found found = look(any->asker, entry);
+    if (entry->resource.type != any->type || (found.allowed & allowed_by(any->operation)) == 0) {
         return true;
     }
-    struct found found = look(any->asker, entry);
-    any->allowed =
-        (found.allowed & allowed_by(any->operation)) != 0 && !deny_covers(any, entry);
+    any->entry = entry;
+    any->denied = false;
+    acl_book_each_for(any->asker->book, any->type, entry->resource.name, look_for_deny, any);
+    any->allowed = !any->denied;
     return !any->allowed;
 }
 
-/* A literal DENY of "*" covers all, also where an option allows what has no ACL. */
-static bool denies_all(const struct any *any)
+/* A DENY of "*" covers all, also where an option allows what has no ACL. */
+static bool denies_all(void *context, const struct acl_entry *entry)
 {
-    struct gathered gathered = gather(any->asker, any->type, STR(ACL_WILDCARD));
-    return gathered.unreadable ||
-           (gathered.found.denied & (1u << any->operation | BIT(ALL))) != 0;
+    struct any *any = context;
+    bool all = entry->resource.pattern == ACL_LITERAL;
+    struct found found = look(any->asker, entry);
+    any->denied |=
+        all && (entry->unreadable || (found.denied & (1u << any->operation | BIT(ALL))) != 0);
+    return !any->denied;
 }
 
 bool asker_may_any(const struct asker *asker, enum acl_operation operation, enum acl_type type)
 {
     struct any any = {.asker = asker, .operation = operation, .type = type};
     any.allowed = asker->is_super;
-    if (!any.allowed && !denies_all(&any)) {
-        any.allowed = asker->authorizer->allow_if_no_acl;
-        if (!any.allowed) {
-            acl_book_each(asker->book, look_at_one, &any);
-        }
+    if (!any.allowed) {
+        acl_book_each_for(asker->book, type, STR(ACL_WILDCARD), denies_all, &any);
+        any.allowed = !any.denied && asker->authorizer->allow_if_no_acl;
+    }
+    if (!any.allowed && !any.denied) {
+        acl_book_each(asker->book, look_at_one, &any);
     }
     log_decision(asker, any.allowed, operation, type, STR("NONE"));
     return any.allowed;

@@ -376,8 +376,8 @@ static void test_listener_options(void)
                                       "listener.name.outside.ssl.client.auth= required ",
                                       "listener.name.Outside.plain.sasl.jaas.config=x"};
     MUST(finish(SET, 7));
-    CU_ASSERT_EQUAL(config_listener_connections(&config, "OTHER"), INT32_MAX);
-    CU_ASSERT_EQUAL(config_listener_connections(&config, "INSIDE"), 5);
+    CU_ASSERT_EQUAL(config_listener_limit(&config, "OTHER", "max.connections"), INT32_MAX);
+    CU_ASSERT_EQUAL(config_listener_limit(&config, "INSIDE", "max.connections"), 5);
     check_text(NULL, "ssl.client.auth", "required");
     check_text(NULL, "ssl.keystore.type", "PEM");
     check_text("PLAIN", "sasl.jaas.config", "x");

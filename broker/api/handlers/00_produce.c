@@ -10,6 +10,7 @@
 #include "broker/api/lookup.h"
 #include "broker/api/produce_check.h"
 #include "broker/api/produce_verify.h"
+#include "broker/api/throttling.h"
 #include "broker/api/traffic.h"
 #include "broker/broker.h"
 
@@ -110,7 +111,6 @@ static bool detach(struct req *r, struct produce *work)
             records->data = copy;
         }
     }
-    r->client_id = arena_str(&r->arena, r->client_id);
     in->transactional_id = arena_str(&r->arena, in->transactional_id);
     work->detached = true;
     return true;
@@ -378,6 +378,7 @@ static enum req_status produce_finish(struct req *r, struct produce *work)
         }
     }
     release_all(work);
+    throttling_record(r, QUOTA_PRODUCE, (double)r->frame_bytes);
     if (r->no_answer && work->failed_n > 0) {
         return REQ_CLOSE; /* the only way to tell */
     }

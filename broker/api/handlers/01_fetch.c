@@ -16,6 +16,7 @@
 #include "broker/api/authorize.h"
 #include "broker/api/fetch_asked.h"
 #include "broker/api/leaders.h"
+#include "broker/api/throttling.h"
 #include "broker/api/traffic.h"
 #include "broker/broker.h"
 #include "broker/replica/read.h"
@@ -30,6 +31,8 @@ enum {
     FIRST_FOLLOWER_READ_VERSION = 11,
     FIRST_ZSTD_VERSION = 10,
     FIRST_CURRENT_LEADER_VERSION = 16,
+    ANSWER_BYTES = 20,       /* of an answer, about, besides its partitions, */
+    PARTITION_BYTES = 50,    /* and of each of these, besides its records */
     STANDS_PART_OF_LAG = 10, /* of replica.lag.time.max.ms */
 };
 
@@ -52,7 +55,7 @@ struct fetch {
     int32_t min_bytes;
     int32_t max_bytes;
     bool committed;
-    bool may_follow; /* a replica's: it is one of the brokers */
+    bool may_follow;        /* a replica's: it is one of the brokers */
     bool quiet;             /* in the last round, all was committed and nobody lacks anything */
     struct leaders leaders; /* of the answer */
     _Atomic int64_t wanted_bytes;
@@ -63,8 +66,7 @@ struct fetch {
 /* Replicas by what brokers may do, all others by the topic. */
 static bool may_read(const struct req *r, const struct fetch *f, struct str topic)
 {
-    return fetch_replica_of(r->in) >= 0 ? f->may_follow
-                                        : req_may(r, ACL_READ, ACL_TOPIC, topic);
+    return fetch_replica_of(r->in) >= 0 ? f->may_follow : req_may(r, ACL_READ, ACL_TOPIC, topic);
 }
 
 static void part_resolve(struct req *r, const struct fetch *f, const struct metadata *metadata,
@@ -466,6 +468,46 @@ static int64_t throttled_bytes(const struct part *part)
     return len > 0 && partition_throttled(part->partition).as_leader ? (int64_t)len : 0;
 }
 
+/* What the answer comes to, about. */
+static double answer_bytes(const struct fetch *f)
+{
+    double bytes = ANSWER_BYTES;
+    for (int32_t i = 0; i < f->parts_n; i++) {
+        const struct part *part = &f->parts[i];
+        if (fetch_asked_tells(&f->asked, part->asked)) {
+            bytes += (double)(PARTITION_BYTES + part->result.range.len);
+        }
+    }
+    return bytes;
+}
+
+/* A consumer over its quotas gets nothing, and what it does not get is not counted. */
+static bool is_held_back(struct req *r, struct fetch *f)
+{
+    struct quotas *quotas = r->broker->quotas;
+    if (!quotas_active(quotas, QUOTA_CONSUME) && !quotas_active(quotas, QUOTA_REQUEST)) {
+        return false;
+    }
+    double bytes = answer_bytes(f);
+    throttling_record(r, QUOTA_CONSUME, bytes);
+    throttling_record_time(r);
+    if (r->throttle_ms == 0) {
+        return false;
+    }
+    struct quota_client client = throttling_client(r);
+    quotas_unrecord(quotas, QUOTA_CONSUME, &client, bytes);
+    return true;
+}
+
+static enum req_status answer_nothing(struct req *r, struct fetch *f)
+{
+    struct fetch_response *out = r->out;
+    out->session_id = f->asked.incremental ? f->asked.session_id : 0;
+    release_ranges(f);
+    release_partitions(f);
+    return REQ_DONE;
+}
+
 /* Consecutive partitions of one topic share an entry, as Kafka lists them. */
 static enum req_status build_answer(struct req *r, struct fetch *f)
 {
@@ -475,6 +517,9 @@ static enum req_status build_answer(struct req *r, struct fetch *f)
     for (int32_t i = 0; i < f->parts_n; i++) {
         part_found(&f->parts[i]);
         throttled += replica ? throttled_bytes(&f->parts[i]) : 0;
+    }
+    if (!replica && is_held_back(r, f)) {
+        return answer_nothing(r, f);
     }
     if (throttled > 0) {
         throttle_record(&r->broker->leader_throttle, throttled);
@@ -597,6 +642,16 @@ static enum req_status fetch_stand(struct req *r, struct fetch *f)
     return REQ_PARKED;
 }
 
+/* More than a consumer's burst is never asked for at once: it would be held back for ever. */
+static int32_t within_quota(struct req *r, int32_t limit)
+{
+    struct quota_client client = throttling_client(r);
+    double burst = fetch_replica_of(r->in) >= 0
+                       ? limit
+                       : quotas_burst(r->broker->quotas, QUOTA_CONSUME, &client);
+    return burst < limit ? (int32_t)burst : limit;
+}
+
 enum req_status handle_fetch(struct req *r)
 {
     const struct fetch_request *in = r->in;
@@ -615,6 +670,7 @@ enum req_status handle_fetch(struct req *r)
     f->may_follow = fetch_replica_of(in) >= 0 &&
                     req_may(r, ACL_CLUSTER_ACTION, ACL_CLUSTER, STR(ACL_CLUSTER_NAME));
     int32_t limit = r->broker->config->fetch_max_bytes;
+    limit = within_quota(r, limit);
     f->max_bytes = in->max_bytes < limit ? in->max_bytes : limit;
     f->min_bytes = in->min_bytes < f->max_bytes ? in->min_bytes : f->max_bytes;
     f->deadline_ms = r->now_ms + (in->max_wait_ms < 0 ? 0 : in->max_wait_ms);

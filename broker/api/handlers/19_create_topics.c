@@ -4,6 +4,7 @@
 #include "base/seen.h"
 #include "broker/api/authorize.h"
 #include "broker/api/config_shown.h"
+#include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
@@ -37,6 +38,7 @@ static bool read_wish(struct req *r, const topic_in *in, struct topic_wish *wish
     *wish = (struct topic_wish){.name = in->name,
                                 .partitions_n = in->num_partitions,
                                 .replication_factor = in->replication_factor,
+                                .check = throttling_mutation_check(r),
                                 .validate_only = request->validate_only};
     wish->config.entries = req_array(r, in->configs_n, sizeof(*wish->config.entries));
     for (int32_t i = 0; wish->config.entries != NULL && i < in->configs_n; i++) {
@@ -92,7 +94,8 @@ static void create_one(struct req *r, int32_t index, bool named_twice)
     out->error_code = kafka_error_wire(e);
     out->error_message = (struct str){0};
     if (e != OK) {
-        out->error_message = arena_str(&r->arena, str_of(made.message));
+        out->error_message =
+            made.message[0] == '\0' ? (struct str){0} : arena_str(&r->arena, str_of(made.message));
         return;
     }
     ((struct creation *)r->state)->counts[index] = made.partitions_n;

@@ -1,6 +1,7 @@
 /* DeleteTopics: asks for the deletion on the control thread, then waits until the topics are gone.
  * (reference: requests §6.2) */
 #include "broker/api/authorize.h"
+#include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
@@ -51,6 +52,7 @@ static err delete_one(struct req *r, struct delete_topics_response_topic *out)
         by_id ? metadata_topic_by_id(metadata, out->topic_id) : metadata_topic(metadata, out->name);
     struct str name = topic == NULL ? out->name : arena_str(&r->arena, topic->name);
     struct uuid id = topic == NULL ? out->topic_id : topic->id;
+    int32_t partitions_n = topic == NULL ? 0 : topic->partitions_n;
     metadata_release(metadata);
     if (topic == NULL && by_id) {
         return ERR_UNKNOWN_TOPIC_ID;
@@ -61,6 +63,7 @@ static err delete_one(struct req *r, struct delete_topics_response_topic *out)
     }
     out->name = name;
     out->topic_id = id;
+    TRY(throttling_mutate(r, partitions_n));
     return topics_delete(&r->broker->topics, out->name);
 }
 

@@ -1,6 +1,7 @@
 /* CreatePartitions: rewrites the topic's node on the control thread, then waits for the leaders of
  * the new partitions. (reference: requests §6.3) */
 #include "base/seen.h"
+#include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
 
@@ -17,6 +18,7 @@ static err grow_one(struct req *r, const topic_in *in, char message[TOPIC_MESSAG
     struct partitions_wish wish = {.name = in->name,
                                    .total = in->count,
                                    .assignment_n = in->assignments_n,
+                                   .check = throttling_mutation_check(r),
                                    .validate_only = request->validate_only};
     wish.assignment = req_array(r, in->assignments_n, sizeof(*wish.assignment));
     for (int32_t i = 0; wish.assignment != NULL && i < in->assignments_n; i++) {

@@ -1,4 +1,4 @@
-#include "broker/cluster/client_entity.h"
+#include "broker/security/client_entity.h"
 
 #include <string.h>
 
