@@ -17,7 +17,7 @@ static bool has_transactions(const struct produce_request *in)
 }
 
 /* Some batch in it is of a transaction: then the id is needed, which may not be missing either. Without an answer the
- * client is told by a closed connection. (hardening §3: a batch could get past by not naming its id) */
+ * client is told by a closed connection. A batch must not get past by not naming its id. (reference: hardening §3) */
 enum authorized check_produce(struct req *r)
 {
     static const struct need NEED = {.how = NEED_ONE,

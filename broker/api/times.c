@@ -80,6 +80,7 @@ static void count_request(struct req *r, int64_t now_us, bool answered)
                                       .also = kind_of_fetch(r),
                                       .version = r->version,
                                       .bytes = r->frame_bytes,
+                                      .throttle_us = (int64_t)r->throttle_ms * 1000,
                                       .times = r->times,
                                       .answered = answered};
     struct sending *before = answered ? conn_sending(r->conn) : NULL;

@@ -90,6 +90,9 @@ static struct request_metrics *record(struct loop_metrics *metrics, int name,
     histogram_record(&of->parts_us[REQUEST_QUEUE], times->begun - times->arrived);
     histogram_record(&of->parts_us[REQUEST_LOCAL], times->handled - times->begun);
     histogram_record(&of->parts_us[REQUEST_REMOTE], now_us - times->handled);
+    if (done->throttle_us > 0) {
+        histogram_record(&of->parts_us[REQUEST_THROTTLE], done->throttle_us);
+    }
     histogram_record(&of->bytes, (int64_t)done->bytes);
     count(&of->by_version[done->version < REQUEST_VERSIONS_MAX ? done->version
                                                                : REQUEST_VERSIONS_MAX - 1]);

@@ -35,6 +35,7 @@ enum request_part {
     REQUEST_LOCAL,
     REQUEST_REMOTE,
     REQUEST_SEND,
+    REQUEST_THROTTLE, /* only of those that are held back afterwards */
     REQUEST_PARTS_N
 };
 
@@ -80,6 +81,7 @@ struct request_done {
     int also; /* REQUEST_FETCH_…; -1: no fetch */
     int version;
     size_t bytes;
+    int64_t throttle_us; /* for which the client is held back */
     struct request_times times;
     bool answered;
 };

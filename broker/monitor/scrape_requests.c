@@ -111,6 +111,26 @@ static void response_queue_family(struct page *page, const struct all_requests *
     }
 }
 
+/* Those that are not recorded had none. */
+static void add_zeros(struct histogram_counts *counts, const struct histogram_counts *of_all)
+{
+    uint64_t all = histogram_count(of_all);
+    uint64_t held_back = histogram_count(counts);
+    counts->counts[0] += all > held_back ? all - held_back : 0;
+}
+
+static void throttle_family(struct page *page, const struct all_requests *all)
+{
+    page_family(page, METRIC_REQUEST_THROTTLE_TIME);
+    for (int i = 0; i < all->count; i++) {
+        struct merged_requests *m = all->each[i];
+        add_zeros(&m->parts_us[REQUEST_THROTTLE], &m->parts_us[REQUEST_TOTAL]);
+        add_zeros(&m->parts_recent[REQUEST_THROTTLE], &m->parts_recent[REQUEST_TOTAL]);
+        page_histogram(page, &m->labels, &m->parts_recent[REQUEST_THROTTLE],
+                       &m->parts_us[REQUEST_THROTTLE]);
+    }
+}
+
 static void counts_families(struct page *page, const struct all_requests *all)
 {
     page_family(page, METRIC_REQUESTS);
@@ -179,6 +199,7 @@ void scrape_requests(struct scrape *scrape)
     times_family(page, &all, METRIC_REQUEST_QUEUE_TIME, REQUEST_QUEUE);
     times_family(page, &all, METRIC_REQUEST_LOCAL_TIME, REQUEST_LOCAL);
     times_family(page, &all, METRIC_REQUEST_REMOTE_TIME, REQUEST_REMOTE);
+    throttle_family(page, &all);
     response_queue_family(page, &all);
     times_family(page, &all, METRIC_RESPONSE_SEND_TIME, REQUEST_SEND);
     sizes_families(page, &all);

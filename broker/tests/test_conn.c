@@ -16,7 +16,13 @@
 
 #include <pthread.h>
 
-enum { FRAME_MAX = 100 << 20, ANSWER_BYTES = 32 << 10, PARKED_BYTES = 256, FILE_BYTES = 300000 };
+enum {
+    THROTTLE_MS = 150,
+    FRAME_MAX = 100 << 20,
+    ANSWER_BYTES = 32 << 10,
+    PARKED_BYTES = 256,
+    FILE_BYTES = 300000
+};
 
 static struct {
     struct loop *loop;
@@ -628,6 +634,38 @@ static int ms_until_end(int client)
     return (int)(now_ms() - start_ms);
 }
 
+static void on_throttle_task(struct loop_task *task)
+{
+    struct conn *conn = atomic_load(&t.parked);
+    conn_throttle(conn, THROTTLE_MS);
+    on_resume_task(task);
+}
+
+/* The answer goes out at once; what waits, in a buffer or in the socket, is looked at afterwards. */
+static void test_throttle(void)
+{
+    begin(LIMITS);
+    int client = open_conn();
+    CU_ASSERT(send_frame(client, "Park"));
+    EVENTUALLY(atomic_load(&t.parked) != NULL);
+    CU_ASSERT(send_frame(client, "second"));
+    int64_t began_ms = clock_monotonic_ms(clock_system());
+    t.task.run = on_throttle_task;
+    loop_post(t.loop, &t.task);
+    CU_ASSERT(echoes(client, "Park"));
+    CU_ASSERT(send_frame(client, "third"));
+    CU_ASSERT(echoes(client, "second"));
+    CU_ASSERT(clock_monotonic_ms(clock_system()) - began_ms >= THROTTLE_MS);
+    CU_ASSERT(echoes(client, "third"));
+    CU_ASSERT(send_frame(client, "Park"));
+    EVENTUALLY(atomic_load(&t.parked) != NULL);
+    t.task.run = on_throttle_task; /* one that ends meanwhile */
+    loop_post(t.loop, &t.task);
+    CU_ASSERT(echoes(client, "Park"));
+    close(client);
+    end();
+}
+
 static void test_idle(void)
 {
     struct net_limits limits = LIMITS;
@@ -784,6 +822,7 @@ static void test_buffer_pool(void)
 SUITE("conn", TEST(test_split_at_every_byte), TEST(test_pipelining), TEST(test_muting),
       TEST(test_closed_while_parked), TEST(test_closing_frames), TEST(test_oversize_frames),
       TEST(test_large_frame), TEST(test_kept_frames), TEST(test_slow_reader),
-      TEST(test_slow_reader_goes), TEST(test_file_ranges), TEST(test_file_is_cut), TEST(test_idle),
-      TEST(test_idle_in_a_frame), TEST(test_opened_after_the_end),
-      TEST(test_memory_grows_with_what_arrived), TEST(test_buffer_pool))
+      TEST(test_slow_reader_goes), TEST(test_file_ranges), TEST(test_file_is_cut),
+      TEST(test_throttle), TEST(test_idle), TEST(test_idle_in_a_frame),
+      TEST(test_opened_after_the_end), TEST(test_memory_grows_with_what_arrived),
+      TEST(test_buffer_pool))

@@ -270,6 +270,28 @@ class JavaScenarios:
                         "--all").out
         assert "log.segment.bytes=1073741824" in text
 
+    def test_quotas(self, shared_broker, life):
+        """A client's, and a default user's for another; seen after a restart, felt by a producer, taken away."""
+        b = shared_broker
+        client = unique("limited")
+        of_client = ("--entity-type", "clients", "--entity-name", client)
+        of_both = ("--entity-type", "users", "--entity-default", "--entity-type", "clients", "--entity-name", client + " x")
+        self.run(b, "kafka-configs", "--alter", *of_client, "--add-config", "producer_byte_rate=20000,request_percentage=150")
+        self.run(b, "kafka-configs", "--alter", *of_both, "--add-config", "consumer_byte_rate=2048")
+        between(b, life)
+        text = self.run(b, "kafka-configs", "--describe", *of_client).out
+        assert f"Quota configs for client-id '{client}' are" in text and "producer_byte_rate=20000.0" in text, text
+        assert "consumer_byte_rate=2048.0" in self.run(b, "kafka-configs", "--describe", *of_both).out
+        topic = self.create(b, unique("quota"))
+        said = toolhost.tools(self.version).run(
+            "kafka-producer-perf-test", "--topic", topic, "--num-records", 260, "--record-size", 1000, "--throughput", -1,
+            "--print-metrics", "--producer-props", f"bootstrap.servers={b.bootstrap}", f"client.id={client}").out
+        throttled = re.search(r"produce-throttle-time-max.*:\s*([\d.]+)", said)
+        assert throttled and 1000 < float(throttled[1]) < 9000, said
+        self.run(b, "kafka-configs", "--alter", *of_client, "--delete-config", "producer_byte_rate,request_percentage")
+        self.run(b, "kafka-configs", "--alter", *of_both, "--delete-config", "consumer_byte_rate")
+        assert "producer_byte_rate" not in self.run(b, "kafka-configs", "--describe", *of_client).out
+
     def test_delete_records(self, shared_broker, life, tmp_path):
         b, plan = shared_broker, tmp_path / "plan.json"
         topic = self.create(b, unique("delete-records"))

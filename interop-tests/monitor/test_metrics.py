@@ -205,10 +205,29 @@ def test_requests(broker):
         return after.get(name, **labels) - (before.get(name, **labels) or 0)
     assert more("kafka_network_requestmetrics_requests_total", request="Metadata", version=5) == 8
     assert more("kafka_network_requestmetrics_errors_total", request="Metadata", error="UNKNOWN_TOPIC_OR_PARTITION") == 1
-    for part in ("totaltimems", "requestqueuetimems", "localtimems", "remotetimems", "responsequeuetimems", "responsesendtimems"):
+    for part in ("totaltimems", "requestqueuetimems", "localtimems", "remotetimems", "throttletimems", "responsequeuetimems", "responsesendtimems"):
         assert more(f"kafka_network_requestmetrics_{part}_count", request="Metadata") == 8
     assert 0 < after.get("kafka_network_requestmetrics_totaltimems", request="Metadata", quantile="0.99") < 1000
     assert after.get("kafka_server_socket_server_metrics_connection_count", listener="PLAINTEXT", networkProcessor=0) is not None
+
+
+def test_being_held_back_is_throttle_time(broker):
+    c = Connection("127.0.0.1", broker.port)
+
+    def limit(remove):
+        clients.ask(c, "AlterClientQuotas", 1, {"validate_only": False, "entries": [{
+            "entity": [{"entity_type": "client-id", "entity_name": "held back"}],
+            "ops": [{"key": "producer_byte_rate", "value": 1000.0, "remove": remove}]}]})
+    limit(remove=False)
+    from confluent_kafka import Producer
+    p = Producer({"bootstrap.servers": broker.bootstrap, "client.id": "held back"})
+    topic = broker.create_topic(unique("t"))
+    p.produce(topic, b"x" * 11000)
+    assert p.flush(30) == 0
+    after = page(broker)
+    assert after.get("kafka_network_requestmetrics_throttletimems_sum", request="Produce") > 500
+    assert after.get("kafka_network_requestmetrics_throttletimems", request="Metadata", quantile="0.999") == 0
+    limit(remove=True)
 
 
 def test_waiting_is_remote_time(broker):

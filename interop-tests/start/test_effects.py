@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -114,6 +115,19 @@ def test_listener_connections():
             first = wait_for(lambda: connect(b), 5, "a connection, when the one before is gone")
             assert connect(b) is None
             first.close()
+
+
+def test_connection_rate():
+    """A burst goes through (two samples of a second at 20 a second), then one every 50 ms."""
+    settings = {"listener.name.plaintext.max.connection.creation.rate": 20, "quota.window.num": 2, "quota.window.size.seconds": 1}
+    with Running(**settings) as b:
+        began = time.monotonic()
+        kept = [Connection("127.0.0.1", b.port) for _ in range(40)]
+        for c in kept:
+            clients.ask(c, "Metadata", 1, {"topics": []})
+        assert time.monotonic() - began > 0.3
+        for c in kept:
+            c.close()
 
 
 def rss_kib(b) -> int:

@@ -13,7 +13,7 @@ _TOKEN = re.compile(r"""
     (?P<space>[ \t\n]+|\#[^\n]*)
   | (?P<hex>x"[0-9a-fA-F\s]*")
   | (?P<string>"(?:[^"\\]|\\.)*")
-  | (?P<number>-?(?:0x[0-9a-fA-F]+|\d+))
+  | (?P<number>-?(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?))
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)
   | (?P<var>\$[A-Za-z_][A-Za-z0-9_]*)
   | (?P<conn>@[A-Za-z0-9_]+)
@@ -153,7 +153,7 @@ class Parser:
         kind, text = self.peek()
         if kind == "number":
             self.next()
-            return Node("value", int(text, 0))
+            return Node("value", float(text) if "." in text else int(text, 0))
         if kind == "string":
             self.next()
             return Node("value", re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t", "0": "\0"}.get(m[1], m[1]), text[1:-1]))

@@ -1,5 +1,6 @@
 /* CreatePartitions: rewrites the topic's node on the control thread, then waits for the leaders of
  * the new partitions. (reference: requests §6.3) */
+#include "base/refuse.h"
 #include "base/seen.h"
 #include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
@@ -31,12 +32,14 @@ static err grow_one(struct req *r, const topic_in *in, char message[TOPIC_MESSAG
 static void answer_one(struct req *r, const topic_in *in, bool named_twice,
                        struct create_partitions_response_result *out)
 {
-    char message[TOPIC_MESSAGE_BYTES] = "Duplicate topic in request.";
+    char message[TOPIC_MESSAGE_BYTES] = "";
     create_partitions_response_result_init(out);
-    err e = named_twice ? ERR_INVALID_REQUEST : grow_one(r, in, message);
+    err e = named_twice ? refuse_with(ERR_INVALID_REQUEST, message, sizeof(message),
+                                      "Duplicate topic in request.")
+                        : grow_one(r, in, message);
     out->name = in->name;
     out->error_code = kafka_error_wire(e);
-    if (e != OK) {
+    if (message[0] != '\0') {
         out->error_message = arena_str(&r->arena, str_of(message));
     }
 }
