@@ -11,7 +11,8 @@
 # make unit       the unit tests alone, release and with the sanitizers
 
 BUILD_PACKAGES = gcc g++ make cmake ninja-build python3 pkg-config libisal-dev libsqlite3-dev \
-	libjansson-dev libzookeeper-mt-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev libcivetweb-dev
+	libjansson-dev libzookeeper-mt-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev libcivetweb-dev \
+	libssl-dev libpcre2-dev
 TEST_PACKAGES = $(BUILD_PACKAGES) libcunit1-dev clang libclang-rt-14-dev \
 	$(shell command -v javac >/dev/null || echo default-jdk-headless) $(shell command -v mvn >/dev/null || echo maven)
 

@@ -370,6 +370,7 @@ static void broker_free(struct broker *broker)
         free((void *)(uintptr_t)broker->endpoints[i].host.data);
     }
     free(broker->endpoints);
+    broker_free_tls(broker);
     listeners_deinit(&broker->listeners);
     throttle_deinit(&broker->leader_throttle);
     throttle_deinit(&broker->follower_throttle);

@@ -113,6 +113,8 @@ struct broker {
     struct inter_broker versions;
     const char *inter_broker_listener;
     const char *control_listener;
+    struct peer_security inter_broker_security; /* towards others on the same */
+    struct peer_security control_security;
     struct fetchers *fetchers;
     struct throttle leader_throttle;
     struct throttle follower_throttle;

@@ -1,5 +1,5 @@
 /* The broker, for its own files: broker.c (start and stop), broker_listeners.c (where it listens, and what
- * of the machine it takes), broker_parts.c (what it is made of). All run before its threads do. */
+ * of the machine it takes), broker_tls.c (what its TLS is made of), broker_parts.c (what it is made of). All run before its threads do. */
 #ifndef OTTLA_BROKER_BROKER_INTERNAL_H
 #define OTTLA_BROKER_BROKER_INTERNAL_H
 
@@ -24,6 +24,16 @@ NODISCARD err broker_parse_listeners(const struct config *config, struct listene
 NODISCARD err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES]);
 /* What clients are told to connect to. */
 void broker_make_endpoints(struct broker *broker);
+
+/* ---- broker_tls.c ---- */
+
+/* Keys and trust of the listeners that have TLS, and of this broker towards others. Nothing of TLS is touched where no
+ * listener has it. */
+NODISCARD err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+void broker_free_tls(struct broker *broker);
+/* Could they be made? */
+NODISCARD err broker_check_tls(const struct config *config, const struct listeners *listeners,
+                               char reason[BROKER_REASON_BYTES]);
 
 /* ---- broker_parts.c ---- */
 

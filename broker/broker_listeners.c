@@ -160,6 +160,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     TRY(broker_parse_listeners(config, &broker->listeners, reason));
     take_listener_limits(broker);
     TRY(take_brokers_listeners(broker, reason));
+    TRY(broker_make_tls(broker, reason));
     broker->loops_n = broker_threads_wanted(config->num_network_threads) +
                       (broker_has_control_plane(broker) ? 1 : 0);
     struct server_config server = {

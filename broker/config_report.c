@@ -106,6 +106,7 @@ static err finish(struct config *config, char reason[BROKER_REASON_BYTES])
     TRY(config_finish(config, reason));
     struct listeners listeners = {0};
     err e = broker_parse_listeners(config, &listeners, reason);
+    e = e == OK ? broker_check_tls(config, &listeners, reason) : e;
     listeners_deinit(&listeners);
     return e;
 }

@@ -7,6 +7,13 @@
  * Muting. While a request is parked or an answer is not sent, nothing is read. Interest in reading
  * is dropped lazily, only when bytes come in that moment: most long polls never pay for it.
  *
+ * Strangers. Whoever has yet to say who he is, by TLS or a login, has STRANGER_MS for it, however busy he is; from
+ * conn_set_session() on silence alone counts.
+ *
+ * Handshakes. A step of one may cost a millisecond, for a signature. So whose step is due waits in a line, and each turn of the
+ * loop takes HANDSHAKES_PER_TURN from it, beside all else that is ready: a thousand that begin at once are
+ * served in turn and delay nobody by more.
+ *
  * Sending. Answers collect in one writer while pipelined frames are handled, at most
  * OUT_BATCH_BYTES, and go out together. A slow reader holds no batch in memory. */
 #define _GNU_SOURCE
@@ -14,23 +21,31 @@
 
 #include "base/log.h"
 #include "broker/net/listeners.h"
+#include "broker/security/tls_slot.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-enum { OUT_BATCH_BYTES = 64 << 10, STARVED_RETRY_MS = 20 };
+enum {
+    OUT_BATCH_BYTES = 64 << 10,
+    STARVED_RETRY_MS = 20,
+    STRANGER_MS = 10000,
+    HANDSHAKES_PER_TURN = 2,
+};
 
 struct conn {
     struct io_watch watch;
     struct net_loop *net;
     struct listener *listener;
-    struct list link;         /* in net->idle or net->partial */
-    struct list starved_link; /* in net->starved, or alone */
+    struct list link;           /* in net->idle, net->partial or net->strangers */
+    struct list starved_link;   /* in net->starved, or alone */
+    struct list handshake_link; /* in net->handshakes, or alone */
     int64_t active_ms;
     struct stream stream;
     struct timer throttle; /* runs while nothing is to be read */
     bool busy;             /* a request is parked */
     bool in_frame;         /* inside on_frame */
+    bool stranger;
     bool close_after_send;
     bool gone; /* closed while in_frame: freed when it returns */
     void *user;
@@ -42,6 +57,7 @@ struct conn {
 
 static void on_ready(struct io_watch *watch, uint32_t events);
 static void on_starved(struct timer *timer);
+static void on_handshakes(struct loop_task *task);
 static void on_throttle_over(struct timer *timer);
 static void update_interest(struct conn *conn, bool unread);
 
@@ -59,10 +75,28 @@ static void start_idle_timer(struct net_loop *net)
         int64_t partial_ms = oldest->active_ms + net->limits.partial_idle_ms;
         due_ms = partial_ms < due_ms ? partial_ms : due_ms;
     }
+    if (!list_empty(&net->strangers)) {
+        struct conn *oldest = container_of(net->strangers.next, struct conn, link);
+        int64_t stranger_ms = oldest->active_ms + STRANGER_MS;
+        due_ms = stranger_ms < due_ms ? stranger_ms : due_ms;
+    }
     if (due_ms == INT64_MAX) {
         timer_stop(net->loop, &net->idle_timer);
     } else if (!timer_is_running(&net->idle_timer) || net->idle_timer.item.due > due_ms) {
         timer_start(net->loop, &net->idle_timer, due_ms - loop_now_ms(net->loop));
+    }
+}
+
+/* Those whose time counts from active_ms, the oldest first. */
+static void close_older(struct net_loop *net, struct list *list, int64_t age_ms)
+{
+    int64_t now_ms = loop_now_ms(net->loop);
+    list_each_safe (item, list) {
+        struct conn *conn = container_of(item, struct conn, link);
+        if (conn->active_ms + age_ms > now_ms) {
+            break;
+        }
+        conn_close(conn);
     }
 }
 
@@ -71,20 +105,10 @@ static void start_idle_timer(struct net_loop *net)
 static void on_idle(struct timer *timer)
 {
     struct net_loop *net = container_of(timer, struct net_loop, idle_timer);
-    int64_t now_ms = loop_now_ms(net->loop);
-    list_each_safe (item, &net->partial) {
-        struct conn *conn = container_of(item, struct conn, link);
-        if (conn->active_ms + net->limits.partial_idle_ms > now_ms) {
-            break;
-        }
-        conn_close(conn);
-    }
-    list_each_safe (item2, &net->idle) {
-        struct conn *conn = container_of(item2, struct conn, link);
-        if (net->limits.idle_ms < 0 || conn->active_ms + net->limits.idle_ms > now_ms) {
-            break;
-        }
-        conn_close(conn);
+    close_older(net, &net->partial, net->limits.partial_idle_ms);
+    close_older(net, &net->strangers, STRANGER_MS);
+    if (net->limits.idle_ms >= 0) {
+        close_older(net, &net->idle, net->limits.idle_ms);
     }
     start_idle_timer(net);
 }
@@ -97,6 +121,9 @@ void net_loop_init(struct net_loop *net, struct loop *loop, const struct conn_ha
     list_init(&net->idle);
     list_init(&net->partial);
     list_init(&net->starved);
+    list_init(&net->strangers);
+    list_init(&net->handshakes);
+    net->handshake_task.run = on_handshakes;
     net->idle_timer.fire = on_idle;
     net->starved_timer.fire = on_starved;
 }
@@ -108,6 +135,9 @@ void net_loop_close_conns(struct net_loop *net)
     }
     list_each_safe (item2, &net->partial) {
         conn_close(container_of(item2, struct conn, link));
+    }
+    list_each_safe (item3, &net->strangers) {
+        conn_close(container_of(item3, struct conn, link));
     }
 }
 
@@ -137,6 +167,14 @@ void peer_format(const struct sockaddr_storage *peer, char text[PEER_TEXT_MAX])
     }
 }
 
+/* False: no memory. */
+static bool begin_tls(struct conn *conn)
+{
+    struct listener *listener = conn->listener;
+    return listener == NULL || listener->tls == NULL ||
+           stream_use_tls(&conn->stream, tls_slot_acquire(listener->tls), NULL);
+}
+
 void conn_open(struct net_loop *net, int fd, struct listener *listener,
                const struct sockaddr_storage *peer)
 {
@@ -154,6 +192,7 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
     stream_init(&conn->stream, sockets, &net->streams, fd);
     conn->throttle.fire = on_throttle_over;
     list_init(&conn->starved_link);
+    list_init(&conn->handshake_link);
     conn->active_ms = loop_now_ms(net->loop);
     conn->peer = *peer;
     peer_format(peer, conn->peer_text);
@@ -163,9 +202,10 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
                                 .send_buffer_bytes = net->limits.send_buffer_bytes,
                                 .receive_buffer_bytes = net->limits.receive_buffer_bytes,
                             });
-    list_append(&net->idle, &conn->link);
+    conn->stranger = conn->session->protocol != PROTOCOL_PLAINTEXT;
+    list_append(conn->stranger ? &net->strangers : &net->idle, &conn->link);
     atomic_fetch_add(&net->conns_n, 1);
-    if (io_watch_set(net->loop, &conn->watch, EPOLLIN) != OK) {
+    if (!begin_tls(conn) || io_watch_set(net->loop, &conn->watch, EPOLLIN) != OK) {
         conn_close(conn);
         return;
     }
@@ -202,6 +242,7 @@ void conn_close(struct conn *conn)
     session_release(conn->session);
     list_remove(&conn->link);
     list_remove(&conn->starved_link);
+    list_remove(&conn->handshake_link);
     atomic_fetch_sub(&net->conns_n, 1);
     free(conn);
 }
@@ -240,8 +281,8 @@ static bool may_read(const struct conn *conn)
 static void touch(struct conn *conn)
 {
     struct net_loop *net = conn->net;
-    if (!list_empty(&conn->starved_link)) {
-        return; /* it gets no further: its silence counts */
+    if (!list_empty(&conn->starved_link) || conn->stranger) {
+        return; /* it gets no further: its silence counts; or all of its time does */
     }
     conn->active_ms = loop_now_ms(net->loop);
     list_remove(&conn->link);
@@ -295,17 +336,6 @@ static bool consume(struct conn *conn)
     return flush(conn);
 }
 
-/* Frames that wait in the connection's own buffer, as long as answers can be sent. */
-static bool drain(struct conn *conn)
-{
-    while (may_read(conn) && stream_reopen(&conn->stream)) {
-        if (!consume(conn)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Tries again later; see Memory. */
 static void starve(struct conn *conn)
 {
@@ -316,22 +346,12 @@ static void starve(struct conn *conn)
     }
 }
 
-static void on_starved(struct timer *timer)
-{
-    struct net_loop *net = container_of(timer, struct net_loop, starved_timer);
-    list_each_safe (item, &net->starved) {
-        struct conn *conn = container_of(item, struct conn, starved_link);
-        list_remove(item);
-        update_interest(conn, false);
-    }
-}
-
-/* False: it is gone. */
-static bool receive(struct conn *conn)
+/* What the socket, or TLS, has now; in one piece. False: it is gone. */
+static bool receive_once(struct conn *conn)
 {
     switch (stream_receive(&conn->stream)) {
     case STREAM_BYTES:
-        return consume(conn) && drain(conn);
+        return consume(conn);
     case STREAM_STARVED:
         starve(conn);
         return true;
@@ -343,17 +363,149 @@ static bool receive(struct conn *conn)
     }
 }
 
+/* What waits in the connection's own buffer, or in TLS, as long as answers can be sent. */
+static bool drain(struct conn *conn)
+{
+    while (may_read(conn) && list_empty(&conn->starved_link)) {
+        if (stream_reopen(&conn->stream)) {
+            if (!consume(conn)) {
+                return false;
+            }
+        } else if (!stream_has_unread(&conn->stream)) {
+            return true;
+        } else if (!receive_once(conn)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* False: it is gone. */
+static bool receive(struct conn *conn)
+{
+    return receive_once(conn) && drain(conn);
+}
+
+static void on_starved(struct timer *timer)
+{
+    struct net_loop *net = container_of(timer, struct net_loop, starved_timer);
+    struct list again;
+    list_init(&again);
+    while (!list_empty(&net->starved)) { /* who starves anew waits for the timer again */
+        struct list *item = net->starved.next;
+        list_remove(item);
+        list_append(&again, item);
+    }
+    while (!list_empty(&again)) {
+        struct conn *conn = container_of(again.next, struct conn, starved_link);
+        list_remove(&conn->starved_link);
+        if (drain(conn)) {
+            update_interest(conn, false);
+        }
+    }
+}
+
 /* Sets what the loop waits for. `unread`: bytes are there that must wait. */
 static void update_interest(struct conn *conn, bool unread)
 {
     bool wanted = may_read(conn) && list_empty(&conn->starved_link);
     bool left_on = conn->busy && (conn->watch.events & EPOLLIN) != 0 && !unread; /* see Muting */
     uint32_t events =
-        (stream_has_output(&conn->stream) ? EPOLLOUT : 0u) | (wanted || left_on ? EPOLLIN : 0u);
+        (stream_wants_write(&conn->stream) ? EPOLLOUT : 0u) | (wanted || left_on ? EPOLLIN : 0u);
     /* EPOLLERR is always reported: asking for it alone keeps the descriptor registered. */
     if (io_watch_set(conn->net->loop, &conn->watch, events == 0 ? EPOLLERR : events) != OK) {
         conn_close(conn);
     }
+}
+
+/* ---- handshakes ---- */
+
+static bool is_shaking_hands(const struct conn *conn)
+{
+    return conn->stream.tls != NULL && !tls_is_ready(conn->stream.tls);
+}
+
+static void post_handshakes(struct net_loop *net)
+{
+    if (!net->handshake_posted && !list_empty(&net->handshakes)) {
+        net->handshake_posted = true;
+        loop_post(net->loop, &net->handshake_task);
+    }
+}
+
+/* Until its turn comes the poller does not tell again what it has told. */
+static void queue_handshake(struct conn *conn)
+{
+    struct net_loop *net = conn->net;
+    if (io_watch_set(net->loop, &conn->watch, EPOLLERR) != OK) {
+        conn_close(conn);
+        return;
+    }
+    if (list_empty(&conn->handshake_link)) {
+        list_append(&net->handshakes, &conn->handshake_link);
+    }
+    post_handshakes(net);
+}
+
+/* Whose certificate it was is who it is, unless a login follows. False: nobody that the rules know. */
+static bool take_certificate(struct conn *conn)
+{
+    int16_t protocol = conn->session->protocol;
+    if (protocol_has_sasl(protocol)) {
+        return true;
+    }
+    char *name = NULL;
+    err e = tls_principal(conn->stream.tls, &name);
+    if (name != NULL) {
+        const struct principal principal = {.type = STR(PRINCIPAL_USER), .name = str_of(name)};
+        conn_set_session(conn, session_new(&principal, protocol));
+    }
+    conn->stranger = e != OK;
+    free(name);
+    return e == OK;
+}
+
+static void begin_requests(struct conn *conn)
+{
+    if (!take_certificate(conn)) {
+        conn_close(conn);
+        return;
+    }
+    touch(conn);
+    if (receive(conn)) {
+        touch(conn);
+        update_interest(conn, false);
+    }
+}
+
+static void step_handshake(struct conn *conn)
+{
+    enum tls_progress progress = tls_handshake(conn->stream.tls);
+    if (progress == TLS_DONE) {
+        begin_requests(conn);
+        return;
+    }
+    bool failed = progress == TLS_FAILED;
+    if (failed) {
+        log_info("server", "Failed authentication with %s (SSL handshake failed: %s)",
+                 conn->peer_text, tls_why(conn->stream.tls));
+    }
+    uint32_t events = progress == TLS_WANTS_WRITE ? (uint32_t)EPOLLOUT : (uint32_t)EPOLLIN;
+    if (failed || io_watch_set(conn->net->loop, &conn->watch, events) != OK) {
+        conn_close(conn);
+    }
+}
+
+static void on_handshakes(struct loop_task *task)
+{
+    struct net_loop *net = container_of(task, struct net_loop, handshake_task);
+    net->handshake_posted = false;
+    for (int i = 0; i < HANDSHAKES_PER_TURN && !list_empty(&net->handshakes); i++) {
+        struct conn *conn = container_of(net->handshakes.next, struct conn, handshake_link);
+        list_remove(&conn->handshake_link);
+        step_handshake(conn);
+    }
+    post_handshakes(net);
 }
 
 static void on_ready(struct io_watch *watch, uint32_t events)
@@ -363,10 +515,15 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         conn_close(conn);
         return;
     }
+    if (is_shaking_hands(conn)) {
+        queue_handshake(conn);
+        return;
+    }
+    bool held_up = stream_wants_write(&conn->stream) && !stream_has_output(&conn->stream);
     if ((events & EPOLLOUT) != 0 && (!flush(conn) || !drain(conn))) {
         return;
     }
-    bool unread = (events & EPOLLIN) != 0;
+    bool unread = (events & EPOLLIN) != 0 || held_up;
     if (unread && may_read(conn)) {
         unread = false;
         if (!receive(conn)) {
@@ -460,6 +617,7 @@ void conn_set_session(struct conn *conn, const struct session *session)
 {
     session_release(conn->session);
     conn->session = session;
+    conn->stranger = false;
 }
 
 void *conn_user(const struct conn *conn)

@@ -51,8 +51,12 @@ struct net_loop {
     struct conn_handler handler;
     struct net_limits limits;
     struct stream_pool streams;
-    struct list idle;    /* struct conn, longest silent first */
-    struct list partial; /* the same, in the middle of a frame */
+    struct list idle;       /* struct conn, longest silent first */
+    struct list partial;    /* the same, in the middle of a frame */
+    struct list strangers;  /* struct conn, longest here first: nobody knows yet who they are */
+    struct list handshakes; /* the same, by handshake_link: their next step is due */
+    struct loop_task handshake_task;
+    bool handshake_posted;
     struct list starved; /* waits for memory, by starved_link */
     struct timer starved_timer;
     struct timer idle_timer;

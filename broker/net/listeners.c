@@ -97,7 +97,7 @@ static bool is_controller_listener(const struct listeners_config *config, const 
 }
 
 /* The protocols that are built, by their bits. */
-enum { BUILT = 1 << PROTOCOL_PLAINTEXT };
+enum { BUILT = 1 << PROTOCOL_PLAINTEXT | 1 << PROTOCOL_SSL };
 
 /* The protocol that the map gives a listener must be one that is built. */
 static err take_protocol(const struct listeners_config *config, struct listener *listener,
@@ -122,8 +122,8 @@ static err take_protocol(const struct listeners_config *config, struct listener 
         return (BUILT >> listener->security_protocol & 1) != 0
                    ? OK
                    : refuse(to->reason, to->size,
-                            "option listeners: %s needs %.*s, which is not built; only PLAINTEXT "
-                            "is",
+                            "option listeners: %s needs %.*s, which is not built; PLAINTEXT "
+                            "and SSL are",
                             listener->name, (int)protocol.len, protocol.text);
     }
     return refuse(to->reason, to->size,

@@ -13,6 +13,8 @@
 
 enum { LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256, IP_ADDRESS_MAX = 64 };
 
+struct tls_slot;
+
 /* One listener. `host` "" binds all addresses; `port` 0 is replaced by what the system chose.
  * With advertised_host "" a client is told the address that it used itself. */
 struct listener {
@@ -22,6 +24,7 @@ struct listener {
     char advertised_host[LISTENER_HOST_MAX];
     int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* enum security_protocol */
+    struct tls_slot *tls;      /* NULL: its protocol has none; the caller's */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
     int32_t conns_rate_max;    /* per second; the same */
     bool alone;                /* its connections have a loop of their own */

@@ -19,7 +19,13 @@
 enum { PEER_HOST_MAX = 256 };
 
 struct peer;
+struct tls_slot;
 struct workers;
+
+/* What this broker shows to others on one of their listeners, and whom it believes. Shared by all that ask there. */
+struct peer_security {
+    struct tls_slot *tls; /* NULL: the listener has no TLS */
+};
 
 struct peer_address {
     char host[PEER_HOST_MAX];

@@ -5,7 +5,11 @@
  * counts as on its way until then.
  *
  * Sending. Memory goes by send (with `more` before a file range), file ranges by send_file. The buffer
- * of a finished output is kept for the loop's next one, unless it has grown large. */
+ * of a finished output is kept for the loop's next one, unless it has grown large.
+ *
+ * With TLS what is sent is cut into records: memory that fills one is encrypted where it is, all else (the head of
+ * an answer, ranges of files) is gathered in one record's buffer of the loop first. So no more than a record of a
+ * file is ever in memory. A record that the socket did not take is offered again, and gathered again for that. */
 #define _GNU_SOURCE
 #include "broker/net/stream.h"
 
@@ -19,6 +23,7 @@ enum {
     SCRATCH_BYTES = 128 << 10,
     OUT_SPARE_BYTES = 256 << 10, /* a larger output buffer is freed, not kept */
     LENGTH_BYTES = 4,
+    TLS_FLUSH_BYTES = 1 << 20,
     GIVEN_PART = 4, /* a frame that fills less of its buffer is not worth the whole */
 };
 
@@ -33,6 +38,8 @@ void stream_pool_deinit(struct stream_pool *pool)
     buffer_release(&pool->buffers, &pool->scratch);
     buffer_pool_deinit(&pool->buffers);
     writer_deinit(&pool->spare_out);
+    tls_pool_free(pool->tls);
+    pool->tls = NULL;
 }
 
 /* ---- memory of frames ---- */
@@ -83,6 +90,12 @@ void stream_init(struct stream *s, struct sockets *sockets, struct stream_pool *
     *s = (struct stream){.sockets = sockets, .fd = fd, .pool = pool};
 }
 
+bool stream_use_tls(struct stream *s, struct tls_context *context, const char *host)
+{
+    s->tls = tls_new(&s->pool->tls, context, host, s->sockets, s->fd);
+    return s->tls != NULL;
+}
+
 static void release_splices(struct stream *s)
 {
     for (size_t i = s->splice_at; i < s->out.splices_n; i++) {
@@ -93,6 +106,8 @@ static void release_splices(struct stream *s)
 
 void stream_deinit(struct stream *s)
 {
+    tls_free(s->tls);
+    s->tls = NULL;
     s->sockets->ops->close(s->sockets, s->fd);
     s->fd = -1;
     release_splices(s);
@@ -144,6 +159,12 @@ static size_t in_room(const struct stream *s)
     return large && whole - s->in_len < room ? whole - s->in_len : room;
 }
 
+static ssize_t receive_bytes(struct stream *s, void *into, size_t len)
+{
+    return s->tls == NULL ? s->sockets->ops->receive(s->sockets, s->fd, into, len)
+                          : tls_receive(s->tls, into, len);
+}
+
 enum stream_received stream_receive(struct stream *s)
 {
     struct buffer *scratch = &s->pool->scratch;
@@ -158,7 +179,7 @@ enum stream_received stream_receive(struct stream *s)
         return STREAM_STARVED;
     }
     uint8_t *into = own ? s->in.data + s->in_len : scratch->data;
-    ssize_t n = s->sockets->ops->receive(s->sockets, s->fd, into, own ? in_room(s) : scratch->cap);
+    ssize_t n = receive_bytes(s, into, own ? in_room(s) : scratch->cap);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return STREAM_NOTHING;
     }
@@ -310,6 +331,117 @@ static enum send_result send_some(struct stream *s)
     return SENT;
 }
 
+/* ---- sending with TLS ---- */
+
+/* Where the next byte of the output is. */
+struct cursor {
+    size_t out_done;
+    size_t splice_at;
+    size_t splice_done;
+};
+
+/* Memory that is next, up to a range of a file; 0: a range is next, or nothing. */
+static size_t memory_next(const struct stream *s, const struct cursor *at)
+{
+    size_t end = at->splice_at < s->out.splices_n ? s->out.splices[at->splice_at].at : s->out.len;
+    return end - at->out_done;
+}
+
+/* Reads of the range that is next; false: the stream has failed. */
+static bool gather_file(struct stream *s, struct cursor *at, uint8_t *into, size_t room,
+                        size_t *len)
+{
+    const struct splice *splice = &s->out.splices[at->splice_at];
+    struct open_file *file = (struct open_file *)(uintptr_t)splice->file;
+    size_t rest = splice->len - at->splice_done;
+    *len = rest < room ? rest : room;
+    int64_t position = splice->position + (int64_t)at->splice_done;
+    int64_t end = splice->position + (int64_t)splice->len;
+    if (open_file_is_cut(file, end) || open_file_read(file, into, *len, position) != OK ||
+        open_file_is_cut(file, end)) {
+        return false;
+    }
+    at->splice_done += *len;
+    if (at->splice_done == splice->len) {
+        at->splice_at++;
+        at->splice_done = 0;
+    }
+    return true;
+}
+
+/* Puts the next record's bytes together; 0: the stream has failed. */
+static size_t gather_record(struct stream *s, uint8_t *record)
+{
+    struct cursor at = {s->out_done, s->splice_at, s->splice_done};
+    size_t len = 0;
+    while (len < TLS_RECORD_BYTES &&
+           (at.out_done < s->out.len || at.splice_at < s->out.splices_n)) {
+        size_t room = TLS_RECORD_BYTES - len;
+        size_t n = memory_next(s, &at);
+        if (n > 0) {
+            n = n < room ? n : room;
+            memcpy(record + len, s->out.data + at.out_done, n);
+            at.out_done += n;
+        } else if (!gather_file(s, &at, record + len, room, &n)) {
+            return 0;
+        }
+        len += n;
+    }
+    return len;
+}
+
+/* So much of the output is sent. */
+static void advance(struct stream *s, size_t len)
+{
+    while (len > 0) {
+        const struct cursor at = {s->out_done, s->splice_at, s->splice_done};
+        size_t n = memory_next(s, &at);
+        if (n > 0) {
+            n = n < len ? n : len;
+            s->out_done += n;
+        } else {
+            const struct splice *splice = &s->out.splices[s->splice_at];
+            size_t rest = splice->len - s->splice_done;
+            n = rest < len ? rest : len;
+            s->splice_done += n;
+            if (s->splice_done == splice->len) {
+                open_file_release((struct open_file *)(uintptr_t)splice->file);
+                s->splice_at++;
+                s->splice_done = 0;
+            }
+        }
+        len -= n;
+    }
+}
+
+static enum send_result send_records(struct stream *s)
+{
+    enum send_result result = SENT;
+    size_t sent = 0;
+    while (result == SENT && stream_has_output(s) && sent < TLS_FLUSH_BYTES) {
+        const struct cursor at = {s->out_done, s->splice_at, s->splice_done};
+        size_t len = memory_next(s, &at);
+        const uint8_t *data = s->out.data + s->out_done;
+        bool whole = len >= TLS_RECORD_BYTES || at.splice_at == s->out.splices_n;
+        if (!whole) {
+            data = tls_pool_record(s->pool->tls);
+            len = gather_record(s, tls_pool_record(s->pool->tls));
+        }
+        if (len == 0) {
+            return SEND_FAILED;
+        }
+        ssize_t n = tls_send(s->tls, data, len, false);
+        result = send_outcome(n);
+        if (n > 0) {
+            advance(s, (size_t)n);
+            sent += (size_t)n;
+        }
+    }
+    return result;
+}
+
+/* ---- sending, either way ---- */
+
 /* Gives the output buffer to the loop for the next output, or frees it. */
 static void recycle_out(struct stream *s)
 {
@@ -326,8 +458,11 @@ static void recycle_out(struct stream *s)
 
 bool stream_flush(struct stream *s)
 {
-    if (stream_has_output(s) && send_some(s) == SEND_FAILED) {
-        return false;
+    if (stream_has_output(s)) {
+        enum send_result result = s->tls == NULL ? send_some(s) : send_records(s);
+        if (result == SEND_FAILED) {
+            return false;
+        }
     }
     if (!stream_has_output(s)) {
         recycle_out(s);

@@ -1,6 +1,6 @@
 /* The bytes of one connected socket: frames come out of what arrives, memory and ranges of files go
- * into what is sent. What a client's connection, a connection to another broker, and TLS one day
- * have in common; knows no requests.
+ * into what is sent. What a client's connection and a connection to another broker have in common; knows
+ * no requests. With TLS (net/tls.h) the bytes are those inside of it.
  *
  * An idle stream owns no buffer: it receives into the scratch buffer of its loop, and only a frame
  * that is on its way gets memory, which grows with what has arrived, never with what was announced.
@@ -11,6 +11,7 @@
 #include "base/sockets.h"
 #include "base/writer.h"
 #include "broker/net/buffer_pool.h"
+#include "broker/net/tls.h"
 
 #include <stdatomic.h>
 
@@ -26,6 +27,7 @@ struct stream_pool {
     struct buffer_pool buffers;
     struct buffer scratch;
     struct writer spare_out;
+    struct tls_pool *tls;      /* NULL: no stream of it has had TLS yet */
     struct net_memory *memory; /* NULL: no limit */
     int32_t frame_bytes_max;   /* a frame that announces more ends its stream */
 };
@@ -36,6 +38,7 @@ void stream_pool_deinit(struct stream_pool *pool);
 struct stream {
     struct sockets *sockets;
     int fd;
+    struct tls *tls; /* NULL: without */
     struct stream_pool *pool;
     struct buffer in; /* owned while a frame is on its way */
     size_t in_len;
@@ -49,6 +52,9 @@ struct stream {
 
 /* Takes over a connected socket of `sockets`. */
 void stream_init(struct stream *stream, struct sockets *sockets, struct stream_pool *pool, int fd);
+/* From here on with TLS, whose handshake (tls_handshake) comes before anything is sent or received. Takes the reference to
+ * `context` over. `host`: whom a client means to reach. False: no memory. */
+bool stream_use_tls(struct stream *stream, struct tls_context *context, const char *host);
 /* Closes it; what was not sent is dropped, with its files. */
 void stream_deinit(struct stream *stream);
 
@@ -61,6 +67,11 @@ enum stream_received {
     STREAM_ENDED,   /* by the peer, or by an error */
 };
 enum stream_received stream_receive(struct stream *stream);
+/* Would stream_receive() give something that the poller does not tell of? */
+static inline bool stream_has_unread(const struct stream *stream)
+{
+    return stream->tls != NULL && tls_holds_input(stream->tls);
+}
 /* Frames may wait in the stream's own buffer: looks at them again. False: no whole one is there. */
 bool stream_reopen(struct stream *stream);
 
@@ -90,7 +101,13 @@ static inline bool stream_has_output(const struct stream *stream)
 {
     return stream->out_done < stream->out.len || stream->splice_at < stream->out.splices_n;
 }
-/* Sends as much as goes. False: the stream has failed. */
+/* Must the socket be writable before anything goes on? */
+static inline bool stream_wants_write(const struct stream *stream)
+{
+    return stream_has_output(stream) || (stream->tls != NULL && tls_wants_write(stream->tls));
+}
+/* Sends as much as goes; with TLS, whose records cost work, no more than a bounded part in one call. False: the
+ * stream has failed. */
 bool stream_flush(struct stream *stream);
 
 #endif

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.once,
               pytest.mark.skipif(b"__asan_init" in paths.ottla_binary().read_bytes() or b"__tsan_init" in paths.ottla_binary().read_bytes(),
                                  reason="skipped, because the library is built with a sanitizer, and Python is not")]
 
-LIBRARIES = "-lsqlite3 -ljansson -lzookeeper_mt -lcivetweb -lisal -lz -llz4 -lzstd -lsnappy -lpthread -lm".split()
+LIBRARIES = "-lsqlite3 -ljansson -lzookeeper_mt -lcivetweb -lssl -lcrypto -lpcre2-8 -lisal -lz -llz4 -lzstd -lsnappy -lpthread -lm".split()
 
 
 def python(source: str, cwd) -> subprocess.CompletedProcess:
@@ -139,7 +139,7 @@ with ottla.Ottla(*options) as b:
 @pytest.mark.parametrize("options, said", [
     (["nonsense"], 'an option is name=value, not "nonsense"'),
     (["num.partitions=0"], 'option num.partitions: "0" is not allowed; it must be a whole number of 32 bits in 1..'),
-    (["listeners=SSL://:1"], "option listeners: SSL needs SSL, which is not built; only PLAINTEXT is"),
+    (["listeners=SSL://:1"], "listener SSL: option ssl.keystore.location: it is not set; a listener with TLS needs a key and its certificate"),
     (["zookeeper.connect=127.0.0.1:1"], "with zookeeper.connect the option log.dirs must be set: topics would outlive their records"),
 ])
 def test_refusals(tmp_path, options, said):

@@ -103,7 +103,7 @@ MAP = {"listener.security.protocol.map": "A:PLAINTEXT,B:PLAINTEXT,C:SASL_SSL,CTL
     ({"process.roles": "broker,controller", "zookeeper.connect": "127.0.0.1:1"},
      "option process.roles: with it Kafka runs KRaft and does not use zookeeper.connect; remove one of the two"),
     ({"listeners": ""}, "option listeners: at least one NAME://host:port is needed"),
-    ({"listeners": "SSL://127.0.0.1:0"}, "option listeners: SSL needs SSL, which is not built; only PLAINTEXT is"),
+    ({"listeners": "SSL://127.0.0.1:0"}, "listener SSL: option ssl.keystore.location: it is not set; a listener with TLS needs a key and its certificate"),
     (MAP | {"listeners": "CTL://127.0.0.1:0", "controller.listener.names": "CTL"},
      "option listeners: all are in controller.listener.names; at least one NAME://host:port for clients is needed"),
     (MAP | {"listeners": "A://127.0.0.1:0", "advertised.listeners": "B://h:1"}, "option advertised.listeners: B is not in listeners"),
