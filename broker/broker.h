@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "base/threads.h"
 #include "broker/api/api.h"
+#include "broker/cluster/acls.h"
 #include "broker/cluster/broker_configs.h"
 #include "broker/cluster/config_alter.h"
 #include "broker/cluster/config_changes.h"
@@ -33,6 +34,7 @@
 #include "broker/net/listeners.h"
 #include "broker/net/server.h"
 #include "broker/replica/fetch_session.h"
+#include "broker/security/authorizer.h"
 #include "broker/security/quotas.h"
 #include "broker/security/sasl_listener.h"
 
@@ -78,6 +80,7 @@ struct broker {
     struct events events;
     struct monitor *monitor; /* NULL: nobody asks */
 
+    struct authorizer *authorizer; /* NULL: everybody may do everything */
     struct listeners listeners;
     struct znode_endpoint *endpoints; /* what is registered of the listeners */
     struct server *server;
@@ -132,6 +135,7 @@ struct broker {
     struct topic_configs *topic_configs;
     struct broker_configs broker_configs;
     struct config_changes *config_changes;
+    struct acls *acls; /* NULL: without an authorizer */
     struct config_editor config_editor;
     struct topics topics;
     struct controller *controller;

@@ -11,6 +11,7 @@
 #include "broker/api/api.h"
 
 #include "base/log.h"
+#include "broker/api/authorize.h"
 #include "broker/api/login.h"
 #include "broker/api/throttling.h"
 #include "broker/api/times.h"
@@ -33,7 +34,7 @@ enum {
 enum park_state { RUNNING, PARKED, WOKEN };
 
 static const struct api APIS[KEY_MAX] = {
-#define API(key, name, flags) [key] = {handle_##name, (flags)},
+#define API(key, name, flags, ...) [key] = {handle_##name, (flags)},
 #include "broker/api/api.def"
 #undef API
 };
@@ -78,6 +79,7 @@ static void req_release(struct req *r)
     if (r->kept_net != NULL) {
         net_loop_return(r->kept_net, &r->kept_frame);
     }
+    authorize_end(r);
     session_release(r->session);
     struct arena arena = r->arena;
     if (home->spare_n >= SPARE_MAX) {
@@ -177,7 +179,7 @@ static enum frame_result finish(struct req *r, enum req_status status)
         throttling_tell(r);
     }
     if (answers) {
-        err e = encode_answer(r);
+        err e = authorize_add_refused(r) ? encode_answer(r) : E_LIMIT;
         if (e != OK) {
             log_error("api", "cannot encode an answer api=%s version=%d error=\"%s\"",
                       r->schema->name, r->version, err_text(e));
@@ -188,6 +190,9 @@ static enum frame_result finish(struct req *r, enum req_status status)
         }
     } else if (r->abandon != NULL) {
         r->abandon(r);
+    }
+    if (r->no_answer && (r->refused != NULL || r->any_refused)) {
+        result = FRAME_CLOSE; /* the only way to tell */
     }
     if (r->throttle_ms > 0 && r->conn != NULL) {
         conn_throttle(r->conn, r->throttle_ms);
@@ -284,10 +289,23 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     return OK;
 }
 
+/* Who asks may not, or not all of it: then it is answered here. */
+static enum req_status authorize_then_handle(struct req *r)
+{
+    switch (authorize_begin(r)) {
+    case ANSWERED:
+        return REQ_DONE;
+    case UNANSWERABLE:
+        return REQ_CLOSE;
+    default:
+        return r->api->handle(r);
+    }
+}
+
 enum req_status api_handle(struct req *r)
 {
     r->api = api_of(r->schema->key);
-    return r->api->handle(r);
+    return r->broker->authorizer == NULL ? r->api->handle(r) : authorize_then_handle(r);
 }
 
 /* A request for this frame, as far as it is known before its header is read. */
@@ -317,17 +335,23 @@ static struct req *req_begin(struct api_loop *home, struct conn *conn,
     return r;
 }
 
+static enum req_status handle(struct req *r)
+{
+    const struct broker_env *env = &r->broker->env;
+    if (__builtin_expect(env->intercept != NULL, 0)) {
+        return env->intercept(env->intercept_context, r);
+    }
+    return __builtin_expect(r->broker->authorizer == NULL, 1) ? r->api->handle(r)
+                                                              : authorize_then_handle(r);
+}
+
 /* Has the request carried out, and answers it unless it waits. */
-static enum frame_result serve(struct req *r, enum req_status (*handle)(struct req *r))
+static enum frame_result serve(struct req *r, enum req_status (*instead)(struct req *r))
 {
     struct conn *conn = r->conn;
-    const struct broker_env *env = &r->broker->env;
     req_times_begin(r);
     throttling_clock_start(r);
-    enum req_status status = handle != NULL ? handle(r)
-                             : __builtin_expect(env->intercept == NULL, 1)
-                                 ? r->api->handle(r)
-                                 : env->intercept(env->intercept_context, r);
+    enum req_status status = instead != NULL ? instead(r) : handle(r);
     if (status == REQ_PARKED) {
         req_times_handled(r);
         throttling_clock_stop(r);

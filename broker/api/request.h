@@ -31,10 +31,12 @@
 #include "protocol/error.h"
 #include "protocol/messages.h"
 
+struct asker;
 struct broker;
 struct api;
 struct api_loop;
 struct control_call;
+struct refused;
 
 enum req_status { REQ_DONE, REQ_PARKED, REQ_CLOSE };
 
@@ -50,6 +52,9 @@ struct req {
     int32_t correlation_id;
     struct str client_id;   /* "" for null */
     struct str client_host; /* "/127.0.0.1" */
+    struct asker *asker;           /* what they may; NULL: there is no authorizer */
+    struct refused *refused; /* what was taken out of the request, and still has to be answered */
+    bool any_refused;
     const void *in;
     void *out;
     size_t frame_bytes;

@@ -1,4 +1,5 @@
 /* AlterUserScramCredentials: adds and removes SCRAM users, at the controller. (reference: requests §9, security §3) */
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "broker/cluster/scram_alter.h"
 
@@ -26,7 +27,7 @@ static struct scram_wish *read_wishes(struct req *r, int32_t *count)
 }
 
 /* Each user once. */
-static int32_t refuse_all(const struct scram_wish *wishes, int32_t count,
+static int32_t refuse_all(const struct scram_wish *wishes, int32_t count, err error,
                           struct scram_result *results)
 {
     int32_t results_n = 0;
@@ -34,8 +35,8 @@ static int32_t refuse_all(const struct scram_wish *wishes, int32_t count,
     map_init(&told);
     for (int32_t i = 0; i < count; i++) {
         if (map_set_str(&told, wishes[i].user, results) == NULL) {
-            results[results_n++] = (struct scram_result){
-                .user = wishes[i].user, .error = ERR_NOT_CONTROLLER, .message = ""};
+            results[results_n++] =
+                (struct scram_result){.user = wishes[i].user, .error = error};
         }
     }
     map_deinit(&told);
@@ -53,9 +54,13 @@ static void alter(struct req *r)
     if (wishes == NULL || results == NULL || out->results == NULL) {
         return;
     }
-    out->results_n = controller_is_active(r->broker->controller)
-                         ? scram_alter(&r->broker->config_editor, wishes, count, results)
-                         : refuse_all(wishes, count, results);
+    if (!req_may(r, ACL_ALTER, ACL_CLUSTER, STR(ACL_CLUSTER_NAME))) {
+        out->results_n = refuse_all(wishes, count, ERR_CLUSTER_AUTHORIZATION_FAILED, results);
+    } else if (!controller_is_active(r->broker->controller)) {
+        out->results_n = refuse_all(wishes, count, ERR_NOT_CONTROLLER, results);
+    } else {
+        out->results_n = scram_alter(&r->broker->config_editor, wishes, count, results);
+    }
     for (int32_t i = 0; i < out->results_n; i++) {
         out->results[i].user = results[i].user;
         out->results[i].error_code = kafka_error_wire(results[i].error);
