@@ -335,6 +335,7 @@ static void broker_free(struct broker *broker)
     server_free(broker->server);
     fetch_sessions_free(broker->fetch_sessions);
     quotas_free(broker->quotas);
+    broker_free_logins(broker);
     producer_ids_free(broker->producer_ids);
     isr_changes_free(broker->isr_changes);
     to_controller_free(broker->to_controller);
@@ -356,6 +357,8 @@ static void broker_free(struct broker *broker)
     }
     membership_free(broker->membership);
     config_changes_free(broker->config_changes);
+    acls_free(broker->acls);
+    authorizer_free(broker->authorizer);
     requests_in_free(broker->requests_in);
     loop_free(broker->control);
     loop_free(broker->state);

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "base/threads.h"
 #include "broker/api/api.h"
+#include "broker/cluster/acls.h"
 #include "broker/cluster/broker_configs.h"
 #include "broker/cluster/config_alter.h"
 #include "broker/cluster/config_changes.h"
@@ -33,7 +34,9 @@
 #include "broker/net/listeners.h"
 #include "broker/net/server.h"
 #include "broker/replica/fetch_session.h"
+#include "broker/security/authorizer.h"
 #include "broker/security/quotas.h"
+#include "broker/security/sasl_listener.h"
 
 /* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
  * clock and threads of their own (base/threads.h, loop_turn), a seeded random, and files, a network and a
@@ -77,6 +80,7 @@ struct broker {
     struct events events;
     struct monitor *monitor; /* NULL: nobody asks */
 
+    struct authorizer *authorizer; /* NULL: everybody may do everything */
     struct listeners listeners;
     struct znode_endpoint *endpoints; /* what is registered of the listeners */
     struct server *server;
@@ -102,6 +106,9 @@ struct broker {
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct quotas *quotas;
+    struct scram_users *scram_users;
+    struct tokens *tokens;
+    struct sasl_identity identity; /* as whom it logs in at others; no user: it need not */
     struct group_coordinator *groups;
     struct txn_coordinator *txns;
     struct housekeeping *housekeeping;
@@ -128,6 +135,7 @@ struct broker {
     struct topic_configs *topic_configs;
     struct broker_configs broker_configs;
     struct config_changes *config_changes;
+    struct acls *acls; /* NULL: without an authorizer */
     struct config_editor config_editor;
     struct topics topics;
     struct controller *controller;

@@ -118,6 +118,7 @@ static void on_client_config(void *context, const struct client_entity *entity,
     struct broker *broker = context;
     struct quota_limits limits = client_quotas_read(config);
     quotas_set(broker->quotas, entity, &limits);
+    broker_take_scram_user(broker, entity, config);
 }
 
 static struct client_configs_sink client_sink(struct broker *broker)
@@ -209,6 +210,23 @@ err broker_connect_store(struct broker *broker, const struct logs_identity *iden
     return e;
 }
 
+/* Where an authorizer is configured it knows all ACLs before anybody can connect. */
+static err make_authorizer(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    if (*config->authorizer_class_name == '\0') {
+        return OK;
+    }
+    broker->authorizer = authorizer_new(
+        &(struct authorizer_config){.super_users = config->super_users,
+                                    .allow_if_no_acl = config->allow_everyone_if_no_acl_found});
+    broker->acls = acls_new(&(struct acls_config){.coord = broker->coord,
+                                                  .clock = broker->clock,
+                                                  .cache = authorizer_cache(broker->authorizer)});
+    membership_follow_acls(broker->membership, broker->acls);
+    return acls_load(broker->acls);
+}
+
 /* What the store has to say is read; nothing that was read may change unseen. */
 err broker_read_options(struct broker *broker)
 {
@@ -225,7 +243,7 @@ err broker_read_options(struct broker *broker)
     struct client_configs_sink sink = client_sink(broker);
     TRY(client_configs_load(broker->coord, &sink));
     set_throttles(broker);
-    return OK;
+    return make_authorizer(broker);
 }
 
 static void make_groups(struct broker *broker)

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/refuse.h"
+#include "broker/security/authorizer.h"
 
 #include <stdlib.h>
 
@@ -287,6 +288,26 @@ static err check_kraft(const struct config *config, char reason[CONFIG_REASON_BY
     return check_one_node(config, "controller.quorum.bootstrap.servers", reason);
 }
 
+/* Nothing is guessed about who may do what. */
+static err check_authorizer(const struct config *config, char reason[CONFIG_REASON_BYTES])
+{
+    struct str part;
+    if (is_given(config->authorizer_class_name) &&
+        strcmp(config->authorizer_class_name, AUTHORIZER_CLASS) != 0) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option authorizer.class.name: \"%.200s\" cannot be asked, and everybody "
+                      "could do everything; it must be " AUTHORIZER_CLASS " or empty",
+                      config->authorizer_class_name);
+    }
+    if (!authorizer_super_users_valid(config->super_users, &part)) {
+        return refuse(reason, CONFIG_REASON_BYTES,
+                      "option super.users: \"%.*s\" is not allowed; it must be a list like "
+                      "User:alice;User:bob, with no empty part",
+                      (int)(part.len < 200 ? part.len : 200), part.data);
+    }
+    return OK;
+}
+
 /* A connection lives at least as long as the refusal of its client is held back. */
 static err check_connections(const struct config *config, char reason[CONFIG_REASON_BYTES])
 {
@@ -359,6 +380,7 @@ err config_check_together(const struct config *config, char reason[CONFIG_REASON
     TRY(check_cluster_id(config, reason));
     TRY(check_kraft(config, reason));
     TRY(check_connections(config, reason));
+    TRY(check_authorizer(config, reason));
     TRY(check_cleaner(config, reason));
     warn_of_session_timeouts(config);
     return check_retention(config, reason);

@@ -23,7 +23,7 @@ const struct api *api_of(int16_t key);
 /* What the table says is done with the request: for who stands in its way (struct broker_env). */
 enum req_status api_handle(struct req *r);
 /* Prototypes of all handlers. */
-#define API(key, name, flags) enum req_status handle_##name(struct req *r);
+#define API(key, name, flags, ...) enum req_status handle_##name(struct req *r);
 #include "broker/api/api.def"
 #undef API
 

@@ -1,17 +1,9 @@
-/* What a client is told to connect to, and operation bits, shared by several handlers. */
+/* What a client is told to connect to, shared by several handlers. */
 #ifndef OTTLA_BROKER_API_ENDPOINT_H
 #define OTTLA_BROKER_API_ENDPOINT_H
 
 #include "broker/api/request.h"
 #include "broker/cluster/metadata.h"
-
-/* Without an authorizer everything is allowed: the operations that each resource type has, as bits
- * (reference: requests §4.4, §10). */
-enum {
-    TOPIC_ALL_OPERATIONS = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11,
-    CLUSTER_ALL_OPERATIONS = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12,
-    GROUP_ALL_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8,
-};
 
 struct client_endpoint {
     struct str host; /* in the request's arena, or the metadata's */

@@ -31,10 +31,12 @@
 #include "protocol/error.h"
 #include "protocol/messages.h"
 
+struct asker;
 struct broker;
 struct api;
 struct api_loop;
 struct control_call;
+struct refused;
 
 enum req_status { REQ_DONE, REQ_PARKED, REQ_CLOSE };
 
@@ -50,6 +52,9 @@ struct req {
     int32_t correlation_id;
     struct str client_id;   /* "" for null */
     struct str client_host; /* "/127.0.0.1" */
+    struct asker *asker;           /* what they may; NULL: there is no authorizer */
+    struct refused *refused; /* what was taken out of the request, and still has to be answered */
+    bool any_refused;
     const void *in;
     void *out;
     size_t frame_bytes;
@@ -66,6 +71,8 @@ struct req {
     int64_t worked_us;
     bool no_answer;      /* acks=0: nothing is sent */
     bool answer_lost;    /* the same, because who stands in the way wants it */
+    bool close_after;    /* the answer is the last one */
+    bool raw_token;      /* SaslAuthenticate without a request around it, and so is its answer */
     bool header_v0_body; /* ApiVersions of an unknown version: the body is version 0 */
 
     /* Parking. */

@@ -33,6 +33,7 @@ struct membership {
     struct coord *coord;
     struct controller *controller; /* NULL before the election, and after the end */
     struct config_changes *changes;
+    struct acls *acls; /* NULL: there is no authorizer */
     const struct znode_endpoint *endpoints;
     int32_t endpoints_n;
     int32_t broker_id;
@@ -58,8 +59,9 @@ struct membership {
 
 static bool is_settled(const struct membership *m)
 {
+    bool acls_known = m->acls == NULL || acls_are_watched(m->acls);
     return !m->session_over && m->registered && config_changes_are_watched(m->changes) &&
-           m->configs_known && controller_is_settled(m->controller);
+           acls_known && m->configs_known && controller_is_settled(m->controller);
 }
 
 static err register_now(struct membership *m, char *reason);
@@ -84,6 +86,9 @@ static void settle_in(struct membership *m)
     }
     if (!config_changes_are_watched(m->changes)) {
         err_ignore(config_changes_on_watch(m->changes)); /* logged there */
+    }
+    if (m->acls != NULL && !acls_are_watched(m->acls)) {
+        err_ignore(acls_load(m->acls)); /* logged there */
     }
     if (!m->configs_known) {
         err e = m->config.read_configs(m->config.context);
@@ -151,6 +156,8 @@ static void on_watch_task(struct loop_task *task)
     }
     if (strcmp(event->path, ZNODE_CONFIG_CHANGES) == 0) {
         err_ignore(config_changes_on_watch(m->changes)); /* logged there */
+    } else if (m->acls != NULL && acls_watches(event->path)) {
+        err_ignore(acls_on_watch(m->acls)); /* logged there */
     } else {
         controller_on_watch(m->controller, event->type, event->path);
     }
@@ -183,6 +190,9 @@ static void on_expiry_task(struct loop_task *task)
     m->session_over = true;
     m->registered = false;
     config_changes_forget_watch(m->changes);
+    if (m->acls != NULL) {
+        acls_forget_watch(m->acls);
+    }
     m->configs_known = false;
     controller_resign(m->controller, "the session has expired");
     settle_in(m);
@@ -605,6 +615,11 @@ err membership_register(struct membership *m, const struct znode_endpoint *endpo
     err e = check_endpoints(m, &arena, reason);
     arena_deinit(&arena);
     return e == OK ? register_now(m, reason) : e;
+}
+
+void membership_follow_acls(struct membership *m, struct acls *acls)
+{
+    m->acls = acls;
 }
 
 err membership_elect(struct membership *m, struct controller *controller,

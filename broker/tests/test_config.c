@@ -100,7 +100,9 @@ static void test_bad_values(void)
     refused("offsets.topic.replication.factor=32768", "offsets.topic", "32768", "16 bits");
     refused("quota.window.num=0", "quota.window.num", "\"0\"",
             "1.."); /* passed over, yet checked */
-    refused("authorizer.class.name=x.Y", "authorizer.class.name", "not built", "remove");
+    refused("authorizer.class.name=x.Y", "authorizer.class.name", "\"x.Y\"", "AclAuthorizer");
+    refused("super.users=User:a;", "super.users", "\"\"", "User:alice;User:bob");
+    refused("super.users=User:a;bob", "super.users", "\"bob\"", "no empty part");
     refused("broker.id=5000", "broker.id", "5000", "reserved.broker.max.id");
     refused("connections.max.idle.ms=100", "connections.max.idle.ms", "100", "below 0 or above");
     refused("max.connections.per.ip=0", "max.connections.per.ip", "0", "overrides");

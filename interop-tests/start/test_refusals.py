@@ -89,8 +89,13 @@ MAP = {"listener.security.protocol.map": "A:PLAINTEXT,B:PLAINTEXT,C:SASL_SSL,CTL
                                          r"connection.failed.authentication.delay.ms \(100\)"),
     ({"max.connections.per.ip": "0"}, "option max.connections.per.ip: 0 is only allowed with max.connections.per.ip.overrides: "
                                       "nobody could connect"),
-    ({"authorizer.class.name": "kafka.security.authorizer.AclAuthorizer"},
-     "option authorizer.class.name: authorization is not built: everybody could do everything; remove the option"),
+    ({"authorizer.class.name": "org.example.Mine"},
+     'option authorizer.class.name: "org.example.Mine" cannot be asked, and everybody could do everything; it must be '
+     "kafka.security.authorizer.AclAuthorizer or empty"),
+    ({"authorizer.class.name": "kafka.security.authorizer.AclAuthorizer", "super.users": "User:a;;User:b"},
+     'option super.users: "" is not allowed; it must be a list like User:alice;User:bob, with no empty part'),
+    ({"super.users": "alice"},
+     'option super.users: "alice" is not allowed; it must be a list like User:alice;User:bob, with no empty part'),
     ({"process.roles": "broker"}, 'option process.roles: "broker" is a node of a cluster of several, which is not built; it must be '
                                   "broker,controller"),
     ({"process.roles": "broker,controller", "controller.quorum.voters": "1@a:1,2@b:2"},

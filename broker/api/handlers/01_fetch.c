@@ -13,6 +13,7 @@
  * Then the answer is built. Ranges of SMALL_BYTES and less are copied into it (one send instead of
  * three system calls), larger ones go out by sendfile. Versions before 4 get converted record
  * formats. (reference: requests §4.2, coordinators §5 and §6) */
+#include "broker/api/authorize.h"
 #include "broker/api/fetch_asked.h"
 #include "broker/api/leaders.h"
 #include "broker/api/throttling.h"
@@ -54,6 +55,7 @@ struct fetch {
     int32_t min_bytes;
     int32_t max_bytes;
     bool committed;
+    bool may_follow;        /* a replica's: it is one of the brokers */
     bool quiet;             /* in the last round, all was committed and nobody lacks anything */
     struct leaders leaders; /* of the answer */
     _Atomic int64_t wanted_bytes;
@@ -61,7 +63,14 @@ struct fetch {
 
 /* ---- what is asked for ---- */
 
-static void part_resolve(struct req *r, const struct metadata *metadata, struct part *part)
+/* Replicas by what brokers may do, all others by the topic. */
+static bool may_read(const struct req *r, const struct fetch *f, struct str topic)
+{
+    return fetch_replica_of(r->in) >= 0 ? f->may_follow : req_may(r, ACL_READ, ACL_TOPIC, topic);
+}
+
+static void part_resolve(struct req *r, const struct fetch *f, const struct metadata *metadata,
+                         struct part *part)
 {
     struct asked_partition *asked = part->asked;
     bool by_id = r->version >= FIRST_TOPIC_ID_VERSION;
@@ -73,6 +82,10 @@ static void part_resolve(struct req *r, const struct metadata *metadata, struct 
     }
     if (by_id) {
         asked->topic = arena_str(&r->arena, topic->name);
+    }
+    if (!may_read(r, f, asked->topic)) {
+        part->refused = ERR_TOPIC_AUTHORIZATION_FAILED;
+        return;
     }
     if (topic == NULL || asked->number < 0 || asked->number >= topic->partitions_n ||
         !topic->partitions[asked->number].known) {
@@ -94,7 +107,7 @@ static bool parts_resolve(struct req *r, struct fetch *f)
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
     for (; f->parts_n < f->asked.partitions_n; f->parts_n++) {
         f->parts[f->parts_n].asked = &f->asked.partitions[f->parts_n];
-        part_resolve(r, metadata, &f->parts[f->parts_n]);
+        part_resolve(r, f, metadata, &f->parts[f->parts_n]);
     }
     metadata_release(metadata);
     return true;
@@ -392,8 +405,9 @@ static void fill_partition(struct req *r, struct fetch *f, struct part *part,
     fetch_response_partition_init(out);
     out->partition_index = part->asked->number;
     /* Null; but Kafka answers [] for what it refuses before it looks for the partition. */
-    bool unknown =
-        part->refused == ERR_UNKNOWN_TOPIC_ID || part->refused == ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    bool unknown = part->refused == ERR_UNKNOWN_TOPIC_ID ||
+                   part->refused == ERR_UNKNOWN_TOPIC_OR_PARTITION ||
+                   part->refused == ERR_TOPIC_AUTHORIZATION_FAILED;
     out->aborted_transactions_n = unknown ? 0 : -1;
     out->records.data = bytes_of("", 0);
     err e = part->refused != OK ? part->refused : result->error;
@@ -653,13 +667,22 @@ enum req_status handle_fetch(struct req *r)
         return refuse(r, e);
     }
     f->committed = in->isolation_level == 1;
+    f->may_follow = fetch_replica_of(in) >= 0 &&
+                    req_may(r, ACL_CLUSTER_ACTION, ACL_CLUSTER, STR(ACL_CLUSTER_NAME));
     int32_t limit = r->broker->config->fetch_max_bytes;
     limit = within_quota(r, limit);
     f->max_bytes = in->max_bytes < limit ? in->max_bytes : limit;
     f->min_bytes = in->min_bytes < f->max_bytes ? in->min_bytes : f->max_bytes;
     f->deadline_ms = r->now_ms + (in->max_wait_ms < 0 ? 0 : in->max_wait_ms);
-    if (f->asked.standing != NULL) {
+    if (f->asked.standing != NULL && f->may_follow) {
         return fetch_stand(r, f);
+    }
+    if (f->asked.standing != NULL) { /* somebody else's session, or they may not any more */
+        (void)leave_standing(r);
+        e = fetch_asked_look(r, &f->asked);
+        if (e != OK) {
+            return refuse(r, e);
+        }
     }
     return parts_resolve(r, f) ? fetch_round(r, f) : REQ_CLOSE;
 }

@@ -6,6 +6,7 @@
  * controller's session. Kafka answers with no brokers then, and there are clients (librdkafka 2.16) that forget
  * all brokers they know at that, some of them for ever: here they wait, and are sent elsewhere by a closed
  * connection if it takes too long. */
+#include "broker/api/authorize.h"
 #include "broker/api/endpoint.h"
 #include "base/seen.h"
 #include "broker/broker.h"
@@ -61,10 +62,11 @@ static void fill_partition(struct req *r, const struct metadata *metadata,
 }
 
 /* Kafka names them also for a topic that is not there, unless it was asked for by its id. */
-static int32_t topic_operations(const struct req *r)
+static int32_t topic_operations(const struct req *r, struct str topic)
 {
     const struct metadata_request *in = r->in;
-    return in->include_topic_authorized_operations ? TOPIC_ALL_OPERATIONS : INT32_MIN;
+    return in->include_topic_authorized_operations ? req_operations(r, ACL_TOPIC, topic)
+                                                   : INT32_MIN;
 }
 
 static void fill_topic(struct req *r, const struct metadata *metadata,
@@ -73,7 +75,7 @@ static void fill_topic(struct req *r, const struct metadata *metadata,
     out->name = topic->name;
     out->topic_id = topic->id;
     out->is_internal = topic->internal;
-    out->topic_authorized_operations = topic_operations(r);
+    out->topic_authorized_operations = topic_operations(r, topic->name);
     out->partitions = req_array(r, topic->partitions_n, sizeof(*out->partitions));
     for (int32_t i = 0; out->partitions != NULL && i < topic->partitions_n; i++) {
         if (topic->partitions[i].known) {
@@ -90,7 +92,7 @@ static void fill_brokers(struct req *r, const struct metadata *metadata)
     out->cluster_id = str_of(r->broker->cluster_id);
     out->controller_id = metadata->controller_id;
     out->cluster_authorized_operations =
-        in->include_cluster_authorized_operations ? CLUSTER_ALL_OPERATIONS : INT32_MIN;
+        in->include_cluster_authorized_operations ? req_cluster_operations(r) : INT32_MIN;
     int32_t count = 0;
     const struct client_broker *brokers = brokers_for_client(r, metadata, &count);
     out->brokers = req_array(r, count, sizeof(*out->brokers));
@@ -111,7 +113,8 @@ static bool wants_all(const struct req *r)
     return in->topics_n < 0 || (r->version < FIRST_NULL_MEANS_ALL_VERSION && in->topics_n == 0);
 }
 
-static bool may_create(const struct req *r)
+/* Topics that are not there. */
+static bool creates(const struct req *r)
 {
     const struct metadata_request *in = r->in;
     return r->broker->config->auto_create_topics_enable &&
@@ -126,7 +129,10 @@ static void answer_all(struct req *r, const struct metadata *metadata)
         return;
     }
     map_each (entry, &metadata->topics) {
-        fill_topic(r, metadata, entry->value, &out->topics[out->topics_n++]);
+        const struct topic_info *topic = entry->value;
+        if (req_sees(r, ACL_DESCRIBE, ACL_TOPIC, topic->name)) {
+            fill_topic(r, metadata, topic, &out->topics[out->topics_n++]);
+        }
     }
 }
 
@@ -136,17 +142,34 @@ static bool is_to_be_created(const topic_out *topic)
     return topic->error_code == ERR_LEADER_NOT_AVAILABLE && topic->partitions_n == 0;
 }
 
+static bool may_create(const struct req *r, struct str name)
+{
+    return req_sees(r, ACL_CREATE, ACL_CLUSTER, STR(ACL_CLUSTER_NAME)) ||
+           req_may(r, ACL_CREATE, ACL_TOPIC, name);
+}
+
+/* Nothing is told, not even whether it is there: the name is the asked one, or null with the asked id. */
+static void refuse_topic(struct str name, struct uuid id, topic_out *out)
+{
+    metadata_response_topic_init(out);
+    out->name = name;
+    out->topic_id = id;
+    out->error_code = ERR_TOPIC_AUTHORIZATION_FAILED;
+}
+
 /* A topic that is not there: created if that is allowed (then it is collected in `missing`). */
 static void answer_missing(struct req *r, struct str name, topic_out *out)
 {
     out->name = name;
     out->is_internal = topic_is_internal(name);
-    out->topic_authorized_operations = topic_operations(r);
-    if (!topic_name_is_legal(name)) {
-        out->error_code = ERR_INVALID_TOPIC_EXCEPTION;
+    out->topic_authorized_operations = topic_operations(r, name);
+    bool legal = topic_name_is_legal(name);
+    if (creates(r) && !may_create(r, name)) {
+        refuse_topic(name, (struct uuid){{0}}, out);
     } else {
-        out->error_code = may_create(r) ? (int16_t)ERR_LEADER_NOT_AVAILABLE
-                                        : (int16_t)ERR_UNKNOWN_TOPIC_OR_PARTITION;
+        out->error_code = !legal       ? (int16_t)ERR_INVALID_TOPIC_EXCEPTION
+                          : creates(r) ? (int16_t)ERR_LEADER_NOT_AVAILABLE
+                                       : (int16_t)ERR_UNKNOWN_TOPIC_OR_PARTITION;
     }
 }
 
@@ -156,8 +179,12 @@ static void answer_one(struct req *r, const struct metadata *metadata,
     bool by_id = r->version >= FIRST_ID_VERSION && in->name.data == NULL;
     const struct topic_info *found =
         by_id ? metadata_topic_by_id(metadata, in->topic_id) : metadata_topic(metadata, in->name);
+    struct str name = found != NULL ? found->name : in->name;
     metadata_response_topic_init(out);
-    if (found != NULL) {
+    if (name.data != NULL && !req_may(r, ACL_DESCRIBE, ACL_TOPIC, name)) {
+        refuse_topic(by_id ? (struct str){0} : name, by_id ? in->topic_id : (struct uuid){{0}},
+                     out);
+    } else if (found != NULL) {
         fill_topic(r, metadata, found, out);
     } else if (by_id) {
         out->name = (struct str){0};
@@ -259,7 +286,7 @@ static enum req_status answer(struct req *r, struct metadata *metadata)
     /* The answer points into the snapshot until it is encoded. */
     r->state = metadata;
     r->release = release_snapshot;
-    return missing && may_create(r) ? req_on_control(r, create_missing, NULL) : REQ_DONE;
+    return missing && creates(r) ? req_on_control(r, create_missing, NULL) : REQ_DONE;
 }
 
 /* ---- nothing is known yet ---- */

@@ -1,5 +1,6 @@
 /* OffsetFetch: the committed offsets of groups. Version 0 reads what version 0 committed, from the
  * coordination store. (reference: coordinators §1.9) */
+#include "broker/api/authorize.h"
 #include "broker/api/merged.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
@@ -47,12 +48,15 @@ static void fetch_partition(struct req *r, const struct fetch_group *f, struct s
     }
 }
 
-/* The topics of all offsets, each with room for its partitions. */
+/* The topics of all offsets that may be seen, each with room for its partitions. */
 static void list_topics(struct req *r, struct fetch_group *f, struct map *by_name)
 {
     map_each (entry, &f->group->offsets) {
         const struct committed *value = entry->value;
         struct offset_fetch_response_topic *topic = map_get_str(by_name, value->topic);
+        if (topic == NULL && !req_sees(r, ACL_DESCRIBE, ACL_TOPIC, value->topic)) {
+            continue;
+        }
         if (topic == NULL) {
             topic = &f->out[f->out_n++];
             offset_fetch_response_topic_init(topic);
@@ -80,7 +84,7 @@ static void fetch_all(struct req *r, struct fetch_group *f)
     map_each (entry, &f->group->offsets) {
         const struct committed *value = entry->value;
         struct offset_fetch_response_topic *topic = map_get_str(&by_name, value->topic);
-        if (topic->partitions != NULL) {
+        if (topic != NULL && topic->partitions != NULL) {
             fetch_partition(r, f, topic->name, value->partition,
                             &topic->partitions[topic->partitions_n++]);
         }
@@ -106,15 +110,17 @@ static int32_t number_of(const void *topics, int32_t topic, int32_t place)
 static void fetch_topic(struct req *r, const struct fetch_group *f, const struct merged_topic *in,
                         struct offset_fetch_response_topic *out)
 {
+    bool may = f->error != OK || req_may(r, ACL_DESCRIBE, ACL_TOPIC, in->name);
+    err e = may ? f->error : ERR_TOPIC_AUTHORIZATION_FAILED;
     offset_fetch_response_topic_init(out);
     out->name = in->name;
     out->partitions = req_array(r, in->partitions_n, sizeof(fetch_out));
     for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
         fetch_out *partition = &out->partitions[out->partitions_n++];
-        if (f->error == OK) {
+        if (e == OK) {
             fetch_partition(r, f, in->name, in->partitions[i].number, partition);
         } else {
-            refuse_partition(f->error, in->partitions[i].number, partition);
+            refuse_partition(e, in->partitions[i].number, partition);
         }
     }
 }
@@ -211,13 +217,15 @@ static err read_offset(struct req *r, const struct metadata *metadata, struct st
 static void fetch_old_topic(struct req *r, const struct metadata *metadata,
                             const struct merged_topic *in, struct offset_fetch_response_topic *out)
 {
+    bool may = req_may(r, ACL_DESCRIBE, ACL_TOPIC, in->name);
     offset_fetch_response_topic_init(out);
     out->name = in->name;
     out->partitions = req_array(r, in->partitions_n, sizeof(fetch_out));
     for (int32_t i = 0; out->partitions != NULL && i < in->partitions_n; i++) {
         fetch_out *partition = &out->partitions[out->partitions_n++];
         int64_t offset = -1;
-        err e = read_offset(r, metadata, in->name, in->partitions[i].number, &offset);
+        err e = may ? read_offset(r, metadata, in->name, in->partitions[i].number, &offset)
+                    : ERR_TOPIC_AUTHORIZATION_FAILED;
         refuse_partition(e, in->partitions[i].number, partition);
         partition->committed_offset = offset;
     }

@@ -1,6 +1,6 @@
 /* DescribeGroups: state and members; a group that does not exist is Dead, without an error.
  * (reference: coordinators §1.11) */
-#include "broker/api/endpoint.h"
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/group_shard.h"
@@ -45,7 +45,7 @@ static void describe_one(struct group_coordinator *c, struct req *r, struct str 
     err e = group_shard_lock(c, id, true, &shard);
     out->error_code = kafka_error_wire(e);
     out->authorized_operations =
-        e == OK && in->include_authorized_operations ? GROUP_ALL_OPERATIONS : INT32_MIN;
+        e == OK && in->include_authorized_operations ? req_operations(r, ACL_GROUP, id) : INT32_MIN;
     if (e != OK) {
         return;
     }

@@ -1,4 +1,5 @@
 /* ListGroups: the groups that this broker coordinates. (reference: coordinators §1.11) */
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "broker/coordinator/group.h"
 #include "broker/coordinator/group_shard.h"
@@ -39,6 +40,7 @@ static bool list_reserve(struct req *r, size_t more, size_t *room)
 
 struct listing {
     struct req *r;
+    bool sees_all;
     size_t room;
 };
 
@@ -56,7 +58,8 @@ static void list_shard(struct shard *base, void *context)
     map_each (entry, &shard->groups) {
         const struct group *group = entry->value;
         if (wanted(in->states_filter, in->states_filter_n, group_state_name(group->state)) &&
-            wanted(in->types_filter, in->types_filter_n, "classic")) {
+            wanted(in->types_filter, in->types_filter_n, "classic") &&
+            (listing->sees_all || req_sees(r, ACL_DESCRIBE, ACL_GROUP, group->id))) {
             struct list_groups_response_group *one = &out->groups[out->groups_n++];
             list_groups_response_group_init(one);
             one->group_id = arena_str(&r->arena, group->id);
@@ -70,7 +73,8 @@ static void list_shard(struct shard *base, void *context)
 enum req_status handle_list_groups(struct req *r)
 {
     struct list_groups_response *out = r->out;
-    struct listing listing = {.r = r};
+    struct listing listing = {
+        .r = r, .sees_all = req_sees(r, ACL_DESCRIBE, ACL_CLUSTER, STR(ACL_CLUSTER_NAME))};
     err e = shards_each(&r->broker->groups->shards, list_shard, &listing);
     out->error_code = out->error_code == OK ? kafka_error_wire(e) : out->error_code;
     return REQ_DONE;

@@ -2,6 +2,7 @@
  * the request waits until every new partition has a leader, or until its time is over.
  * (reference: requests §6.1) */
 #include "base/seen.h"
+#include "broker/api/authorize.h"
 #include "broker/api/config_shown.h"
 #include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
@@ -11,6 +12,11 @@
 
 typedef struct create_topics_request_topic topic_in;
 typedef struct create_topics_response_topic topic_out;
+
+struct creation {
+    struct topics_wait wait; /* first */
+    int32_t *counts;         /* how many partitions each topic is to have: not everybody is told */
+};
 
 static bool read_assignment(struct req *r, const topic_in *in, struct topic_wish *wish)
 {
@@ -92,7 +98,12 @@ static void create_one(struct req *r, int32_t index, bool named_twice)
             made.message[0] == '\0' ? (struct str){0} : arena_str(&r->arena, str_of(made.message));
         return;
     }
+    ((struct creation *)r->state)->counts[index] = made.partitions_n;
     out->topic_id = wish.validate_only ? (struct uuid){{0}} : made.id;
+    if (!req_may(r, ACL_DESCRIBE_CONFIGS, ACL_TOPIC, out->name)) {
+        out->topic_config_error_code = ERR_TOPIC_AUTHORIZATION_FAILED;
+        return;
+    }
     out->num_partitions = made.partitions_n;
     out->replication_factor = made.replication_factor;
     echo_config(r, &wish, out);
@@ -123,8 +134,9 @@ static int16_t *error_of(const struct req *r, int32_t at)
 
 static bool is_ready(const struct req *r, const struct metadata *metadata, int32_t at)
 {
+    const struct creation *creation = r->state;
     const topic_out *topic = &((const struct create_topics_response *)r->out)->topics[at];
-    return topics_wait_leaders(metadata, topic->name, topic->num_partitions);
+    return topics_wait_leaders(metadata, topic->name, creation->counts[at]);
 }
 
 static void say_late(struct req *r, int32_t at)
@@ -140,13 +152,21 @@ static enum req_status wait_for_leaders(struct req *r)
         .error_of = error_of, .is_done = is_ready, .late = say_late};
     const struct create_topics_request *in = r->in;
     const struct create_topics_response *out = r->out;
-    r->state = req_alloc(r, sizeof(struct topics_wait));
-    return in->validate_only || r->state == NULL
-               ? REQ_DONE
-               : topics_wait_begin(r, &RULES, out->topics_n, in->timeout_ms);
+    return in->validate_only ? REQ_DONE
+                             : topics_wait_begin(r, &RULES, out->topics_n, in->timeout_ms);
 }
 
 enum req_status handle_create_topics(struct req *r)
 {
+    const struct create_topics_request *in = r->in;
+    struct creation *creation = req_alloc(r, sizeof(*creation));
+    if (creation == NULL) {
+        return REQ_CLOSE;
+    }
+    creation->counts = req_array(r, in->topics_n, sizeof(*creation->counts));
+    if (creation->counts == NULL) {
+        return REQ_CLOSE;
+    }
+    r->state = creation;
     return req_on_control(r, create_all, wait_for_leaders);
 }

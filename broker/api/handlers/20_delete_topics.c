@@ -1,5 +1,6 @@
 /* DeleteTopics: asks for the deletion on the control thread, then waits until the topics are gone.
  * (reference: requests §6.2) */
+#include "broker/api/authorize.h"
 #include "broker/api/throttling.h"
 #include "broker/api/topics_wait.h"
 #include "broker/broker.h"
@@ -35,21 +36,33 @@ static bool both_given(const struct target *targets, int32_t count)
     return false;
 }
 
+/* Who knows only an id, and may not describe the topic, is not told its name. */
+static err may_delete(struct req *r, bool by_id, struct str name)
+{
+    bool may = (!by_id || req_may(r, ACL_DESCRIBE, ACL_TOPIC, name)) &&
+               req_may(r, ACL_DELETE, ACL_TOPIC, name);
+    return may ? OK : ERR_TOPIC_AUTHORIZATION_FAILED;
+}
+
 static err delete_one(struct req *r, struct delete_topics_response_topic *out)
 {
     struct metadata *metadata = metadata_acquire(r->broker->metadata);
     bool by_id = out->name.data == NULL;
     const struct topic_info *topic =
         by_id ? metadata_topic_by_id(metadata, out->topic_id) : metadata_topic(metadata, out->name);
+    struct str name = topic == NULL ? out->name : arena_str(&r->arena, topic->name);
+    struct uuid id = topic == NULL ? out->topic_id : topic->id;
     int32_t partitions_n = topic == NULL ? 0 : topic->partitions_n;
-    if (topic != NULL) {
-        out->name = arena_str(&r->arena, topic->name);
-        out->topic_id = topic->id;
-    }
     metadata_release(metadata);
-    if (topic == NULL) {
-        return by_id ? ERR_UNKNOWN_TOPIC_ID : ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (topic == NULL && by_id) {
+        return ERR_UNKNOWN_TOPIC_ID;
     }
+    TRY(may_delete(r, by_id, name));
+    if (topic == NULL) {
+        return ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
+    out->name = name;
+    out->topic_id = id;
     TRY(throttling_mutate(r, partitions_n));
     return topics_delete(&r->broker->topics, out->name);
 }

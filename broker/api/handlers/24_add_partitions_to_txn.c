@@ -1,6 +1,7 @@
 /* AddPartitionsToTxn: partitions that a transaction is about to write to. Up to version 3 a producer asks for its
  * own; from 4 on a broker asks for several, and may only want to know whether they are in it (KIP-890). (reference:
  * coordinators §4.3) */
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "broker/coordinator/txn_shard.h"
 
@@ -36,11 +37,12 @@ struct adding {
 
 /* ---- one transaction ---- */
 
-/* Clients may not write into the internal topics, whose partitions come by other requests. */
+/* Clients may not write into the internal topics, whose partitions come by other requests. Brokers may ask for all. */
 static err check_partition(const struct req *r, const struct metadata *metadata,
                            const struct topic_partition *name)
 {
-    if (r->version < FIRST_BATCHED_VERSION && topic_is_internal(name->topic)) {
+    if (r->version < FIRST_BATCHED_VERSION &&
+        (topic_is_internal(name->topic) || !req_may(r, ACL_WRITE, ACL_TOPIC, name->topic))) {
         return ERR_TOPIC_AUTHORIZATION_FAILED;
     }
     return metadata_has_partition(metadata, name->topic, name->partition)

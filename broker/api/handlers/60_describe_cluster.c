@@ -1,4 +1,5 @@
 /* DescribeCluster: brokers, controller, cluster id. (KIP-700, KIP-919) */
+#include "broker/api/authorize.h"
 #include "broker/api/endpoint.h"
 #include "broker/broker.h"
 
@@ -21,7 +22,7 @@ enum req_status handle_describe_cluster(struct req *r)
     out->cluster_id = str_of(r->broker->cluster_id);
     out->controller_id = metadata->controller_id;
     out->cluster_authorized_operations =
-        in->include_cluster_authorized_operations ? CLUSTER_ALL_OPERATIONS : INT32_MIN;
+        in->include_cluster_authorized_operations ? req_cluster_operations(r) : INT32_MIN;
     int32_t count = 0;
     const struct client_broker *brokers = brokers_for_client(r, metadata, &count);
     out->brokers = req_array(r, count, sizeof(*out->brokers));

@@ -1,5 +1,6 @@
 /* DescribeTransactions: how transactional ids stand with their coordinator (KIP-664). (reference:
  * coordinators §4.10) */
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "broker/coordinator/txn_shard.h"
 
@@ -12,8 +13,12 @@ static bool list_partitions(struct req *r, const struct txn_partitions *set, sta
     int32_t *numbers = req_array(r, count, sizeof(*numbers));
     out->topics = req_array(r, count, sizeof(*out->topics));
     for (int32_t i = 0; numbers != NULL && out->topics != NULL && i < count;) {
-        struct describe_transactions_response_topic *topic = &out->topics[out->topics_n++];
         int32_t n = txn_partitions_of_topic(set, i);
+        if (!req_sees(r, ACL_DESCRIBE, ACL_TOPIC, set->items[i].topic)) {
+            i += n;
+            continue;
+        }
+        struct describe_transactions_response_topic *topic = &out->topics[out->topics_n++];
         describe_transactions_response_topic_init(topic);
         topic->topic = arena_str(&r->arena, set->items[i].topic);
         topic->partitions = numbers + i;

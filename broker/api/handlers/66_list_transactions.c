@@ -1,5 +1,6 @@
 /* ListTransactions: the transactional ids that this broker coordinates (KIP-664, KIP-994). (reference:
  * coordinators §4.10) */
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "broker/coordinator/txn_shard.h"
 
@@ -81,7 +82,8 @@ static void list_shard(struct shard *base, void *context)
     int64_t now_ms = shard_now_ms(base);
     map_each (entry, &shard->txns) {
         const struct txn *txn = entry->value;
-        if (is_wanted(listing, txn, now_ms)) {
+        if (is_wanted(listing, txn, now_ms) &&
+            req_sees(listing->r, ACL_DESCRIBE, ACL_TRANSACTIONAL_ID, txn->id)) {
             state_out *state = &out->transaction_states[out->transaction_states_n++];
             list_transactions_response_transaction_state_init(state);
             state->transactional_id = arena_str(&listing->r->arena, txn->id);
