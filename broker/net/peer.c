@@ -239,6 +239,15 @@ static err take_frames(struct peer *peer)
     return stream_keep(&peer->stream) ? OK : E_LIMIT;
 }
 
+/* With TLS 1.3 the other side looks at this one's certificate when the handshake is done here. */
+static void say_refusal(const struct peer *peer)
+{
+    if (peer->stream.tls != NULL && tls_has_reason(peer->stream.tls)) {
+        log_warn("tls", "no TLS with another broker host=%s error=\"%s\"", peer->host,
+                 tls_why(peer->stream.tls));
+    }
+}
+
 static err receive(struct peer *peer)
 {
     for (;;) {
@@ -254,6 +263,7 @@ static err receive(struct peer *peer)
         case STREAM_STARVED:
             return E_LIMIT;
         default:
+            say_refusal(peer);
             return E_CLOSED;
         }
     }
@@ -371,8 +381,7 @@ static err shake_hands(struct peer *peer)
         return begin_login(peer);
     }
     if (progress == TLS_FAILED) {
-        log_warn("tls", "no TLS with another broker host=%s error=\"%s\"", peer->host,
-                 tls_why(peer->stream.tls));
+        say_refusal(peer);
         return E_CLOSED;
     }
     uint32_t events = progress == TLS_WANTS_WRITE ? (uint32_t)EPOLLOUT : (uint32_t)EPOLLIN;
