@@ -297,6 +297,20 @@ static err refuse_inside(const struct field *request, uint8_t *in, const struct 
     return OK;
 }
 
+static err refuse_flat(const struct field *asked, uint8_t *in, const struct field *answers,
+                       uint8_t *out, int version, const struct refusal *refusal,
+                       struct arena *arena)
+{
+    struct message_array outer;
+    view(asked, in, &outer);
+    for (int32_t i = 0; i < outer.count; i++) {
+        TRY(refuse_inside(first_array(outer.shape, version),
+                          outer.elements + (size_t)i * outer.size, answers, out, version, refusal,
+                          arena));
+    }
+    return OK;
+}
+
 err message_refuse(const struct message *request, const struct message *response, int version,
                    const void *in, void *out, const struct refusal *refusal, struct arena *arena)
 {
@@ -306,18 +320,14 @@ err message_refuse(const struct message *request, const struct message *response
     if (answers == NULL || (has_error(response->shape, version) && !refusal->inside)) {
         return OK;
     }
-    const struct field *asked = first_array(request->shape, version);
-    if (asked == NULL || !refusal->flat) {
-        return asked == NULL
-                   ? OK
-                   : refuse_inside(asked, request_in, answers, out, version, refusal, arena);
-    }
-    struct message_array outer;
-    view(asked, request_in, &outer);
-    for (int32_t i = 0; i < outer.count; i++) {
-        TRY(refuse_inside(first_array(outer.shape, version),
-                          outer.elements + (size_t)i * outer.size, answers, out, version, refusal,
-                          arena));
+    for (size_t i = 0; i < request->shape->fields_n; i++) {
+        const struct field *asked = &request->shape->fields[i];
+        if ((asked->flags & FIELD_ARRAY) != 0 && field_in_version(asked, version)) {
+            TRY(refusal->flat ? refuse_flat(asked, request_in, answers, out, version, refusal,
+                                            arena)
+                              : refuse_inside(asked, request_in, answers, out, version, refusal,
+                                              arena));
+        }
     }
     return OK;
 }

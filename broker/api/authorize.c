@@ -106,9 +106,36 @@ static int16_t error_for(enum acl_type type)
     }
 }
 
-static struct refusal refusal_of(const struct need *need, enum acl_type type)
+/* What some APIs say beside the code; null: they say nothing. */
+static struct str message_for(const struct req *r, enum acl_type type)
+{
+    switch (r->schema->key) {
+    case 19: /* CreateTopics */
+        return STR("Authorization failed.");
+    case 37: /* CreatePartitions */
+        return STR("The topic authorization is failed.");
+    case 10: /* FindCoordinator; not in a list */
+    case 29: /* the ACLs' */
+    case 30:
+    case 31:
+    case 32: /* DescribeConfigs */
+    case 45: /* reassignments */
+    case 46:
+    case 49: /* AlterClientQuotas */
+    case 61: /* DescribeProducers */
+        return type == ACL_TOPIC              ? STR("Topic authorization failed.")
+               : type == ACL_GROUP            ? STR("Group authorization failed.")
+               : type == ACL_TRANSACTIONAL_ID ? STR("Transactional Id authorization failed.")
+                                              : STR("Cluster authorization failed.");
+    default:
+        return (struct str){0};
+    }
+}
+
+static struct refusal refusal_of(const struct req *r, const struct need *need, enum acl_type type)
 {
     return (struct refusal){.error = error_for(type),
+                            .message = message_for(r, type),
                             .inside = need->inside,
                             .flat = need->flat,
                             .echoed = need->echoed};
@@ -116,7 +143,7 @@ static struct refusal refusal_of(const struct need *need, enum acl_type type)
 
 static enum authorized refuse(struct req *r, const struct need *need)
 {
-    struct refusal refusal = refusal_of(need, need->type);
+    struct refusal refusal = refusal_of(r, need, need->type);
     err e = message_refuse(r->schema->request, r->schema->response, r->version, r->in, r->out,
                            &refusal, &r->arena);
     return e == OK ? ANSWERED : UNANSWERABLE;
@@ -170,7 +197,7 @@ static bool may_element(const struct req *r, const struct need *need,
 static err take_out(struct req *r, const struct need *need, const struct message_array *array,
                     int32_t at, enum acl_type type)
 {
-    struct refusal refusal = refusal_of(need, type);
+    struct refusal refusal = refusal_of(r, need, type);
     if (r->refused == NULL) {
         r->refused = req_alloc(r, sizeof(*r->refused));
         TRY(r->refused == NULL ? E_LIMIT : OK);
