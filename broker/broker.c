@@ -335,6 +335,7 @@ static void broker_free(struct broker *broker)
     server_free(broker->server);
     fetch_sessions_free(broker->fetch_sessions);
     quotas_free(broker->quotas);
+    broker_free_logins(broker);
     producer_ids_free(broker->producer_ids);
     isr_changes_free(broker->isr_changes);
     to_controller_free(broker->to_controller);

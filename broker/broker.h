@@ -36,6 +36,7 @@
 #include "broker/replica/fetch_session.h"
 #include "broker/security/authorizer.h"
 #include "broker/security/quotas.h"
+#include "broker/security/sasl_listener.h"
 
 /* The outside of a broker; all of it outlives the broker. Brokers on virtual time in one process have a
  * clock and threads of their own (base/threads.h, loop_turn), a seeded random, and files, a network and a
@@ -105,6 +106,9 @@ struct broker {
     struct producer_ids *producer_ids;
     struct fetch_sessions *fetch_sessions;
     struct quotas *quotas;
+    struct scram_users *scram_users;
+    struct tokens *tokens;
+    struct sasl_identity identity; /* as whom it logs in at others; no user: it need not */
     struct group_coordinator *groups;
     struct txn_coordinator *txns;
     struct housekeeping *housekeeping;

@@ -4,6 +4,7 @@
 #define OTTLA_BROKER_BROKER_INTERNAL_H
 
 #include "broker/broker.h"
+#include "broker/security/client_entity.h"
 #include "storage/logs.h"
 
 /* ---- broker_listeners.c ---- */
@@ -24,6 +25,18 @@ NODISCARD err broker_parse_listeners(const struct config *config, struct listene
 NODISCARD err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES]);
 /* What clients are told to connect to. */
 void broker_make_endpoints(struct broker *broker);
+
+/* ---- broker_logins.c ---- */
+
+/* Who may log in where, as the options say it, and as whom this broker does: nothing is kept of it, or the broker has
+ * it. The listeners have been parsed. */
+NODISCARD err broker_check_logins(const struct broker_env *env, const struct config *config,
+                                  struct listeners *listeners, char reason[BROKER_REASON_BYTES]);
+NODISCARD err broker_make_logins(struct broker *broker, char reason[BROKER_REASON_BYTES]);
+void broker_free_logins(struct broker *broker);
+/* The SCRAM credentials of a user are these now. */
+void broker_take_scram_user(struct broker *broker, const struct client_entity *entity,
+                            const struct znode_config *config);
 
 /* ---- broker_tls.c ---- */
 

@@ -161,6 +161,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
     take_listener_limits(broker);
     TRY(take_brokers_listeners(broker, reason));
     TRY(broker_make_tls(broker, reason));
+    TRY(broker_make_logins(broker, reason));
     broker->loops_n = broker_threads_wanted(config->num_network_threads) +
                       (broker_has_control_plane(broker) ? 1 : 0);
     struct server_config server = {
@@ -180,6 +181,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
                  .samples = broker_quota_samples(config)},
         .buffered_bytes_max = buffered_bytes_max(config),
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
+                   .login_bytes_max = config->sasl_server_max_receive_size,
                    .idle_ms = idle_ms(config),
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,
                    .send_buffer_bytes = broker_buffer_bytes(config, "socket.send.buffer.bytes",

@@ -118,6 +118,7 @@ static void on_client_config(void *context, const struct client_entity *entity,
     struct broker *broker = context;
     struct quota_limits limits = client_quotas_read(config);
     quotas_set(broker->quotas, entity, &limits);
+    broker_take_scram_user(broker, entity, config);
 }
 
 static struct client_configs_sink client_sink(struct broker *broker)

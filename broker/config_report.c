@@ -105,8 +105,10 @@ static err finish(struct config *config, char reason[BROKER_REASON_BYTES])
 {
     TRY(config_finish(config, reason));
     struct listeners listeners = {0};
+    const struct broker_env env = broker_env_system();
     err e = broker_parse_listeners(config, &listeners, reason);
     e = e == OK ? broker_check_tls(config, &listeners, reason) : e;
+    e = e == OK ? broker_check_logins(&env, config, &listeners, reason) : e;
     listeners_deinit(&listeners);
     return e;
 }

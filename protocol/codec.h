@@ -55,6 +55,9 @@ size_t message_size(const struct message *message, int version, const void *in);
 void message_print(const struct message *message, int version, const void *in,
                    struct writer *writer);
 
+/* Says the error where the message has a field for it, and nothing around it is in an array. */
+void message_set_error(const struct message *message, int version, void *out, int16_t code);
+
 const char *message_name(const struct message *message);
 /* How many bytes its struct takes. */
 size_t message_struct_size(const struct message *message);

@@ -323,10 +323,9 @@ err message_refuse(const struct message *request, const struct message *response
     for (size_t i = 0; i < request->shape->fields_n; i++) {
         const struct field *asked = &request->shape->fields[i];
         if ((asked->flags & FIELD_ARRAY) != 0 && field_in_version(asked, version)) {
-            TRY(refusal->flat ? refuse_flat(asked, request_in, answers, out, version, refusal,
-                                            arena)
-                              : refuse_inside(asked, request_in, answers, out, version, refusal,
-                                              arena));
+            TRY(refusal->flat
+                    ? refuse_flat(asked, request_in, answers, out, version, refusal, arena)
+                    : refuse_inside(asked, request_in, answers, out, version, refusal, arena));
         }
     }
     return OK;

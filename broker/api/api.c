@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "broker/api/authorize.h"
+#include "broker/api/login.h"
 #include "broker/api/throttling.h"
 #include "broker/api/times.h"
 #include "broker/broker.h"
@@ -131,6 +132,9 @@ static struct error_counts *errors_of(const struct req *r)
 /* Encodes the answer behind what the connection has to send already. */
 static err encode_behind(struct req *r, struct writer *out)
 {
+    if (r->raw_token) {
+        return login_encode_raw(r, out);
+    }
     size_t start = out->len;
     size_t spliced = out->spliced_bytes;
     writer_i32(out, 0);
@@ -169,7 +173,7 @@ static err encode_answer(struct req *r)
 /* Sends the answer and ends the request. The connection's answer is in its output on FRAME_DONE. */
 static enum frame_result finish(struct req *r, enum req_status status)
 {
-    enum frame_result result = status == REQ_CLOSE ? FRAME_CLOSE : FRAME_DONE;
+    enum frame_result result = status == REQ_CLOSE || r->close_after ? FRAME_CLOSE : FRAME_DONE;
     bool answers = status == REQ_DONE && r->conn != NULL && !r->no_answer && !r->answer_lost;
     if (status == REQ_DONE) {
         throttling_tell(r);
@@ -341,8 +345,45 @@ static enum req_status handle(struct req *r)
                                                               : authorize_then_handle(r);
 }
 
+/* Has the request carried out, and answers it unless it waits. */
+static enum frame_result serve(struct req *r, enum req_status (*instead)(struct req *r))
+{
+    struct conn *conn = r->conn;
+    req_times_begin(r);
+    throttling_clock_start(r);
+    enum req_status status = instead != NULL ? instead(r) : handle(r);
+    if (status == REQ_PARKED) {
+        req_times_handled(r);
+        throttling_clock_stop(r);
+        conn_set_user(conn, r);
+        return FRAME_PARKED;
+    }
+    return finish(r, status);
+}
+
+static enum frame_result refuse_frame(struct req *r, err why)
+{
+    log_debug("api", "request refused api=%s version=%d peer=%s error=\"%s\"", r->schema->name,
+              r->version, conn_peer(r->conn), err_text(why));
+    req_release(r);
+    return FRAME_CLOSE;
+}
+
+/* A step of a login without a request around it. */
+static enum frame_result on_raw_token(struct api_loop *home, struct conn *conn, uint8_t *frame,
+                                      size_t len)
+{
+    struct req *r = req_begin(home, conn, api_schema_of(LOGIN_RAW_KEY), 0);
+    err e = login_prepare_raw(r, bytes_of(frame, len));
+    return e == OK ? serve(r, NULL) : refuse_frame(r, e);
+}
+
 static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *frame, size_t len)
 {
+    struct sasl_server *sasl = login_of(conn);
+    if (sasl != NULL && sasl_server_wants_raw(sasl)) {
+        return on_raw_token(context, conn, frame, len);
+    }
     if (len < HEADER_MIN_BYTES || api_of((int16_t)load_u16(frame)) == NULL) {
         return FRAME_CLOSE;
     }
@@ -352,24 +393,16 @@ static enum frame_result on_frame(void *context, struct conn *conn, uint8_t *fra
     if (!known && schema->key != API_VERSIONS_KEY) {
         return FRAME_CLOSE;
     }
+    enum sasl_verdict verdict = login_admit(sasl, conn, schema->key, known);
+    if (verdict == SASL_DROP) {
+        return FRAME_CLOSE;
+    }
     struct req *r = req_begin(context, conn, schema, version);
     err e = prepare(r, frame, len);
     if (e != OK) {
-        log_debug("api", "request refused api=%s version=%d peer=%s error=\"%s\"", schema->name,
-                  version, conn_peer(conn), err_text(e));
-        req_release(r);
-        return FRAME_CLOSE;
+        return refuse_frame(r, e);
     }
-    req_times_begin(r);
-    throttling_clock_start(r);
-    enum req_status status = handle(r);
-    if (status == REQ_PARKED) {
-        req_times_handled(r);
-        throttling_clock_stop(r);
-        conn_set_user(conn, r);
-        return FRAME_PARKED;
-    }
-    return finish(r, status);
+    return serve(r, verdict == SASL_REFUSE ? login_refuse : NULL);
 }
 
 /* ---- the control thread ---- */

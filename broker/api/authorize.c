@@ -106,15 +106,28 @@ static int16_t error_for(enum acl_type type)
     }
 }
 
+static struct str standard_message(enum acl_type type)
+{
+    return type == ACL_TOPIC              ? STR("Topic authorization failed.")
+           : type == ACL_GROUP            ? STR("Group authorization failed.")
+           : type == ACL_TRANSACTIONAL_ID ? STR("Transactional Id authorization failed.")
+                                          : STR("Cluster authorization failed.");
+}
+
 /* What some APIs say beside the code; null: they say nothing. */
 static struct str message_for(const struct req *r, enum acl_type type)
 {
+    enum { FIND_COORDINATOR_LISTS = 4 };
     switch (r->schema->key) {
+    case 10: /* FindCoordinator: of several it explains nothing */
+        if (r->version >= FIND_COORDINATOR_LISTS) {
+            return STR("");
+        }
+        return standard_message(type);
     case 19: /* CreateTopics */
         return STR("Authorization failed.");
     case 37: /* CreatePartitions */
         return STR("The topic authorization is failed.");
-    case 10: /* FindCoordinator; not in a list */
     case 29: /* the ACLs' */
     case 30:
     case 31:
@@ -123,10 +136,7 @@ static struct str message_for(const struct req *r, enum acl_type type)
     case 46:
     case 49: /* AlterClientQuotas */
     case 61: /* DescribeProducers */
-        return type == ACL_TOPIC              ? STR("Topic authorization failed.")
-               : type == ACL_GROUP            ? STR("Group authorization failed.")
-               : type == ACL_TRANSACTIONAL_ID ? STR("Transactional Id authorization failed.")
-                                              : STR("Cluster authorization failed.");
+        return standard_message(type);
     default:
         return (struct str){0};
     }

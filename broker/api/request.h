@@ -71,6 +71,8 @@ struct req {
     int64_t worked_us;
     bool no_answer;      /* acks=0: nothing is sent */
     bool answer_lost;    /* the same, because who stands in the way wants it */
+    bool close_after;    /* the answer is the last one */
+    bool raw_token;      /* SaslAuthenticate without a request around it, and so is its answer */
     bool header_v0_body; /* ApiVersions of an unknown version: the body is version 0 */
 
     /* Parking. */

@@ -10,7 +10,7 @@ struct quota_client throttling_client(const struct req *r)
     return (struct quota_client){.user = r->session->principal.name, .client_id = r->client_id};
 }
 
-/* What brokers ask of each other. */
+/* What brokers ask of each other, and logins: nobody is known yet. */
 static bool is_exempt(const struct req *r)
 {
     switch (r->schema->key) {
@@ -18,7 +18,9 @@ static bool is_exempt(const struct req *r)
     case 5:  /* StopReplica */
     case 6:  /* UpdateMetadata */
     case 7:  /* ControlledShutdown */
+    case 17: /* SaslHandshake */
     case 27: /* WriteTxnMarkers */
+    case 36: /* SaslAuthenticate */
     case 56: /* AlterPartition */
     case 67: /* AllocateProducerIds */
         return true;

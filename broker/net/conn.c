@@ -21,6 +21,7 @@
 
 #include "base/log.h"
 #include "broker/net/listeners.h"
+#include "broker/security/sasl_server.h"
 #include "broker/security/tls_slot.h"
 
 #include <arpa/inet.h>
@@ -51,6 +52,7 @@ struct conn {
     void *user;
     struct sending *sending;
     const struct session *session;
+    struct sasl_server *sasl; /* NULL: nobody logs in */
     struct sockaddr_storage peer;
     char peer_text[PEER_TEXT_MAX];
 };
@@ -203,6 +205,9 @@ void conn_open(struct net_loop *net, int fd, struct listener *listener,
                                 .receive_buffer_bytes = net->limits.receive_buffer_bytes,
                             });
     conn->stranger = conn->session->protocol != PROTOCOL_PLAINTEXT;
+    if (protocol_has_sasl(conn->session->protocol)) {
+        conn->stream.frame_bytes_max = net->limits.login_bytes_max;
+    }
     list_append(conn->stranger ? &net->strangers : &net->idle, &conn->link);
     atomic_fetch_add(&net->conns_n, 1);
     if (!begin_tls(conn) || io_watch_set(net->loop, &conn->watch, EPOLLIN) != OK) {
@@ -240,6 +245,7 @@ void conn_close(struct conn *conn)
     timer_stop(net->loop, &conn->throttle);
     stream_deinit(&conn->stream);
     session_release(conn->session);
+    sasl_server_free(conn->sasl);
     list_remove(&conn->link);
     list_remove(&conn->starved_link);
     list_remove(&conn->handshake_link);
@@ -613,11 +619,23 @@ const struct session *conn_session(const struct conn *conn)
     return conn->session;
 }
 
+struct sasl_server *conn_sasl(const struct conn *conn)
+{
+    return conn->sasl;
+}
+
+void conn_set_sasl(struct conn *conn, struct sasl_server *sasl)
+{
+    CHECK(conn->sasl == NULL);
+    conn->sasl = sasl;
+}
+
 void conn_set_session(struct conn *conn, const struct session *session)
 {
     session_release(conn->session);
     conn->session = session;
     conn->stranger = false;
+    conn->stream.frame_bytes_max = conn->net->limits.frame_bytes_max;
 }
 
 void *conn_user(const struct conn *conn)

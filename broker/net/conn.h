@@ -39,6 +39,7 @@ struct conn_handler {
 
 struct net_limits {
     int32_t frame_bytes_max;   /* socket.request.max.bytes */
+    int32_t login_bytes_max;   /* the same before a login: sasl.server.max.receive.size */
     int64_t idle_ms;           /* connections.max.idle.ms */
     int64_t partial_idle_ms;   /* silence allowed in the middle of a frame */
     int32_t send_buffer_bytes; /* -1: the system's */
@@ -112,6 +113,9 @@ bool conn_peer_has_closed(const struct conn *conn);
 const struct session *conn_session(const struct conn *conn);
 /* Takes over the caller's reference. */
 void conn_set_session(struct conn *conn, const struct session *session);
+/* How the client logs in, where it must: the connection's from here on. NULL: nobody has begun. */
+struct sasl_server *conn_sasl(const struct conn *conn);
+void conn_set_sasl(struct conn *conn, struct sasl_server *sasl);
 /* Anything that the layer above hangs onto the connection. */
 void *conn_user(const struct conn *conn);
 void conn_set_user(struct conn *conn, void *user);

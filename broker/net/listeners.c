@@ -96,10 +96,7 @@ static bool is_controller_listener(const struct listeners_config *config, const 
     return false;
 }
 
-/* The protocols that are built, by their bits. */
-enum { BUILT = 1 << PROTOCOL_PLAINTEXT | 1 << PROTOCOL_SSL };
-
-/* The protocol that the map gives a listener must be one that is built. */
+/* The protocol that the map gives a listener. */
 static err take_protocol(const struct listeners_config *config, struct listener *listener,
                          const struct refusal *to)
 {
@@ -119,12 +116,7 @@ static err take_protocol(const struct listeners_config *config, struct listener 
                           "protocol; it must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
                           (int)protocol.len, protocol.text);
         }
-        return (BUILT >> listener->security_protocol & 1) != 0
-                   ? OK
-                   : refuse(to->reason, to->size,
-                            "option listeners: %s needs %.*s, which is not built; PLAINTEXT "
-                            "and SSL are",
-                            listener->name, (int)protocol.len, protocol.text);
+        return OK;
     }
     return refuse(to->reason, to->size,
                   "option listener.security.protocol.map: no protocol for listener %s",

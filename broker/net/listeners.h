@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sasl_listener;
+
 enum { LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256, IP_ADDRESS_MAX = 64 };
 
 struct tls_slot;
@@ -25,6 +27,7 @@ struct listener {
     int advertised_port;       /* 0: the port it listens on */
     int16_t security_protocol; /* enum security_protocol */
     struct tls_slot *tls;      /* NULL: its protocol has none; the caller's */
+    const struct sasl_listener *sasl; /* how clients log in; NULL: they do not */
     int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
     int32_t conns_rate_max;    /* per second; the same */
     bool alone;                /* its connections have a loop of their own */

@@ -87,7 +87,10 @@ static bool in_replace(struct stream *s, struct buffer fresh, const uint8_t *dat
 
 void stream_init(struct stream *s, struct sockets *sockets, struct stream_pool *pool, int fd)
 {
-    *s = (struct stream){.sockets = sockets, .fd = fd, .pool = pool};
+    *s = (struct stream){.sockets = sockets,
+                         .fd = fd,
+                         .pool = pool,
+                         .frame_bytes_max = pool->frame_bytes_max};
 }
 
 bool stream_use_tls(struct stream *s, struct tls_context *context, const char *host)
@@ -122,7 +125,7 @@ void stream_deinit(struct stream *s)
 static int64_t frame_size(const struct stream *s, const uint8_t *data)
 {
     int32_t size = (int32_t)load_u32(data);
-    return size < 0 || size > s->pool->frame_bytes_max ? -1 : size;
+    return size < 0 || size > s->frame_bytes_max ? -1 : size;
 }
 
 /* Makes room in the stream's buffer for the frame that is on its way. */

@@ -192,8 +192,6 @@ static void test_refusals(void)
                       "option listeners: all are in controller.listener.names; at least one "
                       "NAME://host:port for clients is needed");
     listeners_refused("INSIDE://:1,inside://:2", "option listeners: INSIDE is there twice");
-    listeners_refused("SECRET://:1", "option listeners: SECRET needs SASL_SSL, which is not "
-                                     "built; PLAINTEXT and SSL are");
     listeners_refused("UNKNOWN://:1", "option listener.security.protocol.map: no protocol for "
                                       "listener UNKNOWN");
     listeners_refused("SAS://:1", "option listener.security.protocol.map: no protocol for "

@@ -1,0 +1,151 @@
+/* Logins: what each listener with SASL needs, the users and tokens that all of them share, and the identity of this
+ * broker among its like. */
+#define _GNU_SOURCE
+#include "broker/broker_internal.h"
+
+#include "base/log.h"
+#include "base/refuse.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+static struct sasl_stores stores_of(const struct broker_env *env)
+{
+    return (struct sasl_stores){.random = env->random,
+                                .threads = env->threads,
+                                .clock = env->clock,
+                                .sockets = env->sockets};
+}
+
+static void free_listeners(struct listeners *listeners)
+{
+    for (size_t i = 0; i < listeners->count; i++) {
+        struct listener *listener = &listeners->all[i];
+        sasl_listener_free((struct sasl_listener *)(uintptr_t)listener->sasl);
+        listener->sasl = NULL;
+    }
+}
+
+static err make_listeners(const struct config *config, const struct sasl_stores *stores,
+                          struct listeners *listeners, char reason[BROKER_REASON_BYTES])
+{
+    for (size_t i = 0; i < listeners->count; i++) {
+        struct listener *listener = &listeners->all[i];
+        const struct sasl_listener_config how = {.config = config,
+                                                 .name = listener->name,
+                                                 .host = listener->host,
+                                                 .protocol = listener->security_protocol,
+                                                 .stores = *stores};
+        struct sasl_listener *made = NULL;
+        if (protocol_has_sasl(listener->security_protocol)) {
+            TRY(sasl_listener_new(&how, &made, reason, BROKER_REASON_BYTES));
+        }
+        listener->sasl = made;
+    }
+    return OK;
+}
+
+/* Brokers that talk by SASL must be able to log in; a broker that keeps its topics itself has nobody to talk to. */
+static err read_identity(const struct config *config, const struct listeners *listeners,
+                         struct sasl_identity *identity, char reason[BROKER_REASON_BYTES])
+{
+    const char *name = config->inter_broker_listener_name != NULL
+                           ? config->inter_broker_listener_name
+                           : config->security_inter_broker_protocol;
+    const struct listener *found = NULL;
+    for (size_t i = 0; i < listeners->count; i++) {
+        bool same = strcasecmp(listeners->all[i].name, name) == 0;
+        found = same ? &listeners->all[i] : found;
+    }
+    if (found == NULL || !protocol_has_sasl(found->security_protocol)) {
+        return OK;
+    }
+    TRY(sasl_identity_read(config, found->name, identity, reason, BROKER_REASON_BYTES));
+    return found->sasl->enabled[identity->mechanism]
+               ? OK
+               : refuse(reason, BROKER_REASON_BYTES,
+                        "option sasl.mechanism.inter.broker.protocol: %s is not among "
+                        "sasl.enabled.mechanisms of listener %s",
+                        sasl_mechanism_name(identity->mechanism), found->name);
+}
+
+err broker_check_logins(const struct broker_env *env, const struct config *config,
+                        struct listeners *listeners, char reason[BROKER_REASON_BYTES])
+{
+    struct sasl_identity identity = {0};
+    struct sasl_stores stores = stores_of(env);
+    err e = make_listeners(config, &stores, listeners, reason);
+    e = e == OK ? read_identity(config, listeners, &identity, reason) : e;
+    sasl_identity_deinit(&identity);
+    free_listeners(listeners);
+    return e;
+}
+
+static const char *token_key(const struct config *config)
+{
+    return config->delegation_token_secret_key != NULL ? config->delegation_token_secret_key
+                                                       : config->delegation_token_master_key;
+}
+
+/* Before the store is read. */
+static void make_stores(struct broker *broker)
+{
+    if (broker->scram_users == NULL) {
+        broker->scram_users = scram_users_new();
+        broker->tokens = tokens_new(token_key(broker->config), broker->env.random);
+    }
+}
+
+err broker_make_logins(struct broker *broker, char reason[BROKER_REASON_BYTES])
+{
+    make_stores(broker);
+    struct sasl_stores stores = stores_of(&broker->env);
+    stores.users = broker->scram_users;
+    stores.tokens = broker->tokens;
+    TRY(make_listeners(broker->config, &stores, &broker->listeners, reason));
+    return read_identity(broker->config, &broker->listeners, &broker->identity, reason);
+}
+
+void broker_free_logins(struct broker *broker)
+{
+    free_listeners(&broker->listeners);
+    sasl_identity_deinit(&broker->identity);
+    scram_users_free(broker->scram_users);
+    tokens_free(broker->tokens);
+}
+
+/* ---- users ---- */
+
+static const struct znode_config_entry *entry_of(const struct znode_config *config,
+                                                 const char *name)
+{
+    for (int32_t i = 0; i < config->entries_n; i++) {
+        if (str_is(config->entries[i].name, name)) {
+            return &config->entries[i];
+        }
+    }
+    return NULL;
+}
+
+void broker_take_scram_user(struct broker *broker, const struct client_entity *entity,
+                            const struct znode_config *config)
+{
+    make_stores(broker);
+    if (entity->user.kind != ENTITY_NAMED || entity->client.kind != ENTITY_NONE) {
+        return;
+    }
+    for (int i = SCRAM_SHA_256; i <= SCRAM_SHA_512; i++) {
+        enum scram_mechanism mechanism = (enum scram_mechanism)i;
+        struct scram_credential credential;
+        const struct znode_config_entry *entry = entry_of(config, scram_mechanism_name(mechanism));
+        bool fine =
+            entry != NULL && scram_credential_parse(mechanism, entry->value, &credential) == OK;
+        if (entry != NULL && !fine) {
+            log_error("sasl", "a credential cannot be read, and is left out user=%.*s mechanism=%s",
+                      (int)entity->user.name.len, entity->user.name.data,
+                      scram_mechanism_name(mechanism));
+        }
+        scram_users_set(broker->scram_users, entity->user.name, mechanism,
+                        fine ? &credential : NULL);
+    }
+}
