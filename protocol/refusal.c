@@ -352,10 +352,30 @@ err refused_add(struct refused *refused, int version, const struct message_array
     return OK;
 }
 
+bool message_has_error(const struct message *response, int version)
+{
+    return has_error(response->shape, version);
+}
+
+static bool is_error(const struct shape *shape, int version, const uint8_t *out)
+{
+    int16_t code = 0;
+    for (size_t i = 0; i < shape->fields_n && code == 0; i++) {
+        if ((shape->fields[i].flags & FIELD_ERROR) != 0 &&
+            field_in_version(&shape->fields[i], version)) {
+            memcpy(&code, out + shape->fields[i].offset, sizeof(code));
+        }
+    }
+    return code != 0;
+}
+
 err refused_append(const struct refused *refused, const struct message *response, int version,
                    void *out, struct arena *arena)
 {
     struct message_array array;
+    if (is_error(response->shape, version, out)) {
+        return OK;
+    }
     view(array_with_errors(response->shape, version), out, &array);
     int32_t there = array.count < 0 ? 0 : array.count;
     uint8_t *all = arena_array(arena, (size_t)(there + refused->count), array.size);

@@ -1,7 +1,8 @@
 /* The needs of the APIs are the last column of api.def; its forms are defined here, and described there. Each is looked at
  * in its turn: one that is for the whole request ends it where it is refused; of one that is for each element of an array the
  * refused elements leave the array at once, and their answers are made (protocol/refusal.h), since their names are in the
- * frame. Where nothing is left of the array the handler has nothing to do.
+ * frame. Where nothing is left of the array the handler has nothing to do,
+ * unless the answer has an error for all of it, which goes before those of the elements.
  *
  * The book of ACLs that the first look took is kept to the request's end, so that one request meets one state of them. */
 #include "broker/api/authorize.h"
@@ -151,7 +152,7 @@ static struct refusal refusal_of(const struct req *r, const struct need *need, e
                             .echoed = need->echoed};
 }
 
-static enum authorized refuse(struct req *r, const struct need *need)
+enum authorized authorize_refuse(struct req *r, const struct need *need)
 {
     struct refusal refusal = refusal_of(r, need, need->type);
     err e = message_refuse(r->schema->request, r->schema->response, r->version, r->in, r->out,
@@ -182,8 +183,9 @@ enum authorized authorize_one(struct req *r, const struct need *need)
                 name.data == NULL)) {
         return AUTHORIZED;
     }
-    return req_may(r, need->operation, need->type, name) || may_instead(r, need) ? AUTHORIZED
-                                                                                 : refuse(r, need);
+    return req_may(r, need->operation, need->type, name) || may_instead(r, need)
+               ? AUTHORIZED
+               : authorize_refuse(r, need);
 }
 
 /* Whose ACLs say something about an element. */
@@ -237,7 +239,10 @@ enum authorized authorize_each(struct req *r, const struct need *need)
         }
     }
     *array.count_at = kept;
-    return kept > 0 ? AUTHORIZED : authorize_add_refused(r) ? ANSWERED : UNANSWERABLE;
+    if (kept > 0 || message_has_error(r->schema->response, r->version)) {
+        return AUTHORIZED;
+    }
+    return authorize_add_refused(r) ? ANSWERED : UNANSWERABLE;
 }
 
 /* ---- the request ---- */
