@@ -44,6 +44,8 @@ void broker_take_scram_user(struct broker *broker, const struct client_entity *e
  * listener has it. */
 NODISCARD err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_BYTES]);
 void broker_free_tls(struct broker *broker);
+/* Towards others on the listener on which the controller talks to brokers. */
+const struct peer_security *broker_control_security(const struct broker *broker);
 /* Could they be made? */
 NODISCARD err broker_check_tls(const struct config *config, const struct listeners *listeners,
                                char reason[BROKER_REASON_BYTES]);

@@ -312,6 +312,7 @@ static void make_fetchers(struct broker *broker)
                 .partition_max_bytes = config->replica_fetch_max_bytes,
                 .pause_max_ms = config->replica_fetch_backoff_ms,
                 .timeout_ms = config->replica_socket_timeout_ms,
+                .security = &broker->inter_broker_security,
                 .connect_timeout_ms = config->replica_socket_timeout_ms,
                 .receive_buffer_bytes =
                     broker_buffer_bytes(config, "replica.socket.receive.buffer.bytes",
@@ -352,6 +353,7 @@ static void make_isr_changes(struct broker *broker)
                                       .workers = broker->workers,
                                       .metadata = broker->metadata,
                                       .listener = broker->control_listener,
+                                      .security = broker_control_security(broker),
                                       .connect_timeout_ms = connect_timeout_ms(config),
                                       .timeout_ms = config->request_timeout_ms,
                                       .answer = answer_here,
@@ -409,6 +411,7 @@ static void make_leaving(struct broker *broker)
                                      .version = broker->versions.controlled_shutdown,
                                      .tries_max = config->controlled_shutdown_max_retries,
                                      .pause_ms = config->controlled_shutdown_retry_backoff_ms,
+                                     .security = &broker->inter_broker_security,
                                      .connect_timeout_ms = config->controller_socket_timeout_ms,
                                      .timeout_ms = config->controller_socket_timeout_ms,
                                      .broker_epoch = broker_epoch_of,
@@ -517,6 +520,7 @@ static void make_txns(struct broker *broker)
                                           .address = address_of,
                                           .topic_sizes = ask_topic_sizes,
                                           .context = broker,
+                                          .security = &broker->inter_broker_security,
                                           .connect_timeout_ms = connect_timeout_ms(broker->config)};
     broker->txns = txn_coordinator_new(&txns);
 }
@@ -539,6 +543,7 @@ static void make_controller(struct broker *broker)
                                  .workers = broker->workers,
                                  .in = broker->requests_in,
                                  .inter_broker_listener = broker->inter_broker_listener,
+                                 .security = broker_control_security(broker),
                                  .connect_timeout_ms = config->controller_socket_timeout_ms,
                                  .timeout_ms = config->controller_socket_timeout_ms};
     broker->links = links_new(&links);

@@ -67,6 +67,12 @@ err broker_check_tls(const struct config *config, const struct listeners *listen
     return OK;
 }
 
+const struct peer_security *broker_control_security(const struct broker *broker)
+{
+    return broker_has_control_plane(broker) ? &broker->control_security
+                                            : &broker->inter_broker_security;
+}
+
 void broker_free_tls(struct broker *broker)
 {
     for (size_t i = 0; i < broker->listeners.count; i++) {

@@ -200,6 +200,7 @@ struct broker_client *broker_client_new(const struct broker_client_config *confi
                                      .address = address_of,
                                      .connected = on_connected,
                                      .context = client,
+                                     .security = config->security,
                                      .connect_timeout_ms = config->connect_timeout_ms,
                                      .backoff_ms = PAUSE_MS,
                                      .backoff_max_ms = PAUSE_MAX_MS,

@@ -19,6 +19,7 @@ struct broker_client_config {
     /* Where the other one is now. False: nobody knows, which counts as a failure. */
     bool (*address)(void *context, struct peer_address *address);
     void *context;
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int64_t timeout_ms; /* of an answer */
 };

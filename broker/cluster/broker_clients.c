@@ -64,6 +64,7 @@ static struct one *one_new(struct broker_clients *clients, int32_t broker_id)
                                        .workers = config->workers,
                                        .address = address_of,
                                        .context = one,
+                                       .security = config->security,
                                        .connect_timeout_ms = config->connect_timeout_ms,
                                        .timeout_ms = config->timeout_ms});
     if (clients->stopped) {

@@ -13,6 +13,7 @@ struct broker_clients_config {
     /* As broker_client's, of a broker. */
     bool (*address)(void *context, int32_t broker_id, struct peer_address *address);
     void *context;
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
 };

@@ -188,6 +188,7 @@ struct leaving *leaving_new(const struct leaving_config *config)
                                      .workers = config->workers,
                                      .address = address_of,
                                      .context = leaving,
+                                     .security = config->security,
                                      .connect_timeout_ms = config->connect_timeout_ms,
                                      .backoff_ms = LOOK_MS,
                                      .backoff_max_ms = LOOK_MS,

@@ -26,6 +26,7 @@ struct leaving_config {
     int16_t version;      /* of ControlledShutdown */
     int32_t tries_max;
     int64_t pause_ms;
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int64_t (*broker_epoch)(void *context);

@@ -349,6 +349,7 @@ static struct link *link_new(struct links *links, const struct link_target *targ
                                          .workers = links->config.workers,
                                          .address = address_of,
                                          .context = link,
+                                         .security = links->config.security,
                                          .connect_timeout_ms = links->config.connect_timeout_ms,
                                          .backoff_ms = RETRY_MS,
                                          .backoff_max_ms = RETRY_MS,

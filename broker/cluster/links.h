@@ -21,8 +21,9 @@ struct links_config {
     struct loop *state;
     struct loop *control;
     struct workers *workers;
-    struct requests_in *in;            /* this broker's */
-    const char *inter_broker_listener; /* borrowed */
+    struct requests_in *in;               /* this broker's */
+    const char *inter_broker_listener;    /* borrowed */
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int64_t timeout_ms; /* of an answer: controller.socket.timeout.ms */
 };

@@ -158,6 +158,7 @@ struct to_controller *to_controller_new(const struct to_controller_config *confi
                                                 .workers = config->workers,
                                                 .address = address_of,
                                                 .context = to,
+                                                .security = config->security,
                                                 .connect_timeout_ms = config->connect_timeout_ms,
                                                 .timeout_ms = config->timeout_ms};
     to->client = broker_client_new(&client);

@@ -20,7 +20,8 @@ struct to_controller_config {
     struct loop *control;
     struct workers *workers;
     struct metadata_cache *metadata;
-    const char *listener; /* where controllers listen; borrowed */
+    const char *listener;                 /* where controllers listen; borrowed */
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int64_t timeout_ms; /* of an answer */
     /* On the control thread: the answer of the controller that this broker is, or would be. */

@@ -32,6 +32,7 @@ struct txn_coordinator_config {
     /* Which topics are there, whatever the metadata say. */
     void (*topic_sizes)(void *context, struct topic_sizes_question *question);
     void *context;
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
 };
 

@@ -667,6 +667,7 @@ struct txn_markers *txn_markers_new(const struct txn_coordinator_config *config)
                                             .workers = config->workers,
                                             .address = config->address,
                                             .context = config->context,
+                                            .security = config->security,
                                             .connect_timeout_ms = config->connect_timeout_ms,
                                             .timeout_ms = config->config->request_timeout_ms};
     markers->broker_id = config->broker_id;

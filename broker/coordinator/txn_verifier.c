@@ -332,6 +332,7 @@ struct txn_verifier *txn_verifier_new(struct txn_coordinator *coordinator)
                                             .workers = config->workers,
                                             .address = config->address,
                                             .context = config->context,
+                                            .security = config->security,
                                             .connect_timeout_ms = config->connect_timeout_ms,
                                             .timeout_ms = config->config->request_timeout_ms};
     verifier->coordinator = coordinator;

@@ -3,6 +3,7 @@
  *   IDLE        nothing to ask: no timer
  *   RESOLVING   a worker looks the name up           timer: connect_timeout_ms
  *   CONNECTING  the socket connects                  timer: the same
+ *   SECURING    it is there, and TLS shakes hands    timer: the same
  *   READY       it is there                          timer: the answer's deadline, if one is asked for
  *   PAUSED      after a failure                      timer: the pause
  *
@@ -11,8 +12,10 @@
 #define _GNU_SOURCE
 #include "broker/net/peer.h"
 
+#include "base/log.h"
 #include "base/reader.h"
 #include "base/workers.h"
+#include "broker/security/tls_slot.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -23,7 +26,7 @@
 
 enum { LENGTH_BYTES = 4, CORRELATION_AT = 4, HEADER_MIN_BYTES = 8 };
 
-enum state { IDLE, RESOLVING, CONNECTING, READY, PAUSED };
+enum state { IDLE, RESOLVING, CONNECTING, SECURING, READY, PAUSED };
 
 /* A name on its way to an address; it may outlive the peer. */
 struct lookup {
@@ -46,7 +49,8 @@ struct peer {
     int64_t pause_ms; /* the next one */
     struct timer timer;
     struct io_watch watch;
-    struct stream stream; /* CONNECTING and READY */
+    struct stream stream;     /* CONNECTING, SECURING and READY */
+    char host[PEER_HOST_MAX]; /* whom it means to reach */
     struct lookup *lookup;
     bool at_work; /* further down the stack */
 };
@@ -68,6 +72,11 @@ struct peer *peer_new(const struct peer_config *config)
     return peer;
 }
 
+static bool has_socket(const struct peer *peer)
+{
+    return peer->state == CONNECTING || peer->state == SECURING || peer->state == READY;
+}
+
 static void drop_connection(struct peer *peer)
 {
     timer_stop(peer->config.loop, &peer->timer);
@@ -75,7 +84,7 @@ static void drop_connection(struct peer *peer)
         peer->lookup->peer = NULL;
         peer->lookup = NULL;
     }
-    if (peer->state == CONNECTING || peer->state == READY) {
+    if (has_socket(peer)) {
         err_ignore(io_watch_set(peer->config.loop, &peer->watch, 0)); /* it goes with the socket */
         stream_deinit(&peer->stream);
     }
@@ -149,7 +158,7 @@ static void fail(struct peer *peer, err why)
 
 static err update_interest(struct peer *peer)
 {
-    uint32_t events = EPOLLIN | (stream_has_output(&peer->stream) ? (uint32_t)EPOLLOUT : 0U);
+    uint32_t events = EPOLLIN | (stream_wants_write(&peer->stream) ? (uint32_t)EPOLLOUT : 0U);
     return io_watch_set(peer->config.loop, &peer->watch, events);
 }
 
@@ -210,6 +219,15 @@ static err take_frames(struct peer *peer)
     return stream_keep(&peer->stream) ? OK : E_LIMIT;
 }
 
+/* With TLS 1.3 the other side looks at this one's certificate when the handshake is done here. */
+static void say_refusal(const struct peer *peer)
+{
+    if (peer->stream.tls != NULL && tls_has_reason(peer->stream.tls)) {
+        log_warn("tls", "no TLS with another broker host=%s error=\"%s\"", peer->host,
+                 tls_why(peer->stream.tls));
+    }
+}
+
 static err receive(struct peer *peer)
 {
     for (;;) {
@@ -225,6 +243,7 @@ static err receive(struct peer *peer)
         case STREAM_STARVED:
             return E_LIMIT;
         default:
+            say_refusal(peer);
             return E_CLOSED;
         }
     }
@@ -247,13 +266,9 @@ static err begin_connect(struct peer *peer, const struct sockaddr_storage *to)
     return io_watch_set(peer->config.loop, &peer->watch, EPOLLOUT);
 }
 
-static err finish_connect(struct peer *peer)
+/* Nothing is left between this broker and its questions. */
+static err become_ready(struct peer *peer)
 {
-    struct sockets *sockets = loop_sockets(peer->config.loop);
-    int error = sockets->ops->connect_result(sockets, peer->stream.fd);
-    if (error != 0) {
-        return err_from_errno(error);
-    }
     timer_stop(peer->config.loop, &peer->timer);
     peer->state = READY;
     TRY(update_interest(peer));
@@ -261,6 +276,38 @@ static err finish_connect(struct peer *peer)
         peer->config.connected(peer->config.context);
     }
     return OK;
+}
+
+static err shake_hands(struct peer *peer)
+{
+    enum tls_progress progress = tls_handshake(peer->stream.tls);
+    if (progress == TLS_DONE) {
+        return become_ready(peer);
+    }
+    if (progress == TLS_FAILED) {
+        say_refusal(peer);
+        return E_CLOSED;
+    }
+    uint32_t events = progress == TLS_WANTS_WRITE ? (uint32_t)EPOLLOUT : (uint32_t)EPOLLIN;
+    return io_watch_set(peer->config.loop, &peer->watch, events);
+}
+
+static err finish_connect(struct peer *peer)
+{
+    struct sockets *sockets = loop_sockets(peer->config.loop);
+    const struct peer_security *security = peer->config.security;
+    int error = sockets->ops->connect_result(sockets, peer->stream.fd);
+    if (error != 0) {
+        return err_from_errno(error);
+    }
+    if (security == NULL || security->tls == NULL) {
+        return become_ready(peer);
+    }
+    if (!stream_use_tls(&peer->stream, tls_slot_acquire(security->tls), peer->host)) {
+        return E_LIMIT;
+    }
+    peer->state = SECURING;
+    return shake_hands(peer);
 }
 
 static err resolve(const struct peer_address *address, int flags, struct sockaddr_storage *to)
@@ -333,6 +380,7 @@ static err begin(struct peer *peer)
     if (!peer->config.address(peer->config.context, &address)) {
         return E_NOT_FOUND;
     }
+    snprintf(peer->host, sizeof(peer->host), "%s", address.host);
     timer_start(peer->config.loop, &peer->timer, peer->config.connect_timeout_ms);
     bool in_figures = resolve(&address, AI_NUMERICHOST, &to) == OK;
     return in_figures ? begin_connect(peer, &to) : begin_lookup(peer, &address);
@@ -370,6 +418,8 @@ static void on_ready(struct io_watch *watch, uint32_t events)
     peer->at_work = true;
     if (peer->state == CONNECTING) {
         e = finish_connect(peer);
+    } else if (peer->state == SECURING) {
+        e = shake_hands(peer);
     } else {
         e = (events & EPOLLOUT) != 0 && !stream_flush(&peer->stream) ? E_CLOSED : OK;
         e = e == OK ? receive(peer) : e;

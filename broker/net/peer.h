@@ -42,6 +42,7 @@ struct peer_config {
      * must go first. May be NULL. */
     void (*connected)(void *context);
     void *context;
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int64_t backoff_ms;
     int64_t backoff_max_ms;

@@ -183,6 +183,11 @@ const char *tls_why(const struct tls *tls)
     return tls->why == NULL ? "the connection was closed" : tls->why;
 }
 
+bool tls_has_reason(const struct tls *tls)
+{
+    return tls->why != NULL;
+}
+
 /* What is left unread would make the kernel take back, on closing, what was sent. */
 static void discard_input(struct tls *tls)
 {

@@ -30,6 +30,8 @@ enum tls_progress tls_handshake(struct tls *tls);
 bool tls_is_ready(const struct tls *tls);
 /* Why it has failed; as long as it is there. */
 const char *tls_why(const struct tls *tls);
+/* Is it TLS that has failed, and not the socket under it? */
+bool tls_has_reason(const struct tls *tls);
 /* The name of the other side's principal, malloc'd; NULL: it has shown no certificate. E_NOT_FOUND: it has one
  * that no rule applies to. */
 NODISCARD err tls_principal(const struct tls *tls, char **name);

@@ -546,6 +546,7 @@ struct fetcher *fetcher_new(struct fetcher_env *env, struct loop *loop, struct s
                                      .workers = env->workers,
                                      .address = address_of,
                                      .context = f,
+                                     .security = env->security,
                                      .connect_timeout_ms = env->connect_timeout_ms,
                                      .backoff_ms = RECONNECT_MIN_MS,
                                      .backoff_max_ms = pause_max_ms,

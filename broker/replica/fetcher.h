@@ -33,7 +33,8 @@ struct fetcher_env {
     int32_t max_bytes;
     int32_t partition_max_bytes;
     int32_t pause_max_ms;
-    int64_t timeout_ms; /* of an answer, beyond the wait */
+    int64_t timeout_ms;                   /* of an answer, beyond the wait */
+    const struct peer_security *security; /* NULL: neither TLS nor a login; outlives it */
     int64_t connect_timeout_ms;
     int32_t receive_buffer_bytes; /* -1: the system's */
     struct fetch_rates *rates;    /* NULL: nobody wants to know */

@@ -191,6 +191,7 @@ static void test_request_parts(void)
         .also = REQUEST_FETCH_CONSUMER,
         .version = 12,
         .bytes = 100,
+        .throttle_us = 3000,
         .times = {.arrived = 1000, .begun = 1010, .handled = 1030},
         .answered = true,
     };
@@ -201,11 +202,9 @@ static void test_request_parts(void)
     uint64_t sum_us = 0;
     CU_ASSERT_EQUAL(recorded(of[0], REQUEST_TOTAL, &sum_us), 0); /* nothing is sent yet */
     loop_metrics_sent(&metrics, sending, 1105);
-    static const uint64_t SUMS_US[] = {[REQUEST_TOTAL] = 210,
-                                       [REQUEST_QUEUE] = 20,
-                                       [REQUEST_LOCAL] = 40,
-                                       [REQUEST_REMOTE] = 140,
-                                       [REQUEST_SEND] = 10};
+    static const uint64_t SUMS_US[] = {
+        [REQUEST_TOTAL] = 210,  [REQUEST_QUEUE] = 20, [REQUEST_LOCAL] = 40,
+        [REQUEST_REMOTE] = 140, [REQUEST_SEND] = 10,  [REQUEST_THROTTLE] = 6000};
     for (int name = 0; name < 2; name++) {
         for (int part = 0; part < REQUEST_PARTS_N; part++) {
             CU_ASSERT_EQUAL(recorded(of[name], (enum request_part)part, &sum_us), 2);
