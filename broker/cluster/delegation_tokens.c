@@ -94,8 +94,7 @@ static err read_some(struct delegation_tokens *d, const char **names, int32_t co
     arena_init(&arena, ARENA_BYTES);
     struct coord_op *gets = xcalloc((size_t)count, sizeof(*gets));
     for (int32_t i = 0; i < count; i++) {
-        gets[i] =
-            (struct coord_op){.type = COORD_GET, .path = path_of(&arena, str_of(names[i]))};
+        gets[i] = (struct coord_op){.type = COORD_GET, .path = path_of(&arena, str_of(names[i]))};
     }
     err e = coord_run(d->config.coord, gets, (size_t)count, &arena);
     for (int32_t i = 0; e == OK && i < count; i++) {
@@ -295,8 +294,7 @@ static err write_expiry(struct delegation_tokens *d, struct token *token, int64_
     if (has_expired(token, now_ms)) {
         return ERR_DELEGATION_TOKEN_EXPIRED;
     }
-    token->expires_ms =
-        period_ms > token->max_ms - now_ms ? token->max_ms : now_ms + period_ms;
+    token->expires_ms = period_ms > token->max_ms - now_ms ? token->max_ms : now_ms + period_ms;
     const struct coord_op op = {.type = COORD_SET,
                                 .path = path_of(arena, token->id),
                                 .data = token_node_encode(arena, token),
@@ -343,8 +341,7 @@ static err change(struct delegation_tokens *d, struct bytes hmac, const struct p
 err delegation_tokens_renew(struct delegation_tokens *d, struct bytes hmac,
                             const struct principal *who, int64_t period_ms, int64_t *expires_ms)
 {
-    return change(d, hmac, who, period_ms < 0 ? d->config.expiry_ms : period_ms, false,
-                  expires_ms);
+    return change(d, hmac, who, period_ms < 0 ? d->config.expiry_ms : period_ms, false, expires_ms);
 }
 
 err delegation_tokens_expire(struct delegation_tokens *d, struct bytes hmac,

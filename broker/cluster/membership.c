@@ -33,7 +33,7 @@ struct membership {
     struct coord *coord;
     struct controller *controller; /* NULL before the election, and after the end */
     struct config_changes *changes;
-    struct acls *acls; /* NULL: there is no authorizer */
+    struct acls *acls;                    /* NULL: there is no authorizer */
     struct delegation_tokens *delegation; /* the same */
     const struct znode_endpoint *endpoints;
     int32_t endpoints_n;

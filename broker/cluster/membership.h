@@ -68,8 +68,7 @@ NODISCARD err membership_elect(struct membership *membership, struct controller 
 /* Before it stands for election: ACLs are read in each session, and followed. */
 void membership_follow_acls(struct membership *membership, struct acls *acls);
 /* The same of delegation tokens. */
-void membership_follow_tokens(struct membership *membership,
-                              struct delegation_tokens *delegation);
+void membership_follow_tokens(struct membership *membership, struct delegation_tokens *delegation);
 /* Any thread: a log directory of this broker, or a log in it, has failed; the controller is told. */
 void membership_log_failed(struct membership *membership);
 /* Any thread: how it stands. */

@@ -25,8 +25,8 @@ struct bytes token_node_encode(struct arena *arena, const struct token *token)
         "{s:I,s:o,s:o,s:o,s:o,s:I,s:I,s:i}", "issueTimestamp", (json_int_t)token->issued_ms,
         "renewers", renewers, "tokenRequester", principal_json(arena, &token->requester), "tokenId",
         json_stringn(token->id.data, token->id.len), "owner", principal_json(arena, &token->owner),
-        "expiryTimestamp", (json_int_t)token->expires_ms, "maxTimestamp",
-        (json_int_t)token->max_ms, "version", 3);
+        "expiryTimestamp", (json_int_t)token->expires_ms, "maxTimestamp", (json_int_t)token->max_ms,
+        "version", 3);
     char *text = json_dumps(object, JSON_COMPACT);
     struct str kept = text == NULL ? (struct str){0} : arena_str(arena, str_of(text));
     free(text);
