@@ -79,12 +79,11 @@ static void create(struct req *r)
     err e = check(r, &owner);
     e = e == OK ? make(r, &token, &hmac) : e;
     if (e != OK) {
-        token = (struct token){.id = STR(""),
-                               .owner = *requester,
-                               .requester = *requester,
-                               .issued_ms = -1,
-                               .expires_ms = -1,
-                               .max_ms = -1};
+        token.id = STR("");
+        token.issued_ms = token.expires_ms = token.max_ms = -1;
+    }
+    if (token.owner.type.data == NULL) {
+        token.owner.type = STR("");
     }
     tell(out, &token);
     out->hmac = e == OK ? bytes_of(hmac, TOKEN_HMAC_BYTES) : bytes_of("", 0);
