@@ -108,7 +108,8 @@ struct broker {
     struct quotas *quotas;
     struct scram_users *scram_users;
     struct tokens *tokens;
-    struct sasl_identity identity; /* as whom it logs in at others; no user: it need not */
+    struct sasl_identity identity;         /* as whom it logs in at others; no user: it need not */
+    struct sasl_identity control_identity; /* the same on the controller's listener */
     struct group_coordinator *groups;
     struct txn_coordinator *txns;
     struct housekeeping *housekeeping;

@@ -297,6 +297,20 @@ static err refuse_inside(const struct field *request, uint8_t *in, const struct 
     return OK;
 }
 
+static err refuse_flat(const struct field *asked, uint8_t *in, const struct field *answers,
+                       uint8_t *out, int version, const struct refusal *refusal,
+                       struct arena *arena)
+{
+    struct message_array outer;
+    view(asked, in, &outer);
+    for (int32_t i = 0; i < outer.count; i++) {
+        TRY(refuse_inside(first_array(outer.shape, version),
+                          outer.elements + (size_t)i * outer.size, answers, out, version, refusal,
+                          arena));
+    }
+    return OK;
+}
+
 err message_refuse(const struct message *request, const struct message *response, int version,
                    const void *in, void *out, const struct refusal *refusal, struct arena *arena)
 {
@@ -306,18 +320,13 @@ err message_refuse(const struct message *request, const struct message *response
     if (answers == NULL || (has_error(response->shape, version) && !refusal->inside)) {
         return OK;
     }
-    const struct field *asked = first_array(request->shape, version);
-    if (asked == NULL || !refusal->flat) {
-        return asked == NULL
-                   ? OK
-                   : refuse_inside(asked, request_in, answers, out, version, refusal, arena);
-    }
-    struct message_array outer;
-    view(asked, request_in, &outer);
-    for (int32_t i = 0; i < outer.count; i++) {
-        TRY(refuse_inside(first_array(outer.shape, version),
-                          outer.elements + (size_t)i * outer.size, answers, out, version, refusal,
-                          arena));
+    for (size_t i = 0; i < request->shape->fields_n; i++) {
+        const struct field *asked = &request->shape->fields[i];
+        if ((asked->flags & FIELD_ARRAY) != 0 && field_in_version(asked, version)) {
+            TRY(refusal->flat
+                    ? refuse_flat(asked, request_in, answers, out, version, refusal, arena)
+                    : refuse_inside(asked, request_in, answers, out, version, refusal, arena));
+        }
     }
     return OK;
 }
@@ -343,10 +352,30 @@ err refused_add(struct refused *refused, int version, const struct message_array
     return OK;
 }
 
+bool message_has_error(const struct message *response, int version)
+{
+    return has_error(response->shape, version);
+}
+
+static bool is_error(const struct shape *shape, int version, const uint8_t *out)
+{
+    int16_t code = 0;
+    for (size_t i = 0; i < shape->fields_n && code == 0; i++) {
+        if ((shape->fields[i].flags & FIELD_ERROR) != 0 &&
+            field_in_version(&shape->fields[i], version)) {
+            memcpy(&code, out + shape->fields[i].offset, sizeof(code));
+        }
+    }
+    return code != 0;
+}
+
 err refused_append(const struct refused *refused, const struct message *response, int version,
                    void *out, struct arena *arena)
 {
     struct message_array array;
+    if (is_error(response->shape, version, out)) {
+        return OK;
+    }
     view(array_with_errors(response->shape, version), out, &array);
     int32_t there = array.count < 0 ? 0 : array.count;
     uint8_t *all = arena_array(arena, (size_t)(there + refused->count), array.size);

@@ -54,7 +54,9 @@ NODISCARD err refused_init(const struct message *response, int version, int32_t 
                            struct refused *refused, struct arena *arena);
 NODISCARD err refused_add(struct refused *refused, int version, const struct message_array *array,
                           int32_t at, const struct refusal *refusal, struct arena *arena);
-/* Puts them behind what the answer has. */
+/* Has the answer an error for all of it? */
+bool message_has_error(const struct message *response, int version);
+/* Puts them behind what the answer has, unless it is an error for all. */
 NODISCARD err refused_append(const struct refused *refused, const struct message *response,
                              int version, void *out, struct arena *arena);
 

@@ -1,7 +1,8 @@
 /* The needs of the APIs are the last column of api.def; its forms are defined here, and described there. Each is looked at
  * in its turn: one that is for the whole request ends it where it is refused; of one that is for each element of an array the
  * refused elements leave the array at once, and their answers are made (protocol/refusal.h), since their names are in the
- * frame. Where nothing is left of the array the handler has nothing to do.
+ * frame. Where nothing is left of the array the handler has nothing to do,
+ * unless the answer has an error for all of it, which goes before those of the elements.
  *
  * The book of ACLs that the first look took is kept to the request's end, so that one request meets one state of them. */
 #include "broker/api/authorize.h"
@@ -106,17 +107,54 @@ static int16_t error_for(enum acl_type type)
     }
 }
 
-static struct refusal refusal_of(const struct need *need, enum acl_type type)
+static struct str standard_message(enum acl_type type)
+{
+    return type == ACL_TOPIC              ? STR("Topic authorization failed.")
+           : type == ACL_GROUP            ? STR("Group authorization failed.")
+           : type == ACL_TRANSACTIONAL_ID ? STR("Transactional Id authorization failed.")
+                                          : STR("Cluster authorization failed.");
+}
+
+/* What some APIs say beside the code; null: they say nothing. */
+static struct str message_for(const struct req *r, enum acl_type type)
+{
+    enum { FIND_COORDINATOR_LISTS = 4 };
+    switch (r->schema->key) {
+    case 10: /* FindCoordinator: of several it explains nothing */
+        if (r->version >= FIND_COORDINATOR_LISTS) {
+            return STR("");
+        }
+        return standard_message(type);
+    case 19: /* CreateTopics */
+        return STR("Authorization failed.");
+    case 37: /* CreatePartitions */
+        return STR("The topic authorization is failed.");
+    case 29: /* the ACLs' */
+    case 30:
+    case 31:
+    case 32: /* DescribeConfigs */
+    case 45: /* reassignments */
+    case 46:
+    case 49: /* AlterClientQuotas */
+    case 61: /* DescribeProducers */
+        return standard_message(type);
+    default:
+        return (struct str){0};
+    }
+}
+
+static struct refusal refusal_of(const struct req *r, const struct need *need, enum acl_type type)
 {
     return (struct refusal){.error = error_for(type),
+                            .message = message_for(r, type),
                             .inside = need->inside,
                             .flat = need->flat,
                             .echoed = need->echoed};
 }
 
-static enum authorized refuse(struct req *r, const struct need *need)
+enum authorized authorize_refuse(struct req *r, const struct need *need)
 {
-    struct refusal refusal = refusal_of(need, need->type);
+    struct refusal refusal = refusal_of(r, need, need->type);
     err e = message_refuse(r->schema->request, r->schema->response, r->version, r->in, r->out,
                            &refusal, &r->arena);
     return e == OK ? ANSWERED : UNANSWERABLE;
@@ -145,8 +183,9 @@ enum authorized authorize_one(struct req *r, const struct need *need)
                 name.data == NULL)) {
         return AUTHORIZED;
     }
-    return req_may(r, need->operation, need->type, name) || may_instead(r, need) ? AUTHORIZED
-                                                                                 : refuse(r, need);
+    return req_may(r, need->operation, need->type, name) || may_instead(r, need)
+               ? AUTHORIZED
+               : authorize_refuse(r, need);
 }
 
 /* Whose ACLs say something about an element. */
@@ -170,7 +209,7 @@ static bool may_element(const struct req *r, const struct need *need,
 static err take_out(struct req *r, const struct need *need, const struct message_array *array,
                     int32_t at, enum acl_type type)
 {
-    struct refusal refusal = refusal_of(need, type);
+    struct refusal refusal = refusal_of(r, need, type);
     if (r->refused == NULL) {
         r->refused = req_alloc(r, sizeof(*r->refused));
         TRY(r->refused == NULL ? E_LIMIT : OK);
@@ -200,7 +239,10 @@ enum authorized authorize_each(struct req *r, const struct need *need)
         }
     }
     *array.count_at = kept;
-    return kept > 0 ? AUTHORIZED : authorize_add_refused(r) ? ANSWERED : UNANSWERABLE;
+    if (kept > 0 || message_has_error(r->schema->response, r->version)) {
+        return AUTHORIZED;
+    }
+    return authorize_add_refused(r) ? ANSWERED : UNANSWERABLE;
 }
 
 /* ---- the request ---- */

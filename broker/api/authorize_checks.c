@@ -26,8 +26,10 @@ enum authorized check_produce(struct req *r)
                                      .field = "transactional_id"};
     const struct produce_request *in = r->in;
     r->no_answer = in->acks == 0;
-    return in->transactional_id.data != NULL && has_transactions(in) ? authorize_one(r, &NEED)
-                                                                     : AUTHORIZED;
+    if (!has_transactions(in)) {
+        return AUTHORIZED;
+    }
+    return in->transactional_id.data == NULL ? authorize_refuse(r, &NEED) : authorize_one(r, &NEED);
 }
 
 /* What is looked for says whose ACLs count. */

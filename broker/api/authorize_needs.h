@@ -27,6 +27,8 @@ struct need {
     enum authorized (*check)(struct req *r);
 };
 
+/* All of the request is refused for want of it. */
+enum authorized authorize_refuse(struct req *r, const struct need *need);
 enum authorized authorize_one(struct req *r, const struct need *need);
 enum authorized authorize_each(struct req *r, const struct need *need);
 

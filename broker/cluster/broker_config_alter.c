@@ -58,9 +58,11 @@ static err refuse_those(const struct properties *news,
     return ERR_INVALID_REQUEST;
 }
 
+/* One that nothing uses, here or in Kafka, can be kept. */
 static bool is_not_live(const struct option *option)
 {
-    return option->dynamic == READ_ONLY || !broker_option_is_live(option);
+    return option->dynamic == READ_ONLY ||
+           (option->fate != FATE_UNUSED && !broker_option_is_live(option));
 }
 
 static bool is_per_broker(const struct option *option)

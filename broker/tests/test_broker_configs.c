@@ -288,7 +288,7 @@ static void test_classes(void)
             continue;
         }
         char reason[CONFIG_REASON_BYTES];
-        bool built = o->fate == FATE_IN_FORCE || o->fate == FATE_PASSED;
+        bool built = o->fate != FATE_REFUSED && o->fate != FATE_REFUSED_WITH_ZOOKEEPER;
         err own =
             config_set_dynamic(&t.config, o, CONFIG_SOURCE_DYNAMIC_BROKER, o->default_text, reason);
         CU_ASSERT_EQUAL(own == OK, built && o->dynamic != READ_ONLY);
