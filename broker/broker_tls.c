@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/refuse.h"
+#include "broker/security/password_encoder.h"
 #include "broker/security/tls_options.h"
 #include "broker/security/tls_slot.h"
 #include "protocol/error.h"
@@ -83,8 +84,32 @@ static err make_security(const struct broker *broker, const char *listener,
     return needed ? make_slot(broker, listener, TLS_CLIENT, &security->tls, reason) : OK;
 }
 
+/* Of passwords that the store keeps. */
+static err check_encoder(const struct config *config, char reason[BROKER_REASON_BYTES])
+{
+    const char *factory = config->password_encoder_keyfactory_algorithm;
+    int32_t bits = config->password_encoder_key_length;
+    if (bits != 128 && bits != 192 && bits != 256) {
+        return refuse(
+            reason, BROKER_REASON_BYTES,
+            "option password.encoder.key.length: %d is not allowed; it must be 128, 192 or "
+            "256",
+            bits);
+    }
+    if (factory != NULL && !password_key_factory_is_known(factory)) {
+        return refuse(reason, BROKER_REASON_BYTES,
+                      "option password.encoder.keyfactory.algorithm: \"%.80s\" is not allowed; it "
+                      "must be PBKDF2WithHmacSHA1, PBKDF2WithHmacSHA256, PBKDF2WithHmacSHA384 or "
+                      "PBKDF2WithHmacSHA512",
+                      factory);
+    }
+    return OK;
+}
+
 err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
+    TRY(broker->config->password_encoder_secret == NULL ? OK
+                                                        : check_encoder(broker->config, reason));
     broker->tls_made_of = xcalloc(broker->listeners.count, sizeof(*broker->tls_made_of));
     for (size_t i = 0; i < broker->listeners.count; i++) {
         struct listener *listener = &broker->listeners.all[i];
@@ -105,6 +130,7 @@ err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_BYTES])
 err broker_check_tls(const struct config *config, const struct listeners *listeners,
                      char reason[BROKER_REASON_BYTES])
 {
+    TRY(config->password_encoder_secret == NULL ? OK : check_encoder(config, reason));
     for (size_t i = 0; i < listeners->count; i++) {
         const struct listener *listener = &listeners->all[i];
         struct tls_context *context = NULL;
