@@ -121,6 +121,7 @@ struct broker {
     const char *control_listener;
     struct peer_security inter_broker_security; /* towards others on the same */
     struct peer_security control_security;
+    char **tls_made_of; /* of each listener; control thread: what its TLS was made of */
     struct fetchers *fetchers;
     struct throttle leader_throttle;
     struct throttle follower_throttle;

@@ -217,7 +217,7 @@ static void test_ignored(void)
         {"broker=3 name=log.cleaner.min.cleanable.ratio", "0..1"},
         {"broker=3 name=log.preallocate", "true or false"},
         {"broker=3 name=max.connections.per.ip.overrides", "address:count"},
-        {"unknown option", "name=listener.name.x.ssl.keystore.password"},
+        {"option of a listener ignored", "name=listener.name.x.ssl.keystore.password"},
         {"unknown option", "name=no.such?foo"}};
     int expected = sizeof(WARNED) / sizeof(WARNED[0]);
     for (int i = 0; i < expected; i++) {
