@@ -108,7 +108,8 @@ struct broker {
     struct quotas *quotas;
     struct scram_users *scram_users;
     struct tokens *tokens;
-    struct sasl_identity identity; /* as whom it logs in at others; no user: it need not */
+    struct sasl_identity identity;         /* as whom it logs in at others; no user: it need not */
+    struct sasl_identity control_identity; /* the same on the controller's listener */
     struct group_coordinator *groups;
     struct txn_coordinator *txns;
     struct housekeeping *housekeeping;
@@ -119,6 +120,7 @@ struct broker {
     const char *control_listener;
     struct peer_security inter_broker_security; /* towards others on the same */
     struct peer_security control_security;
+    char **tls_made_of; /* of each listener; control thread: what its TLS was made of */
     struct fetchers *fetchers;
     struct throttle leader_throttle;
     struct throttle follower_throttle;

@@ -46,6 +46,12 @@ NODISCARD err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_B
 void broker_free_tls(struct broker *broker);
 /* Towards others on the listener on which the controller talks to brokers. */
 const struct peer_security *broker_control_security(const struct broker *broker);
+/* Control thread: makes anew what is made of options or files that have changed; what cannot be stays as it is, with
+ * a line that says why. */
+void broker_reload_tls(struct broker *broker);
+/* Control thread. config_editor.check_tls */
+NODISCARD err broker_check_tls_change(void *context, const struct properties *listener_options,
+                                      char message[CONFIG_REASON_BYTES]);
 /* Could they be made? */
 NODISCARD err broker_check_tls(const struct config *config, const struct listeners *listeners,
                                char reason[BROKER_REASON_BYTES]);

@@ -45,13 +45,11 @@ static err make_listeners(const struct config *config, const struct sasl_stores 
     return OK;
 }
 
-/* Brokers that talk by SASL must be able to log in; a broker that keeps its topics itself has nobody to talk to. */
+/* Where brokers talk by SASL they must be able to log in. */
 static err read_identity(const struct config *config, const struct listeners *listeners,
-                         struct sasl_identity *identity, char reason[BROKER_REASON_BYTES])
+                         const char *name, struct sasl_identity *identity,
+                         char reason[BROKER_REASON_BYTES])
 {
-    const char *name = config->inter_broker_listener_name != NULL
-                           ? config->inter_broker_listener_name
-                           : config->security_inter_broker_protocol;
     const struct listener *found = NULL;
     for (size_t i = 0; i < listeners->count; i++) {
         bool same = strcasecmp(listeners->all[i].name, name) == 0;
@@ -69,13 +67,20 @@ static err read_identity(const struct config *config, const struct listeners *li
                         sasl_mechanism_name(identity->mechanism), found->name);
 }
 
+/* The listener among brokers, as far as the options name one. */
+static const char *named(const struct config *config)
+{
+    return config->inter_broker_listener_name != NULL ? config->inter_broker_listener_name
+                                                      : config->security_inter_broker_protocol;
+}
+
 err broker_check_logins(const struct broker_env *env, const struct config *config,
                         struct listeners *listeners, char reason[BROKER_REASON_BYTES])
 {
     struct sasl_identity identity = {0};
     struct sasl_stores stores = stores_of(env);
     err e = make_listeners(config, &stores, listeners, reason);
-    e = e == OK ? read_identity(config, listeners, &identity, reason) : e;
+    e = e == OK ? read_identity(config, listeners, named(config), &identity, reason) : e;
     sasl_identity_deinit(&identity);
     free_listeners(listeners);
     return e;
@@ -96,6 +101,30 @@ static void make_stores(struct broker *broker)
     }
 }
 
+static void use_identity(const struct broker *broker, struct peer_security *security,
+                         const struct sasl_identity *identity)
+{
+    security->identity = identity->user == NULL ? NULL : identity;
+    security->random = broker->env.random;
+    security->clock = broker->clock;
+}
+
+/* A broker that is alone asks nobody; it is told of what would not do all the same. */
+static err make_identities(struct broker *broker, char reason[BROKER_REASON_BYTES])
+{
+    const struct config *config = broker->config;
+    const char *name =
+        config_uses_zookeeper(config) ? broker->inter_broker_listener : named(config);
+    TRY(read_identity(config, &broker->listeners, name, &broker->identity, reason));
+    if (broker_has_control_plane(broker)) {
+        TRY(read_identity(config, &broker->listeners, broker->control_listener,
+                          &broker->control_identity, reason));
+    }
+    use_identity(broker, &broker->inter_broker_security, &broker->identity);
+    use_identity(broker, &broker->control_security, &broker->control_identity);
+    return OK;
+}
+
 err broker_make_logins(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
     make_stores(broker);
@@ -103,13 +132,14 @@ err broker_make_logins(struct broker *broker, char reason[BROKER_REASON_BYTES])
     stores.users = broker->scram_users;
     stores.tokens = broker->tokens;
     TRY(make_listeners(broker->config, &stores, &broker->listeners, reason));
-    return read_identity(broker->config, &broker->listeners, &broker->identity, reason);
+    return make_identities(broker, reason);
 }
 
 void broker_free_logins(struct broker *broker)
 {
     free_listeners(&broker->listeners);
     sasl_identity_deinit(&broker->identity);
+    sasl_identity_deinit(&broker->control_identity);
     scram_users_free(broker->scram_users);
     tokens_free(broker->tokens);
 }

@@ -84,6 +84,7 @@ static err on_broker_config_changed(void *context, struct str entity)
 {
     struct broker *broker = context;
     TRY(broker_configs_changed(&broker->broker_configs, entity));
+    broker_reload_tls(broker);
     controller_reconsider(broker->controller, (struct str){0});
     return OK;
 }
@@ -580,6 +581,7 @@ static void on_reload(struct loop_task *task)
     struct broker *broker = reload->broker;
     if (broker->controller != NULL) { /* not while it stops */
         broker_configs_reload(&broker->broker_configs, reload->fresh);
+        broker_reload_tls(broker);
         controller_reconsider(broker->controller, (struct str){0});
     }
     reload->done(reload->context);
@@ -611,7 +613,9 @@ static void make_editors(struct broker *broker)
                                                    .config = broker->config,
                                                    .topic_configs = broker->topic_configs,
                                                    .metadata = broker->metadata,
-                                                   .controller = broker->controller};
+                                                   .controller = broker->controller,
+                                                   .check_tls = broker_check_tls_change,
+                                                   .tls_context = broker};
     broker->topics = (struct topics){.coord = broker->coord,
                                      .topic_configs = broker->topic_configs,
                                      .controller = broker->controller,

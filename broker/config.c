@@ -450,7 +450,7 @@ err config_check_dynamic(const struct option *option, enum config_source source,
     const char *wrong = NULL;
     if (option->dynamic == READ_ONLY) {
         wrong = "it can only be set in server.properties";
-    } else if (option->fate != FATE_IN_FORCE && option->fate != FATE_PASSED) {
+    } else if (option->fate == FATE_REFUSED || option->fate == FATE_REFUSED_WITH_ZOOKEEPER) {
         wrong = option->doc; /* nothing would ever ask for it */
     } else if (option->dynamic == PER_BROKER && source == CONFIG_SOURCE_DYNAMIC_DEFAULT) {
         wrong = "it can only be set for single brokers";

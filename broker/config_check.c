@@ -117,6 +117,12 @@ static bool knows_listener(const struct config *config, const char *name)
     return false;
 }
 
+const struct option *config_listener_option(const struct config *config, const char *name)
+{
+    const struct option *option = option_of_listener(name);
+    return option != NULL && knows_listener(config, name) ? option : NULL;
+}
+
 static struct judgement judge_listener_option(const struct config *config, const char *name,
                                               const char *value)
 {

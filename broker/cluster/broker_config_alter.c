@@ -4,6 +4,7 @@
 #include "broker/cluster/broker_configs.h"
 #include "broker/cluster/cleaner_size.h"
 #include "broker/cluster/config_edit.h"
+#include "broker/cluster/listener_configs.h"
 #include "protocol/error.h"
 
 #include <stdio.h>
@@ -57,9 +58,11 @@ static err refuse_those(const struct properties *news,
     return ERR_INVALID_REQUEST;
 }
 
+/* One that nothing uses, here or in Kafka, can be kept. */
 static bool is_not_live(const struct option *option)
 {
-    return option->dynamic == READ_ONLY || !broker_option_is_live(option);
+    return option->dynamic == READ_ONLY ||
+           (option->fate != FATE_UNUSED && !broker_option_is_live(option));
 }
 
 static bool is_per_broker(const struct option *option)
@@ -76,7 +79,8 @@ static err check_values(const struct properties *news, enum config_source source
         const struct option *option = config_option(item->name);
         if (option != NULL && config_check_dynamic(option, source, item->value, reason) != OK) {
             return refuse_with(ERR_INVALID_REQUEST, message, CONFIG_REASON_BYTES,
-                               "Invalid value %.100s for configuration %s: %.200s", item->value,
+                               "Invalid value %.100s for configuration %s: %.200s",
+                               option->type == OPTION_PASSWORD ? "[hidden]" : item->value,
                                item->name, reason);
         }
     }
@@ -88,8 +92,10 @@ static enum config_source layer_source(bool all)
     return all ? CONFIG_SOURCE_DYNAMIC_DEFAULT : CONFIG_SOURCE_DYNAMIC_BROKER;
 }
 
-static err check_news(const struct properties *news, bool all, char message[CONFIG_REASON_BYTES])
+static err check_news(const struct config *config, const struct properties *news, bool all,
+                      char message[CONFIG_REASON_BYTES])
 {
+    TRY(listener_configs_check(config, news, all, message));
     if (all) {
         TRY(refuse_those(news, is_per_broker,
                          "Cannot update these configs at default cluster level, broker id must be "
@@ -101,8 +107,8 @@ static err check_news(const struct properties *news, bool all, char message[CONF
 }
 
 /* What is there already, perhaps by an Apache broker, is not judged. */
-static err check(const struct properties *before, const struct properties *after, bool all,
-                 char message[CONFIG_REASON_BYTES])
+static err check(const struct config *config, const struct properties *before,
+                 const struct properties *after, bool all, char message[CONFIG_REASON_BYTES])
 {
     struct properties news;
     properties_init(&news);
@@ -113,7 +119,7 @@ static err check(const struct properties *before, const struct properties *after
             properties_set(&news, item->name, item->value);
         }
     }
-    err e = check_news(&news, all, message);
+    err e = check_news(config, &news, all, message);
     properties_deinit(&news);
     return e;
 }
@@ -136,6 +142,21 @@ static err edit_all(const struct config_change *change, const struct properties 
     return OK;
 }
 
+/* Could the listeners' TLS be made of it? */
+static err check_listeners(const struct config_editor *editor, const struct properties *before,
+                           const struct properties *after, char message[CONFIG_REASON_BYTES])
+{
+    if (editor->check_tls == NULL) {
+        return OK;
+    }
+    struct properties plain;
+    properties_init(&plain);
+    listener_configs_open(editor->config, before, after, &plain);
+    err e = editor->check_tls(editor->tls_context, &plain, message);
+    properties_deinit(&plain);
+    return e;
+}
+
 static err alter_node(const struct config_editor *editor, const struct config_change *change,
                       const char *entity, struct arena *arena, char message[CONFIG_REASON_BYTES])
 {
@@ -151,8 +172,11 @@ static err alter_node(const struct config_editor *editor, const struct config_ch
     }
     err e = edit_all(change, &before, &after, message);
     bool all = change->name.len == 0;
-    e = e == OK ? check(&before, &after, all, message) : e;
+    e = e == OK ? check(editor->config, &before, &after, all, message) : e;
     e = e == OK ? cleaner_size_check(editor->config, layer_source(all), &after, message) : e;
+    e = e == OK && !all ? check_listeners(editor, &before, &after, message) : e;
+    e = e == OK ? listener_configs_seal(editor->config, &before, &after, editor->broker_id, message)
+                : e;
     if (e == OK && !change->validate_only) {
         const struct config_entity broker = {.type = STR("brokers"),
                                              .name = str_of(entity),

@@ -5,12 +5,13 @@
  * control thread reads them, which publishes what follows. Other dynamic options (threads, connections,
  * listeners) were used at the start and stay as they were in force; a line says so. Clients cannot set those (broker_config_alter.c), but an Apache broker's can.
  *
- * A node can hold secrets (passwords of key stores, encrypted, under names that are not known here):
- * values are never logged. */
+ * Options of single listeners are listener_configs.h's. A node can hold secrets, and what is not known here may be
+ * one: values are never logged. */
 #include "broker/cluster/broker_configs.h"
 
 #include "base/log.h"
 #include "broker/cluster/cleaner_size.h"
+#include "broker/cluster/listener_configs.h"
 #include "zk/znodes.h"
 
 #include <stdio.h>
@@ -87,9 +88,9 @@ static const char *node_value(const struct znode_config *node, const struct opti
 static void warn_of_unknown(const struct layer *layer, const struct znode_config *node)
 {
     for (int32_t i = 0; i < node->entries_n; i++) {
-        if (config_option(node->entries[i].name.data) == NULL) {
-            log_warn(AREA, "unknown option, ignored broker=%s name=%.100s", layer->entity,
-                     node->entries[i].name.data);
+        const char *name = node->entries[i].name.data;
+        if (config_option(name) == NULL && strncmp(name, "listener.name.", 14) != 0) {
+            log_warn(AREA, "unknown option, ignored broker=%s name=%.100s", layer->entity, name);
         }
     }
 }
@@ -183,12 +184,21 @@ static int set_layer(struct config *config, const struct layer *layer,
     return changed;
 }
 
+static int set_node(struct config *config, const struct layer *layer,
+                    const struct znode_config *node, bool running)
+{
+    int changed = set_layer(config, layer, node, running);
+    return layer->source == CONFIG_SOURCE_DYNAMIC_BROKER
+               ? changed + listener_configs_set(config, node)
+               : changed;
+}
+
 static err load_layer(struct config *config, struct coord *coord, const struct layer *layer,
                       struct arena *arena)
 {
     struct znode_config node;
     TRY(read_node(coord, layer, arena, &node));
-    int set = set_layer(config, layer, &node, false);
+    int set = set_node(config, layer, &node, false);
     if (set > 0) {
         log_info(AREA, "options of the store are used broker=%s count=%d", layer->entity, set);
     }
@@ -248,7 +258,7 @@ static err change_layer(const struct broker_configs *configs, const struct layer
     struct znode_config node;
     arena_init(&arena, ARENA_BYTES);
     err e = read_node(configs->coord, layer, &arena, &node);
-    int changed = e == OK ? set_layer(configs->config, layer, &node, true) : 0;
+    int changed = e == OK ? set_node(configs->config, layer, &node, true) : 0;
     arena_deinit(&arena);
     if (changed > 0) {
         topic_configs_republish(configs->topic_configs);

@@ -25,6 +25,11 @@ struct config_editor {
     struct topic_configs *topic_configs;
     struct metadata_cache *metadata;
     struct controller *controller; /* writes for us while it is in office */
+    /* Could listeners' TLS be made if this was all that the broker's own node said of them? INVALID_REQUEST with
+     * words. NULL: no listener has TLS. */
+    err (*check_tls)(void *context, const struct properties *listener_options,
+                     char message[CONFIG_REASON_BYTES]);
+    void *tls_context;
 };
 
 /* One operation on one option; values of IncrementalAlterConfigs. */

@@ -4,6 +4,7 @@
  *   RESOLVING   a worker looks the name up           timer: connect_timeout_ms
  *   CONNECTING  the socket connects                  timer: the same
  *   SECURING    it is there, and TLS shakes hands    timer: the same
+ *   LOGGING_IN  by SASL                              timer: the same
  *   READY       it is there                          timer: the answer's deadline, if one is asked for
  *   PAUSED      after a failure                      timer: the pause
  *
@@ -15,6 +16,7 @@
 #include "base/log.h"
 #include "base/reader.h"
 #include "base/workers.h"
+#include "broker/net/peer_login.h"
 #include "broker/security/tls_slot.h"
 
 #include <errno.h>
@@ -24,9 +26,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 4, CORRELATION_AT = 4, HEADER_MIN_BYTES = 8 };
+enum {
+    LENGTH_BYTES = 4,
+    CORRELATION_AT = 4,
+    HEADER_MIN_BYTES = 8,
+    LOGIN_USED_PERCENT = 85, /* of its time; then another connection is made */
+};
 
-enum state { IDLE, RESOLVING, CONNECTING, SECURING, READY, PAUSED };
+enum state { IDLE, RESOLVING, CONNECTING, SECURING, LOGGING_IN, READY, PAUSED };
 
 /* A name on its way to an address; it may outlive the peer. */
 struct lookup {
@@ -52,7 +59,9 @@ struct peer {
     struct stream stream;     /* CONNECTING, SECURING and READY */
     char host[PEER_HOST_MAX]; /* whom it means to reach */
     struct lookup *lookup;
-    bool at_work; /* further down the stack */
+    struct peer_login *login; /* LOGGING_IN */
+    int64_t login_until_ms;   /* 0: for ever */
+    bool at_work;             /* further down the stack */
 };
 
 static void on_ready(struct io_watch *watch, uint32_t events);
@@ -74,7 +83,8 @@ struct peer *peer_new(const struct peer_config *config)
 
 static bool has_socket(const struct peer *peer)
 {
-    return peer->state == CONNECTING || peer->state == SECURING || peer->state == READY;
+    return peer->state == CONNECTING || peer->state == SECURING || peer->state == LOGGING_IN ||
+           peer->state == READY;
 }
 
 static void drop_connection(struct peer *peer)
@@ -88,6 +98,8 @@ static void drop_connection(struct peer *peer)
         err_ignore(io_watch_set(peer->config.loop, &peer->watch, 0)); /* it goes with the socket */
         stream_deinit(&peer->stream);
     }
+    peer_login_free(peer->login);
+    peer->login = NULL;
     peer->state = IDLE;
 }
 
@@ -202,14 +214,22 @@ static err take_answer(struct peer *peer, uint8_t *frame, size_t len)
     return OK;
 }
 
+static err take_login_answer(struct peer *peer, const uint8_t *frame, size_t len);
+
+static bool is_open(const struct peer *peer)
+{
+    return peer->state == READY || peer->state == LOGGING_IN;
+}
+
 static err take_frames(struct peer *peer)
 {
     uint8_t *frame = NULL;
     size_t len = 0;
     enum stream_frame next;
     while ((next = stream_next_frame(&peer->stream, &frame, &len)) == FRAME_WHOLE) {
-        TRY(take_answer(peer, frame, len));
-        if (peer->state != READY) {
+        TRY(peer->state == LOGGING_IN ? take_login_answer(peer, frame, len)
+                                      : take_answer(peer, frame, len));
+        if (!is_open(peer)) {
             return OK; /* `done` has disconnected */
         }
     }
@@ -234,7 +254,7 @@ static err receive(struct peer *peer)
         switch (stream_receive(&peer->stream)) {
         case STREAM_BYTES:
             TRY(take_frames(peer));
-            if (peer->state != READY) {
+            if (!is_open(peer)) {
                 return OK;
             }
             break;
@@ -278,11 +298,87 @@ static err become_ready(struct peer *peer)
     return OK;
 }
 
+/* ---- logging in ---- */
+
+static err send_login(struct peer *peer)
+{
+    struct bytes frame = peer_login_frame(peer->login);
+    struct writer *out = stream_out(&peer->stream);
+    writer_i32(out, (int32_t)frame.len);
+    writer_bytes(out, frame.data, frame.len);
+    if (out->failed) {
+        return E_LIMIT;
+    }
+    TRY(stream_flush(&peer->stream) ? OK : E_CLOSED);
+    return update_interest(peer);
+}
+
+static void on_worked(void *context, bool fine)
+{
+    struct peer *peer = context;
+    peer->at_work = true;
+    err e = fine ? send_login(peer) : E_CLOSED;
+    if (e != OK) {
+        fail(peer, e);
+    }
+    peer->at_work = false;
+    go_on(peer);
+}
+
+/* A login that ends is used for most of its time, and then by another connection. */
+static err finish_login(struct peer *peer)
+{
+    int64_t lifetime_ms = peer_login_lifetime_ms(peer->login);
+    int64_t now_ms = loop_now_ms(peer->config.loop);
+    peer->login_until_ms =
+        lifetime_ms <= 0 ? 0 : now_ms + lifetime_ms / 100 * LOGIN_USED_PERCENT + 1;
+    peer_login_free(peer->login);
+    peer->login = NULL;
+    peer->stream.frame_bytes_max = peer->config.streams->frame_bytes_max;
+    return become_ready(peer);
+}
+
+static err take_login_answer(struct peer *peer, const uint8_t *frame, size_t len)
+{
+    switch (peer_login_take(peer->login, bytes_of(frame, len))) {
+    case SASL_CLIENT_SEND:
+        return send_login(peer);
+    case SASL_CLIENT_WORK:
+        return OK;
+    case SASL_CLIENT_DONE:
+        return finish_login(peer);
+    default:
+        log_warn("sasl", "cannot log in at another broker host=%s error=\"%s\"", peer->host,
+                 peer_login_why(peer->login));
+        return E_CLOSED;
+    }
+}
+
+/* The other broker is who it says, or nobody asks. */
+static err begin_login(struct peer *peer)
+{
+    const struct peer_security *security = peer->config.security;
+    if (security == NULL || security->identity == NULL) {
+        return become_ready(peer);
+    }
+    const struct peer_login_config login = {.loop = peer->config.loop,
+                                            .workers = peer->config.workers,
+                                            .identity = security->identity,
+                                            .random = security->random,
+                                            .clock = security->clock,
+                                            .worked = on_worked,
+                                            .context = peer};
+    peer->login = peer_login_new(&login);
+    peer->state = LOGGING_IN;
+    peer->stream.frame_bytes_max = SASL_CLIENT_FRAME_MAX;
+    return send_login(peer);
+}
+
 static err shake_hands(struct peer *peer)
 {
     enum tls_progress progress = tls_handshake(peer->stream.tls);
     if (progress == TLS_DONE) {
-        return become_ready(peer);
+        return begin_login(peer);
     }
     if (progress == TLS_FAILED) {
         say_refusal(peer);
@@ -300,8 +396,9 @@ static err finish_connect(struct peer *peer)
     if (error != 0) {
         return err_from_errno(error);
     }
+    peer->login_until_ms = 0;
     if (security == NULL || security->tls == NULL) {
-        return become_ready(peer);
+        return begin_login(peer);
     }
     if (!stream_use_tls(&peer->stream, tls_slot_acquire(security->tls), peer->host)) {
         return E_LIMIT;
@@ -395,6 +492,10 @@ static void go_on(struct peer *peer)
         return;
     }
     peer->at_work = true;
+    if (peer->state == READY && peer->current == NULL && peer->login_until_ms != 0 &&
+        loop_now_ms(peer->config.loop) >= peer->login_until_ms) {
+        drop_connection(peer);
+    }
     while (!list_empty(&peer->queue) &&
            (peer->state == IDLE || (peer->state == READY && peer->current == NULL))) {
         err e = OK;
@@ -423,7 +524,7 @@ static void on_ready(struct io_watch *watch, uint32_t events)
     } else {
         e = (events & EPOLLOUT) != 0 && !stream_flush(&peer->stream) ? E_CLOSED : OK;
         e = e == OK ? receive(peer) : e;
-        e = e == OK && peer->state == READY ? update_interest(peer) : e;
+        e = e == OK && is_open(peer) ? update_interest(peer) : e;
     }
     if (e != OK && peer->state == READY && peer->current == NULL) {
         drop_connection(peer); /* it was idle for too long, for the other side: nobody is told */

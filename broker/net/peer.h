@@ -19,12 +19,17 @@
 enum { PEER_HOST_MAX = 256 };
 
 struct peer;
+struct random;
+struct sasl_identity;
 struct tls_slot;
 struct workers;
 
 /* What this broker shows to others on one of their listeners, and whom it believes. Shared by all that ask there. */
 struct peer_security {
-    struct tls_slot *tls; /* NULL: the listener has no TLS */
+    struct tls_slot *tls;                 /* NULL: the listener has no TLS */
+    const struct sasl_identity *identity; /* as whom it logs in; NULL: nobody does */
+    struct random *random;                /* these two for logins */
+    struct clock *clock;
 };
 
 struct peer_address {

@@ -152,15 +152,18 @@ struct names {
 
 static char *alternative(const GENERAL_NAME *name)
 {
-    const ASN1_STRING *text = NULL;
     switch (name->type) {
     case GEN_EMAIL:
     case GEN_DNS:
     case GEN_URI:
-        text = name->d.ia5;
-        return strndup((const char *)ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
-    case GEN_DIRNAME:
-        return dn_text(name->d.directoryName);
+        return xasprintf("[%d, %.*s]", name->type, ASN1_STRING_length(name->d.ia5),
+                         (const char *)ASN1_STRING_get0_data(name->d.ia5));
+    case GEN_DIRNAME: {
+        char *dn = dn_text(name->d.directoryName);
+        char *text = xasprintf("[%d, %s]", name->type, dn == NULL ? "" : dn);
+        free(dn);
+        return text;
+    }
     case GEN_IPADD: {
         char address[INET6_ADDRSTRLEN] = "";
         int len = ASN1_STRING_length(name->d.iPAddress);
@@ -168,7 +171,7 @@ static char *alternative(const GENERAL_NAME *name)
             inet_ntop(len == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(name->d.iPAddress),
                       address, sizeof(address));
         }
-        return xstrdup(address);
+        return xasprintf("[%d, %s]", name->type, address);
     }
     default:
         return NULL;

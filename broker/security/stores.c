@@ -480,14 +480,14 @@ static err check_entry(const struct store_entry *old, const struct store_entry *
         a = dn_text(X509_get_subject_name(before));
         b = dn_text(X509_get_subject_name(after));
         e = refuse(to->reason, to->size,
-                   "Keystore DistinguishedName does not match: existing={alias=%s, DN=%s}, "
+                   "Keystore DistinguishedName does not match:  existing={alias=%s, DN=%s}, "
                    "new={alias=%s, DN=%s}",
                    old->alias, a == NULL ? "" : a, fresh->alias, b == NULL ? "" : b);
     } else if (!alternatives_may_change && !dn_alternatives_cover(after, before)) {
         a = dn_alternatives_text(before);
         b = dn_alternatives_text(after);
         e = refuse(to->reason, to->size,
-                   "Keystore SubjectAltNames do not match: existing={alias=%s, SAN=%s}, "
+                   "Keystore SubjectAltNames do not match:  existing={alias=%s, SAN=%s}, "
                    "new={alias=%s, SAN=%s}",
                    old->alias, a, fresh->alias, b);
     }

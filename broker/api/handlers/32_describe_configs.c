@@ -215,12 +215,65 @@ static void describe_unknown(struct req *r, const char *name, config_out *out)
     add_synonym(out, out->name, (struct str){0}, CONFIG_SOURCE_STATIC_BROKER);
 }
 
+static const struct properties *layer_of(const struct config *config, enum config_source source)
+{
+    return source == CONFIG_SOURCE_DYNAMIC_BROKER  ? &config->dynamic
+           : source == CONFIG_SOURCE_STATIC_BROKER ? &config->properties
+                                                   : NULL;
+}
+
+/* Of one listener: it comes before the general option, which is behind it. */
+static void describe_listener_option(struct req *r, const char *name, const struct option *option,
+                                     config_out *out)
+{
+    const struct config *config = r->broker->config;
+    begin_config(r, out, name, option->type, NULL);
+    out->read_only = true; /* as Kafka says, also of those that it changes */
+    for (enum config_source source = CONFIG_SOURCE_DYNAMIC_BROKER; source <= CONFIG_SOURCE_DEFAULT;
+         source++) {
+        const struct properties *layer = layer_of(config, source);
+        const char *own = layer == NULL ? NULL : properties_get(layer, name);
+        if (own != NULL) {
+            struct str shown = config_shown(r, option->type, own);
+            if (out->config_source < 0) {
+                out->value = shown;
+                out->config_source = (int8_t)source;
+            }
+            add_synonym(out, str_of(name), shown, (int8_t)source);
+        }
+        const char *general = config_text_from(config, option, source);
+        if (general != NULL) {
+            add_synonym(out, str_of(option->name), config_shown(r, option->type, general),
+                        (int8_t)source);
+        }
+    }
+}
+
+/* Those that are set for single listeners: by the store, then by server.properties alone. */
+static void describe_listener_options(struct req *r, const resource_in *in, result_out *out)
+{
+    const struct config *config = r->broker->config;
+    const struct properties *layers[] = {&config->dynamic, &config->properties};
+    for (size_t l = 0; l < 2; l++) {
+        for (size_t i = 0; i < layers[l]->count; i++) {
+            const char *name = layers[l]->items[i].name;
+            const struct option *option = config_listener_option(config, name);
+            bool again = l > 0 && properties_get(layers[0], name) != NULL;
+            if (option != NULL && !again && is_wanted(in, name)) {
+                describe_listener_option(r, name, option, &out->configs[out->configs_n++]);
+            }
+        }
+    }
+}
+
 static void describe_all_options(struct req *r, const resource_in *in, result_out *out)
 {
     size_t count = 0;
     const struct option *options = config_options(&count);
-    const struct properties *set = &r->broker->config->properties;
-    out->configs = req_array(r, (int32_t)(count + set->count), sizeof(*out->configs));
+    const struct config *config = r->broker->config;
+    const struct properties *set = &config->properties;
+    out->configs =
+        req_array(r, (int32_t)(count + set->count + config->dynamic.count), sizeof(*out->configs));
     for (size_t i = 0; out->configs != NULL && i < count; i++) {
         if (is_wanted(in, options[i].name) && is_there(r->broker->config, &options[i])) {
             describe_broker_option(r, &options[i], &out->configs[out->configs_n++]);
@@ -228,9 +281,13 @@ static void describe_all_options(struct req *r, const resource_in *in, result_ou
     }
     for (size_t i = 0; out->configs != NULL && i < set->count; i++) {
         const char *name = set->items[i].name;
-        if (config_option(name) == NULL && is_wanted(in, name)) {
+        if (config_option(name) == NULL && config_listener_option(config, name) == NULL &&
+            is_wanted(in, name)) {
             describe_unknown(r, name, &out->configs[out->configs_n++]);
         }
+    }
+    if (out->configs != NULL) {
+        describe_listener_options(r, in, out);
     }
 }
 
