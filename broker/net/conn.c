@@ -492,7 +492,9 @@ static void step_handshake(struct conn *conn)
         return;
     }
     bool failed = progress == TLS_FAILED;
-    if (failed) {
+    if (failed &&
+        tls_has_reason(
+            conn->stream.tls)) { /* else it has just gone, as those do that look whether we live */
         log_info("server", "Failed authentication with %s (SSL handshake failed: %s)",
                  conn->peer_text, tls_why(conn->stream.tls));
     }
