@@ -502,6 +502,10 @@ static void step_handshake(struct conn *conn)
         begin_requests(conn);
         return;
     }
+    if (progress == TLS_FAILED && !tls_has_reason(conn->stream.tls)) {
+        conn_close(conn); /* it has just gone, as those do that look whether we live */
+        return;
+    }
     if (progress == TLS_FAILED) {
         log_info("server", "Failed authentication with %s (SSL handshake failed: %s)",
                  conn->peer_text, tls_why(conn->stream.tls));
