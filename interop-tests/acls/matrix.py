@@ -135,7 +135,9 @@ def rights() -> dict:
                   "TransactionalId": "Write Describe", "DelegationToken": "Describe", "User": "CreateTokens DescribeTokens"}
     names = {"Topic": [T, NONE], "Group": [G, "g-none"], "Cluster": ["kafka-cluster"], "TransactionalId": [X],
              "DelegationToken": ["none"], "User": ["User:zed"]}
-    return {"nothing": []} | {f"{o} {t}": [acl(t, n, o) for n in names[t]] for t in names for o in [*operations[t].split(), "All"]}
+    all_of = {t: [*operations[t].split(), "All"] for t in names}
+    return ({"nothing": []} | {f"{o} {t}": [acl(t, n, o) for n in names[t]] for t in names for o in all_of[t]}
+            | {f"{o} {t}, of one": [acl(t, names[t][0], o)] for t in ("Topic", "Group") for o in all_of[t]})
 
 
 def served() -> dict:
