@@ -76,7 +76,7 @@ struct str message_element_text(const struct message_array *array, int32_t at, c
             return text_at(element + array->shape->fields[i].offset);
         }
     }
-    CHECK(!"an element's name is a field of it");
+    CHECK(false); /* an element's name is a field of it */
     return (struct str){0};
 }
 

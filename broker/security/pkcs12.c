@@ -270,6 +270,13 @@ static err make_entries(struct walk *walk, struct tls_store *store)
     return e;
 }
 
+static int64_t mac_iterations(const PKCS12 *p12)
+{
+    const ASN1_INTEGER *iterations = NULL;
+    PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
+    return iterations == NULL ? 1 : ASN1_INTEGER_get(iterations);
+}
+
 err pkcs12_read(struct bytes file, const char *password, const char *key_password,
                 struct tls_store *store, const char **why)
 {
@@ -281,6 +288,8 @@ err pkcs12_read(struct bytes file, const char *password, const char *key_passwor
     err e = OK;
     if (p12 == NULL) {
         e = no(&walk, "it is no store of PKCS12");
+    } else if (PKCS12_mac_present(p12) && mac_iterations(p12) > ITERATIONS_MAX) {
+        e = no(&walk, "its integrity is protected with too many iterations");
     } else if (PKCS12_mac_present(p12) &&
                PKCS12_verify_mac(p12, password, (int)strlen(password)) != 1) {
         e = no(&walk, "keystore password was incorrect");

@@ -117,6 +117,17 @@ static void is_one(struct tls_store *store)
     store_free(store);
 }
 
+/* With these words before each; malloc'd. */
+static char *chain_text(const char *first, const char *second)
+{
+    char *a = pem_of_certificate(one.certificate);
+    char *b = pem_of_certificate(ca.certificate);
+    char *chain = xasprintf("%s%s%s%s", first, a, second, b);
+    free(a);
+    free(b);
+    return chain;
+}
+
 /* ---- PEM ---- */
 
 static void test_pem_file(void)
@@ -134,8 +145,7 @@ static void test_pem_encrypted(void)
 {
     static const int PBES[] = {0, NID_pbe_WithSHA1And3_Key_TripleDES_CBC};
     begin();
-    char *chain =
-        xasprintf("%s%s", pem_of_certificate(one.certificate), pem_of_certificate(ca.certificate));
+    char *chain = chain_text("", "");
     for (size_t i = 0; i < 2; i++) {
         char *key = pem_of_key(one.key, "hush", PBES[i]);
         struct store_texts texts = {
@@ -157,9 +167,7 @@ static void test_pem_in_one_line(void)
 {
     begin();
     char *key = pem_of_key(one.key, NULL, 0);
-    char *chain =
-        xasprintf("junk before %s \n# and between %s", pem_of_certificate(one.certificate),
-                  pem_of_certificate(ca.certificate));
+    char *chain = chain_text("junk before ", " \n# and between ");
     for (char *c = key; *c != '\0'; c++) {
         *c = *c == '\n' ? ' ' : *c;
     }
@@ -361,9 +369,10 @@ static void test_successors(void)
     struct identity fewer = identity_make_full("x", "DNS:a", &ca, 2);
     struct identity other = identity_make_full("y", "DNS:a,DNS:b", &ca, 2);
     successor_is(&old, &same, false, false, "");
-    successor_is(&old, &fewer, false, false,
-                 "Keystore SubjectAltNames do not match:  existing={alias=kafka, SAN=[[2, a], [2, b]]}, "
-                 "new={alias=kafka, SAN=[[2, a]]}");
+    successor_is(
+        &old, &fewer, false, false,
+        "Keystore SubjectAltNames do not match:  existing={alias=kafka, SAN=[[2, a], [2, b]]}, "
+        "new={alias=kafka, SAN=[[2, a]]}");
     successor_is(&old, &fewer, false, true, "");
     successor_is(&old, &other, false, false,
                  "Keystore DistinguishedName does not match:  existing={alias=kafka, DN=CN=x}, "
