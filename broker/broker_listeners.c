@@ -183,6 +183,7 @@ err broker_bind_listeners(struct broker *broker, char reason[BROKER_REASON_BYTES
         .limits = {.frame_bytes_max = config->socket_request_max_bytes,
                    .login_bytes_max = config->sasl_server_max_receive_size,
                    .idle_ms = idle_ms(config),
+                   .refusal_ms = config->connection_failed_authentication_delay_ms,
                    .partial_idle_ms = PARTIAL_FRAME_IDLE_MS,
                    .send_buffer_bytes = broker_buffer_bytes(config, "socket.send.buffer.bytes",
                                                             config->socket_send_buffer_bytes),

@@ -99,10 +99,10 @@ static void print_broker(const struct broker_node *node)
     puts("\n)");
 }
 
-static int ask(const char *bootstrap)
+static int ask(const char *bootstrap, const char *command_config)
 {
     struct brokers brokers;
-    err e = brokers_open(&brokers, bootstrap, TIMEOUT_MS, false);
+    err e = brokers_open(&brokers, bootstrap, command_config, TIMEOUT_MS, false);
     if (e != OK) {
         fprintf(stderr, "%s\n", brokers.reason);
     }
@@ -147,7 +147,8 @@ int tool_broker_api_versions(int argc, char **argv)
         fprintf(stderr, "%s\n", reason);
         status = 1;
     } else {
-        status = ask(cli_value(&options, "bootstrap-server"));
+        status =
+            ask(cli_value(&options, "bootstrap-server"), cli_value(&options, "command-config"));
     }
     cli_options_deinit(&options);
     return status;

@@ -51,7 +51,7 @@ static err connect_any(struct brokers *brokers, int timeout_ms)
         struct client_address to;
         e = next_server(&at, &to, brokers->reason);
         if (e == OK) {
-            e = client_open(to, timeout_ms, &brokers->client, brokers->reason);
+            e = client_open(to, &brokers->security, timeout_ms, &brokers->client, brokers->reason);
         }
         if (e == OK || e == E_CONFIG) {
             break;
@@ -82,11 +82,13 @@ static err connect_patiently(struct brokers *brokers, bool patient)
     }
 }
 
-err brokers_open(struct brokers *brokers, const char *bootstrap, int timeout_ms, bool patient)
+err brokers_open(struct brokers *brokers, const char *bootstrap, const char *command_config,
+                 int timeout_ms, bool patient)
 {
     *brokers =
         (struct brokers){.bootstrap = bootstrap, .timeout_ms = timeout_ms, .controller_id = -1};
     arena_init(&brokers->arena, ANSWERS_LIMIT_BYTES);
+    TRY(command_config_read(command_config, &brokers->security, brokers->reason));
     TRY(connect_patiently(brokers, patient));
     return brokers_refresh(brokers);
 }
@@ -98,6 +100,7 @@ void brokers_close(struct brokers *brokers)
     }
     free(brokers->nodes);
     client_close(brokers->client);
+    client_security_deinit(&brokers->security);
     arena_deinit(&brokers->arena);
 }
 
@@ -161,8 +164,8 @@ err brokers_client(struct brokers *brokers, int32_t id, struct client **client)
         }
         if (node->client == NULL) {
             struct str host = arena_str(&brokers->arena, node->host);
-            TRY(client_open((struct client_address){host.data, node->port}, brokers->timeout_ms,
-                            &node->client, brokers->reason));
+            TRY(client_open((struct client_address){host.data, node->port}, &brokers->security,
+                            brokers->timeout_ms, &node->client, brokers->reason));
         }
         *client = node->client;
         return OK;

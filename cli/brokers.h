@@ -15,6 +15,7 @@ struct broker_node {
 
 struct brokers {
     const char *bootstrap;
+    struct client_security security;
     int timeout_ms;        /* of connecting, and of each answer */
     struct client *client; /* to one of the bootstrap servers */
     struct str cluster_id; /* null: it says none */
@@ -28,9 +29,9 @@ struct brokers {
 
 /* Connects to the first of the servers (host:port,host:port; port 9092 where none is said) that answers, and asks it
  * for the brokers. `patient`: where none answers, again and again until the time-out, as Kafka's tools do; a line on
- * stderr says so. After an error `reason` has the sentence; brokers_close() in any case. */
-NODISCARD err brokers_open(struct brokers *brokers, const char *bootstrap, int timeout_ms,
-                           bool patient);
+ * stderr says so. `command_config`: the file that says how they are talked to; NULL: without security. After an error `reason` has the sentence; brokers_close() in any case. */
+NODISCARD err brokers_open(struct brokers *brokers, const char *bootstrap,
+                           const char *command_config, int timeout_ms, bool patient);
 void brokers_close(struct brokers *brokers);
 
 /* Asks for the brokers again: another one may be the controller. */

@@ -1,4 +1,4 @@
-/* A blocking connection on the codec.
+/* A blocking connection on the codec, with TLS and a login by SASL where they are wanted.
  *
  * The socket is non-blocking, and poll() waits on it up to the deadline of the operation, so that a broker that hangs
  * is an error and not a hang. A frame is read into the arena of its answer, since decoded text points into it. What the
@@ -7,6 +7,7 @@
 #include "cli/client.h"
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "base/refuse.h"
 #include "protocol/error.h"
 #include "protocol/exchange.h"
@@ -15,6 +16,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,7 @@ static const struct str CLIENT_ID = {"ottla-cli", 9};
 
 struct client {
     int fd;
+    SSL *tls; /* NULL: without */
     int timeout_ms;
     int64_t deadline_ms; /* of the operation that goes on */
     int32_t correlation_id;
@@ -126,12 +129,62 @@ static err connect_to(struct client *client, struct client_address to)
 
 /* ---- bytes ---- */
 
+/* What a call on TLS came to, as a socket's would; `events` is what to wait for with EAGAIN. */
+static ssize_t tls_outcome(struct client *client, int n, short *events)
+{
+    if (n > 0) {
+        return n;
+    }
+    switch (SSL_get_error(client->tls, n)) {
+    case SSL_ERROR_WANT_READ:
+        *events = POLLIN;
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_WANT_WRITE:
+        *events = POLLOUT;
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_SSL:
+        errno = EPROTO;
+        return -1;
+    default:
+        errno = errno == 0 ? ECONNRESET : errno;
+        return -1;
+    }
+}
+
+static int at_most(size_t len)
+{
+    return len > INT32_MAX ? INT32_MAX : (int)len;
+}
+
+static ssize_t put(struct client *client, const uint8_t *data, size_t len, short *events)
+{
+    errno = 0;
+    *events = POLLOUT;
+    return client->tls == NULL
+               ? send(client->fd, data, len, MSG_NOSIGNAL)
+               : tls_outcome(client, SSL_write(client->tls, data, at_most(len)), events);
+}
+
+static ssize_t get(struct client *client, uint8_t *data, size_t len, short *events)
+{
+    errno = 0;
+    *events = POLLIN;
+    return client->tls == NULL
+               ? recv(client->fd, data, len, 0)
+               : tls_outcome(client, SSL_read(client->tls, data, at_most(len)), events);
+}
+
 static err send_all(struct client *client, const uint8_t *data, size_t len)
 {
     while (len > 0) {
-        ssize_t sent = send(client->fd, data, len, MSG_NOSIGNAL);
+        short events;
+        ssize_t sent = put(client, data, len, &events);
         if (sent < 0 && errno == EAGAIN) {
-            TRY(wait_for(client->fd, POLLOUT, client->deadline_ms));
+            TRY(wait_for(client->fd, events, client->deadline_ms));
         } else if (sent < 0 && errno != EINTR) {
             return err_from_errno(errno);
         } else if (sent > 0) {
@@ -145,12 +198,13 @@ static err send_all(struct client *client, const uint8_t *data, size_t len)
 static err receive_all(struct client *client, uint8_t *data, size_t len)
 {
     while (len > 0) {
-        ssize_t got = recv(client->fd, data, len, 0);
+        short events;
+        ssize_t got = get(client, data, len, &events);
         if (got == 0) {
             return E_CLOSED;
         }
         if (got < 0 && errno == EAGAIN) {
-            TRY(wait_for(client->fd, POLLIN, client->deadline_ms));
+            TRY(wait_for(client->fd, events, client->deadline_ms));
         } else if (got < 0 && errno != EINTR) {
             return err_from_errno(errno);
         } else if (got > 0) {
@@ -161,7 +215,8 @@ static err receive_all(struct client *client, uint8_t *data, size_t len)
     return OK;
 }
 
-static err receive_frame(struct client *client, struct arena *arena, struct bytes *frame)
+/* Of any correlation id. */
+static err receive_any(struct client *client, struct arena *arena, struct bytes *frame)
 {
     uint8_t head[4];
     TRY(receive_all(client, head, sizeof(head)));
@@ -175,7 +230,100 @@ static err receive_frame(struct client *client, struct arena *arena, struct byte
     }
     TRY(receive_all(client, data, len));
     *frame = bytes_of(data, len);
-    return (int32_t)load_u32(data) == client->correlation_id ? OK : E_MALFORMED;
+    return OK;
+}
+
+static err receive_frame(struct client *client, struct arena *arena, struct bytes *frame)
+{
+    TRY(receive_any(client, arena, frame));
+    return (int32_t)load_u32(frame->data) == client->correlation_id ? OK : E_MALFORMED;
+}
+
+/* ---- security ---- */
+
+/* Why the other side's certificate is not good, or what else went wrong. Trying again would not help. */
+static err tls_failed(struct client *client)
+{
+    long verified = SSL_get_verify_result(client->tls);
+    unsigned long last = ERR_peek_last_error();
+    const char *text = verified != X509_V_OK ? X509_verify_cert_error_string(verified)
+                       : ERR_reason_error_string(last) != NULL ? ERR_reason_error_string(last)
+                                                               : "it closed the connection";
+    err e = refuse(client->reason, CLIENT_REASON_BYTES, "no TLS connection to %s: %s", client->name,
+                   text);
+    ERR_clear_error();
+    return e;
+}
+
+static err shake_hands(struct client *client, const struct client_security *security,
+                       const char *host)
+{
+    client->tls = tls_context_connection(security->tls, host);
+    if (client->tls == NULL || SSL_set_fd(client->tls, client->fd) != 1) {
+        return E_LIMIT;
+    }
+    SSL_set_connect_state(client->tls);
+    for (;;) {
+        short events = 0;
+        errno = 0;
+        int n = SSL_do_handshake(client->tls);
+        if (n == 1) {
+            return OK;
+        }
+        if (tls_outcome(client, n, &events) >= 0 || errno != EAGAIN) {
+            return tls_failed(client);
+        }
+        if (wait_for(client->fd, events, client->deadline_ms) != OK) {
+            return refuse_with(E_BUSY, client->reason, CLIENT_REASON_BYTES,
+                               "no TLS connection to %s: %s", client->name, why(E_BUSY));
+        }
+    }
+}
+
+static err log_in_frame(struct client *client, struct sasl_client *login,
+                        enum sasl_client_step *step)
+{
+    struct bytes frame = sasl_client_frame(login);
+    struct bytes answer;
+    uint8_t head[4];
+    store_u32(head, (uint32_t)frame.len);
+    arena_reset(&client->arena, APIS_LIMIT_BYTES);
+    TRY(send_all(client, head, sizeof(head)));
+    TRY(send_all(client, frame.data, frame.len));
+    TRY(receive_any(client, &client->arena, &answer));
+    *step = sasl_client_take(login, answer);
+    if (*step == SASL_CLIENT_WORK) {
+        sasl_client_work(login);
+    }
+    return OK;
+}
+
+static err log_in(struct client *client, const struct client_security *security)
+{
+    struct sasl_client *login =
+        sasl_client_new(&security->identity, random_system(), clock_system());
+    enum sasl_client_step step = SASL_CLIENT_SEND;
+    err e = OK;
+    while (e == OK && (step == SASL_CLIENT_SEND || step == SASL_CLIENT_WORK)) {
+        e = log_in_frame(client, login, &step);
+    }
+    if (e != OK) {
+        e = refuse_with(e, client->reason, CLIENT_REASON_BYTES, "no login at %s: %s", client->name,
+                        e == E_CLOSED ? "it closed the connection" : why(e));
+    } else if (step != SASL_CLIENT_DONE) {
+        e = refuse(client->reason, CLIENT_REASON_BYTES, "no login at %s: %s", client->name,
+                   sasl_client_why(login));
+    }
+    sasl_client_free(login);
+    return e;
+}
+
+static err secure(struct client *client, const struct client_security *security, const char *host)
+{
+    if (security->tls != NULL) {
+        TRY(shake_hands(client, security, host));
+    }
+    return security->identity.user == NULL ? OK : log_in(client, security);
 }
 
 /* ---- requests ---- */
@@ -278,6 +426,9 @@ static err ask_apis(struct client *client)
         e = exchange_frames(client, &exchange, &request, &client->arena, &frame);
     }
     e = e == OK ? exchange_decode(&exchange, frame, &client->arena, &client->apis) : e;
+    if (e == err_from_errno(EPROTO)) {
+        return tls_failed(client); /* by TLS 1.3 a refusal comes after the handshake */
+    }
     if (e != OK) {
         return failed(client, &exchange, e);
     }
@@ -289,8 +440,8 @@ static err ask_apis(struct client *client)
     return OK;
 }
 
-err client_open(struct client_address to, int timeout_ms, struct client **client,
-                char reason[CLIENT_REASON_BYTES])
+err client_open(struct client_address to, const struct client_security *security, int timeout_ms,
+                struct client **client, char reason[CLIENT_REASON_BYTES])
 {
     struct client *c = xcalloc(1, sizeof(*c));
     c->fd = -1;
@@ -301,6 +452,7 @@ err client_open(struct client_address to, int timeout_ms, struct client **client
     snprintf(c->name, sizeof(c->name), strchr(to.host, ':') == NULL ? "%s:%d" : "[%s]:%d", to.host,
              to.port);
     err e = connect_to(c, to);
+    e = e == OK ? secure(c, security, to.host) : e;
     e = e == OK ? ask_apis(c) : e;
     if (e != OK) {
         snprintf(reason, CLIENT_REASON_BYTES, "%s", c->reason);
@@ -315,6 +467,11 @@ void client_close(struct client *client)
 {
     if (client == NULL) {
         return;
+    }
+    if (client->tls != NULL) {
+        (void)SSL_shutdown(client->tls);
+        SSL_free(client->tls);
+        ERR_clear_error();
     }
     if (client->fd >= 0) {
         close(client->fd);

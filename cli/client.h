@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "cli/command_config.h"
 #include "protocol/messages.h"
 
 struct client;
@@ -18,10 +19,10 @@ struct client_address {
     int port;
 };
 
-/* Connects, all addresses of the name one after the other, and asks for the versions; all within the time-out.
- * `reason` says why not. */
-NODISCARD err client_open(struct client_address to, int timeout_ms, struct client **client,
-                          char reason[CLIENT_REASON_BYTES]);
+/* Connects, all addresses of the name one after the other, logs in as `security` (which outlives the client) says, and
+ * asks for the versions; all within the time-out. `reason` says why not. */
+NODISCARD err client_open(struct client_address to, const struct client_security *security,
+                          int timeout_ms, struct client **client, char reason[CLIENT_REASON_BYTES]);
 void client_close(struct client *client); /* NULL is fine */
 
 /* Asks, and waits for the answer, which lives as long as the arena. `version_max` is a bound on the version, for

@@ -439,8 +439,8 @@ static void said(const struct configs_call *call, err e)
 
 static int act(struct configs_call *call)
 {
-    err e = brokers_open(&call->brokers, cli_value(&call->options, "bootstrap-server"), TIMEOUT_MS,
-                         true);
+    err e = brokers_open(&call->brokers, cli_value(&call->options, "bootstrap-server"),
+                         cli_value(&call->options, "command-config"), TIMEOUT_MS, true);
     e = e != OK                            ? brokers_said(call, e)
         : cli_has(&call->options, "alter") ? alter(call)
                                            : describe(call);

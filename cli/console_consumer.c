@@ -136,7 +136,8 @@ static int consume(struct reading *r, const struct cli_options *options)
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
     r->is_ended = is_signalled;
-    err e = brokers_open(&r->brokers, cli_value(options, "bootstrap-server"), TIMEOUT_MS, true);
+    err e = brokers_open(&r->brokers, cli_value(options, "bootstrap-server"),
+                         cli_value(options, "consumer.config"), TIMEOUT_MS, true);
     e = e == OK ? reading_run(r) : e;
     fflush(stdout);
     if (e == E_BUSY && r->timed_out) {

@@ -337,7 +337,8 @@ static err begin(struct producer *p)
     p->view.topic = cli_value(&p->options, "topic");
     p->id = -1;
     p->epoch = -1;
-    TRY(brokers_open(&p->brokers, server, TIMEOUT_MS, true));
+    TRY(brokers_open(&p->brokers, server, cli_value(&p->options, "producer.config"), TIMEOUT_MS,
+                     true));
     TRY(ask_what_is_needed(p));
     p->partitions_n = p->view.partitions_n;
     p->sticky = (int32_t)random_below(random_system(), (uint32_t)p->partitions_n);

@@ -367,8 +367,8 @@ static err name_groups(struct groups_call *call)
 
 static int act(struct groups_call *call)
 {
-    err e = brokers_open(&call->brokers, cli_value(&call->options, "bootstrap-server"), TIMEOUT_MS,
-                         true);
+    err e = brokers_open(&call->brokers, cli_value(&call->options, "bootstrap-server"),
+                         cli_value(&call->options, "command-config"), TIMEOUT_MS, true);
     e = e == OK ? name_groups(call) : e;
     if (e == OK) {
         e = cli_has(&call->options, "list")            ? list(call)

@@ -154,7 +154,7 @@ err first_topics_create(const struct first_topics *topics, const char *host, int
     request.timeout_ms = TIMEOUT_MS / 2;
     char *bootstrap = xasprintf(strchr(host, ':') == NULL ? "%s:%d" : "[%s]:%d", host, port);
     struct brokers brokers;
-    err e = brokers_open(&brokers, bootstrap, TIMEOUT_MS, false);
+    err e = brokers_open(&brokers, bootstrap, NULL, TIMEOUT_MS, false);
     if (e != OK) {
         e = refuse_with(e, reason, FIRST_TOPICS_REASON_BYTES, "topics cannot be made: %s",
                         brokers.reason);

@@ -12,6 +12,7 @@ enum { HEALTHY = 0, UNHEALTHY = 1, USAGE_ERROR = 2, TIMEOUT_DEFAULT_MS = 5000 };
 
 static const struct cli_option OPTIONS[] = {
     {"bootstrap-server", CLI_VALUE, "the broker to ask; localhost:9092"},
+    {"command-config", CLI_VALUE, "a file of client options"},
     {"timeout-ms", CLI_VALUE, "after how long it is not healthy; 5000"},
     {"help", CLI_FLAG, "this"},
     {NULL, CLI_FLAG, NULL},
@@ -29,11 +30,11 @@ static int usage(const char *what)
     return what == NULL ? HEALTHY : USAGE_ERROR;
 }
 
-static int ask(const char *server, int timeout_ms)
+static int ask(const char *server, const char *command_config, int timeout_ms)
 {
     int64_t begin_ms = clock_monotonic_ms(clock_system());
     struct brokers brokers;
-    err e = brokers_open(&brokers, server, timeout_ms, false);
+    err e = brokers_open(&brokers, server, command_config, timeout_ms, false);
     int status = e == OK ? HEALTHY : UNHEALTHY;
     if (e == E_CONFIG) {
         status = usage(brokers.reason);
@@ -68,7 +69,8 @@ int tool_health(int argc, char **argv)
         status = usage(NULL);
     } else {
         const char *server = cli_value(&options, "bootstrap-server");
-        status = ask(server == NULL ? "localhost:9092" : server, (int)timeout_ms);
+        status = ask(server == NULL ? "localhost:9092" : server,
+                     cli_value(&options, "command-config"), (int)timeout_ms);
     }
     cli_options_deinit(&options);
     return status;

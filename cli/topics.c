@@ -372,8 +372,8 @@ static err check(struct topics_call *call, char *letter)
 
 static int act(struct topics_call *call, char letter)
 {
-    err e = brokers_open(&call->brokers, cli_value(&call->options, "bootstrap-server"), TIMEOUT_MS,
-                         true);
+    err e = brokers_open(&call->brokers, cli_value(&call->options, "bootstrap-server"),
+                         cli_value(&call->options, "command-config"), TIMEOUT_MS, true);
     if (e != OK) {
         snprintf(call->reason, sizeof(call->reason), "%s", call->brokers.reason);
     } else {

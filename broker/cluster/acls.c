@@ -1,10 +1,10 @@
-/* A resource's node is /kafka-acl/<Type>/<name>, or below /kafka-acl-extended/prefixed; a name with slashes makes nodes
- * within nodes. A change is one transaction of the store: the node, by its version, and the notification. When somebody
- * else was faster it is tried again, ten times, with what is there then.
+/* A resource's node is /kafka-acl/<Type>/<name>, or below /kafka-acl-extended/prefixed; names have no slashes. A change
+ * is one transaction of the store: the node, by its version, and the notification. When somebody else was faster it is
+ * tried again, ten times, with what is there then.
  *
- * Notifications have numbers that grow. Each with a higher number than the last one seen names a resource, whose node is
- * read. One that is not understood says that something has changed: then all is read. Those older than 15 minutes are deleted
- * by whoever sees them; as they grow old in their order, only the oldest are looked at. */
+ * Notifications have numbers that grow. Each with a higher number than the last one seen names a resource, whose node
+ * is read. One that is not understood says that something has changed: then all is read. Those older than 15 minutes are
+ * deleted by whoever sees them; as they grow old in their order, only the oldest are looked at. */
 #include "broker/cluster/acls.h"
 
 #include "base/log.h"
@@ -154,33 +154,23 @@ static void names_free(struct names *names)
     free(names->all);
 }
 
-/* The nodes below one: a type's, or a name's that has slashes (`above` not null). */
+/* The nodes of one type. */
 static err list_names(struct acls *acls, struct arena *arena, struct names *names,
-                      const struct acl_resource *above)
+                      enum acl_type type, enum acl_pattern pattern)
 {
-    bool inside = above->name.data != NULL;
-    const char *path =
-        inside ? path_of(arena, above)
-               : arena_format(arena, "%s/%s", root_of(above->pattern), acl_type_word(above->type))
-                     .data;
+    const char *path = arena_format(arena, "%s/%s", root_of(pattern), acl_type_word(type)).data;
     struct coord_op children = {.type = COORD_CHILDREN, .path = path};
     TRY(coord_run(acls->config.coord, &children, 1, arena));
     if (children.error != OK) {
         return children.error == E_NOT_FOUND ? OK : children.error;
     }
     for (int32_t i = 0; i < children.children_n; i++) {
-        struct str name = str_of(children.children[i]);
-        if (inside) {
-            name = arena_format(arena, "%.*s/%s", (int)above->name.len, above->name.data,
-                                children.children[i]);
-        }
-        add_name(names, above->type, above->pattern, name);
+        add_name(names, type, pattern, str_of(children.children[i]));
     }
     return OK;
 }
 
-/* Reads so many; the nodes that they have inside are added behind. */
-static err read_some(struct acls *acls, struct names *names, size_t begin, size_t count)
+static err read_some(struct acls *acls, const struct names *names, size_t begin, size_t count)
 {
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
@@ -191,18 +181,14 @@ static err read_some(struct acls *acls, struct names *names, size_t begin, size_
     }
     err e = coord_run(acls->config.coord, gets, count, &arena);
     for (size_t i = 0; e == OK && i < count; i++) {
-        struct acl_resource resource = names->all[begin + i];
-        take_node(acls, &arena, &resource, &gets[i]);
-        if (gets[i].error == OK && gets[i].stat.children_n > 0) {
-            e = list_names(acls, &arena, names, &resource);
-        }
+        take_node(acls, &arena, &names->all[begin + i], &gets[i]);
     }
     free(gets);
     arena_deinit(&arena);
     return e;
 }
 
-static err read_names(struct acls *acls, struct names *names)
+static err read_names(struct acls *acls, const struct names *names)
 {
     for (size_t at = 0; at < names->count;) {
         size_t left = names->count - at;
@@ -219,8 +205,7 @@ static err read_all(struct acls *acls, struct arena *arena)
     err e = OK;
     for (int type = ACL_TOPIC; e == OK && type < ACL_TYPES_END; type++) {
         for (int pattern = ACL_LITERAL; e == OK && pattern <= ACL_PREFIXED; pattern++) {
-            struct acl_resource all = {(enum acl_type)type, (enum acl_pattern)pattern, {0}};
-            e = list_names(acls, arena, &names, &all);
+            e = list_names(acls, arena, &names, (enum acl_type)type, (enum acl_pattern)pattern);
         }
     }
     acls->complete = false;
@@ -402,20 +387,6 @@ struct wanted {
     int32_t version;
 };
 
-/* A name with slashes has nodes above its own. */
-static err make_above(struct acls *acls, struct arena *arena, const struct acl_resource *resource)
-{
-    for (size_t i = 0; i < resource->name.len; i++) {
-        if (resource->name.data[i] == '/') {
-            struct acl_resource above = *resource;
-            above.name.len = i;
-            struct coord_op make = {.type = COORD_CREATE, .path = path_of(arena, &above)};
-            TRY(coord_run(acls->config.coord, &make, 1, arena));
-        }
-    }
-    return OK;
-}
-
 /* The node and its notification, or neither. */
 static err write_node(struct acls *acls, struct arena *arena, const struct wanted *wanted)
 {
@@ -439,13 +410,7 @@ static err write_node(struct acls *acls, struct arena *arena, const struct wante
     if (path == NULL || ops[1].path == NULL || ops[1].data.data == NULL) {
         return E_LIMIT;
     }
-    err e = coord_multi(acls->config.coord, ops, 2, arena);
-    if (e ==
-        E_NOT_EMPTY) { /* nodes of names that begin with this one and a slash: it stays, without ACLs */
-        ops[0].type = COORD_SET;
-        e = coord_multi(acls->config.coord, ops, 2, arena);
-    }
-    return e;
+    return coord_multi(acls->config.coord, ops, 2, arena);
 }
 
 /* Changes what is wanted, or says that nothing is to be changed. */
@@ -466,12 +431,7 @@ static err edit_once(struct acls *acls, struct arena *arena, const struct acl_re
     bool changed = false;
     TRY(edit(context, &wanted, &changed));
     if (changed) {
-        err e = write_node(acls, arena, &wanted);
-        if (e == E_NOT_FOUND && wanted.version < 0) {
-            TRY(make_above(acls, arena, resource));
-            e = write_node(acls, arena, &wanted);
-        }
-        TRY(e);
+        TRY(write_node(acls, arena, &wanted));
     }
     acl_cache_set(acls->config.cache, resource, wanted.acls, wanted.count);
     return OK;

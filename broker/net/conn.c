@@ -44,6 +44,7 @@ struct conn {
     int64_t active_ms;
     struct stream stream;
     struct timer throttle; /* runs while nothing is to be read */
+    bool ends;             /* when it is over */
     bool busy;             /* a request is parked */
     bool in_frame;         /* inside on_frame */
     bool stranger;
@@ -484,6 +485,16 @@ static void begin_requests(struct conn *conn)
     }
 }
 
+/* The other side has time to read why: closing at once would take that back, where it has sent more meanwhile. */
+static void end_later(struct conn *conn)
+{
+    conn->ends = true;
+    timer_start(conn->net->loop, &conn->throttle, conn->net->limits.refusal_ms);
+    if (io_watch_set(conn->net->loop, &conn->watch, EPOLLERR) != OK) {
+        conn_close(conn);
+    }
+}
+
 static void step_handshake(struct conn *conn)
 {
     enum tls_progress progress = tls_handshake(conn->stream.tls);
@@ -491,15 +502,18 @@ static void step_handshake(struct conn *conn)
         begin_requests(conn);
         return;
     }
-    bool failed = progress == TLS_FAILED;
-    if (failed &&
-        tls_has_reason(
-            conn->stream.tls)) { /* else it has just gone, as those do that look whether we live */
+    if (progress == TLS_FAILED && !tls_has_reason(conn->stream.tls)) {
+        conn_close(conn); /* it has just gone, as those do that look whether we live */
+        return;
+    }
+    if (progress == TLS_FAILED) {
         log_info("server", "Failed authentication with %s (SSL handshake failed: %s)",
                  conn->peer_text, tls_why(conn->stream.tls));
+        end_later(conn);
+        return;
     }
     uint32_t events = progress == TLS_WANTS_WRITE ? (uint32_t)EPOLLOUT : (uint32_t)EPOLLIN;
-    if (failed || io_watch_set(conn->net->loop, &conn->watch, events) != OK) {
+    if (io_watch_set(conn->net->loop, &conn->watch, events) != OK) {
         conn_close(conn);
     }
 }
@@ -560,7 +574,9 @@ void conn_throttle(struct conn *conn, int32_t ms)
 static void on_throttle_over(struct timer *timer)
 {
     struct conn *conn = container_of(timer, struct conn, throttle);
-    if (drain(conn)) {
+    if (conn->ends) {
+        conn_close(conn);
+    } else if (drain(conn)) {
         touch(conn);
         update_interest(conn, false);
     }

@@ -41,6 +41,7 @@ struct net_limits {
     int32_t frame_bytes_max;   /* socket.request.max.bytes */
     int32_t login_bytes_max;   /* the same before a login: sasl.server.max.receive.size */
     int64_t idle_ms;           /* connections.max.idle.ms */
+    int64_t refusal_ms;        /* connection.failed.authentication.delay.ms, of a handshake */
     int64_t partial_idle_ms;   /* silence allowed in the middle of a frame */
     int32_t send_buffer_bytes; /* -1: the system's */
     int32_t receive_buffer_bytes;

@@ -16,7 +16,7 @@ ANY, MATCH, LITERAL, PREFIXED = 1, 2, 3, 4
 DENY, ALLOW = 2, 3
 
 
-def with_authorizer(overrides: dict | None = None, on=None, kind: str | None = None):
+def with_authorizer(overrides: dict | None = None, on=None, kind: str | None = None, place=None):
     """A broker whose PLAINTEXT listener is for super users (User:ANONYMOUS), and that has one with SASL for all others."""
     jaas = " ".join(f'user_{u}="{u}-secret"' for u in USERS)
     b = brokers.KINDS[kind or brokers.kind_under_test()]({
@@ -27,9 +27,10 @@ def with_authorizer(overrides: dict | None = None, on=None, kind: str | None = N
         "listener.name.sasl_plaintext.plain.sasl.jaas.config":
             f"org.apache.kafka.common.security.plain.PlainLoginModule required {jaas};",
         **(overrides or {}),
-    }, on)
+    }, on, place)
     b.sasl_port = free_port()
     b.properties["listeners"] += f",SASL_PLAINTEXT://127.0.0.1:{b.sasl_port}"
+    b.sasl_bootstrap = f"127.0.0.1:{b.sasl_port}"
     return b
 
 

@@ -132,7 +132,9 @@ def rights() -> dict:
                   "Cluster": "Create Alter Describe ClusterAction DescribeConfigs AlterConfigs IdempotentWrite",
                   "TransactionalId": "Write Describe"}
     names = {"Topic": [T, NONE], "Group": [G, "g-none"], "Cluster": ["kafka-cluster"], "TransactionalId": [X]}
-    return {"nothing": []} | {f"{o} {t}": [acl(t, n, o) for n in names[t]] for t in names for o in [*operations[t].split(), "All"]}
+    all_of = {t: [*operations[t].split(), "All"] for t in names}
+    return ({"nothing": []} | {f"{o} {t}": [acl(t, n, o) for n in names[t]] for t in names for o in all_of[t]}
+            | {f"{o} {t}, of one": [acl(t, names[t][0], o)] for t in ("Topic", "Group") for o in all_of[t]})
 
 
 def served() -> dict:

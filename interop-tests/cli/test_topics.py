@@ -104,7 +104,7 @@ def test_command_config(pair, tmp_path):
     for file in (plain, empty):
         assert ours("topics", "--bootstrap-server", b.bootstrap, "--list", "--command-config", file).code == 0
     done = ours("topics", "--bootstrap-server", b.bootstrap, "--list", "--command-config", secure)
-    assert done.code == 1 and done.err == f"{secure}: security.protocol=SASL_SSL is not built into these tools; PLAINTEXT is\n"
+    assert done.code == 1 and done.err.startswith(f"{secure}: sasl.mechanism=GSSAPI is not built into these tools; ")
     done = ours("topics", "--bootstrap-server", b.bootstrap, "--list", "--command-config", tmp_path / "none")
     assert done.code == 1 and done.err == f"cannot read {tmp_path}/none: No such file or directory\n"
 

@@ -3,7 +3,6 @@
 #include "broker/api/acls.h"
 #include "broker/broker.h"
 #include "broker/cluster/acls.h"
-#include "broker/security/principal.h"
 
 typedef struct create_acls_request_creation acl_in;
 
@@ -26,22 +25,23 @@ static struct acl_binding binding_of(const acl_in *in)
                                 .error = ERR_INVALID_REQUEST};
 }
 
-/* It must say one thing, of one resource, that has a place in the store. */
+/* It must say one thing, of one resource, that has a node of its own in the store. */
 static bool is_sound(struct req *r, const struct acl_binding *binding)
 {
     const struct acl_resource *resource = &binding->resource;
     const struct acl *acl = &binding->acl;
-    struct principal principal;
     if (resource->type < ACL_TOPIC || resource->type >= ACL_TYPES_END ||
         (resource->pattern != ACL_LITERAL && resource->pattern != ACL_PREFIXED) ||
         acl->operation < ACL_ALL || acl->operation >= ACL_OPERATIONS_END ||
         (acl->permission != ACL_ALLOW && acl->permission != ACL_DENY) ||
-        !principal_parse(acl->principal, &principal)) {
+        memchr(acl->principal.data, ':', acl->principal.len) == NULL ||
+        memchr(resource->name.data, '/', resource->name.len) != NULL) {
         return false;
     }
     struct str path =
         arena_format(&r->arena, "/%.*s", (int)resource->name.len, resource->name.data);
-    return path.data != NULL && strlen(path.data) == path.len && coord_path_valid(path.data, false);
+    return path.data != NULL && path.len == resource->name.len + 1 &&
+           /* no 0 in it */ coord_path_valid(path.data, false);
 }
 
 /* NULL: it may be added. */
@@ -79,7 +79,8 @@ static void create_all(struct req *r)
     acls_add(r->broker->acls, bindings, count, &r->arena);
     for (int32_t i = 0; i < count; i++) {
         out->results[places[i]].error_code = kafka_error_wire(bindings[i].error);
-        out->results[places[i]].error_message = bindings[i].message;
+        out->results[places[i]].error_message =
+            bindings[i].message.data == NULL ? STR("") : bindings[i].message;
     }
 }
 
