@@ -358,6 +358,7 @@ static void broker_free(struct broker *broker)
     membership_free(broker->membership);
     config_changes_free(broker->config_changes);
     acls_free(broker->acls);
+    delegation_tokens_free(broker->delegation);
     authorizer_free(broker->authorizer);
     requests_in_free(broker->requests_in);
     loop_free(broker->control);

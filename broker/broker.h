@@ -21,6 +21,7 @@
 #include "broker/cluster/acls.h"
 #include "broker/cluster/broker_configs.h"
 #include "broker/cluster/config_alter.h"
+#include "broker/cluster/delegation_tokens.h"
 #include "broker/cluster/config_changes.h"
 #include "broker/cluster/isr_changes.h"
 #include "broker/cluster/leaving.h"
@@ -137,6 +138,7 @@ struct broker {
     struct topic_configs *topic_configs;
     struct broker_configs broker_configs;
     struct config_changes *config_changes;
+    struct delegation_tokens *delegation; /* NULL: there are no delegation tokens */
     struct acls *acls; /* NULL: without an authorizer */
     struct config_editor config_editor;
     struct topics topics;

@@ -32,6 +32,8 @@ void broker_make_endpoints(struct broker *broker);
  * it. The listeners have been parsed. */
 NODISCARD err broker_check_logins(const struct broker_env *env, const struct config *config,
                                   struct listeners *listeners, char reason[BROKER_REASON_BYTES]);
+/* Users and tokens, of whom the store will tell. */
+void broker_make_users(struct broker *broker);
 NODISCARD err broker_make_logins(struct broker *broker, char reason[BROKER_REASON_BYTES]);
 void broker_free_logins(struct broker *broker);
 /* The SCRAM credentials of a user are these now. */

@@ -92,13 +92,10 @@ static const char *token_key(const struct config *config)
                                                        : config->delegation_token_master_key;
 }
 
-/* Before the store is read. */
-static void make_stores(struct broker *broker)
+void broker_make_users(struct broker *broker)
 {
-    if (broker->scram_users == NULL) {
-        broker->scram_users = scram_users_new();
-        broker->tokens = tokens_new(token_key(broker->config), broker->env.random);
-    }
+    broker->scram_users = scram_users_new();
+    broker->tokens = tokens_new(token_key(broker->config), broker->env.random);
 }
 
 static void use_identity(const struct broker *broker, struct peer_security *security,
@@ -127,7 +124,6 @@ static err make_identities(struct broker *broker, char reason[BROKER_REASON_BYTE
 
 err broker_make_logins(struct broker *broker, char reason[BROKER_REASON_BYTES])
 {
-    make_stores(broker);
     struct sasl_stores stores = stores_of(&broker->env);
     stores.users = broker->scram_users;
     stores.tokens = broker->tokens;
@@ -160,7 +156,6 @@ static const struct znode_config_entry *entry_of(const struct znode_config *conf
 void broker_take_scram_user(struct broker *broker, const struct client_entity *entity,
                             const struct znode_config *config)
 {
-    make_stores(broker);
     if (entity->user.kind != ENTITY_NAMED || entity->client.kind != ENTITY_NONE) {
         return;
     }

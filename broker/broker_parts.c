@@ -228,6 +228,33 @@ static err make_authorizer(struct broker *broker)
     return acls_load(broker->acls);
 }
 
+static bool leads_cluster(void *context)
+{
+    const struct broker *broker = context;
+    return broker->controller != NULL && controller_is_active(broker->controller);
+}
+
+static err make_delegation(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    if (!tokens_are_on(broker->tokens)) {
+        return OK;
+    }
+    broker->delegation = delegation_tokens_new(&(struct delegation_tokens_config){
+        .coord = broker->coord,
+        .clock = broker->clock,
+        .random = broker->env.random,
+        .control = broker->control,
+        .tokens = broker->tokens,
+        .life_max_ms = config->delegation_token_max_lifetime_ms,
+        .expiry_ms = config->delegation_token_expiry_time_ms,
+        .check_ms = config->delegation_token_expiry_check_interval_ms,
+        .is_controller = leads_cluster,
+        .context = broker});
+    membership_follow_tokens(broker->membership, broker->delegation);
+    return delegation_tokens_load(broker->delegation);
+}
+
 /* What the store has to say is read; nothing that was read may change unseen. */
 err broker_read_options(struct broker *broker)
 {
@@ -241,10 +268,12 @@ err broker_read_options(struct broker *broker)
     TRY(config_changes_begin(broker->config_changes));
     TRY(broker_configs_load(broker->config, broker->coord, broker->id));
     make_quotas(broker);
+    broker_make_users(broker);
     struct client_configs_sink sink = client_sink(broker);
     TRY(client_configs_load(broker->coord, &sink));
     set_throttles(broker);
-    return make_authorizer(broker);
+    TRY(make_authorizer(broker));
+    return make_delegation(broker);
 }
 
 static void make_groups(struct broker *broker)

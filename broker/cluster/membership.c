@@ -33,7 +33,8 @@ struct membership {
     struct coord *coord;
     struct controller *controller; /* NULL before the election, and after the end */
     struct config_changes *changes;
-    struct acls *acls; /* NULL: there is no authorizer */
+    struct acls *acls;                    /* NULL: there is no authorizer */
+    struct delegation_tokens *delegation; /* the same */
     const struct znode_endpoint *endpoints;
     int32_t endpoints_n;
     int32_t broker_id;
@@ -60,8 +61,9 @@ struct membership {
 static bool is_settled(const struct membership *m)
 {
     bool acls_known = m->acls == NULL || acls_are_watched(m->acls);
+    bool tokens_known = m->delegation == NULL || delegation_tokens_are_watched(m->delegation);
     return !m->session_over && m->registered && config_changes_are_watched(m->changes) &&
-           acls_known && m->configs_known && controller_is_settled(m->controller);
+           acls_known && tokens_known && m->configs_known && controller_is_settled(m->controller);
 }
 
 static err register_now(struct membership *m, char *reason);
@@ -89,6 +91,9 @@ static void settle_in(struct membership *m)
     }
     if (m->acls != NULL && !acls_are_watched(m->acls)) {
         err_ignore(acls_load(m->acls)); /* logged there */
+    }
+    if (m->delegation != NULL && !delegation_tokens_are_watched(m->delegation)) {
+        err_ignore(delegation_tokens_load(m->delegation)); /* logged there */
     }
     if (!m->configs_known) {
         err e = m->config.read_configs(m->config.context);
@@ -158,6 +163,8 @@ static void on_watch_task(struct loop_task *task)
         err_ignore(config_changes_on_watch(m->changes)); /* logged there */
     } else if (m->acls != NULL && acls_watches(event->path)) {
         err_ignore(acls_on_watch(m->acls)); /* logged there */
+    } else if (m->delegation != NULL && delegation_tokens_watches(event->path)) {
+        err_ignore(delegation_tokens_on_watch(m->delegation)); /* logged there */
     } else {
         controller_on_watch(m->controller, event->type, event->path);
     }
@@ -192,6 +199,9 @@ static void on_expiry_task(struct loop_task *task)
     config_changes_forget_watch(m->changes);
     if (m->acls != NULL) {
         acls_forget_watch(m->acls);
+    }
+    if (m->delegation != NULL) {
+        delegation_tokens_forget_watch(m->delegation);
     }
     m->configs_known = false;
     controller_resign(m->controller, "the session has expired");
@@ -620,6 +630,11 @@ err membership_register(struct membership *m, const struct znode_endpoint *endpo
 void membership_follow_acls(struct membership *m, struct acls *acls)
 {
     m->acls = acls;
+}
+
+void membership_follow_tokens(struct membership *m, struct delegation_tokens *delegation)
+{
+    m->delegation = delegation;
 }
 
 err membership_elect(struct membership *m, struct controller *controller,

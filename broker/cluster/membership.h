@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "base/random.h"
 #include "broker/cluster/acls.h"
+#include "broker/cluster/delegation_tokens.h"
 #include "broker/cluster/config_changes.h"
 #include "broker/cluster/controller.h"
 #include "broker/config.h"
@@ -66,6 +67,8 @@ NODISCARD err membership_elect(struct membership *membership, struct controller 
                                struct config_changes *changes, char *reason);
 /* Before it stands for election: ACLs are read in each session, and followed. */
 void membership_follow_acls(struct membership *membership, struct acls *acls);
+/* The same of delegation tokens. */
+void membership_follow_tokens(struct membership *membership, struct delegation_tokens *delegation);
 /* Any thread: a log directory of this broker, or a log in it, has failed; the controller is told. */
 void membership_log_failed(struct membership *membership);
 /* Any thread: how it stands. */

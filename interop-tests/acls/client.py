@@ -23,6 +23,7 @@ def with_authorizer(overrides: dict | None = None, on=None, kind: str | None = N
         "authorizer.class.name": AUTHORIZER,
         "super.users": "User:ANONYMOUS;User:root",
         "inter.broker.listener.name": "PLAINTEXT",
+        "delegation.token.secret.key": "of all brokers",
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.sasl_plaintext.plain.sasl.jaas.config":
             f"org.apache.kafka.common.security.plain.PlainLoginModule required {jaas};",

@@ -119,6 +119,8 @@ def requests(topic_id: bytes) -> dict:
             {"entity": [{"entity_type": "user", "entity_name": n}], "ops": [{"key": "no.such", "value": 1.0, "remove": False}]} for n in ("u", None)]}),
         "DescribeUserScramCredentials": (0, {"users": [{"name": "nobody"}]}),
         "AlterUserScramCredentials": (0, {"deletions": [{"name": "nobody", "mechanism": 1}, {"name": "nobody2", "mechanism": 2}]}),
+        "DescribeDelegationToken": (3, {"owners": [{"principal_type": "User", "principal_name": "zed"}]}),
+        "CreateDelegationToken": (3, {"owner_principal_type": "User", "owner_principal_name": "zed", "renewers": [], "max_lifetime_ms": -1}),
         "AlterPartition": (1, {"broker_id": 0, "broker_epoch": 0}), "DescribeCluster": (0, {"include_cluster_authorized_operations": True}),
         "DescribeProducers": (0, {"topics": [{"name": n, "partition_indexes": [0, 9]} for n in (T, NONE)]}),
         "DescribeTransactions": (0, {"transactional_ids": [X, "x-two"]}), "ListTransactions": (0, {}),
@@ -130,8 +132,9 @@ def rights() -> dict:
     """By name: the ACLs of one right; "nothing" is none."""
     operations = {"Topic": "Read Write Create Delete Alter Describe DescribeConfigs AlterConfigs", "Group": "Read Delete Describe",
                   "Cluster": "Create Alter Describe ClusterAction DescribeConfigs AlterConfigs IdempotentWrite",
-                  "TransactionalId": "Write Describe"}
-    names = {"Topic": [T, NONE], "Group": [G, "g-none"], "Cluster": ["kafka-cluster"], "TransactionalId": [X]}
+                  "TransactionalId": "Write Describe", "DelegationToken": "Describe", "User": "CreateTokens DescribeTokens"}
+    names = {"Topic": [T, NONE], "Group": [G, "g-none"], "Cluster": ["kafka-cluster"], "TransactionalId": [X],
+             "DelegationToken": ["none"], "User": ["User:zed"]}
     all_of = {t: [*operations[t].split(), "All"] for t in names}
     return ({"nothing": []} | {f"{o} {t}": [acl(t, n, o) for n in names[t]] for t in names for o in all_of[t]}
             | {f"{o} {t}, of one": [acl(t, names[t][0], o)] for t in ("Topic", "Group") for o in all_of[t]})

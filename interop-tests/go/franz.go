@@ -32,7 +32,7 @@ func newFranz(seeds []string, version string) library {
 }
 
 func (f *franz) client(options ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append(append(options, f.options...), secured()...)...)
+	return kgo.NewClient(append(append(append(options, f.options...), secured()...), login()...)...)
 }
 
 func (f *franz) produce(ctx context.Context, topic, codec string, keys, values []string) ([]record, error) {

@@ -42,6 +42,7 @@ TOOLS = {
     "kafka-features": ["org.apache.kafka.tools.FeatureCommand"],
     "kafka-acls": ["org.apache.kafka.tools.AclCommand", "kafka.admin.AclCommand"],
     "kafka-transactions": ["org.apache.kafka.tools.TransactionsCommand"],
+    "kafka-delegation-tokens": ["org.apache.kafka.tools.DelegationTokenCommand", "kafka.admin.DelegationTokenCommand"],
 }
 
 

@@ -83,7 +83,7 @@ def replicate(pair, count: int = 2000) -> None:
         assert sorted(kcat("-b", b.bootstrap, "-C", "-t", topic, "-o", "beginning", "-e", "-q")) == sorted(lines)
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", *(pytest.param(m, marks=pytest.mark.whole) for m in ("PLAIN", "SCRAM-SHA-256", "OAUTHBEARER"))])
 def test_two(mechanism):
     with Pair(("ottla", "ottla"), mechanism) as pair:
         replicate(pair)
@@ -99,6 +99,7 @@ def test_mixed(kinds, mechanism):
         replicate(pair)
 
 
+@pytest.mark.whole
 def test_a_login_that_ends():
     """Connections are made anew before the session of one is over."""
     with Pair(("ottla", "ottla"), "SCRAM-SHA-256", **{f"listener.name.{NAME.lower()}.connections.max.reauth.ms": 1500}) as pair:
@@ -108,6 +109,7 @@ def test_a_login_that_ends():
         assert "cannot log in" not in said and "login refused" not in said
 
 
+@pytest.mark.whole
 def test_wrong_password():
     """The one that cannot log in says so; it gets nothing."""
     pair = Pair(("ottla", "ottla"), "SCRAM-SHA-256")
