@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.whole, pytest.mark.skipif(brokers.kind_under_test() !=
               pytest.mark.skipif(not shutil.which("kcat"), reason="skipped, because kcat is not installed")]
 
 TOOLS = ["kafka-topics", "/opt/kafka/bin/kafka-topics.sh", "/opt/bitnami/kafka/bin/kafka-topics.sh", "kafka-topics.sh"]
-SIZE_MAX = 15_000_000
+SIZE_MAX = 18_000_000
 
 
 class Container:

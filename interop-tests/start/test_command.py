@@ -196,7 +196,9 @@ def test_check(tmp_path):
 
 @pytest.mark.parametrize("line, said, sentence", [
     ("num.partitions=0", '  num.partitions=0\n      option num.partitions: "0" is not allowed; it must be a whole number of 32 bits in 1..\n', None),
-    ("authorizer.class.name=x", "  authorizer.class.name=x\n      authorization is not built: everybody could do everything\n", None),
+    ("authorizer.class.name=x", "", 'option authorizer.class.name: "x" cannot be asked, and everybody could do everything; it must be '
+                                    "kafka.security.authorizer.AclAuthorizer or empty"),
+    ("remote.log.storage.system.enable=true", "  remote.log.storage.system.enable=true\n      tiered storage is not built: what lies there could not be read\n", None),
     ("log.retention.hours=0", "", "option log.retention.hours: 0 is not allowed; it must be -1 or at least 1"),
     ("listeners=SSL://:9", "", "listener SSL: option ssl.keystore.location: it is not set; a listener with TLS needs a key and its certificate"),
 ])
