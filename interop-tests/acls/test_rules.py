@@ -1,14 +1,22 @@
 """What ACLs do to who connects: each rule, over restarts, in sessions, and in the log. The matrix has the APIs."""
 
+import json
+import os
+import pathlib
+import signal
 import time
 
 import pytest
 
 from harness import broker as brokers
+from harness.broker import Place
+from harness.process import free_port
+from harness.toolhost import tools
 from harness.wait import wait_for
+from harness.zookeeper import ZooKeeper
 from wire import records
 
-from .client import ALLOW, DENY, LITERAL, MATCH, PREFIXED, Client, acl, with_authorizer
+from .client import DENY, LITERAL, MATCH, PREFIXED, Client, acl, with_authorizer
 from .matrix import fetch
 
 
@@ -316,4 +324,73 @@ def test_a_node_that_cannot_be_read(b, root, alice):
     wait_for(lambda: produced(alice, "broken") == 0, 10, "the topic to be open")
 
 
-assert ALLOW
+@pytest.mark.skipif(brokers.coordination() != "zookeeper", reason="about sessions with ZooKeeper")
+def test_after_a_session_has_expired(b, root, alice):
+    """What was changed unseen, without a notification that is left, is read in the new session."""
+    if b.kind == "kafka":
+        pytest.skip("about ours")
+    make_topic(root, "slept")
+    assert produced(alice, "slept") == 29
+    owner = b.zookeeper.node(f"{b.chroot}/brokers/ids/0").owner
+    b.process.signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: b.zookeeper.node(f"{b.chroot}/brokers/ids/0") is None, 30, "the session to expire")
+        with b.zookeeper.client() as zk:
+            zk.create(f"{b.chroot}/kafka-acl/Topic/slept", json.dumps({"version": 1, "acls": [
+                {"principal": "User:alice", "permissionType": "Allow", "operation": "Write", "host": "*"}]}).encode())
+    finally:
+        b.process.signal(signal.SIGCONT)
+    wait_for(lambda: produced(Client(b.sasl_port, "alice"), "slept") == 0, 30, "alice to be let in")
+    assert b.zookeeper.node(f"{b.chroot}/brokers/ids/0").owner != owner
+
+
+@pytest.mark.skipif(brokers.coordination() != "zookeeper", reason="the tool writes into ZooKeeper")
+def test_kafka_acls_by_zookeeper(b, root, alice):
+    make_topic(root, "direct")
+    connect = b.properties["zookeeper.connect"]
+    tools("3.9.1").run("kafka-acls", "--authorizer-properties", f"zookeeper.connect={connect}", "--add", "--allow-principal", "User:alice",
+                       "--operation", "Write", "--topic", "dir", "--resource-pattern-type", "prefixed")
+    wait_for(lambda: produced(alice, "direct") == 0, 10, "alice to be let in")
+    tools("3.9.1").run("kafka-acls", "--authorizer-properties", f"zookeeper.connect={connect}", "--remove", "--force", "--topic", "dir",
+                       "--resource-pattern-type", "prefixed")
+    wait_for(lambda: produced(alice, "direct") == 29, 10, "alice to be refused")
+
+
+@pytest.mark.skipif(brokers.coordination() != "zookeeper" or brokers.kind_under_test() == "kafka", reason="two of ours on one ZooKeeper")
+def test_brokers_need_rights_too():
+    """Two brokers that are no super users: they are refused by each other until an ACL lets them."""
+    zookeeper = ZooKeeper.shared()
+    chroot = zookeeper.new_chroot()
+    members = [with_authorizer({"broker.id": str(n), "zookeeper.session.timeout.ms": "6000", "super.users": "User:root"}, on=zookeeper,
+                               place=Place("127.0.0.1", free_port(), chroot)) for n in (0, 1)]
+    try:
+        for member in members:
+            member.launch()
+        wait_for(lambda: all(len(zookeeper.tree(chroot + "/brokers/ids")) >= 2 for _ in members), 20, "both to be there")
+        wait_for(lambda: any("is Denied operation = ClusterAction" in m.said() for m in members), 20, "one to be refused")
+        used = [cpu_seconds(m) for m in members]
+        time.sleep(3)
+        assert all(cpu_seconds(m) - u < 1 for m, u in zip(members, used)), "a broker that is refused asks without a pause"
+        controller = json.loads(zookeeper.node(chroot + "/controller").data)["brokerid"]
+        root = Client(members[controller].sasl_port, "root")
+        add(root, acl("Cluster", "kafka-cluster", "ClusterAction", "User:ANONYMOUS"))
+        for member in members:
+            wait_for(lambda member=member: "ACLs have changed type=Cluster" in member.said(), 10, "both to know of it")
+        make_topic(root, "news")  # what was refused is told with what is new
+
+        def brokers_known(member) -> int:
+            client = Client(member.sasl_port, "root")
+            n = len(client.call("Metadata", 9, {"topics": []})["brokers"])
+            client.close()
+            return n
+        for member in members:
+            wait_for(lambda member=member: brokers_known(member) == 2, 30, "both to know of each other")
+    finally:
+        for member in members:
+            member.destroy()
+        zookeeper.remove(chroot)
+
+
+def cpu_seconds(b) -> float:
+    fields = pathlib.Path(f"/proc/{b.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
