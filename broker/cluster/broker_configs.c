@@ -62,10 +62,9 @@ err broker_configs_read(struct coord *coord, const char *entity, struct arena *a
 
 /* A node that is not there, or cannot be read, says nothing. */
 static err read_node(struct coord *coord, const struct layer *layer, struct arena *arena,
-                     struct znode_config *node)
+                     struct znode_config *node, int32_t *version)
 {
-    int32_t version = -1;
-    err e = broker_configs_read(coord, layer->entity, arena, node, &version);
+    err e = broker_configs_read(coord, layer->entity, arena, node, version);
     if (e == E_MALFORMED) {
         log_warn(AREA, "node unreadable, its options are ignored path=%s",
                  broker_config_path(arena, layer->entity).data);
@@ -193,11 +192,37 @@ static int set_node(struct config *config, const struct layer *layer,
                : changed;
 }
 
+/* After password.encoder.secret has changed. What cannot be written now is written at another start. */
+static void renew_passwords(const struct config *config, struct coord *coord,
+                            const struct layer *layer, struct arena *arena,
+                            struct znode_config *node, int32_t version)
+{
+    if (!listener_configs_renew(config, arena, node)) {
+        return;
+    }
+    struct coord_op set = {.type = COORD_SET,
+                           .path = broker_config_path(arena, layer->entity).data,
+                           .data = znode_config_encode(arena, node),
+                           .version = version};
+    err e = coord_run(coord, &set, 1, arena);
+    e = e == OK ? set.error : e;
+    if (e == OK) {
+        log_info(AREA, "passwords encrypted with the new secret broker=%s", layer->entity);
+    } else {
+        log_warn(AREA, "passwords not encrypted with the new secret broker=%s error=\"%s\"",
+                 layer->entity, err_text(e));
+    }
+}
+
 static err load_layer(struct config *config, struct coord *coord, const struct layer *layer,
                       struct arena *arena)
 {
     struct znode_config node;
-    TRY(read_node(coord, layer, arena, &node));
+    int32_t version = -1;
+    TRY(read_node(coord, layer, arena, &node, &version));
+    if (layer->source == CONFIG_SOURCE_DYNAMIC_BROKER) {
+        renew_passwords(config, coord, layer, arena, &node, version);
+    }
     int set = set_node(config, layer, &node, false);
     if (set > 0) {
         log_info(AREA, "options of the store are used broker=%s count=%d", layer->entity, set);
@@ -257,7 +282,8 @@ static err change_layer(const struct broker_configs *configs, const struct layer
     struct arena arena;
     struct znode_config node;
     arena_init(&arena, ARENA_BYTES);
-    err e = read_node(configs->coord, layer, &arena, &node);
+    int32_t version = -1;
+    err e = read_node(configs->coord, layer, &arena, &node, &version);
     int changed = e == OK ? set_node(configs->config, layer, &node, true) : 0;
     arena_deinit(&arena);
     if (changed > 0) {

@@ -106,6 +106,40 @@ int listener_configs_set(struct config *config, const struct znode_config *node)
     return changed;
 }
 
+/* NULL: it is as it should be, or nobody can read it. */
+static char *renewed(const struct password_encoding *encoding, const char *text)
+{
+    struct password_encoding present = *encoding;
+    present.old_secret = NULL;
+    char *plain = NULL;
+    char *fresh = NULL;
+    if (password_decode(&present, text, &plain) == E_CONFIG &&
+        password_decode(encoding, text, &plain) == OK &&
+        password_encode(&present, plain, &fresh) != OK) {
+        fresh = NULL;
+    }
+    free(plain);
+    return fresh;
+}
+
+bool listener_configs_renew(const struct config *config, struct arena *arena,
+                            struct znode_config *node)
+{
+    const struct password_encoding encoding = encoding_of(config);
+    bool changed = false;
+    for (int32_t i = 0; encoding.old_secret != NULL && i < node->entries_n; i++) {
+        struct znode_config_entry *entry = &node->entries[i];
+        char *fresh =
+            is_password(config, entry->name.data) ? renewed(&encoding, entry->value.data) : NULL;
+        if (fresh != NULL) {
+            entry->value = arena_str(arena, str_of(fresh));
+            changed = true;
+        }
+        free(fresh);
+    }
+    return changed;
+}
+
 /* ---- what somebody wants it to say ---- */
 
 /* Kafka takes these for listeners alone. */

@@ -15,6 +15,11 @@ bool listener_option_is_live(const struct config *config, const char *name);
  * secret) is left out, with a warning. Returns how many have changed. */
 int listener_configs_set(struct config *config, const struct znode_config *node);
 
+/* At the start: passwords in the node that password.encoder.old.secret opens and the present secret does not are encrypted with
+ * that, in the arena. False: there are none. */
+bool listener_configs_renew(const struct config *config, struct arena *arena,
+                            struct znode_config *node);
+
 /* May these be set in a broker's own layer (`all` false), or that of all brokers? INVALID_REQUEST with Kafka's words. */
 NODISCARD err listener_configs_check(const struct config *config, const struct properties *news,
                                      bool all, char message[CONFIG_REASON_BYTES]);

@@ -9,10 +9,12 @@ from harness.jvm import KAFKA_VERSION
 from harness.life import unique
 from harness.process import free_port
 from harness.wait import wait_for
+from tls.identities import Identities
 
 from .frames import Connection, log_in
 from .settings import ADMIN, ADMIN_PASSWORD, of_listener
 from .test_order import make_user
+from .test_tokens import by_token, create
 
 pytestmark = [pytest.mark.skipif(bool(zookeeper.missing()), reason=f"skipped, because {zookeeper.missing()}"), pytest.mark.once]
 KAFKA_FIRST, OTTLA_FIRST = ("kafka", "ottla"), ("ottla", "kafka")
@@ -20,9 +22,10 @@ NAME = "SASL_PLAINTEXT"
 
 
 class Pair:
-    """Two brokers that talk on a listener with SASL; clients come by it, or by PLAINTEXT."""
+    """Two brokers that talk on a listener with SASL, or (identities) on one with TLS as well; clients come by SASL, or by
+    PLAINTEXT."""
 
-    def __init__(self, kinds, mechanism: str, **more):
+    def __init__(self, kinds, mechanism: str, identities=None, **more):
         self.zookeeper = zookeeper.ZooKeeper.shared()
         self.chroot = self.zookeeper.new_chroot()
         self.zookeeper.create(self.chroot)
@@ -38,11 +41,21 @@ class Pair:
                 "delegation.token.secret.key": "of both",
                 "default.replication.factor": 2, "offsets.topic.replication.factor": 2, "replica.lag.time.max.ms": 4000,
             } | more
+            if identities:
+                self._secure(b, identities)
             self.brokers.append(b)
         if mechanism.startswith("SCRAM"):
             toolhost.tools(KAFKA_VERSION).run(
                 "kafka-configs", "--zookeeper", f"{self.zookeeper.host}:{self.zookeeper.port}{self.chroot}", "--alter", "--add-config",
                 f"{mechanism}=[iterations=8192,password={ADMIN_PASSWORD}]", "--entity-type", "users", "--entity-name", ADMIN)
+
+    @staticmethod
+    def _secure(b, identities) -> None:
+        own = identities.ca.identity(f"broker-{b.properties['broker.id']}")
+        b.properties |= of_listener("SECURE") | {
+            "listeners": f"{b.properties['listeners']},SECURE://localhost:{free_port()}",
+            "listener.security.protocol.map": f"PLAINTEXT:PLAINTEXT,{NAME}:{NAME},SECURE:SASL_SSL", "inter.broker.listener.name": "SECURE",
+            "ssl.keystore.type": "PEM", "ssl.keystore.location": own.pem, "ssl.truststore.type": "PEM", "ssl.truststore.location": identities.ca.pem}
 
     def __enter__(self):
         try:
@@ -97,6 +110,31 @@ def test_two(mechanism):
 def test_mixed(kinds, mechanism):
     with Pair(kinds, mechanism) as pair:
         replicate(pair)
+
+
+@pytest.fixture(scope="module")
+def identities(tmp_path_factory):
+    return Identities(tmp_path_factory.mktemp("identities"))
+
+
+@pytest.mark.parametrize("kinds", [("ottla", "ottla"), pytest.param(KAFKA_FIRST, marks=pytest.mark.whole),
+                                   pytest.param(OTTLA_FIRST, marks=pytest.mark.whole)], ids="-".join)
+def test_in_tls(kinds, identities):
+    """SASL_SSL among brokers; a user and a delegation token that are made on one are known to the other."""
+    with Pair(kinds, "SCRAM-SHA-512", identities) as pair:
+        replicate(pair)
+        one, other = controller_first(pair)
+        make_user(one, "wire", "SCRAM-SHA-256")
+        user_is_known(pair, "wire", "SCRAM-SHA-256")
+        for a, b in ((one, other), (other, one)):
+            with Connection(a.address[NAME]) as c:
+                log_in(c, "PLAIN", "alice", "alice-secret")
+                token = create(c)
+
+            def is_known() -> bool:
+                with Connection(b.address[NAME]) as c:
+                    return by_token(c, token)[0] == 0
+            wait_for(is_known, 15, "the token is known to the other")
 
 
 @pytest.mark.whole

@@ -100,6 +100,31 @@ def test_replicas(pair, identities):
     wait_for(lambda: in_sync(one, topic), 30, "it follows again")
 
 
+@pytest.mark.parametrize("pair", [("ottla", "ottla")], indirect=True)
+def test_stores_are_read_again(pair, identities):
+    """A broker shows others its new certificate, and is asked with it; one that they would not trust is refused."""
+    from .identities import Authority
+    from .test_reload import VALIDATION, alter, serial_of
+    one, other = pair.brokers
+    wait_for(lambda: "2 brokers:" in "\n".join(kcat("-b", one.bootstrap, "-L")), 20, "both are known")
+    name = "listener.name.ssl.ssl.keystore.location"
+    fresh = identities.ca.identity("broker-1-again", "/CN=broker 1")
+    foreign = Authority(identities.directory, "elsewhere").identity("foreign", "/CN=broker 1")
+    code, said = alter(other, entity="1", **{name: foreign.pem})
+    assert code == 42 and said.startswith(VALIDATION) and "would not understand each other" in said
+    assert alter(other, entity="1", **{name: fresh.pem}) == (0, None)
+    wait_for(lambda: "TLS was made anew" in other.said(), 10, "it is read")
+    with connect(identities, other.ports["SSL"], "1.3", identities.carol) as s:
+        assert ask(s)
+        der = s.getpeercert(binary_form=True)
+    assert serial_of(fresh).split("=")[1].lower() in der.hex()
+    one.restart()  # new connections, either way
+    topic = unique("again")
+    kcat("-b", one.bootstrap, "-P", "-t", topic, "-X", "acks=all", stdin=b"a\n")
+    wait_for(lambda: in_sync(one, topic), 30, "both replicas are in sync")
+    assert "no TLS with another broker" not in one.said()
+
+
 @pytest.mark.skipif(brokers.kind_under_test() == "kafka", reason="what Ottla says")
 def test_whom_it_does_not_trust(identities):
     """A follower that does not trust its leader's certificate gets nothing, and says why."""
