@@ -5,6 +5,10 @@
  * the poller again, and what is left in OpenSSL by tls_holds_input(): epoll says nothing of that. OpenSSL lets go of
  * its buffers when they are empty.
  *
+ * A hello. OpenSSL makes room for a message when it is announced, up to 128 KiB for a hello. A thousand clients that announce and send no more
+ * would have that from us, so the first bytes are looked at here, and a hello that does not fit into one record, which no client
+ * sends, ends the connection.
+ *
  * Alerts that OpenSSL would not send, or others: bytes that are no TLS are answered with internal_error, and a
  * missing certificate with bad_certificate, as by Java (reference: security §2). The second only until TLS 1.2; in 1.3 the
  * alert is already encrypted when it comes here, and stays certificate_required, as RFC 8446 wants it.
@@ -13,7 +17,7 @@
 #define _GNU_SOURCE
 #include "broker/net/tls.h"
 
-#include "base/log.h"
+#include "base/reader.h"
 #include "broker/security/tls_context.h"
 
 #include <openssl/err.h>
@@ -26,6 +30,9 @@ enum {
     DISCARDS_MAX = 16,
     ALERT_BYTES = 7,
     ALERT_CODE_AT = 6,
+    HEAD_BYTES = 9, /* a record's header, and that of the message in it */
+    HEAD_MESSAGE_AT = 5,
+    HELLO_BYTES_MAX = 16 << 10,
 };
 
 static const uint8_t INTERNAL_ERROR[ALERT_BYTES] = {0x15, 3, 3, 0, 2, 2, SSL_AD_INTERNAL_ERROR};
@@ -47,6 +54,8 @@ struct tls {
     bool holds_input; /* the last call has left something */
     bool wants_write;
     bool more;
+    uint8_t head[HEAD_BYTES]; /* the first that came */
+    size_t head_n;
     const char *why;
 };
 
@@ -55,6 +64,17 @@ struct tls {
 static bool is_later(void)
 {
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+/* False: it announces too much. */
+static bool look_at_head(struct tls *tls, const char *data, size_t len)
+{
+    for (size_t i = 0; i < len && tls->head_n < HEAD_BYTES; i++) {
+        tls->head[tls->head_n++] = (uint8_t)data[i];
+    }
+    const uint8_t *message = tls->head + HEAD_MESSAGE_AT;
+    return tls->head_n < HEAD_BYTES || tls->head[0] != SSL3_RT_HANDSHAKE ||
+           (load_u32(message) & 0xffffff) <= HELLO_BYTES_MAX;
 }
 
 static int bio_read(BIO *bio, char *data, size_t len, size_t *done)
@@ -66,6 +86,10 @@ static int bio_read(BIO *bio, char *data, size_t len, size_t *done)
     if (tls->receives_left > 0) {
         tls->receives_left--;
         n = tls->sockets->ops->receive(tls->sockets, tls->fd, data, len);
+    }
+    if (n > 0 && tls->head_n < HEAD_BYTES && !look_at_head(tls, data, (size_t)n)) {
+        errno = EPROTO;
+        n = -1;
     }
     if (n < 0 && is_later()) {
         BIO_set_retry_read(bio);

@@ -64,7 +64,7 @@ static void put_escaped(struct writer *out, const char *value, size_t len)
         if (i < first || i >= last || strchr(",=+<>#;\"\\", value[i]) != NULL) {
             writer_i8(out, '\\');
         }
-        writer_i8(out, value[i]);
+        writer_i8(out, (int8_t)value[i]);
     }
 }
 

@@ -217,7 +217,7 @@ static void put_replacement(struct writer *out, const char *replacement, const c
             continue;
         }
         at += *at == '\\' && at[1] != '\0' ? 1 : 0;
-        writer_i8(out, *at);
+        writer_i8(out, (int8_t)*at);
     }
 }
 

@@ -74,6 +74,23 @@ def test_many_whole_handshakes_at_once(broker, identities):
             s.close()
 
 
+def test_a_hello_that_announces_much(broker, identities):
+    """No memory before it comes: a hello of 128 KiB is refused when it is announced."""
+    before = rss_kib(broker) if brokers.kind_under_test() == "ottla" else 0
+    crowd = [dial(broker.ports["SSL"]) for _ in range(200)]
+    for s in crowd:
+        s.sendall(b"\x16\x03\x01\x40\x00\x01\x01\xff\x00")
+    if before:
+        for s in crowd:
+            s.settimeout(5)
+            assert s.recv(1) == b""
+        assert rss_kib(broker) - before < 200 * 48 or before > 40 << 10
+    for s in crowd:
+        s.close()
+    with connect(identities, broker.ports["SSL"], "1.3") as s:
+        ask(s)
+
+
 def test_garbage(broker, identities):
     """Bytes of every kind, in the clear and inside of TLS, end their connection and nothing else."""
     import os

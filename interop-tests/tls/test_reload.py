@@ -1,7 +1,9 @@
 """Stores that are read again while the broker runs, under Kafka's checks; connections that live keep their keys."""
 
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 
@@ -86,6 +88,20 @@ def test_the_same_file_with_another_content(live, identities):
     assert serial(identities, live.ports["SSL"]) == serial_of(identities.server)  # nobody has asked
     assert alter(live, **{f"{L}ssl.keystore.location": live.store}) == (0, None)
     wait_for(lambda: serial(identities, live.ports["SSL"]) == serial_of(fresh), 10, "the new certificate")
+
+
+@pytest.mark.skipif(ON_KAFKA, reason="Kafka ends by it")
+def test_sighup(live, identities):
+    """As kafka-configs, under the same checks: another name is not taken, and one line says so."""
+    port = live.ports["SSL"]
+    shutil.copy(identities.ca.identity("renamed", "/CN=renamed").p12, live.store)
+    os.kill(live.process.pid, signal.SIGHUP)
+    wait_for(lambda: "TLS stays as it was listener=SSL" in live.said(), 10, "it is refused")
+    assert serial(identities, port) == serial_of(identities.server)
+    fresh = identities.ca.identity("fresh4")
+    shutil.copy(fresh.p12, live.store)
+    os.kill(live.process.pid, signal.SIGHUP)
+    wait_for(lambda: serial(identities, port) == serial_of(fresh), 10, "the new certificate")
 
 
 def test_a_trust_store(live, identities):
