@@ -26,10 +26,24 @@ static const char *or_empty(const char *text)
     return text == NULL ? "" : text;
 }
 
-/* Malloc'd. */
-static char *texts_of(const struct config *config, const char *listener)
+static struct tls_listener as_options_see(const struct listener *listener)
 {
-    const struct tls_texts t = tls_options_of(config, listener);
+    return (struct tls_listener){.name = listener->name, .protocol = listener->security_protocol};
+}
+
+static err context_of(const struct config *config, const struct listener *listener,
+                      enum tls_side side, struct tls_context **context,
+                      char reason[CONFIG_REASON_BYTES])
+{
+    const struct tls_listener seen = as_options_see(listener);
+    return tls_options_context(config, &seen, side, context, reason);
+}
+
+/* Malloc'd. */
+static char *texts_of(const struct config *config, const struct listener *listener)
+{
+    const struct tls_listener seen = as_options_see(listener);
+    const struct tls_texts t = tls_options_of(config, &seen);
     const char *const parts[] = {
         t.keys.type,          t.keys.location,   t.keys.password,
         t.keys.key_password,  t.keys.key,        t.keys.certificates,
@@ -57,11 +71,11 @@ static void texts_free(char *texts)
 
 /* ---- the start ---- */
 
-static err make_slot(const struct broker *broker, const char *listener, enum tls_side side,
-                     struct tls_slot **slot, char reason[BROKER_REASON_BYTES])
+static err make_slot(const struct broker *broker, const struct listener *listener,
+                     enum tls_side side, struct tls_slot **slot, char reason[BROKER_REASON_BYTES])
 {
     struct tls_context *context = NULL;
-    TRY(tls_options_context(broker->config, listener, side, &context, reason));
+    TRY(context_of(broker->config, listener, side, &context, reason));
     *slot = tls_slot_new(context);
     return OK;
 }
@@ -76,12 +90,27 @@ static const struct listener *listener_of(const struct broker *broker, const cha
 }
 
 /* A broker that is alone asks nobody. */
-static err make_security(const struct broker *broker, const char *listener,
+static err make_security(const struct broker *broker, const char *name,
                          struct peer_security *security, char reason[BROKER_REASON_BYTES])
 {
-    bool needed = protocol_has_tls(listener_of(broker, listener)->security_protocol) &&
-                  config_uses_zookeeper(broker->config);
+    const struct listener *listener = listener_of(broker, name);
+    bool needed =
+        protocol_has_tls(listener->security_protocol) && config_uses_zookeeper(broker->config);
     return needed ? make_slot(broker, listener, TLS_CLIENT, &security->tls, reason) : OK;
+}
+
+/* Somebody may have meant it for all listeners. */
+static void warn_of_client_auth(const struct config *config, const struct listener *listener)
+{
+    const char *general = config->ssl_client_auth;
+    if (protocol_has_sasl(listener->security_protocol) && strcasecmp(general, "none") != 0 &&
+        config_listener_own_text(config, listener->name, "ssl.client.auth", NULL) == NULL) {
+        log_warn("tls",
+                 "ssl.client.auth=%s is for listeners without SASL, as in Kafka; "
+                 "listener.name.<listener>.ssl.client.auth is needed where there is SASL "
+                 "listener=%s",
+                 general, listener->name);
+    }
 }
 
 /* Of passwords that the store keeps. */
@@ -114,8 +143,9 @@ err broker_make_tls(struct broker *broker, char reason[BROKER_REASON_BYTES])
     for (size_t i = 0; i < broker->listeners.count; i++) {
         struct listener *listener = &broker->listeners.all[i];
         if (protocol_has_tls(listener->security_protocol)) {
-            broker->tls_made_of[i] = texts_of(broker->config, listener->name);
-            TRY(make_slot(broker, listener->name, TLS_SERVER, &listener->tls, reason));
+            broker->tls_made_of[i] = texts_of(broker->config, listener);
+            TRY(make_slot(broker, listener, TLS_SERVER, &listener->tls, reason));
+            warn_of_client_auth(broker->config, listener);
             log_info("tls", "listener has TLS listener=%s library=\"%s\" ktls=no", listener->name,
                      OpenSSL_version(OPENSSL_VERSION));
         }
@@ -135,7 +165,7 @@ err broker_check_tls(const struct config *config, const struct listeners *listen
         const struct listener *listener = &listeners->all[i];
         struct tls_context *context = NULL;
         if (protocol_has_tls(listener->security_protocol)) {
-            TRY(tls_options_context(config, listener->name, TLS_SERVER, &context, reason));
+            TRY(context_of(config, listener, TLS_SERVER, &context, reason));
         }
         tls_context_release(context);
     }
@@ -230,9 +260,9 @@ static err prepare(const struct broker *broker, const struct config *config,
                    char reason[CONFIG_REASON_BYTES])
 {
     *change = (struct change){.client_slot = client_slot_of(broker, listener->name)};
-    TRY(tls_options_context(config, listener->name, TLS_SERVER, &change->server, reason));
+    TRY(context_of(config, listener, TLS_SERVER, &change->server, reason));
     if (change->client_slot != NULL) {
-        TRY(tls_options_context(config, listener->name, TLS_CLIENT, &change->client, reason));
+        TRY(context_of(config, listener, TLS_CLIENT, &change->client, reason));
     }
     struct tls_context *old = tls_slot_acquire(listener->tls);
     err e = check_successor(config, old, change->server, reason);
@@ -250,7 +280,7 @@ err broker_check_tls_change(void *context, const struct properties *listener_opt
     err e = OK;
     for (size_t i = 0; e == OK && i < broker->listeners.count; i++) {
         const struct listener *listener = &broker->listeners.all[i];
-        char *texts = listener->tls == NULL ? NULL : texts_of(&config, listener->name);
+        char *texts = listener->tls == NULL ? NULL : texts_of(&config, listener);
         if (texts != NULL && strcmp(texts, broker->tls_made_of[i]) != 0) {
             char reason[CONFIG_REASON_BYTES] = "";
             struct change change;
@@ -293,7 +323,7 @@ void broker_reload_tls(struct broker *broker)
 {
     for (size_t i = 0; broker->tls_made_of != NULL && i < broker->listeners.count; i++) {
         const struct listener *listener = &broker->listeners.all[i];
-        char *texts = listener->tls == NULL ? NULL : texts_of(broker->config, listener->name);
+        char *texts = listener->tls == NULL ? NULL : texts_of(broker->config, listener);
         if (texts != NULL && strcmp(texts, broker->tls_made_of[i]) != 0 &&
             replace(broker, listener)) {
             char *old = broker->tls_made_of[i];

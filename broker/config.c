@@ -433,6 +433,15 @@ const char *config_listener_text(const struct config *config, const char *listen
     return text != NULL ? text : config_text(config, config_option(option));
 }
 
+const char *config_listener_own_text(const struct config *config, const char *listener,
+                                     const char *option, const char *otherwise)
+{
+    char *name = xasprintf("listener.name.%s.%s", listener, option);
+    const char *text = text_of_name(config, name);
+    free(name);
+    return text == NULL ? otherwise : text;
+}
+
 int32_t config_listener_limit(const struct config *config, const char *listener, const char *option)
 {
     char *name = xasprintf("listener.name.%s.%s", listener, option);

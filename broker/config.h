@@ -129,6 +129,9 @@ const char *config_listener_text(const struct config *config, const char *listen
                                  const char *mechanism, const char *option);
 /* The option that "listener.name.<listener>.<option>" means; NULL: it is no such name, or there is no such listener. */
 const struct option *config_listener_option(const struct config *config, const char *name);
+/* What is set for the listener itself, dynamic before static, or `otherwise`. */
+const char *config_listener_own_text(const struct config *config, const char *listener,
+                                     const char *option, const char *otherwise);
 /* listener.name.<listener>.<option> of a limit whose general option is for all listeners together; INT32_MAX where it
  * is not set. */
 int32_t config_listener_limit(const struct config *config, const char *listener,

@@ -61,19 +61,31 @@ static struct judgement judge_fate(const struct config *config, const struct opt
     return (struct judgement){judged, option, option->doc};
 }
 
+/* Is it a mechanism's name, as options have it, and one of the options that a mechanism may have? */
+static bool is_of_mechanism(struct str mechanism, const char *option)
+{
+    static const char *const NAMES[] = {"plain", "scram-sha-256", "scram-sha-512", "oauthbearer",
+                                        "gssapi"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        known |= str_is(mechanism, NAMES[i]);
+    }
+    return known &&
+           (has_prefix(option, "sasl.") || strcmp(option, "connections.max.reauth.ms") == 0);
+}
+
 /* The part of "listener.name.<listener>.<option>" that names the option, of SASL after the mechanism:
  * "listener.name.outside.plain.sasl.jaas.config" is sasl.jaas.config. NULL: it is no such name. */
 static const struct option *option_of_listener(const char *name)
 {
     const char *at = has_prefix(name, "listener.name.") ? strchr(name + 14, '.') : NULL;
-    for (int part = 0; at != NULL && part < 2; part++) {
-        const struct option *option = config_option(at + 1);
-        if (option != NULL) {
-            return option;
-        }
-        at = strchr(at + 1, '.');
+    const struct option *option = at == NULL ? NULL : config_option(at + 1);
+    const char *next = at == NULL ? NULL : strchr(at + 1, '.');
+    if (option != NULL || next == NULL) {
+        return option;
     }
-    return NULL;
+    struct str mechanism = {.data = at + 1, .len = (size_t)(next - at - 1)};
+    return is_of_mechanism(mechanism, next + 1) ? config_option(next + 1) : NULL;
 }
 
 /* May single listeners have it? */
@@ -117,10 +129,23 @@ static bool knows_listener(const struct config *config, const char *name)
     return false;
 }
 
+/* Kafka looks for a listener's options by its name in lower case only: others would be passed over there, and must not
+ * win over those that are meant here. */
+static bool has_upper_case(const char *name)
+{
+    name += strlen("listener.name.");
+    for (size_t i = 0; name[i] != '\0' && name[i] != '.'; i++) {
+        if (name[i] >= 'A' && name[i] <= 'Z') {
+            return true;
+        }
+    }
+    return false;
+}
+
 const struct option *config_listener_option(const struct config *config, const char *name)
 {
     const struct option *option = option_of_listener(name);
-    return option != NULL && knows_listener(config, name) ? option : NULL;
+    return option != NULL && !has_upper_case(name) && knows_listener(config, name) ? option : NULL;
 }
 
 static struct judgement judge_listener_option(const struct config *config, const char *name,
@@ -129,6 +154,10 @@ static struct judgement judge_listener_option(const struct config *config, const
     const struct option *option = option_of_listener(name);
     if (option == NULL) {
         return (struct judgement){JUDGED_REFUSED, NULL, MISTYPED};
+    }
+    if (has_upper_case(name)) {
+        return (struct judgement){JUDGED_REFUSED, option,
+                                  "the listener's name in it must be in lower case"};
     }
     if (!knows_listener(config, name)) {
         return (struct judgement){JUDGED_REFUSED, option, "there is no such listener"};
@@ -151,6 +180,24 @@ static struct judgement judge_zookeeper_sasl(const struct config *config, const 
     return (struct judgement){JUDGED_REFUSED, NULL, "SASL towards ZooKeeper is not built"};
 }
 
+/* Is it about security, as far as its beginning tells, in whatever case? Kafka's authorizer knows options for a
+ * ZooKeeper of its own: where the ACLs are matters, how long it waits does not. */
+static bool is_about_security(const char *name)
+{
+    static const char *const BEGINNINGS[] = {
+        "ssl.",          "sasl.",           "listener.name.",         "authorizer.",
+        "super.user",    "allow.everyone.", "connections.max.reauth", "delegation.token.",
+        "password.encod"};
+    bool timing =
+        has_prefix(name, "authorizer.zookeeper.") && strcmp(name, "authorizer.zookeeper.url") != 0;
+    for (size_t i = 0; !timing && i < sizeof(BEGINNINGS) / sizeof(BEGINNINGS[0]); i++) {
+        if (strncasecmp(name, BEGINNINGS[i], strlen(BEGINNINGS[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct judgement config_judge(const struct config *config, const char *name, const char *value)
 {
     const struct option *option = config_option(name);
@@ -166,7 +213,7 @@ struct judgement config_judge(const struct config *config, const char *name, con
     if (has_prefix(name, "listener.name.")) {
         return judge_listener_option(config, name, value);
     }
-    if (has_prefix(name, "ssl.") || has_prefix(name, "sasl.")) {
+    if (is_about_security(name)) {
         return (struct judgement){JUDGED_REFUSED, NULL, MISTYPED};
     }
     return (struct judgement){JUDGED_UNKNOWN, NULL, NULL};

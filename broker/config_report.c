@@ -81,6 +81,18 @@ static void print_why(const struct judged_property *judged, FILE *out)
     }
 }
 
+/* A mistyped name of a secret is no option, and still says what the secret is. */
+static bool is_secret(const struct judged_property *judged)
+{
+    static const char *const WORDS[] = {"pass", "secret", "key", "jaas", "token", "credential"};
+    const struct option *option = judged->judgement.option;
+    bool secret = option != NULL ? option->type == OPTION_PASSWORD : judged->group == REFUSED;
+    for (size_t i = 0; option == NULL && i < sizeof(WORDS) / sizeof(WORDS[0]); i++) {
+        secret |= strcasestr(judged->property->name, WORDS[i]) != NULL;
+    }
+    return secret;
+}
+
 static void print_group(const struct config *config, enum group group, FILE *out)
 {
     bool first = true;
@@ -93,8 +105,7 @@ static void print_group(const struct config *config, enum group group, FILE *out
             fprintf(out, "\n%s:\n\n", TITLES[group]);
             first = false;
         }
-        const struct option *option = judged.judgement.option;
-        bool secret = option != NULL && option->type == OPTION_PASSWORD;
+        bool secret = is_secret(&judged);
         fprintf(out, "  %s=%s\n", judged.property->name, secret ? "***" : judged.property->value);
         print_why(&judged, out);
     }

@@ -7,9 +7,12 @@
  * The book of ACLs that the first look took is kept to the request's end, so that one request meets one state of them. */
 #include "broker/api/authorize.h"
 
+#include "base/reader.h"
 #include "broker/api/authorize_needs.h"
 #include "broker/broker.h"
 #include "protocol/refusal.h"
+
+#include <arpa/inet.h>
 
 /* ---- the table ---- */
 
@@ -255,12 +258,25 @@ enum authorized authorize_each(struct req *r, const struct need *need)
 
 /* ---- the request ---- */
 
-/* "/127.0.0.1" without what Java writes in front. */
-static struct str host_of(const struct req *r)
+/* "/127.0.0.1" without what Java writes in front; of IPv6 all eight numbers, as Java writes them, since ACLs that
+ * were made for Kafka have that, and are compared as texts. Null: no memory. */
+static struct str host_of(struct req *r)
 {
-    struct str host = r->client_host;
-    bool slash = host.len > 0 && host.data[0] == '/';
-    return (struct str){.data = host.data + (slash ? 1 : 0), .len = host.len - (slash ? 1 : 0)};
+    const char *host = arena_str(&r->arena, r->client_host).data;
+    struct in6_addr address;
+    if (host == NULL) {
+        return (struct str){0};
+    }
+    host += *host == '/' ? 1 : 0;
+    if (strchr(host, ':') == NULL || inet_pton(AF_INET6, host, &address) != 1) {
+        return str_of(host);
+    }
+    uint16_t n[8];
+    for (int i = 0; i < 8; i++) {
+        n[i] = load_u16(&address.s6_addr[2 * i]);
+    }
+    return arena_format(&r->arena, "%x:%x:%x:%x:%x:%x:%x:%x", n[0], n[1], n[2], n[3], n[4], n[5],
+                        n[6], n[7]);
 }
 
 static bool begin(struct req *r)
@@ -268,7 +284,7 @@ static bool begin(struct req *r)
     const struct principal *who = &r->session->principal;
     struct str principal = arena_format(&r->arena, "%.*s:%.*s", (int)who->type.len, who->type.data,
                                         (int)who->name.len, who->name.data);
-    struct str host = arena_str(&r->arena, host_of(r));
+    struct str host = host_of(r);
     struct asker *asker = req_alloc(r, sizeof(*asker));
     if (principal.data == NULL || host.data == NULL || asker == NULL) {
         return false;

@@ -8,6 +8,7 @@
 #include "broker/security/jaas.h"
 #include "broker/security/security_protocol.h"
 
+#include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -164,9 +165,12 @@ static err check_classes(const struct reading *in, enum sasl_mechanism mechanism
 
 /* ---- OAUTHBEARER ---- */
 
+/* A name that only begins like an address is somewhere else. */
 static bool is_loopback(const char *host)
 {
-    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+    struct in_addr address;
+    bool is_ipv4 = inet_pton(AF_INET, host, &address) == 1;
+    return strcmp(host, "localhost") == 0 || (is_ipv4 && ntohl(address.s_addr) >> 24 == 127) ||
            strcmp(host, "::1") == 0;
 }
 

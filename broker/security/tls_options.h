@@ -5,12 +5,17 @@
 #include "broker/config.h"
 #include "broker/security/tls_context.h"
 
+struct tls_listener {
+    const char *name;
+    int16_t protocol;
+};
+
 /* As long as no option changes. An empty text of a place or a password counts as none. */
-struct tls_texts tls_options_of(const struct config *config, const char *listener);
+struct tls_texts tls_options_of(const struct config *config, const struct tls_listener *listener);
 
 /* The context of a listener, or of this broker as a client of that listener of others. E_CONFIG with one
  * sentence that names the listener. */
-NODISCARD err tls_options_context(const struct config *config, const char *listener,
+NODISCARD err tls_options_context(const struct config *config, const struct tls_listener *listener,
                                   enum tls_side side, struct tls_context **context,
                                   char reason[CONFIG_REASON_BYTES]);
 

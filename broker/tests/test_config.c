@@ -376,7 +376,7 @@ static void test_listener_options(void)
                                       "ssl.client.auth=requested",
                                       "ssl.keystore.type=PEM",
                                       "listener.name.outside.ssl.client.auth= required ",
-                                      "listener.name.Outside.plain.sasl.jaas.config=x"};
+                                      "listener.name.outside.plain.sasl.jaas.config=x"};
     MUST(finish(SET, 7));
     CU_ASSERT_EQUAL(config_listener_limit(&config, "OTHER", "max.connections"), INT32_MAX);
     CU_ASSERT_EQUAL(config_listener_limit(&config, "INSIDE", "max.connections"), 5);
@@ -384,6 +384,10 @@ static void test_listener_options(void)
     check_text(NULL, "ssl.keystore.type", "PEM");
     check_text("PLAIN", "sasl.jaas.config", "x");
     check_text("plain", "ssl.client.auth", "required");
+    CU_ASSERT_STRING_EQUAL(config_listener_own_text(&config, "OUTSIDE", "ssl.client.auth", "none"),
+                           "required");
+    CU_ASSERT_STRING_EQUAL(config_listener_own_text(&config, "INSIDE", "ssl.client.auth", "none"),
+                           "none");
     CU_ASSERT_PTR_NULL(config_listener_text(&config, "OUTSIDE", "GSSAPI", "sasl.jaas.config"));
     CU_ASSERT_STRING_EQUAL(config_listener_text(&config, "INSIDE", NULL, "ssl.client.auth"),
                            "requested");
@@ -410,6 +414,30 @@ static void test_listener_refusals(void)
                            "there is no such listener");
     check_listener_refusal("ssl.client.auht=required", "there is no such option");
     check_listener_refusal("sasl.enabled.mechanism=PLAIN", "there is no such option");
+    check_listener_refusal("SSL.client.auth=required", "there is no such option");
+    check_listener_refusal("Listener.name.outside.ssl.client.auth=required",
+                           "there is no such option");
+    check_listener_refusal("listener.name.OUTSIDE.ssl.client.auth=none", "must be in lower case");
+    check_listener_refusal("listener.name.outside.foo.ssl.client.auth=required",
+                           "there is no such option");
+    check_listener_refusal("listener.name.outside.plain.ssl.client.auth=required",
+                           "there is no such option");
+    check_listener_refusal("listener.name.outside.scram-sha256.connections.max.reauth.ms=1",
+                           "there is no such option");
+    check_listener_refusal("authorizer.class=kafka.security.authorizer.AclAuthorizer",
+                           "there is no such option");
+    check_listener_refusal("authorizer.zookeeper.url=elsewhere:2181", "there is no such option");
+    check_listener_refusal("Super.users=User:a", "there is no such option");
+    check_listener_refusal("delegation.token.secret.keys=x", "there is no such option");
+    check_listener_refusal("connections.max.reauth=1", "there is no such option");
+}
+
+/* They change nothing about who may do what. */
+static void test_options_of_the_authorizers_store(void)
+{
+    static const char *const SET[] = {"authorizer.zookeeper.session.timeout.ms=1"};
+    MUST(finish(SET, 1));
+    config_deinit(&config);
 }
 
 static void test_file(void)
@@ -508,6 +536,6 @@ static void test_units(void)
 
 SUITE("config", TEST(test_every_default_is_valid), TEST(test_bad_values), TEST(test_zookeeper),
       TEST(test_node_id), TEST(test_kraft), TEST(test_images), TEST(test_listener_options),
-      TEST(test_listener_refusals), TEST(test_ranges), TEST(test_good_values),
-      TEST(test_override_form), TEST(test_environment), TEST(test_file), TEST(test_topic_options),
-      TEST(test_units))
+      TEST(test_listener_refusals), TEST(test_options_of_the_authorizers_store), TEST(test_ranges),
+      TEST(test_good_values), TEST(test_override_form), TEST(test_environment), TEST(test_file),
+      TEST(test_topic_options), TEST(test_units))

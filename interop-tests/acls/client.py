@@ -36,8 +36,8 @@ def with_authorizer(overrides: dict | None = None, on=None, kind: str | None = N
 
 
 class Client:
-    def __init__(self, port: int, user: str | None = None, timeout_s: float = 20):
-        self.connection, self.timeout_s, self.correlation = Connection("127.0.0.1", port), timeout_s, 0
+    def __init__(self, port: int, user: str | None = None, timeout_s: float = 20, host: str = "127.0.0.1"):
+        self.connection, self.timeout_s, self.correlation = Connection(host, port), timeout_s, 0
         if user:
             assert self.call("SaslHandshake", 1, {"mechanism": "PLAIN"})["error_code"] == 0
             answer = self.call("SaslAuthenticate", 1, {"auth_bytes": f"\0{user}\0{user}-secret".encode()})

@@ -109,6 +109,27 @@ def test_hosts(b, root, alice):
     assert produced(alice, "hosted") == 0
 
 
+def test_hosts_of_ipv6():
+    """Texts are compared, and Java writes all eight numbers."""
+    b = with_authorizer({"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SIX:PLAINTEXT",
+                         "super.users": "User:root"})
+    six = free_port()
+    b.properties["listeners"] += f",SIX://[::1]:{six}"
+    b.properties["allow.everyone.if.no.acl.found"] = "true"
+    try:
+        b.start()
+        root, other = Client(b.sasl_port, "root"), Client(six, host="::1")
+        make_topic(root, "six")
+        add(root, acl("Topic", "six", "Write", "User:ANONYMOUS"))
+        assert produced(other, "six") == 0
+        add(root, acl("Topic", "six", "Write", "User:*", DENY, host="::1"))
+        assert produced(other, "six") == 0
+        add(root, acl("Topic", "six", "Write", "User:*", DENY, host="0:0:0:0:0:0:0:1"))
+        assert produced(other, "six") == 29
+    finally:
+        b.destroy()
+
+
 def test_super_users(b, root):
     make_topic(root, "closed")
     add(root, acl("Topic", "closed", "All", "User:*", DENY))

@@ -182,7 +182,8 @@ class Secured(Connection):
 def tls(identities):
     """A certificate is asked for; who the client is, its login says."""
     s = Sasl("SASL_SSL", more={"ssl.keystore.type": "PEM", "ssl.keystore.location": identities.server.pem, "ssl.truststore.type": "PEM",
-                               "ssl.truststore.location": identities.ca.pem, "ssl.client.auth": "requested"})
+                               "ssl.truststore.location": identities.ca.pem,
+                               "listener.name.sasl_ssl.ssl.client.auth": "requested"})
     s.broker.properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL"
     with s:
         yield s
@@ -194,6 +195,26 @@ def test_login_in_tls(tls, identities):
             assert log_in(c, "PLAIN", "alice", "alice-secret")[0] == 0 and c.is_served()
         with Secured(tls.address["SASL_SSL"], identities, own) as c:
             assert log_in(c, "PLAIN", "alice", "wrong")[0] == 58 and c.is_closed()
+
+
+@pytest.mark.parametrize("options, needed", [
+    ({"ssl.client.auth": "required"}, False),
+    ({"listener.name.sasl_ssl.ssl.client.auth": "required"}, True),
+    ({"ssl.client.auth": "required", "listener.name.sasl_ssl.ssl.client.auth": "requested"}, False),
+])
+def test_who_logs_in_needs_a_certificate_where_the_listener_says_so(identities, options, needed):
+    s = Sasl("SASL_SSL", mechanisms=["PLAIN"], more={
+        "ssl.keystore.type": "PEM", "ssl.keystore.location": identities.server.pem, "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": identities.ca.pem, **options})
+    s.broker.properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL"
+    with s:
+        for own, served in ((None, not needed), (identities.carol, True)):
+            with Secured(s.address["SASL_SSL"], identities, own) as c:
+                try:
+                    got = log_in(c, "PLAIN", "alice", "alice-secret")[0] == 0
+                except (AssertionError, OSError):
+                    got = False
+                assert got == served
 
 
 def test_a_certificate_is_no_login(tls, identities):

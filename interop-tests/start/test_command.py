@@ -194,6 +194,13 @@ def test_check(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "p"]
 
 
+def test_check_tells_no_secret_by_a_mistyped_name(tmp_path):
+    (tmp_path / "p").write_text("ssl.keystore.pasword=planted\nkeystore.password=planted\nzookeeper.Secret=planted\n"
+                                "listener.name.plaintext.plain.sasl.jaas.confg=planted\n")
+    done = run("--check", "p", cwd=tmp_path)
+    assert done.returncode == 1 and "ssl.keystore.pasword=***" in done.stdout and "planted" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("line, said, sentence", [
     ("num.partitions=0", '  num.partitions=0\n      option num.partitions: "0" is not allowed; it must be a whole number of 32 bits in 1..\n', None),
     ("authorizer.class.name=x", "", 'option authorizer.class.name: "x" cannot be asked, and everybody could do everything; it must be '
