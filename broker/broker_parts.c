@@ -161,10 +161,61 @@ static void on_options_changed(void *context)
     requests_in_take_configs(broker->requests_in, (struct str){0});
 }
 
+enum { PATH_BYTES_MAX = 1 << 20 };
+
+/* Paths of whom something is kept of. */
+struct known {
+    char **paths;
+    size_t count;
+};
+
+static void add_known(struct known *known, const struct client_entity *entity)
+{
+    struct arena arena;
+    arena_init(&arena, PATH_BYTES_MAX);
+    struct str path = client_entity_path(&arena, entity);
+    if (path.data != NULL) {
+        known->paths = xrealloc(known->paths, (known->count + 1) * sizeof(*known->paths));
+        known->paths[known->count++] = str_dup(path);
+    }
+    arena_deinit(&arena);
+}
+
+static void add_limited(void *context, const struct client_entity *entity,
+                        const struct quota_limits *limits)
+{
+    (void)limits;
+    add_known(context, entity);
+}
+
+static void add_user(void *context, struct str name, const int32_t iterations[SCRAM_MECHANISMS + 1])
+{
+    (void)iterations;
+    const struct client_entity user = {.user = {.kind = ENTITY_NAMED, .name = name}};
+    add_known(context, &user);
+}
+
+static err read_clients_again(struct broker *broker)
+{
+    struct known known = {0};
+    struct client_configs_sink sink = client_sink(broker);
+    quotas_each(broker->quotas, &known, add_limited);
+    scram_users_each(broker->scram_users, add_user, &known);
+    err e = client_configs_load_again(broker->coord, &sink, (const char *const *)known.paths,
+                                      known.count);
+    for (size_t i = 0; i < known.count; i++) {
+        free(known.paths[i]);
+    }
+    free(known.paths);
+    return e;
+}
+
+/* In a new session. */
 static err read_configs(void *context)
 {
     struct broker *broker = context;
     TRY(topic_configs_load(broker->topic_configs));
+    TRY(read_clients_again(broker));
     on_options_changed(broker);
     return OK;
 }

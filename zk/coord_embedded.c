@@ -28,11 +28,14 @@
 #include "base/map.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-enum { PATH_BYTES_MAX = 1 << 20 };
+enum { PATH_BYTES_MAX = 1 << 20, OWNER_ONLY = 0600 };
 
 enum statement {
     SQL_BEGIN,
@@ -698,6 +701,20 @@ static err refuse(struct embedded *store, const char *path, err e, char reason[C
     return e;
 }
 
+/* There are credentials of users in it: it is its owner's alone, and so is its journal, whose mode SQLite takes from it.
+ * What cannot be opened here SQLite says in its own words. */
+static void make_private(const char *path)
+{
+    char *journal = xasprintf("%s-journal", path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, OWNER_ONLY);
+    if (fd >= 0) {
+        err_ignore(fchmod(fd, OWNER_ONLY) == 0 ? OK : err_from_errno(errno));
+        err_ignore(chmod(journal, OWNER_ONLY) == 0 ? OK : err_from_errno(errno));
+        close(fd);
+    }
+    free(journal);
+}
+
 static err open_once(const char *path, struct clock *clock, const struct coord_events *events,
                      struct coord **coord, char reason[COORD_REASON_BYTES])
 {
@@ -716,6 +733,7 @@ static err open_once(const char *path, struct clock *clock, const struct coord_e
     map_init(&store->data_watches);
     map_init(&store->child_watches);
     list_init(&store->firing);
+    make_private(path);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int code = sqlite3_open_v2(path, &store->db, flags, NULL);
     err e = sql_err_by_errno(store->db, code);

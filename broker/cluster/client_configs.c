@@ -4,11 +4,15 @@
  *   children of /config/users/<user>/clients, for each user
  *   all nodes
  *
+ * After a session has expired all is read again: notifications live for 15 minutes, and a user who was removed meanwhile
+ * must not log in for ever after.
+ *
  * A change is the node that was read, edited, and written back under its version, with the notification in
  * the same transaction. */
 #include "broker/cluster/client_configs.h"
 
 #include "base/log.h"
+#include "base/map.h"
 
 #include <string.h>
 
@@ -106,6 +110,49 @@ err client_configs_load(struct coord *coord, const struct client_configs_sink *s
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     err e = load(coord, sink, &arena);
+    arena_deinit(&arena);
+    return e;
+}
+
+/* Passes on what it is told, and remembers of whom. */
+struct listening {
+    const struct client_configs_sink *sink;
+    struct arena *arena;
+    struct map there; /* paths, with anything */
+};
+
+static void listen(void *context, const struct client_entity *entity,
+                   const struct znode_config *config)
+{
+    struct listening *listening = context;
+    map_set_str(&listening->there, client_entity_path(listening->arena, entity), listening);
+    listening->sink->changed(listening->sink->context, entity, config);
+}
+
+static void tell_gone(const struct listening *listening, const char *path)
+{
+    static const struct znode_config NOTHING = {0};
+    struct client_entity entity = {0};
+    if (map_get_str(&listening->there, str_of(path)) == NULL &&
+        client_entity_parse(listening->arena, str_of(path), &entity) == OK) {
+        log_info("config-changes", "node has gone untold path=/config/%s", path);
+        listening->sink->changed(listening->sink->context, &entity, &NOTHING);
+    }
+}
+
+err client_configs_load_again(struct coord *coord, const struct client_configs_sink *sink,
+                              const char *const *known, size_t known_n)
+{
+    struct arena arena;
+    struct listening listening = {.sink = sink, .arena = &arena};
+    const struct client_configs_sink between = {.changed = listen, .context = &listening};
+    arena_init(&arena, ARENA_BYTES);
+    map_init(&listening.there);
+    err e = load(coord, &between, &arena);
+    for (size_t i = 0; e == OK && i < known_n; i++) {
+        tell_gone(&listening, known[i]);
+    }
+    map_deinit(&listening.there);
     arena_deinit(&arena);
     return e;
 }

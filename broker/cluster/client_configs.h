@@ -21,6 +21,10 @@ struct client_configs_sink {
 
 /* Tells of every entity. A node that cannot be read is logged, and left out. Errors of the store. */
 NODISCARD err client_configs_load(struct coord *coord, const struct client_configs_sink *sink);
+/* The same after a time in which changes may have passed untold: of those that are known, paths below /config, and have no
+ * node any more, it tells that they are gone. */
+NODISCARD err client_configs_load_again(struct coord *coord, const struct client_configs_sink *sink,
+                                        const char *const *known, size_t known_n);
 /* A notification names the entity, as a path below /config. */
 NODISCARD err client_configs_changed(struct coord *coord, const struct client_configs_sink *sink,
                                      struct str path);

@@ -200,4 +200,23 @@ static void test_writing(void)
     end();
 }
 
-SUITE("client_configs", TEST(test_paths), TEST(test_reading), TEST(test_writing))
+/* As if a session had been over: who was known, and has no node any more, is gone. */
+static void test_reading_again(void)
+{
+    begin();
+    static const char *const KNOWN[] = {"users/gone",
+                                        "users/here",
+                                        "users/odd%2C%3Dgone",
+                                        "ips/1.2.3.4",
+                                        "users/gone/clients/<default>",
+                                        "no such path"};
+    alter(&(struct client_entity){.user = named("here")}, "SCRAM-SHA-256", "a");
+    alter(&(struct client_entity){.user = named("fresh")}, "SCRAM-SHA-256", "b");
+    MUST(client_configs_load_again(t.coord, &SINK, KNOWN, sizeof(KNOWN) / sizeof(KNOWN[0])));
+    check_told("users/fresh:SCRAM-SHA-256=b;users/here:SCRAM-SHA-256=a;users/gone:;"
+               "users/odd%2C%3Dgone:;ips/1.2.3.4:;users/gone/clients/<default>:;");
+    end();
+}
+
+SUITE("client_configs", TEST(test_paths), TEST(test_reading), TEST(test_reading_again),
+      TEST(test_writing))

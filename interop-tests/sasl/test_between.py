@@ -1,5 +1,7 @@
 """Brokers that log in at each other: two of Ottla, and one of each kind; users made on either are known on both."""
 
+import signal
+
 import pytest
 
 from harness import toolhost, zookeeper
@@ -39,7 +41,7 @@ class Pair:
                 "listeners": f"PLAINTEXT://{b.bootstrap},{NAME}://127.0.0.1:{b.address[NAME][1]}",
                 "inter.broker.listener.name": NAME, "sasl.mechanism.inter.broker.protocol": mechanism,
                 "delegation.token.secret.key": "of both",
-                "default.replication.factor": 2, "offsets.topic.replication.factor": 2, "replica.lag.time.max.ms": 4000,
+                "default.replication.factor": len(kinds), "offsets.topic.replication.factor": len(kinds), "replica.lag.time.max.ms": 4000,
             } | more
             if identities:
                 self._secure(b, identities)
@@ -66,7 +68,7 @@ class Pair:
         except BaseException:
             self.__exit__()
             raise
-        wait_for(lambda: "2 brokers:" in "\n".join(kcat("-b", self.brokers[0].bootstrap, "-L")), 20, "both are known")
+        wait_for(lambda: f"{len(self.brokers)} brokers:" in "\n".join(kcat("-b", self.brokers[0].bootstrap, "-L")), 20, "all are known")
         return self
 
     def __exit__(self, *_):
@@ -191,3 +193,32 @@ def test_users_of_both(kinds):
         with Connection(other.plain) as c:
             answer = c.call("AlterUserScramCredentials", 0, {"deletions": [{"name": "wire", "mechanism": 1}], "upsertions": []})
             assert answer["results"][0]["error_code"] == 41
+
+
+def test_a_user_who_was_removed_unseen():
+    """While this broker slept its session ended, and the notification is gone: the new session must not keep the old users."""
+    with Pair(("ottla",), "PLAIN") as pair:
+        (b,) = pair.brokers
+        for name in ("gone", "stays"):
+            make_user(b, name, "SCRAM-SHA-256")
+            user_is_known(pair, name, "SCRAM-SHA-256")
+        own = f"{pair.chroot}/brokers/ids/0"
+        owner = pair.zookeeper.node(own).owner
+        b.process.signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: pair.zookeeper.node(own) is None, 30, "the session to expire")
+            with pair.zookeeper.client() as zk:
+                zk.delete(f"{pair.chroot}/config/users/gone")
+        finally:
+            b.process.signal(signal.SIGCONT)
+        wait_for(lambda: (pair.zookeeper.node(own) or Never).owner not in (None, owner), 30, "a new session")
+
+        def known(name: str) -> bool:
+            with Connection(b.address[NAME]) as c:
+                return log_in(c, "SCRAM-SHA-256", name, f"{name}-secret")[0] == 0
+        wait_for(lambda: not known("gone"), 15, "the user to be forgotten")
+        assert known("stays")
+
+
+class Never:
+    owner = None

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* ---- the contract ---- */
@@ -521,6 +522,35 @@ static void test_embedded_refuses_garbage(void)
     temp_dir_remove(s.dir);
 }
 
+static mode_t mode_of(const char *path)
+{
+    struct stat status;
+    CU_ASSERT_EQUAL_FATAL(stat(path, &status), 0);
+    return status.st_mode & 0777;
+}
+
+/* Credentials are in it: also one that was made before that was so is its owner's alone. */
+static void test_embedded_is_private(void)
+{
+    manual_clock_init(&s.clock, 0);
+    temp_dir_make(s.dir);
+    char path[128];
+    char journal[160];
+    char reason[COORD_REASON_BYTES] = "";
+    snprintf(path, sizeof(path), "%s/coordination", s.dir);
+    snprintf(journal, sizeof(journal), "%s-journal", path);
+    for (int life = 0; life < 2; life++) {
+        struct coord *coord = NULL;
+        MUST(coord_embedded_open(path, &s.clock.clock, &EVENTS, &coord, reason));
+        CU_ASSERT_EQUAL(mode_of(path), 0600);
+        CU_ASSERT_EQUAL(mode_of(journal), 0600);
+        coord_close(coord);
+        CU_ASSERT_EQUAL(chmod(path, 0644), 0);
+        CU_ASSERT_EQUAL(chmod(journal, 0644), 0);
+    }
+    temp_dir_remove(s.dir);
+}
+
 int main(int argc, char **argv)
 {
     const struct suite_test tests[] = {
@@ -540,8 +570,9 @@ int main(int argc, char **argv)
         TEST(test_arena_is_too_small),
         TEST(test_kill),
         TEST(test_embedded_refuses_garbage),
+        TEST(test_embedded_is_private),
     };
-    enum { ALL = sizeof(tests) / sizeof(tests[0]), NOT_IN_MEMORY = 2 };
+    enum { ALL = sizeof(tests) / sizeof(tests[0]), NOT_IN_MEMORY = 3 };
     implementation = getenv("OTTLA_TEST_ZOOKEEPER") == NULL ? &EMBEDDED : &ZOOKEEPER;
     int failed = suite_run(implementation->name, tests, ALL, argc, argv);
     if (implementation == &EMBEDDED) {
