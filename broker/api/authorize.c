@@ -57,6 +57,13 @@ static const struct need NEEDS[REQUEST_KEYS][NEEDS_MAX] = {
 #undef API
 };
 
+bool authorize_is_among_brokers(int16_t key)
+{
+    const struct need *need = &NEEDS[key][0];
+    return need->how == NEED_ONE && need->field == NULL &&
+           (need->operation == ACL_CLUSTER_ACTION || need->or_cluster == ACL_CLUSTER_ACTION);
+}
+
 /* ---- asking ---- */
 
 static bool may(const struct req *r, enum asked_how how, enum acl_operation operation,
