@@ -338,7 +338,7 @@ err refused_init(const struct message *response, int version, int32_t room, stru
 {
     const struct field *answers = array_with_errors(response->shape, version);
     CHECK(answers != NULL);
-    *refused = (struct refused){.shape = answers->shape};
+    *refused = (struct refused){.shape = answers->shape, .room = room};
     refused->elements = arena_array(arena, (size_t)room, answers->shape->size);
     return refused->elements == NULL ? E_LIMIT : OK;
 }
@@ -346,6 +346,7 @@ err refused_init(const struct message *response, int version, int32_t room, stru
 err refused_add(struct refused *refused, int version, const struct message_array *array, int32_t at,
                 const struct refusal *refusal, struct arena *arena)
 {
+    CHECK(refused->count < refused->room);
     uint8_t *out = refused->elements + (size_t)refused->count * refused->shape->size;
     TRY(refuse_element(array, FIELD_STRING, at, refused->shape, out, version, refusal, arena));
     refused->count++;

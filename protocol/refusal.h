@@ -48,6 +48,7 @@ struct refused {
     const struct shape *shape;
     uint8_t *elements; /* in the arena, with all that they point to */
     int32_t count;
+    int32_t room;
 };
 /* Room for so many, in the answer's array that has errors. */
 NODISCARD err refused_init(const struct message *response, int version, int32_t room,

@@ -57,6 +57,13 @@ static const struct need NEEDS[REQUEST_KEYS][NEEDS_MAX] = {
 #undef API
 };
 
+bool authorize_is_among_brokers(int16_t key)
+{
+    const struct need *need = &NEEDS[key][0];
+    return need->how == NEED_ONE && need->field == NULL &&
+           (need->operation == ACL_CLUSTER_ACTION || need->or_cluster == ACL_CLUSTER_ACTION);
+}
+
 /* ---- asking ---- */
 
 static bool may(const struct req *r, enum asked_how how, enum acl_operation operation,
@@ -162,10 +169,11 @@ enum authorized authorize_refuse(struct req *r, const struct need *need)
 
 /* ---- one need ---- */
 
+/* It is no refusal yet, and not logged as one. */
 static bool may_instead(const struct req *r, const struct need *need)
 {
     return need->or_cluster != 0 &&
-           req_may(r, need->or_cluster, ACL_CLUSTER, STR(ACL_CLUSTER_NAME));
+           req_sees(r, need->or_cluster, ACL_CLUSTER, STR(ACL_CLUSTER_NAME));
 }
 
 /* A text that is null names nothing, and needs nothing. */
@@ -183,7 +191,7 @@ enum authorized authorize_one(struct req *r, const struct need *need)
                 name.data == NULL)) {
         return AUTHORIZED;
     }
-    return req_may(r, need->operation, need->type, name) || may_instead(r, need)
+    return may_instead(r, need) || req_may(r, need->operation, need->type, name)
                ? AUTHORIZED
                : authorize_refuse(r, need);
 }

@@ -23,6 +23,9 @@ bool authorize_add_refused(struct req *r);
 /* The request ends. */
 void authorize_end(struct req *r);
 
+/* Is it what brokers ask of each other: does it need ClusterAction, whoever asks? */
+bool authorize_is_among_brokers(int16_t key);
+
 /* ---- for handlers whose answers filter ---- */
 
 /* May they? It is logged where they may not: they have asked for it. */

@@ -60,6 +60,8 @@ enum authorized check_init_producer_id(struct req *r)
     if (in->transactional_id.data != NULL) {
         return authorize_one(r, &TRANSACTIONAL);
     }
-    return asker_may_any(r->asker, ACL_WRITE, ACL_TOPIC) ? AUTHORIZED
-                                                         : authorize_one(r, &IDEMPOTENT);
+    return req_sees(r, ACL_IDEMPOTENT_WRITE, ACL_CLUSTER, STR(ACL_CLUSTER_NAME)) ||
+                   asker_may_any(r->asker, ACL_WRITE, ACL_TOPIC)
+               ? AUTHORIZED
+               : authorize_refuse(r, &IDEMPOTENT);
 }

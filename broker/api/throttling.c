@@ -1,5 +1,6 @@
 #include "broker/api/throttling.h"
 
+#include "broker/api/authorize.h"
 #include "broker/broker.h"
 #include "protocol/table.h"
 
@@ -13,20 +14,9 @@ struct quota_client throttling_client(const struct req *r)
 /* What brokers ask of each other, and logins: nobody is known yet. */
 static bool is_exempt(const struct req *r)
 {
-    switch (r->schema->key) {
-    case 4:  /* LeaderAndIsr */
-    case 5:  /* StopReplica */
-    case 6:  /* UpdateMetadata */
-    case 7:  /* ControlledShutdown */
-    case 17: /* SaslHandshake */
-    case 27: /* WriteTxnMarkers */
-    case 36: /* SaslAuthenticate */
-    case 56: /* AlterPartition */
-    case 67: /* AllocateProducerIds */
-        return true;
-    default:
-        return false;
-    }
+    int16_t key = r->schema->key;
+    return key == API_SASL_HANDSHAKE || key == API_SASL_AUTHENTICATE ||
+           authorize_is_among_brokers(key);
 }
 
 void throttling_clock_start(struct req *r)
@@ -68,9 +58,9 @@ void throttling_record_time(struct req *r)
 static int16_t strict_since(const struct req *r)
 {
     switch (r->schema->key) {
-    case 19: /* CreateTopics */
+    case API_CREATE_TOPICS:
         return 6;
-    case 20: /* DeleteTopics */
+    case API_DELETE_TOPICS:
         return 5;
     default: /* CreatePartitions */
         return 3;

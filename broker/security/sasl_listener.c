@@ -9,6 +9,8 @@
 #include "broker/security/security_protocol.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,18 +315,39 @@ static err read_mechanisms(const struct reading *in, const struct sasl_listener_
                         in->listener);
 }
 
+/* Of a secret that all brokers of a cluster have, where there is one, so that nobody's salts are the same on all of them
+ * and after a restart, as somebody's are. Of one that anybody knows salts could be told apart: then it is chance. */
+static void choose_feign_key(const struct reading *in, struct sasl_listener *listener)
+{
+    static const char PURPOSE[] = "credentials that nobody has";
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    const char *secret = in->config->delegation_token_secret_key;
+    for (int i = 0; (secret == NULL || *secret == '\0') && i < SASL_MECHANISMS_N; i++) {
+        const char *entry = listener->enabled[i] ? jaas_text(in, (enum sasl_mechanism)i) : NULL;
+        secret = entry != NULL && strstr(entry, "password=") != NULL ? entry : NULL;
+    }
+    if (secret == NULL || *secret == '\0') {
+        struct random *random = listener->stores.random;
+        random->fill(random, listener->feign_key, sizeof(listener->feign_key));
+        return;
+    }
+    CHECK(HMAC(EVP_sha256(), secret, (int)strlen(secret), (const uint8_t *)PURPOSE,
+               sizeof(PURPOSE) - 1, digest, &len) != NULL);
+    memcpy(listener->feign_key, digest, sizeof(listener->feign_key));
+}
+
 err sasl_listener_new(const struct sasl_listener_config *config, struct sasl_listener **out,
                       char *reason, size_t reason_size)
 {
     const struct reading in = {
         .config = config->config, .listener = config->name, .reason = reason, .size = reason_size};
     struct sasl_listener *listener = xcalloc(1, sizeof(*listener));
-    struct random *random = config->stores.random;
     listener->stores = config->stores;
     listener->protocol = config->protocol;
     map_init(&listener->plain.digests);
-    random->fill(random, listener->feign_key, sizeof(listener->feign_key));
     err e = read_mechanisms(&in, config, listener);
+    choose_feign_key(&in, listener);
     if (e != OK) {
         sasl_listener_free(listener);
         listener = NULL;

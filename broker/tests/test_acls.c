@@ -17,6 +17,7 @@ static struct {
     struct acl_cache *cache[BROKERS];
     struct acls *acls[BROKERS];
     int multis;
+    int gets;
 } t;
 
 /* ---- the store, with somebody in between ---- */
@@ -24,6 +25,9 @@ static struct {
 static err between_run(struct coord *coord, struct coord_op *ops, size_t count, struct arena *arena)
 {
     (void)coord;
+    for (size_t i = 0; i < count; i++) {
+        t.gets += ops[i].type == COORD_GET ? 1 : 0;
+    }
     return coord_run(t.coord, ops, count, arena);
 }
 
@@ -202,6 +206,9 @@ static void test_add_and_remove(void)
     CU_ASSERT_EQUAL(known(0, ACL_TOPIC, ACL_LITERAL, "t"), 1);
     MUST(acls_on_watch(t.acls[0]));
     CU_ASSERT_EQUAL(known(0, ACL_TOPIC, ACL_LITERAL, "t"), 2);
+    t.gets = 0;
+    MUST(acls_on_watch(t.acls[0])); /* it has seen all: one look at how old the oldest is */
+    CU_ASSERT_EQUAL(t.gets, 1);
     struct acl_filter filter = filter_of(&alice);
     CU_ASSERT_EQUAL(remove_all(0, &filter), 1);
     CU_ASSERT_EQUAL(remove_all(0, &filter), 0);

@@ -4,6 +4,9 @@
 
 #include "base/tests/suite.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 enum { SEEDS = 300, STEPS = 60, QUESTIONS = 40, MANY = 10000 };
 
 static struct authorizer *authorizer;
@@ -267,6 +270,49 @@ static void test_many(void)
     end();
 }
 
+/* ---- threads ---- */
+
+static atomic_bool over;
+static atomic_int wrong;
+
+/* Two ACLs come and go together: nobody sees one without the other. */
+static void *read_books(void *context)
+{
+    (void)context;
+    while (!atomic_load(&over)) {
+        struct asker asker = ask_from("User:a", "h");
+        bool read = asker_may(&asker, ASKED_TO_DO, ACL_READ, ACL_TOPIC, STR("t"));
+        bool write = asker_may(&asker, ASKED_TO_DO, ACL_WRITE, ACL_TOPIC, STR("prefixed"));
+        atomic_fetch_add(&wrong, read != write ? 1 : 0);
+        asker_done(&asker);
+    }
+    return NULL;
+}
+
+static void test_readers_beside_the_writer(void)
+{
+    pthread_t readers[3];
+    const struct acl acls[] = {ACL("User:a", READ, ALLOW), ACL("User:a", WRITE, ALLOW)};
+    begin_with(NULL, false);
+    struct acl_cache *cache = authorizer_cache(authorizer);
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&readers[i], NULL, read_books, NULL), 0);
+    }
+    for (int i = 0; i < 2000; i++) {
+        struct acl_resource literal = {ACL_TOPIC, ACL_LITERAL, STR("t")};
+        struct acl_resource prefixed = {ACL_TOPIC, ACL_PREFIXED, STR("pre")};
+        acl_cache_set(cache, &literal, &acls[0], i % 2);
+        acl_cache_set(cache, &prefixed, &acls[1], i % 2);
+        acl_cache_publish(cache);
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(readers[i], NULL);
+    }
+    CU_ASSERT_EQUAL(atomic_load(&wrong), 0);
+    end();
+}
+
 /* ---- at random ---- */
 
 static const char *const NAMES[] = {"*", "a", "ab", "abc", "abcd", "ac", "b", "ba", "c"};
@@ -454,6 +500,7 @@ int main(int argc, char **argv)
         TEST(test_unreadable),
         TEST(test_books),
         TEST(test_many),
+        TEST(test_readers_beside_the_writer),
         TEST(test_random),
     };
     only_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;

@@ -240,31 +240,47 @@ static void test_replay(void)
     part(&second);
 }
 
-/* As librdkafka 2.0 does: its own nonce, and behind it the whole of both. */
-static void test_own_nonce_twice(void)
+/* A client that knows the password, and signs a last message with another nonce: `format` makes it of the whole one. */
+static bool finishes_with(const char *format, const char *channel)
 {
     struct scram_credential credential = credential_of(SCRAM_SHA_256, "right");
     uint8_t salted[SCRAM_KEY_MAX];
     uint8_t proof[SCRAM_KEY_MAX];
     char text[BASE64_SIZE(SCRAM_KEY_MAX)];
+    char nonce[600];
     struct scram_server *server = scram_server_new(BYTES("n,,n=a,r=own"));
     char *challenge = xstrdup(
         (const char *)scram_server_challenge(server, random_system(), &credential, true).data);
-    char *nonce = str_dup((struct str){challenge + 2, strcspn(challenge, ",") - 2});
-    char *bare = xasprintf("c=biws,r=own%s", nonce);
+    snprintf(nonce, sizeof(nonce), "%s%.*s", format, (int)strcspn(challenge, ",") - 2,
+             challenge + 2);
+    if (format[0] == '-') { /* without so many characters at the end */
+        snprintf(nonce, sizeof(nonce), "%.*s", (int)strcspn(challenge, ",") - 2 - atoi(format + 1),
+                 challenge + 2);
+    }
+    char *bare = xasprintf("c=%s,r=%s", channel, nonce);
     char *auth = xasprintf("n=a,r=own,%s,%s", challenge, bare);
     scram_salt_password(SCRAM_SHA_256, BYTES("right"), BYTES("12345678"), 4096, salted);
     scram_client_proof(SCRAM_SHA_256, salted, str_of(auth), proof);
     base64_encode(BASE64_PADDED, bytes_of(proof, 32), text);
     char *final = xasprintf("%s,p=%s", bare, text);
     struct bytes answer;
-    CU_ASSERT(scram_server_finish(server, bytes_of(final, strlen(final)), &answer));
+    bool fine = scram_server_finish(server, bytes_of(final, strlen(final)), &answer);
     scram_server_free(server);
     free(final);
     free(auth);
     free(bare);
-    free(nonce);
     free(challenge);
+    return fine;
+}
+
+static void test_nonces(void)
+{
+    CU_ASSERT(finishes_with("", "biws"));
+    CU_ASSERT(finishes_with("own", "biws")); /* as librdkafka 2.0: its own, and behind it both */
+    CU_ASSERT_FALSE(finishes_with("-1", "biws"));
+    CU_ASSERT_FALSE(finishes_with("-24", "biws")); /* nothing of the server's */
+    CU_ASSERT_FALSE(finishes_with("", "eSws"));    /* another head than was sent */
+    CU_ASSERT_FALSE(finishes_with("", ""));
 }
 
 static void challenged(const char *format, const char *text, err expected)
@@ -300,4 +316,4 @@ static void test_what_a_client_does_not_take(void)
 
 SUITE("sasl_scram", TEST(test_base64), TEST(test_credential_text), TEST(test_feigned),
       TEST(test_rfc_7677), TEST(test_first_messages), TEST(test_both_sides), TEST(test_replay),
-      TEST(test_own_nonce_twice), TEST(test_what_a_client_does_not_take))
+      TEST(test_nonces), TEST(test_what_a_client_does_not_take))

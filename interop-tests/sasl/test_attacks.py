@@ -81,6 +81,8 @@ def test_who_is_there_is_not_told(sasl):
     first, again, other = challenge("nobody"), challenge("nobody"), challenge("nobody2")
     assert first["s"] == again["s"] != other["s"] and first["r"] != again["r"]
     assert first["i"] == challenge("victim")["i"]
+    sasl.broker.restart()
+    assert challenge("nobody")["s"] == first["s"]
 
 
 def test_frames_are_announced(sasl):
