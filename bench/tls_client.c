@@ -173,6 +173,8 @@ static bool forward(int plain, const uint8_t *data, size_t len)
 /* Requests and answers take turns on a connection of the load, so one thread does for both. */
 static void pass(SSL *ssl, int plain, uint8_t *bytes)
 {
+    SSL_clear_mode(ssl,
+                   SSL_MODE_AUTO_RETRY); /* a ticket is no answer: reading on would wait for one */
     struct pollfd ends[] = {{.fd = plain, .events = POLLIN},
                             {.fd = SSL_get_fd(ssl), .events = POLLIN}};
     for (;;) {
@@ -187,7 +189,8 @@ static void pass(SSL *ssl, int plain, uint8_t *bytes)
         }
         if (SSL_pending(ssl) > 0 || (ends[1].revents & (POLLIN | POLLHUP)) != 0) {
             int n = SSL_read(ssl, bytes, PIPE_BYTES);
-            if (n <= 0 || !forward(plain, bytes, (size_t)n)) {
+            bool nothing = n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ;
+            if (!nothing && (n <= 0 || !forward(plain, bytes, (size_t)n))) {
                 return;
             }
         }

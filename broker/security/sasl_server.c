@@ -34,7 +34,7 @@ struct sasl_server {
     int64_t renewed_ms;
     struct scram_server *scram; /* while it is under way */
     struct token *token;        /* what the login is made with, if it is one */
-    char answer[SCRAM_MESSAGE_MAX];
+    char *answer;               /* what the client was told last */
 };
 
 struct sasl_server *sasl_server_new(const struct sasl_listener *listener)
@@ -58,6 +58,7 @@ void sasl_server_free(struct sasl_server *sasl)
 {
     if (sasl != NULL) {
         forget_exchange(sasl);
+        free(sasl->answer);
         free(sasl);
     }
 }
@@ -249,6 +250,13 @@ static void take_plain(struct sasl_server *sasl, const struct arrival *in,
     complete(sasl, &login, in->session, in->now_ms, in->wall_ms, outcome);
 }
 
+static struct bytes keep_answer(struct sasl_server *sasl, struct str text)
+{
+    free(sasl->answer);
+    sasl->answer = str_dup(text);
+    return bytes_of(sasl->answer, text.len);
+}
+
 static void take_oauth(struct sasl_server *sasl, const struct arrival *in,
                        struct sasl_outcome *outcome)
 {
@@ -265,8 +273,7 @@ static void take_oauth(struct sasl_server *sasl, const struct arrival *in,
         free(found.name);
     } else if (found.may_go_on) {
         sasl->refused = true;
-        snprintf(sasl->answer, sizeof(sasl->answer), "%s", found.text);
-        outcome->token = bytes_of(sasl->answer, strlen(sasl->answer));
+        outcome->token = keep_answer(sasl, str_of(found.text));
     } else {
         fail(sasl, outcome, found.text);
     }
@@ -330,8 +337,7 @@ static void finish_scram(struct sasl_server *sasl, const struct arrival *in,
         fail(sasl, outcome, NULL);
         return;
     }
-    snprintf(sasl->answer, sizeof(sasl->answer), "%.*s", (int)answer.len,
-             (const char *)answer.data);
+    struct bytes kept = keep_answer(sasl, (struct str){(const char *)answer.data, answer.len});
     char *name = xstrdup(scram_server_user(sasl->scram));
     struct token *token = sasl->token;
     sasl->token = NULL;
@@ -340,7 +346,7 @@ static void finish_scram(struct sasl_server *sasl, const struct arrival *in,
                                 .expires_ms = token != NULL ? token->expires_ms : 0};
     complete(sasl, &login, in->session, in->now_ms, in->wall_ms, outcome);
     if (!outcome->failed) {
-        outcome->token = bytes_of(sasl->answer, strlen(sasl->answer));
+        outcome->token = kept;
     }
     free(token);
     free(name);

@@ -753,6 +753,23 @@ static void test_plaintext(void)
     end();
 }
 
+/* A hello of 128 KiB is refused when it is announced; one of a record's size is waited for. */
+static void test_announced_hello(void)
+{
+    begin();
+    int fd = open_conn();
+    CU_ASSERT(client_send(fd, "\x16\x03\x01\x40\x00\x01\x01\xff\x00", 9));
+    CU_ASSERT(client_sees_end(fd));
+    close(fd);
+    fd = open_conn();
+    CU_ASSERT(client_send(fd, "\x16\x03\x01\x3f\xff\x01\x00\x3f\xfb", 9));
+    struct timeval little = {.tv_usec = 50000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &little, sizeof(little));
+    CU_ASSERT(!client_sees_end(fd));
+    close(fd);
+    end();
+}
+
 static void test_renegotiation(void)
 {
     begin();
@@ -794,5 +811,5 @@ static void test_half_handshakes(void)
 SUITE("tls", TEST(test_echo), TEST(test_many_in_one_record), TEST(test_sizes),
       TEST(test_file_ranges), TEST(test_byte_by_byte), TEST(test_client_auth), TEST(test_requested),
       TEST(test_tickets), TEST(test_replaced), TEST(test_protocols), TEST(test_ciphers),
-      TEST(test_identification), TEST(test_plaintext), TEST(test_renegotiation),
-      TEST(test_half_handshakes))
+      TEST(test_identification), TEST(test_plaintext), TEST(test_announced_hello),
+      TEST(test_renegotiation), TEST(test_half_handshakes))

@@ -130,6 +130,34 @@ def test_connection_rate():
             c.close()
 
 
+def is_closed(s: socket.socket) -> bool:
+    s.settimeout(5)
+    try:
+        return s.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_connection_rate_of_an_address():
+    """One that makes too many connections has the rest of them held for a while, and closed."""
+    with Running(**{"quota.window.num": 11, "quota.window.size.seconds": 1}) as b:
+        c = Connection("127.0.0.1", b.port)
+        clients.ask(c, "AlterClientQuotas", 1, {"validate_only": False, "entries": [{
+            "entity": [{"entity_type": "ip", "entity_name": None}],
+            "ops": [{"key": "connection_creation_rate", "value": 1.0, "remove": False}]}]})
+        wait_for(lambda: clients.ask(c, "DescribeClientQuotas", 1, {"components": [{"entity_type": "ip", "match_type": 1, "match": None}],
+                                                                   "strict": True})["entries"], 5, "the quota to be known")
+        burst = [Connection("127.0.0.1", b.port) for _ in range(10)]
+        for served in burst:
+            clients.ask(served, "Metadata", 1, {"topics": []})
+        late = socket.create_connection(("127.0.0.1", b.port))
+        began = time.monotonic()
+        assert is_closed(late) and time.monotonic() - began > 0.05
+        clients.ask(c, "Metadata", 1, {"topics": []})  # those that are there stay
+        for each in (c, *burst):
+            each.close()
+
+
 def rss_kib(b) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{b.process.pid}/status").read_text())[1])
 
