@@ -105,19 +105,19 @@ static bool next_block(const char **at, const char *label, struct pem_block *blo
     for (;;) {
         const char *begin = strstr(*at, "-----BEGIN ");
         const char *name = begin == NULL ? NULL : begin + strlen("-----BEGIN ");
-        const char *body = name == NULL ? NULL : strstr(name, "-----");
+        const char *name_end = name == NULL ? NULL : strstr(name, "-----");
+        const char *body = name_end == NULL ? NULL : name_end + strlen("-----");
         const char *end = body == NULL ? NULL : strstr(body, "-----END ");
         if (end == NULL) {
             return false;
         }
-        size_t name_len = (size_t)(body - name);
+        size_t name_len = (size_t)(name_end - name);
         size_t label_len = strlen(label);
         *at = end + strlen("-----END ");
         if (name_len < label_len || strncmp(name + name_len - label_len, label, label_len) != 0) {
             continue;
         }
         block->encrypted = strncmp(name, "ENCRYPTED ", strlen("ENCRYPTED ")) == 0;
-        body += strlen("-----");
         *malformed = !decode_base64(body, (size_t)(end - body), block);
         return !*malformed;
     }

@@ -193,6 +193,10 @@ static void test_pem_wrong(void)
     static const char BROKEN[] = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
     file_put(at("k.pem"), BROKEN, strlen(BROKEN));
     keys_refused(&texts, "is no base64");
+    /* The dashes of a beginning are not those of an end. */
+    texts =
+        (struct store_texts){.type = "PEM", .certificates = "-----BEGIN CERTIFICATE-----END --"};
+    trust_refused(&texts, "No matching CERTIFICATE entries in PEM file");
     identity_free(&other);
     end();
 }
