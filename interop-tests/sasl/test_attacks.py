@@ -102,6 +102,7 @@ def test_frames_are_announced(sasl):
             s.close()
 
 
+@pytest.mark.whole
 def test_the_time_for_a_login(sasl):
     """It is counted from the connection on, whatever is sent meanwhile; whoever has logged in stays."""
     began = time.monotonic()

@@ -143,8 +143,8 @@ def test_java(sasl, mechanism, life, tmp_path):
 
 @pytest.mark.client("java43")
 @pytest.mark.skipif(bool(toolhost.missing("4.3.0")), reason=f"skipped, because {toolhost.missing('4.3.0')}")
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", pytest.param("PLAIN", marks=pytest.mark.whole), pytest.param("OAUTHBEARER", marks=pytest.mark.whole),
-                                       pytest.param("TOKEN", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "PLAIN", "OAUTHBEARER", "TOKEN"])
+@pytest.mark.whole
 def test_newest_java(sasl, mechanism, tmp_path):
     _java("4.3.0", sasl, mechanism, "fresh", tmp_path)
 
