@@ -70,6 +70,8 @@ struct address {
     char host[HOST_MAX];
     char port[8];
     const char *path;
+    struct clock *clock;
+    int64_t deadline_ms; /* by then it has said all, or nothing */
 };
 
 static bool split_url(const char *url, struct address *to)
@@ -152,6 +154,7 @@ static err exchange(SSL *ssl, const struct address *to, char *text, size_t *len,
     free(request);
     int n = 0;
     while (sent > 0 && *len < SET_BYTES_MAX - 1 &&
+           clock_monotonic_ms(to->clock) < to->deadline_ms &&
            (n = SSL_read(ssl, text + *len, (int)(SET_BYTES_MAX - 1 - *len))) > 0) {
         *len += (size_t)n;
     }
@@ -165,6 +168,8 @@ static err read_https(const struct jwk_source *source, char *text, size_t *len, 
         snprintf(why, WHY_MAX, "it is no https://host:port/path");
         return E_MALFORMED;
     }
+    to.clock = source->config.clock;
+    to.deadline_ms = clock_monotonic_ms(to.clock) + source->config.timeout_ms;
     int fd = connect_to(&to, source->config.timeout_ms);
     if (fd < 0) {
         snprintf(why, WHY_MAX, "nobody answers there");
