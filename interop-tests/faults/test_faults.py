@@ -347,7 +347,7 @@ def test_every_api_in_every_version(b):
     ({}, '"action" is missing: one of error, delay, drop, lose, close and hold'),
     ({"action": "explode"}, '"action" is one of error, delay, drop, lose, close and hold'),
     ({"action": "close", "api": "Nothing"}, '"api" is the name or the number of an API that is served, like "Produce"'),
-    ({"action": "close", "api": 17}, '"api" is the name or the number of an API that is served, like "Produce"'),
+    ({"action": "close", "api": 58}, '"api" is the name or the number of an API that is served, like "Produce"'),
     ({"action": "error", "api": "Produce"}, '"error" goes with "action": "error", and only with that'),
     ({"action": "error", "api": "Produce", "error": "X"},
      '"error" is the name or the number of one of Kafka\'s errors, like "NOT_LEADER_OR_FOLLOWER"'),

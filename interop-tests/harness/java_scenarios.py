@@ -270,6 +270,7 @@ class JavaScenarios:
                         "--all").out
         assert "log.segment.bytes=1073741824" in text
 
+    @pytest.mark.once
     def test_quotas(self, shared_broker, life):
         """A client's, and a default user's for another; seen after a restart, felt by a producer, taken away."""
         b = shared_broker

@@ -14,7 +14,7 @@ from .frames import CLOSED, SILENT, Connection, Scram, log_in, plain, unsecured,
 from .settings import Sasl
 from .test_order import make_user
 
-pytestmark = pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla")
+pytestmark = [pytest.mark.skipif(brokers.kind_under_test() != "ottla", reason="skipped, because it is about Ottla"), pytest.mark.once]
 LOGIN_S = 10
 
 

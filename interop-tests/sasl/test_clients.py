@@ -16,6 +16,8 @@ from .settings import OAUTH, PLAIN, SCRAM, Sasl
 from .test_order import make_user
 from .test_tokens import create
 
+pytestmark = pytest.mark.once  # coordination cannot touch it
+
 SCRAMS = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
 mechanisms = pytest.mark.parametrize("mechanism", ["PLAIN", *SCRAMS, "OAUTHBEARER"])
 with_tokens = pytest.mark.parametrize("mechanism", ["PLAIN", *SCRAMS, "OAUTHBEARER", "TOKEN"])

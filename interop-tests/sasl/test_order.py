@@ -13,6 +13,8 @@ from . import frames
 from .frames import CLOSED, Connection, Scram, bearer, log_in, plain, unsecured
 from .settings import MECHANISMS, Sasl
 
+pytestmark = pytest.mark.once  # coordination cannot touch it
+
 KAFKA = brokers.kind_under_test() == "kafka"
 DELAY_S = 0.095  # timers count from the turn of their loop
 LATE = "SaslAuthenticate request received after successful authentication"

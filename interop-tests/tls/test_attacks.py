@@ -10,6 +10,8 @@ from harness.wait import wait_for
 
 from .talk import ask, connect, dial
 
+pytestmark = pytest.mark.once  # coordination cannot touch it
+
 HALF = 1000
 KIB_EACH = 48  # what an unfinished handshake may hold: OpenSSL's state, and the buffers of one record
 

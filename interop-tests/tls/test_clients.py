@@ -13,6 +13,8 @@ from harness.toolhost import tools
 
 from .talk import VERSIONS
 
+pytestmark = pytest.mark.once  # coordination cannot touch it
+
 both = pytest.mark.parametrize("version", VERSIONS)
 who_asks = pytest.mark.parametrize("listener", ["SSL", "MTLS"])
 lives = pytest.mark.parametrize("life", ["fresh", pytest.param("restarted", marks=pytest.mark.whole),

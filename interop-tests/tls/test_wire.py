@@ -10,6 +10,8 @@ from harness import broker as brokers
 
 from .talk import VERSIONS, alert_of, answer, ask, connect, context, dial, exactly, frame
 
+pytestmark = pytest.mark.once  # coordination cannot touch it
+
 ON_KAFKA = brokers.kind_under_test() == "kafka"
 both = pytest.mark.parametrize("version", VERSIONS)
 
