@@ -139,7 +139,7 @@ struct broker {
     struct broker_configs broker_configs;
     struct config_changes *config_changes;
     struct delegation_tokens *delegation; /* NULL: there are no delegation tokens */
-    struct acls *acls; /* NULL: without an authorizer */
+    struct acls *acls;                    /* NULL: without an authorizer */
     struct config_editor config_editor;
     struct topics topics;
     struct controller *controller;

@@ -50,9 +50,9 @@ struct req {
     const struct session *session; /* who asks; the request's own reference */
     int16_t version;
     int32_t correlation_id;
-    struct str client_id;   /* "" for null */
-    struct str client_host; /* "/127.0.0.1" */
-    struct asker *asker;           /* what they may; NULL: there is no authorizer */
+    struct str client_id;    /* "" for null */
+    struct str client_host;  /* "/127.0.0.1" */
+    struct asker *asker;     /* what they may; NULL: there is no authorizer */
     struct refused *refused; /* what was taken out of the request, and still has to be answered */
     bool any_refused;
     const void *in;

@@ -24,13 +24,13 @@ struct listener {
     char host[LISTENER_HOST_MAX];
     int port;
     char advertised_host[LISTENER_HOST_MAX];
-    int advertised_port;       /* 0: the port it listens on */
-    int16_t security_protocol; /* enum security_protocol */
-    struct tls_slot *tls;      /* NULL: its protocol has none; the caller's */
+    int advertised_port;              /* 0: the port it listens on */
+    int16_t security_protocol;        /* enum security_protocol */
+    struct tls_slot *tls;             /* NULL: its protocol has none; the caller's */
     const struct sasl_listener *sasl; /* how clients log in; NULL: they do not */
-    int32_t conns_max;         /* of this listener; INT32_MAX: no limit */
-    int32_t conns_rate_max;    /* per second; the same */
-    bool alone;                /* its connections have a loop of their own */
+    int32_t conns_max;                /* of this listener; INT32_MAX: no limit */
+    int32_t conns_rate_max;           /* per second; the same */
+    bool alone;                       /* its connections have a loop of their own */
 };
 
 /* A limit for one address. */

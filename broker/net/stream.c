@@ -87,10 +87,8 @@ static bool in_replace(struct stream *s, struct buffer fresh, const uint8_t *dat
 
 void stream_init(struct stream *s, struct sockets *sockets, struct stream_pool *pool, int fd)
 {
-    *s = (struct stream){.sockets = sockets,
-                         .fd = fd,
-                         .pool = pool,
-                         .frame_bytes_max = pool->frame_bytes_max};
+    *s = (struct stream){
+        .sockets = sockets, .fd = fd, .pool = pool, .frame_bytes_max = pool->frame_bytes_max};
 }
 
 bool stream_use_tls(struct stream *s, struct tls_context *context, const char *host)

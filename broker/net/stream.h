@@ -41,7 +41,7 @@ struct stream {
     struct tls *tls; /* NULL: without */
     struct stream_pool *pool;
     int32_t frame_bytes_max; /* at first that of the pool */
-    struct buffer in; /* owned while a frame is on its way */
+    struct buffer in;        /* owned while a frame is on its way */
     size_t in_len;
     uint8_t *window; /* what is being taken apart: of the scratch buffer or of `in` */
     size_t window_len;

@@ -37,8 +37,9 @@ static const char *const DIFFERENT[] = {
     "remote.log.storage.manager.impl.prefix",
     /* what Kafka compares with another option, both not in force here */
     "group.coordinator.rebalance.protocols", "connection.failed.authentication.delay.ms",
-    "authorizer.class.name", "log.cleaner.dedupe.buffer.size", "log.cleaner.threads", "offsets.commit.required.acks",
-    "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms"};
+    "authorizer.class.name", "log.cleaner.dedupe.buffer.size", "log.cleaner.threads",
+    "offsets.commit.required.acks", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms",
+    "replica.socket.timeout.ms"};
 
 static bool is_different(const char *name)
 {

@@ -37,8 +37,7 @@ static void test_kafkas(void)
 
 static void test_there_and_back(void)
 {
-    static const char *const PASSWORDS[] = {"x", "päss wörd,with:everything",
-                                            "sixteen bytes...",
+    static const char *const PASSWORDS[] = {"x", "päss wörd,with:everything", "sixteen bytes...",
                                             "a rather long one that takes several blocks of it"};
     static const char *const FACTORIES[] = {NULL, "PBKDF2WithHmacSHA1", "PBKDF2WithHmacSHA256"};
     for (size_t i = 0; i < sizeof(PASSWORDS) / sizeof(PASSWORDS[0]); i++) {

@@ -34,8 +34,7 @@ static int32_t refuse_all(const struct scram_wish *wishes, int32_t count, err er
     map_init(&told);
     for (int32_t i = 0; i < count; i++) {
         if (map_set_str(&told, wishes[i].user, results) == NULL) {
-            results[results_n++] =
-                (struct scram_result){.user = wishes[i].user, .error = error};
+            results[results_n++] = (struct scram_result){.user = wishes[i].user, .error = error};
         }
     }
     map_deinit(&told);
