@@ -2,12 +2,12 @@
  * is one transaction of the store: the node, by its version, and the notification. When somebody else was faster it is
  * tried again, ten times, with what is there then.
  *
- * Notifications have numbers that grow. Each with a higher number than the last one seen names a resource, whose node
- * is read. One that is not understood says that something has changed: then all is read. Those older than 15 minutes are
- * deleted by whoever sees them; as they grow old in their order, only the oldest are looked at. */
+ * A notification names a resource, whose node is read. One that is not understood says that something has changed: then
+ * all is read. */
 #include "broker/cluster/acls.h"
 
 #include "base/log.h"
+#include "broker/cluster/notifications.h"
 #include "protocol/error.h"
 
 #include <stdlib.h>
@@ -23,9 +23,7 @@
 enum {
     ARENA_BYTES = 256 << 20,
     NODES_PER_READ = 1000,
-    KEPT_MS = 15 * 60 * 1000,
     TRIES_MAX = 10,
-    DELETED_MAX = 100, /* old notifications, each time */
     NAMES_ROOM = 64,
 };
 
@@ -39,7 +37,7 @@ enum { LISTS_N = sizeof(LISTS) / sizeof(LISTS[0]) };
 
 struct acls {
     struct acls_config config;
-    int64_t seen[LISTS_N]; /* the number of the last notification */
+    struct notifications notifications[LISTS_N];
     bool watched;
     bool complete; /* the cache has all there is: only then it is published */
 };
@@ -48,6 +46,13 @@ struct acls *acls_new(const struct acls_config *config)
 {
     struct acls *acls = xcalloc(1, sizeof(*acls));
     acls->config = *config;
+    for (size_t list = 0; list < LISTS_N; list++) {
+        acls->notifications[list] = (struct notifications){.coord = config->coord,
+                                                           .clock = config->clock,
+                                                           .path = LISTS[list].path,
+                                                           .prefix = CHANGE_PREFIX,
+                                                           .seen = -1};
+    }
     return acls;
 }
 
@@ -84,12 +89,6 @@ static const char *path_of(struct arena *arena, const struct acl_resource *resou
     return arena_format(arena, "%s/%s/%.*s", root_of(resource->pattern),
                         acl_type_word(resource->type), (int)resource->name.len, resource->name.data)
         .data;
-}
-
-static int64_t number_of(const char *name)
-{
-    size_t skip = sizeof(CHANGE_PREFIX) - 1;
-    return strncmp(name, CHANGE_PREFIX, skip) == 0 ? strtoll(name + skip, NULL, 10) : -1;
 }
 
 /* "ResourcePattern(resourceType=TOPIC, name=x, patternType=LITERAL)", as Kafka shows one. */
@@ -218,15 +217,6 @@ static err read_all(struct acls *acls, struct arena *arena)
 
 /* ---- notifications ---- */
 
-static err list_changes(struct acls *acls, struct arena *arena, size_t list,
-                        struct coord_op *children)
-{
-    *children =
-        (struct coord_op){.type = COORD_CHILDREN, .path = LISTS[list].path, .flags = COORD_WATCH};
-    TRY(coord_run(acls->config.coord, children, 1, arena));
-    return children->error;
-}
-
 /* Everybody makes them: whoever comes first. */
 static err make_nodes(struct acls *acls, struct arena *arena)
 {
@@ -264,13 +254,7 @@ static err load(struct acls *acls, struct arena *arena)
 {
     TRY(make_nodes(acls, arena));
     for (size_t list = 0; list < LISTS_N; list++) {
-        struct coord_op children;
-        TRY(list_changes(acls, arena, list, &children));
-        acls->seen[list] = -1;
-        for (int32_t i = 0; i < children.children_n; i++) {
-            int64_t number = number_of(children.children[i]);
-            acls->seen[list] = number > acls->seen[list] ? number : acls->seen[list];
-        }
+        TRY(notifications_begin(&acls->notifications[list], arena));
     }
     TRY(read_all(acls, arena));
     publish(acls);
@@ -301,60 +285,21 @@ static err read_one(struct acls *acls, struct arena *arena, const struct acl_res
     return OK;
 }
 
-/* A notification counts as seen when what it names was read. */
-static err process(struct acls *acls, struct arena *arena, size_t list, const char *name)
+/* Whose notifications are taken. */
+struct following {
+    struct acls *acls;
+    const struct change_list *list;
+};
+
+static err take_notification(void *context, struct arena *arena, struct bytes value)
 {
-    struct str path = arena_format(arena, "%s/%s", LISTS[list].path, name);
-    struct coord_op get = {.type = COORD_GET, .path = path.data};
+    const struct following *following = context;
     struct acl_resource resource;
-    TRY(coord_run(acls->config.coord, &get, 1, arena));
-    if (get.error != OK) {
-        return get.error == E_NOT_FOUND ? OK : get.error; /* deleted by somebody else */
+    if (acl_change_decode(arena, value, following->list->extended, &resource) == OK) {
+        return read_one(following->acls, arena, &resource);
     }
-    if (acl_change_decode(arena, get.value, LISTS[list].extended, &resource) == OK) {
-        TRY(read_one(acls, arena, &resource));
-    } else {
-        log_warn(AREA, "notification not understood, reading all ACLs path=%s", path.data);
-        TRY(read_all(acls, arena));
-    }
-    acls->seen[list] = number_of(name);
-    return OK;
-}
-
-/* True: it was old, and is gone; the next may be old too. */
-static bool delete_if_old(struct acls *acls, struct arena *arena, size_t list, const char *name)
-{
-    struct str path = arena_format(arena, "%s/%s", LISTS[list].path, name);
-    struct coord_op get = {.type = COORD_GET, .path = path.data};
-    if (coord_run(acls->config.coord, &get, 1, arena) != OK ||
-        (get.error != OK && get.error != E_NOT_FOUND)) {
-        return false;
-    }
-    if (get.error == E_NOT_FOUND) {
-        return true;
-    }
-    if (clock_wall_ms(acls->config.clock) - get.stat.ctime_ms <= KEPT_MS) {
-        return false;
-    }
-    struct coord_op gone = {.type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
-    return coord_run(acls->config.coord, &gone, 1, arena) == OK;
-}
-
-static err follow(struct acls *acls, struct arena *arena, size_t list, bool *any)
-{
-    struct coord_op children;
-    TRY(list_changes(acls, arena, list, &children));
-    for (int32_t i = 0; i < children.children_n; i++) {
-        if (number_of(children.children[i]) > acls->seen[list]) {
-            TRY(process(acls, arena, list, children.children[i]));
-            *any = true;
-        }
-    }
-    bool old = true;
-    for (int32_t i = 0; old && i < children.children_n && i < DELETED_MAX; i++) {
-        old = delete_if_old(acls, arena, list, children.children[i]);
-    }
-    return OK;
+    log_warn(AREA, "notification not understood, reading all ACLs list=%s", following->list->path);
+    return read_all(following->acls, arena);
 }
 
 err acls_on_watch(struct acls *acls)
@@ -364,7 +309,9 @@ err acls_on_watch(struct acls *acls)
     err e = OK;
     arena_init(&arena, ARENA_BYTES);
     for (size_t list = 0; e == OK && list < LISTS_N; list++) {
-        e = follow(acls, &arena, list, &any);
+        struct following following = {acls, &LISTS[list]};
+        e = notifications_follow(&acls->notifications[list], &arena, take_notification, &following,
+                                 &any);
     }
     arena_deinit(&arena);
     if (any && e == OK) {

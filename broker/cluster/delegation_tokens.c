@@ -1,10 +1,10 @@
 /* A token's node is /delegation_token/tokens/<id>; a notification, below /delegation_token/token_changes, has the id and
- * nothing else. A change is one transaction of the store: the node, and the notification. Notifications with a higher
- * number than the last one seen are followed; those older than 15 minutes are deleted by whoever sees them. */
+ * nothing else. A change is one transaction of the store: the node, and the notification. */
 #include "broker/cluster/delegation_tokens.h"
 
 #include "base/list.h"
 #include "base/log.h"
+#include "broker/cluster/notifications.h"
 #include "base/map.h"
 #include "broker/security/token_node.h"
 #include "protocol/error.h"
@@ -17,11 +17,11 @@
 #define CHANGES       "/delegation_token/token_changes"
 #define CHANGE_PREFIX "token_change_"
 
-enum { ARENA_BYTES = 256 << 20, NODES_PER_READ = 1000, KEPT_MS = 15 * 60 * 1000 };
+enum { ARENA_BYTES = 256 << 20, NODES_PER_READ = 1000 };
 
 struct delegation_tokens {
     struct delegation_tokens_config config;
-    int64_t seen; /* the number of the last notification */
+    struct notifications notifications;
     bool watched;
     struct timer sweep;
 };
@@ -32,6 +32,11 @@ struct delegation_tokens *delegation_tokens_new(const struct delegation_tokens_c
 {
     struct delegation_tokens *d = xcalloc(1, sizeof(*d));
     d->config = *config;
+    d->notifications = (struct notifications){.coord = config->coord,
+                                              .clock = config->clock,
+                                              .path = CHANGES,
+                                              .prefix = CHANGE_PREFIX,
+                                              .seen = -1};
     d->sweep.fire = on_sweep;
     return d;
 }
@@ -57,12 +62,6 @@ void delegation_tokens_forget_watch(struct delegation_tokens *d)
 bool delegation_tokens_watches(const char *path)
 {
     return strcmp(path, CHANGES) == 0;
-}
-
-static int64_t number_of(const char *name)
-{
-    size_t skip = sizeof(CHANGE_PREFIX) - 1;
-    return strncmp(name, CHANGE_PREFIX, skip) == 0 ? strtoll(name + skip, NULL, 10) : -1;
 }
 
 static const char *path_of(struct arena *arena, struct str id)
@@ -152,24 +151,11 @@ static err make_nodes(struct delegation_tokens *d, struct arena *arena)
     return OK;
 }
 
-static err list_changes(struct delegation_tokens *d, struct arena *arena, struct coord_op *children)
-{
-    *children = (struct coord_op){.type = COORD_CHILDREN, .path = CHANGES, .flags = COORD_WATCH};
-    TRY(coord_run(d->config.coord, children, 1, arena));
-    return children->error;
-}
-
 /* Watches first: what is changed while all is read is notified. */
 static err load(struct delegation_tokens *d, struct arena *arena)
 {
-    struct coord_op children;
     TRY(make_nodes(d, arena));
-    TRY(list_changes(d, arena, &children));
-    d->seen = -1;
-    for (int32_t i = 0; i < children.children_n; i++) {
-        int64_t number = number_of(children.children[i]);
-        d->seen = number > d->seen ? number : d->seen;
-    }
+    TRY(notifications_begin(&d->notifications, arena));
     return read_all(d, arena);
 }
 
@@ -191,29 +177,16 @@ err delegation_tokens_load(struct delegation_tokens *d)
 
 /* ---- notifications ---- */
 
-static err process(struct delegation_tokens *d, struct arena *arena, const char *name)
+/* It has the id of the token. */
+static err take_notification(void *context, struct arena *arena, struct bytes value)
 {
-    struct str path = arena_format(arena, "%s/%s", CHANGES, name);
-    struct coord_op get = {.type = COORD_GET, .path = path.data};
-    TRY(coord_run(d->config.coord, &get, 1, arena));
-    if (get.error != OK) {
-        return get.error == E_NOT_FOUND ? OK : get.error; /* deleted by somebody else */
-    }
-    int64_t number = number_of(name);
-    if (number > d->seen) {
-        struct str id = {(const char *)get.value.data, get.value.len};
-        const char *node = path_of(arena, id);
-        if (id.len > 0 && node != NULL && coord_path_valid(node, false)) {
-            struct coord_op token = {.type = COORD_GET, .path = node};
-            TRY(coord_run(d->config.coord, &token, 1, arena));
-            take_node(d, arena, id, &token);
-        }
-        d->seen = number;
-    }
-    if (clock_wall_ms(d->config.clock) - get.stat.ctime_ms > KEPT_MS) {
-        struct coord_op gone = {
-            .type = COORD_DELETE, .path = path.data, .version = COORD_ANY_VERSION};
-        TRY(coord_run(d->config.coord, &gone, 1, arena)); /* another may have been faster */
+    struct delegation_tokens *d = context;
+    struct str id = {(const char *)value.data, value.len};
+    const char *node = path_of(arena, id);
+    if (id.len > 0 && node != NULL && coord_path_valid(node, false)) {
+        struct coord_op token = {.type = COORD_GET, .path = node};
+        TRY(coord_run(d->config.coord, &token, 1, arena));
+        take_node(d, arena, id, &token);
     }
     return OK;
 }
@@ -221,12 +194,8 @@ static err process(struct delegation_tokens *d, struct arena *arena, const char 
 err delegation_tokens_on_watch(struct delegation_tokens *d)
 {
     struct arena arena;
-    struct coord_op children;
     arena_init(&arena, ARENA_BYTES);
-    err e = list_changes(d, &arena, &children);
-    for (int32_t i = 0; e == OK && i < children.children_n; i++) {
-        e = process(d, &arena, children.children[i]);
-    }
+    err e = notifications_follow(&d->notifications, &arena, take_notification, d, NULL);
     arena_deinit(&arena);
     d->watched = e == OK;
     if (e != OK && e != E_CLOSED) {
