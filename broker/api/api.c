@@ -279,6 +279,7 @@ static err prepare(struct req *r, uint8_t *frame, size_t len)
     r->correlation_id = header.correlation_id;
     r->frame_bytes = len;
     r->client_id = header.client_id;
+    r->client_id_kept = copied > 0;
     TRY(decode_body(r, &reader));
     r->arena.cap_bytes += ANSWER_LIMIT_BYTES;
     r->out = req_alloc(r, message_struct_size(r->schema->response));
