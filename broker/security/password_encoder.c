@@ -14,6 +14,8 @@
 #define _GNU_SOURCE
 #include "broker/security/password_encoder.h"
 
+#include "broker/security/base64.h"
+
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -115,8 +117,8 @@ static int characters(const char *text)
 
 static char *base64(const uint8_t *data, int len)
 {
-    char *text = xmalloc((size_t)len / 3 * 4 + 8);
-    EVP_EncodeBlock((uint8_t *)text, data, len);
+    char *text = xmalloc(BASE64_SIZE((size_t)len));
+    (void)base64_encode(BASE64_PADDED, bytes_of(data, (size_t)len), text);
     return text;
 }
 
@@ -178,14 +180,10 @@ static bool field_base64(const char *text, const char *name, struct bytes_out *o
     size_t size = strlen(text) + 1;
     char *value = xmalloc(size);
     bool there = field(text, name, value, size);
-    size_t len = there ? strlen(value) : 0;
-    out->data = xmalloc(len + 1);
-    out->len = -1;
-    if (len > 0 && len % 4 == 0) {
-        out->len = EVP_DecodeBlock(out->data, (const uint8_t *)value, (int)len);
-        out->len -= out->len > 0 && value[len - 1] == '=' ? 1 : 0;
-        out->len -= out->len > 0 && value[len - 2] == '=' ? 1 : 0;
-    }
+    size_t len = 0;
+    out->data = xmalloc(size);
+    bool good = there && base64_decode(BASE64_PADDED, str_of(value), out->data, size, &len);
+    out->len = good ? (int)len : -1;
     free(value);
     return out->len > 0;
 }
