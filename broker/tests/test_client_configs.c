@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "broker/cluster/client_configs.h"
 
+#include "broker/tests/no_links.h"
 #include "broker/tests/store_util.h"
 
 enum { ARENA_BYTES = 64 << 20, TOLD_BYTES = 4096 };
@@ -18,23 +19,6 @@ static struct {
     char told[TOLD_BYTES];
 } t;
 
-static void send_nowhere(void *context, int32_t broker, int16_t api_key, int version,
-                         const void *request)
-{
-    (void)context;
-    (void)broker;
-    (void)api_key;
-    (void)version;
-    (void)request;
-}
-
-static void talk_to_nobody(void *context, const struct link_target *targets, int32_t count)
-{
-    (void)context;
-    (void)targets;
-    (void)count;
-}
-
 static void begin(void)
 {
     memset(&t, 0, sizeof(t));
@@ -43,13 +27,12 @@ static void begin(void)
     manual_clock_init(&t.clock, 1700000000000);
     seeded_random_init(&t.random, 1);
     t.coord = store_open(t.dir, &t.clock.clock, ignore_watch);
-    const struct controller_config controller = {
-        .broker_id = 1,
-        .coord = t.coord,
-        .clock = &t.clock.clock,
-        .random = &t.random.random,
-        .listener = "PLAINTEXT",
-        .links = {.send = send_nowhere, .set_targets = talk_to_nobody}};
+    const struct controller_config controller = {.broker_id = 1,
+                                                 .coord = t.coord,
+                                                 .clock = &t.clock.clock,
+                                                 .random = &t.random.random,
+                                                 .listener = "PLAINTEXT",
+                                                 .links = NO_LINKS};
     t.controller = controller_new(&controller);
     t.editor = (struct config_editor){.coord = t.coord, .controller = t.controller};
 }

@@ -6,6 +6,7 @@
 #include "broker/cluster/membership.h"
 #include "broker/cluster/topics.h"
 
+#include "broker/tests/no_links.h"
 #include "broker/tests/store_util.h"
 
 enum { ARENA_BYTES = 64 << 20, BROKERS = 3, START_MS = 1000000 };
@@ -59,23 +60,6 @@ static int children(const char *path)
 
 /* ---- parts ---- */
 
-static void send_nowhere(void *context, int32_t broker, int16_t api_key, int version,
-                         const void *request)
-{
-    (void)context;
-    (void)broker;
-    (void)api_key;
-    (void)version;
-    (void)request;
-}
-
-static void talk_to_nobody(void *context, const struct link_target *targets, int32_t count)
-{
-    (void)context;
-    (void)targets;
-    (void)count;
-}
-
 static void know_brokers(void)
 {
     struct update_metadata_request_live_broker brokers[BROKERS];
@@ -108,14 +92,13 @@ static void begin_with_seed(uint64_t seed)
     t.coord = store_open(t.dir, &t.clock.clock, on_watch);
     t.metadata = metadata_cache_new();
     know_brokers();
-    const struct controller_config controller = {
-        .broker_id = 1,
-        .delete_topic_enable = true,
-        .coord = t.coord,
-        .clock = &t.clock.clock,
-        .random = &t.random.random,
-        .listener = "PLAINTEXT",
-        .links = {.send = send_nowhere, .set_targets = talk_to_nobody}};
+    const struct controller_config controller = {.broker_id = 1,
+                                                 .delete_topic_enable = true,
+                                                 .coord = t.coord,
+                                                 .clock = &t.clock.clock,
+                                                 .random = &t.random.random,
+                                                 .listener = "PLAINTEXT",
+                                                 .links = NO_LINKS};
     t.controller = controller_new(&controller);
     t.topic_configs = topic_configs_new(&t.config);
     topic_configs_use(t.topic_configs, t.coord, 0);

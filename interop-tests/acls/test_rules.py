@@ -20,16 +20,6 @@ from .client import DENY, LITERAL, MATCH, PREFIXED, Client, acl, with_authorizer
 from .matrix import fetch
 
 
-@pytest.fixture(scope="module")
-def b():
-    b = with_authorizer()
-    try:
-        b.start()
-        yield b
-    finally:
-        b.destroy()
-
-
 @pytest.fixture
 def root(b):
     client = Client(b.port)

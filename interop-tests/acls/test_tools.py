@@ -7,19 +7,9 @@ import pytest
 from harness.toolhost import tools
 from harness.wait import wait_for
 
-from .client import Client, with_authorizer
+from .client import Client
 
 VERSION = "3.9.1"
-
-
-@pytest.fixture(scope="module")
-def b():
-    b = with_authorizer()
-    try:
-        b.start()
-        yield b
-    finally:
-        b.destroy()
 
 
 @pytest.fixture

@@ -33,21 +33,20 @@ def with_tls(b, identities, **more) -> dict:
     return ports
 
 
-@pytest.fixture(scope="module")
-def shared_broker(identities):
+def running(identities):
     b = brokers.new_broker()
     b.ports = with_tls(b, identities)
     try:
         yield b.start()
     finally:
         b.destroy()
+
+
+@pytest.fixture(scope="module")
+def shared_broker(identities):
+    yield from running(identities)
 
 
 @pytest.fixture
 def broker(identities):
-    b = brokers.new_broker()
-    b.ports = with_tls(b, identities)
-    try:
-        yield b.start()
-    finally:
-        b.destroy()
+    yield from running(identities)
